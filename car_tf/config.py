@@ -1,0 +1,456 @@
+"""Frozen, typed configuration: loading, overriding and saving. No TensorFlow.
+
+A configuration is a file with a function `get_config()` that returns a `Config`.
+`load` finds it by name (in `configs/`) or by path and applies `section.field=value`
+overrides, so that a wrong name, field or type stops a job before TensorFlow starts.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import importlib.util
+import json
+import pathlib
+import types
+import typing
+from typing import Any, Iterable, Literal, Mapping, Tuple
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot be used; the message names the field."""
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise ConfigError(message)
+
+
+@dataclasses.dataclass(frozen=True)
+class Data:
+    """Which images, at which size, and how they are augmented.
+
+    Attributes:
+      dataset: the reader. An empty `data_dir` draws an embedded stand-in instead.
+      data_dir: folder of the data set on disk; set by `--data_dir`.
+      cache_dir: where decoded data sets are kept; empty: the user's cache folder.
+      size: working (height, width) in pixels, to which all files are resized.
+      crop_size: (height, width) of training crops.
+      scale_range: factors by which a training crop is magnified, drawn uniformly.
+      num_drawn: drawn scenes for (train, selection, evaluation).
+      drawn_seed: seed of the drawn scenes.
+      selection_fraction: share held out for model selection where the data set's
+        own held-out cities or patients do not exist.
+      on_error: `skip` leaves unreadable examples out and counts them.
+    """
+
+    dataset: Literal["cityscapes", "lidc", "bimodal"] = "cityscapes"
+    data_dir: str = ""
+    cache_dir: str = ""
+    size: Tuple[int, int] = (256, 512)
+    crop_size: Tuple[int, int] = (128, 128)
+    scale_range: Tuple[float, float] = (0.75, 1.5)
+    num_drawn: Tuple[int, int, int] = (400, 40, 60)
+    drawn_seed: int = 1
+    selection_fraction: float = 0.1
+    on_error: Literal["stop", "skip"] = "stop"
+
+    def __post_init__(self):
+        _require(min(self.size) > 0, f"data.size: wanted positive, got {self.size}")
+        _require(
+            min(self.crop_size) >= 16,
+            f"data.crop_size: wanted at least 16 pixels, got {self.crop_size}",
+        )
+        low, high = self.scale_range
+        _require(
+            0 < low <= high,
+            f"data.scale_range: wanted 0 < low <= high, got {self.scale_range}",
+        )
+        _require(
+            all(
+                crop <= size * low + 0.5
+                for crop, size in zip(self.crop_size, self.size)
+            ),
+            f"data.crop_size {self.crop_size} does not fit into data.size {self.size}"
+            f" at the smallest data.scale_range {low}",
+        )
+        _require(
+            0 < self.selection_fraction < 1,
+            "data.selection_fraction: wanted between 0 and 1, got "
+            f"{self.selection_fraction}",
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class BlackBox:
+    """The segmenter that CAR is put on top of.
+
+    Attributes:
+      kind: `none` (images alone), `imitation` (the true labels, degraded),
+        `truth` (the labels before their flips), `predictions` (files on disk),
+        `live` (a model file that is run: see `path`), `auto` (`live` or
+        `predictions` where `path` is set, else `imitation`).
+      path: model file or folder of predictions; set by `--blackbox`.
+      encoding: what ids in prediction files mean.
+      output: labels, or class probabilities where the model has them.
+    """
+
+    kind: Literal["auto", "none", "imitation", "truth", "predictions", "live"] = "auto"
+    path: str = ""
+    encoding: Literal["auto", "train_ids", "label_ids"] = "auto"
+    output: Literal["labels", "probabilities"] = "labels"
+
+    def __post_init__(self):
+        _require(
+            self.kind not in ("predictions", "live") or bool(self.path),
+            f"blackbox.path: blackbox.kind={self.kind} needs a path",
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class CalibrationNet:
+    """F: the calibration network."""
+
+    kind: Literal["blackbox_calibrator", "segnet", "true_distribution", "mlp"] = (
+        "blackbox_calibrator"
+    )
+    channels: int = 64
+    dropout: float = 0.1
+
+    def __post_init__(self):
+        _require(
+            self.channels > 0,
+            f"calibration_net.channels: wanted positive, got {self.channels}",
+        )
+        _require(
+            0 <= self.dropout < 1,
+            f"calibration_net.dropout: wanted in [0, 1), got {self.dropout}",
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class RefinementNet:
+    """G: the refinement network.
+
+    Attributes:
+      logits: `residual` adds a learned map to log F, `scratch` is the paper's form.
+      noise_dim: length of the noise vector z.
+    """
+
+    base_channels: int = 32
+    noise_dim: int = 32
+    dropout: float = 0.1
+    logits: Literal["residual", "scratch"] = "residual"
+
+    def __post_init__(self):
+        _require(
+            self.base_channels > 0 and self.noise_dim > 0,
+            "refinement_net.base_channels and noise_dim: wanted positive, got "
+            f"{self.base_channels} and {self.noise_dim}",
+        )
+        _require(
+            0 <= self.dropout < 1,
+            f"refinement_net.dropout: wanted in [0, 1), got {self.dropout}",
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Discriminator:
+    """D: the discriminator."""
+
+    base_channels: int = 64
+
+    def __post_init__(self):
+        _require(
+            self.base_channels > 0,
+            f"discriminator.base_channels: wanted positive, got {self.base_channels}",
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage1:
+    """Training of F.
+
+    Attributes:
+      steps: iterations.
+      batch_size: images per step over all devices.
+      decay: `linear` falls to zero at the last step, `halve` halves at half-time.
+    """
+
+    steps: int = 5000
+    batch_size: int = 16
+    learning_rate: float = 2e-4
+    decay: Literal["constant", "linear", "halve"] = "linear"
+    l2: float = 5e-4
+
+    def __post_init__(self):
+        _require(
+            self.steps > 0 and self.batch_size > 0,
+            "stage1.steps and stage1.batch_size: wanted positive, got "
+            f"{self.steps} and {self.batch_size}",
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage2:
+    """Training of G and D.
+
+    Attributes:
+      steps: iterations of G.
+      batch_size: images per step over all devices.
+      num_samples: M, samples per image for Lcal and Ladv.
+      pixel_loss: `calibration` is CAR; `cross_entropy` is the cGAN+Lce baseline.
+      discriminator_period: D is updated in the first `discriminator_active` of
+        every `discriminator_period` steps (the paper: 50 of 250).
+    """
+
+    steps: int = 120_000
+    batch_size: int = 16
+    num_samples: int = 7
+    pixel_loss: Literal["calibration", "cross_entropy"] = "calibration"
+    adversarial_weight: float = 10.0
+    calibration_weight: float = 5.0
+    r1_gamma: float = 10.0
+    learning_rate: float = 2e-4
+    discriminator_learning_rate: float = 1e-5
+    discriminator_active: int = 50
+    discriminator_period: int = 250
+    decay: Literal["constant", "linear", "halve"] = "halve"
+    l2: float = 5e-4
+
+    def __post_init__(self):
+        _require(
+            min(self.steps, self.batch_size, self.num_samples) > 0,
+            "stage2.steps, batch_size and num_samples: wanted positive, got "
+            f"{self.steps}, {self.batch_size} and {self.num_samples}",
+        )
+        _require(
+            0 < self.discriminator_active <= self.discriminator_period,
+            "stage2.discriminator_active: wanted 1 to discriminator_period "
+            f"({self.discriminator_period}), got {self.discriminator_active}",
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Train:
+    """What both stages share.
+
+    Attributes:
+      seed: of weights, augmentation, noise and dropout.
+      checkpoint_every: steps between checkpoints.
+      select_every: stage-2 steps between evaluations on the selection split.
+      num_selection_images: images of the selection split that are used for it.
+      deterministic: bit-identical weights across runs.
+    """
+
+    seed: int = 1
+    checkpoint_every: int = 200
+    select_every: int = 500
+    num_selection_images: int = 24
+    deterministic: bool = False
+
+    def __post_init__(self):
+        _require(
+            min(self.checkpoint_every, self.select_every) > 0,
+            "train.checkpoint_every and select_every: wanted positive, got "
+            f"{self.checkpoint_every} and {self.select_every}",
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """Final evaluation: S samples per image; 0 images means the whole split."""
+
+    num_samples: int = 16
+    num_images: int = 0
+    seed: int = 0
+
+    def __post_init__(self):
+        _require(
+            self.num_samples > 0,
+            f"evaluation.num_samples: wanted positive, got {self.num_samples}",
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """A whole experiment."""
+
+    name: str
+    data: Data = Data()
+    blackbox: BlackBox = BlackBox()
+    calibration_net: CalibrationNet = CalibrationNet()
+    refinement_net: RefinementNet = RefinementNet()
+    discriminator: Discriminator = Discriminator()
+    stage1: Stage1 = Stage1()
+    stage2: Stage2 = Stage2()
+    train: Train = Train()
+    evaluation: Evaluation = Evaluation()
+
+
+def config_dirs() -> list:
+    """Returns the folders in which configurations are looked up by name."""
+    package = pathlib.Path(__file__).resolve().parent
+    return [
+        folder
+        for folder in (package.parent / "configs", package / "configs")
+        if folder.is_dir()
+    ]
+
+
+def available() -> list:
+    """Returns the sorted names of the configurations that can be loaded by name."""
+    names = {
+        path.stem
+        for folder in config_dirs()
+        for path in folder.glob("*.py")
+        if not path.stem.startswith("_")
+    }
+    return sorted(names)
+
+
+def _suggest(name: str, options: Iterable[str]) -> str:
+    options = sorted(options)
+    close = difflib.get_close_matches(name, options, n=1)
+    hint = f"did you mean {close[0]!r}? " if close else ""
+    return f"{hint}available: {', '.join(options)}"
+
+
+def load(name_or_path: str, overrides: Iterable[str] = ()) -> Config:
+    """Loads a configuration by name or path and applies overrides.
+
+    Args:
+      name_or_path: a name in `configs/`, or the path of a Python file.
+      overrides: strings `section.field=value`.
+
+    Returns:
+      The resolved configuration.
+
+    Raises:
+      ConfigError: unknown name, field or section, wrong type, or value out of range.
+    """
+    path = pathlib.Path(name_or_path)
+    if path.suffix != ".py":
+        found = [folder / f"{name_or_path}.py" for folder in config_dirs()]
+        found = [candidate for candidate in found if candidate.is_file()]
+        if not found:
+            raise ConfigError(
+                f"--config: no configuration {name_or_path!r}; "
+                + _suggest(name_or_path, available())
+            )
+        path = found[0]
+    elif not path.is_file():
+        raise ConfigError(f"--config: no file {path}")
+    spec = importlib.util.spec_from_file_location(f"_config_{path.stem}", path)
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except SyntaxError as error:
+        raise ConfigError(f"--config: {path} is not valid Python: {error}") from error
+    if not isinstance(getattr(module, "get_config", None), types.FunctionType):
+        raise ConfigError(f"--config: {path} has no function get_config()")
+    return override(module.get_config(), overrides)
+
+
+def override(config: Config, texts: Iterable[str]) -> Config:
+    """Returns a configuration with fields replaced, from `section.field=value` texts.
+
+    All replacements of a section are made at once, so that fields that must agree can
+    be changed together, in any order.
+    """
+    changes = {}
+    for text in texts:
+        key, separator, value = (part.strip() for part in text.partition("="))
+        _require(bool(separator), f"--set: wanted section.field=value, got {text!r}")
+        section, _, name = key.partition(".")
+        _check_field(section, type(config), key)
+        if not dataclasses.is_dataclass(getattr(config, section)):
+            raise ConfigError(f"--set: {key} cannot be set: name a section's field")
+        kind = type(getattr(config, section))
+        _check_field(name, kind, key)
+        hint = typing.get_type_hints(kind)[name]
+        changes.setdefault(section, {})[name] = _parse(value, hint, key)
+    sections = {
+        section: dataclasses.replace(getattr(config, section), **fields)
+        for section, fields in changes.items()
+    }
+    return dataclasses.replace(config, **sections)
+
+
+def _check_field(name: str, kind: type, key: str) -> None:
+    fields = [field.name for field in dataclasses.fields(kind)]
+    if name not in fields:
+        raise ConfigError(f"--set: no field {key!r}; " + _suggest(name, fields))
+
+
+def _parse(text: str, kind: Any, key: str) -> Any:
+    """Parses `text` as the annotated type of a field."""
+    origin, args = typing.get_origin(kind), typing.get_args(kind)
+    if origin is Literal:
+        _require(text in args, f"--set: {key}: {text!r}; " + _suggest(text, args))
+        return text
+    if origin is tuple:
+        items = [item.strip() for item in text.strip("()[] ").split(",")]
+        items = [item for item in items if item]
+        if args[-1] is Ellipsis:
+            args = (args[0],) * len(items)
+        _require(
+            len(items) == len(args),
+            f"--set: {key}: wanted {len(args)} values with commas between, got {text!r}",
+        )
+        return tuple(_parse(item, arg, key) for item, arg in zip(items, args))
+    if kind is bool:
+        _require(
+            text.lower() in ("true", "false"),
+            f"--set: {key}: wanted true or false, got {text!r}",
+        )
+        return text.lower() == "true"
+    try:
+        return kind(text)
+    except ValueError:
+        raise ConfigError(
+            f"--set: {key}: wanted {kind.__name__}, got {text!r}"
+        ) from None
+
+
+def to_json(config: Any) -> str:
+    """Returns the configuration as indented JSON."""
+    return json.dumps(dataclasses.asdict(config), indent=2)
+
+
+def from_json(text: str) -> Config:
+    """Rebuilds a configuration from `to_json`'s text.
+
+    Raises:
+      ConfigError: text that does not describe a configuration of this version.
+    """
+    try:
+        return _rebuild(Config, json.loads(text))
+    except (TypeError, ValueError, KeyError) as error:
+        raise ConfigError(f"not a configuration of this version: {error}") from error
+
+
+def _rebuild(kind: Any, values: Mapping) -> Any:
+    hints = typing.get_type_hints(kind)
+    arguments = {}
+    for name, value in values.items():
+        if dataclasses.is_dataclass(hints.get(name)):
+            value = _rebuild(hints[name], value)
+        elif isinstance(value, list):
+            value = tuple(value)
+        arguments[name] = value
+    return kind(**arguments)
+
+
+def differences(old: Config, new: Config) -> list:
+    """Returns lines `section.field: old -> new` for the fields in which two differ."""
+    lines = []
+    old, new = dataclasses.asdict(old), dataclasses.asdict(new)
+    for section in old:
+        if not isinstance(old[section], dict):
+            old[section], new[section] = {"": old[section]}, {"": new[section]}
+        for name, value in old[section].items():
+            if value != new[section][name]:
+                key = f"{section}.{name}".rstrip(".")
+                lines.append(f"{key}: {value!r} -> {new[section][name]!r}")
+    return lines

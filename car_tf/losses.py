@@ -1,0 +1,131 @@
+"""Losses of both stages as functions of tensors that return one value per image.
+
+The likelihoods are TensorFlow Probability distributions, so that one set of functions
+serves the categorical likelihood of segmentation (CAR, Eq. 1) and the Gaussian one of
+the 1-D regression (CAR, A.2). Every loss returns `[B]`: averaging over the global
+batch is the trainer's, by `tf.nn.compute_average_loss`.
+"""
+
+from __future__ import annotations
+
+from typing import Optional, Sequence
+
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+tfd = tfp.distributions
+
+
+def masked_mean(values: tf.Tensor, valid_mask: Optional[tf.Tensor]) -> tf.Tensor:
+    """Means over everything but the batch axis, counting valid entries alone.
+
+    Args:
+      values: `[B, ...]` float.
+      valid_mask: `[B, ...]` float of 0 and 1 in the shape of `values`, or None if
+        everything is valid.
+
+    Returns:
+      `[B]`; 0 for an image without a valid entry. Values under the mask are not
+      read, so that they may be anything, NaN included.
+    """
+    axes = list(range(1, values.shape.rank))
+    if valid_mask is None:
+        return tf.reduce_mean(values, axes) if axes else values
+    total = tf.reduce_sum(tf.math.multiply_no_nan(values, valid_mask), axes)
+    return tf.math.divide_no_nan(total, tf.reduce_sum(valid_mask, axes))
+
+
+def cross_entropy(
+    likelihood: tfd.Distribution,
+    target: tf.Tensor,
+    valid_mask: Optional[tf.Tensor] = None,
+) -> tf.Tensor:
+    """Lce: negative log-likelihood of the target (CAR, Eq. 2).
+
+    Args:
+      likelihood: batch shape `[B, ...]`, one distribution per pixel.
+      target: `[B, ...]`, class ids (any in-range id under the mask) or real values.
+      valid_mask: `[B, ...]` of 0 and 1, or None.
+
+    Returns:
+      `[B]`, nats, mean over the valid pixels.
+    """
+    return masked_mean(-likelihood.log_prob(target), valid_mask)
+
+
+def calibration(
+    sample_mean: tfd.Distribution,
+    target: tfd.Distribution,
+    valid_mask: Optional[tf.Tensor] = None,
+) -> tf.Tensor:
+    """Lcal: KL of the samples' mean distribution from F's (CAR, Eq. 6).
+
+    Args:
+      sample_mean: q_phi, batch shape `[B, ...]`: see `categorical_mean`.
+      target: q_theta, F's distribution, of the same batch shape.
+      valid_mask: `[B, ...]` of 0 and 1, or None.
+
+    Returns:
+      `[B]`, nats, mean over the valid pixels. For unit Gaussians this is half the
+      squared difference of the means (CAR, Eq. 17).
+    """
+    return masked_mean(tfd.kl_divergence(sample_mean, target), valid_mask)
+
+
+def categorical_mean(sample_logits: tf.Tensor) -> tfd.Distribution:
+    """The mean over samples of their class probabilities (CAR, Eq. 5).
+
+    Computed as the log-mean-exp of log-softmaxes, so that gradients survive samples
+    that are saturated in float32.
+
+    Args:
+      sample_logits: `[B, M, ..., K]` logits.
+
+    Returns:
+      A categorical distribution of batch shape `[B, ...]`.
+    """
+    log_probs = tf.nn.log_softmax(sample_logits)
+    return tfd.Categorical(logits=tfp.math.reduce_logmeanexp(log_probs, axis=1))
+
+
+def adversarial(fake_logits: tf.Tensor) -> tf.Tensor:
+    """Ladv: the non-saturating loss softplus(-D) over all samples (CAR, Eq. 3).
+
+    Args:
+      fake_logits: `[B, M]`, D's logits of generated pairs.
+
+    Returns:
+      `[B]`, nats; ln 2 where D is at chance.
+    """
+    return tf.reduce_mean(tf.nn.softplus(-fake_logits), axis=1)
+
+
+def discriminator(real_logits: tf.Tensor, fake_logits: tf.Tensor) -> tf.Tensor:
+    """Binary cross-entropy of D on real and generated pairs (CAR, Eq. 4).
+
+    Args:
+      real_logits: `[B]`, D's logits of real pairs.
+      fake_logits: `[B, M]`, D's logits of generated pairs.
+
+    Returns:
+      `[B]`, nats; 2 ln 2 where D is at chance.
+    """
+    return tf.nn.softplus(-real_logits) + tf.reduce_mean(
+        tf.nn.softplus(fake_logits), axis=1
+    )
+
+
+def r1_penalty(gradients: Sequence[tf.Tensor]) -> tf.Tensor:
+    """Half the squared norm of D's input gradient (Mescheder et al., 2018, Eq. 9).
+
+    Args:
+      gradients: `[B, ...]` each: gradients of D's logit on real pairs with respect
+        to the parts of D's input.
+
+    Returns:
+      `[B]`; multiply by gamma.
+    """
+    return 0.5 * sum(
+        tf.reduce_sum(tf.square(gradient), axis=list(range(1, gradient.shape.rank)))
+        for gradient in gradients
+    )
