@@ -1,0 +1,121 @@
+"""The class flips that give Cityscapes its known multimodality (CAR, Section 5.2.2).
+
+One draw per class and image decides whether every pixel of the class in that image
+takes a second name. The `2 ** num_flips` outcomes and their probabilities are therefore
+known exactly. NumPy only, so that scoring needs no TensorFlow.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Sequence
+
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class ClassFlip:
+    """One class that switches its name in some images.
+
+    Attributes:
+      original: train id in the data set.
+      flipped: train id after a hit; an id of its own, outside the data set's.
+      probability: of a hit, in [0, 1].
+    """
+
+    original: int
+    flipped: int
+    probability: float
+
+    def __post_init__(self):
+        for name in ("original", "flipped"):
+            class_id = getattr(self, name)
+            if not 0 <= class_id <= 254:
+                raise ValueError(f"{name} must be a train id in 0..254, got {class_id}")
+        if self.original == self.flipped:
+            raise ValueError(f"class {self.original} cannot flip to itself")
+        if not 0.0 <= self.probability <= 1.0:
+            raise ValueError(f"probability must be in [0, 1], got {self.probability}")
+
+
+CITYSCAPES_FLIPS = (
+    ClassFlip(original=1, flipped=19, probability=8 / 17),  # sidewalk
+    ClassFlip(original=11, flipped=20, probability=7 / 17),  # person
+    ClassFlip(original=13, flipped=21, probability=6 / 17),  # car
+    ClassFlip(original=8, flipped=22, probability=5 / 17),  # vegetation
+    ClassFlip(original=0, flipped=23, probability=4 / 17),  # road
+)
+
+
+def _tables(hits: np.ndarray, flips: Sequence[ClassFlip]) -> np.ndarray:
+    """Look-up tables `[S, 256]` uint8 that carry out `hits` `[S, F]` bool."""
+    tables = np.tile(np.arange(256, dtype=np.uint8), (len(hits), 1))
+    for index, flip in enumerate(flips):
+        tables[hits[:, index], flip.original] = flip.flipped
+    return tables
+
+
+def apply_flips(
+    label: np.ndarray, hits: np.ndarray, flips: Sequence[ClassFlip]
+) -> np.ndarray:
+    """Renames every pixel of the classes whose draw hit.
+
+    Args:
+      label: `[H, W]` uint8 train ids; ids that do not flip, 255 too, stay.
+      hits: `[F]` bool, outcome of each flip's draw.
+      flips: the F flips.
+
+    Returns:
+      `[H, W]` uint8.
+
+    Raises:
+      ValueError: `hits` is not one value per flip.
+    """
+    hits = np.asarray(hits, bool)
+    if hits.shape != (len(flips),):
+        raise ValueError(f"hits must have shape ({len(flips)},), got {hits.shape}")
+    return _tables(hits[None], flips)[0][label]
+
+
+def fold(label: np.ndarray, flips: Sequence[ClassFlip]) -> np.ndarray:
+    """Maps flipped ids back to the classes they come from.
+
+    Args:
+      label: uint8 train ids of any shape.
+      flips: the flips to undo.
+
+    Returns:
+      uint8 in the shape of `label`.
+    """
+    table = np.arange(256, dtype=np.uint8)
+    for flip in flips:
+        table[flip.flipped] = flip.original
+    return table[label]
+
+
+def flip_oracle(
+    label: np.ndarray,
+    *,
+    flips: Sequence[ClassFlip],
+    num_samples: int,
+    rng: np.random.Generator,
+) -> np.ndarray:
+    """Draws samples that know the flips exactly and no other uncertainty.
+
+    The map is folded to the original classes, then each class flips whole by its true
+    probability: what perfect knowledge of the flips, without any sense of uncertain
+    shapes, reaches.
+
+    Args:
+      label: `[H, W]` uint8, the one map that all samples share up to flips.
+      flips: the F flips.
+      num_samples: S, number of independent samples.
+      rng: source of the draws.
+
+    Returns:
+      `[S, H, W]` uint8.
+    """
+    probabilities = np.array([flip.probability for flip in flips])
+    hits = rng.random((num_samples, len(flips))) < probabilities
+    folded = fold(label, flips)
+    return np.stack([table[folded] for table in _tables(hits, flips)])
