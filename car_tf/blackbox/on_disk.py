@@ -1,0 +1,163 @@
+"""Black-box predictions that exist as files already."""
+
+from __future__ import annotations
+
+import hashlib
+import pathlib
+from typing import Dict, Sequence, Tuple
+
+import numpy as np
+from PIL import Image
+
+from car_tf.data import cache, files
+
+# `*_prior_preds_trainIds.npy` in the wild hold label ids in spite of their name, which
+# is why the encoding is told from the ids themselves.
+ENDINGS = (
+    "_prior_preds_trainIds.npy",
+    "_prior_preds.npy",
+    "_trainIds.png",
+    "_labelIds.png",
+    ".npy",
+    ".png",
+)
+
+
+def find(folder: pathlib.Path, names: Sequence[str]) -> Dict[str, pathlib.Path]:
+    """Finds the prediction of every image anywhere below a folder.
+
+    Args:
+      folder: where to look.
+      names: of the images, such as `ulm_000000_000019`.
+
+    Returns:
+      name -> file.
+
+    Raises:
+      DataError: no folder, or an image without a prediction; naming it.
+    """
+    if not folder.is_dir():
+        raise files.DataError(f"{folder}: wanted a folder of predictions, found none")
+    by_file_name = {
+        path.name: path
+        for path in sorted(folder.rglob("*"))
+        if path.suffix in (".npy", ".png")
+    }
+    found = {}
+    for name in names:
+        stems = (name, f"{name}_leftImg8bit")
+        candidates = [f"{stem}{ending}" for stem in stems for ending in ENDINGS]
+        hit = next((c for c in candidates if c in by_file_name), None)
+        if hit is None:
+            raise files.DataError(
+                f"{folder}: wanted the black box's prediction of {name} "
+                f"(such as {name}.png or {name}.npy), found none"
+            )
+        found[name] = by_file_name[hit]
+    return found
+
+
+def read_ids(path: pathlib.Path, image_shapes: Sequence[Tuple[int, int]]) -> np.ndarray:
+    """Reads a map of ids, `[H, W]` uint8.
+
+    Args:
+      path: `.npy` of integers, `[H, W]` or with axes of length 1, or a PNG.
+      image_shapes: (height, width) pairs that the map may have.
+
+    Raises:
+      DataError: unreadable, of another shape or type, or ids out of 0..255.
+    """
+    if path.suffix == ".png":
+        ids = files.read_ids(path)
+    else:
+        try:
+            ids = np.squeeze(np.load(path, allow_pickle=False))
+        except Exception as error:  # NumPy raises many types on damaged files.
+            raise files.DataError(f"{path}: not a readable array ({error})") from error
+    if ids.dtype.kind not in "iu":
+        raise files.DataError(f"{path}: wanted integer class ids, got {ids.dtype}")
+    if ids.shape not in [tuple(shape) for shape in image_shapes]:
+        wanted = " or ".join(f"{h} x {w}" for h, w in dict.fromkeys(image_shapes))
+        got = " x ".join(map(str, ids.shape))
+        raise files.DataError(f"{path}: wanted {wanted} pixels, got {got}")
+    if ids.min() < 0 or ids.max() > 255:
+        raise files.DataError(
+            f"{path}: wanted class ids, got {ids.min()} to {ids.max()}"
+        )
+    return ids.astype(np.uint8)
+
+
+def detect_encoding(maps: Sequence[np.ndarray], num_train_ids: int) -> str:
+    """Tells train ids from label ids by what occurs in a few maps.
+
+    Street scenes hold road: 0 as a train id, 7 as a label id; and a label id map has
+    ids above the train ids' range (sky 23, car 26).
+    """
+    present = np.unique(np.concatenate([np.unique(ids) for ids in maps]))
+    present = present[present != 255]
+    if (present >= num_train_ids).any():
+        return "label_ids"
+    return "train_ids" if 0 in present else "label_ids"
+
+
+def predictions(
+    folder: str,
+    *,
+    names: Sequence[str],
+    image_files: Sequence[pathlib.Path],
+    size: Tuple[int, int],
+    encoding: str,
+    tables: Dict[str, np.ndarray],
+    num_classes: int,
+    cache_dir: pathlib.Path,
+) -> Tuple[np.ndarray, str]:
+    """Reads the predictions of a split, from the cache if they were read before.
+
+    Args:
+      folder: with one file per image, anywhere below it.
+      names: N image names.
+      image_files: N image files: a prediction may have its image's size.
+      size: working (height, width): a prediction may have it, and is resized to it.
+      encoding: `train_ids`, `label_ids`, or `auto` to tell from the ids.
+      tables: encoding -> `[256]` int16 to train ids, -1 for ids that must not occur.
+      num_classes: train ids.
+      cache_dir: the cache folder.
+
+    Returns:
+      `[N, H, W]` uint8 train ids, and the encoding.
+
+    Raises:
+      DataError: missing, unreadable or wrongly sized prediction, class out of range.
+    """
+    found = find(pathlib.Path(folder).expanduser(), names)
+    paths = [found[name] for name in names]
+
+    def shapes_of(index: int) -> Sequence[Tuple[int, int]]:
+        if not image_files:
+            return [size]
+        with Image.open(image_files[index]) as image:
+            return [size, (image.height, image.width)]
+
+    if encoding == "auto":
+        chosen = range(0, len(paths), max(1, len(paths) // 16))
+        maps = [read_ids(paths[i], shapes_of(i)) for i in chosen]
+        encoding = detect_encoding(maps, num_classes)
+    table = tables[encoding]
+    wanted = f"{encoding.replace('_', ' ')} of {num_classes} classes"
+
+    def read_one(index: int) -> Dict[str, np.ndarray]:
+        ids = read_ids(paths[index], shapes_of(index))
+        ids = files.map_ids(ids, table, path=paths[index], wanted=wanted)
+        return {"blackbox": files.resize_nearest(ids, size)}
+
+    hashes = cache.content_hashes(paths, cache_dir)
+    key = f"on_disk|{cache.FORMAT_VERSION}|{size}|{encoding}|{list(names)}|{hashes}"
+    stored, _ = cache.arrays(
+        key=hashlib.sha256(key.encode()).hexdigest(),
+        cache_dir=cache_dir,
+        specs={"blackbox": (tuple(size), np.uint8)},
+        num=len(paths),
+        read=read_one,
+        what="reading predictions",
+    )
+    return stored["blackbox"], encoding

@@ -1,0 +1,178 @@
+"""The cache of decoded data: arrays on disk, keyed by content, written atomically."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import hashlib
+import json
+import os
+import pathlib
+import shutil
+import tempfile
+from typing import Callable, Dict, Iterator, Sequence, Tuple
+
+import numpy as np
+import tqdm
+
+from car_tf.data import files
+
+FORMAT_VERSION = 1
+NUM_THREADS = max(2, os.cpu_count() or 2)
+
+
+def folder(configured: str = "") -> pathlib.Path:
+    """Returns the cache folder: as configured, else the user's cache folder."""
+    if configured:
+        return pathlib.Path(configured).expanduser()
+    base = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
+    return pathlib.Path(base) / "car_tf"
+
+
+@contextlib.contextmanager
+def atomic_folder(target: pathlib.Path) -> Iterator[pathlib.Path]:
+    """Yields a new folder that becomes `target` if the block succeeds.
+
+    An interrupted block leaves nothing at `target`; a `target` that another process
+    finished meanwhile wins.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    work = pathlib.Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+    try:
+        yield work
+        try:
+            os.replace(work, target)
+        except OSError:
+            if not target.is_dir():
+                raise
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def write_text(path: pathlib.Path, text: str) -> None:
+    """Writes a text file atomically and durably."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    work = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with open(work, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(work, path)
+    finally:
+        work.unlink(missing_ok=True)
+
+
+def content_hashes(
+    paths: Sequence[pathlib.Path], cache_dir: pathlib.Path
+) -> Tuple[str, ...]:
+    """Returns each file's SHA-256, remembered by path, size and time of change."""
+    memory_file = cache_dir / "hashes.json"
+    try:
+        memory: Dict[str, str] = json.loads(memory_file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        memory = {}
+
+    def key_of(path: pathlib.Path) -> str:
+        try:
+            stat = path.stat()
+        except OSError:
+            raise files.DataError(f"{path}: wanted a file, found none") from None
+        return f"{path.resolve()}|{stat.st_size}|{stat.st_mtime_ns}"
+
+    def digest(path: pathlib.Path) -> str:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+
+    keys = [key_of(path) for path in paths]
+    missing = [(k, path) for k, path in zip(keys, paths) if k not in memory]
+    if missing:
+        bar = progress(total=len(missing), desc="hashing files", unit="file")
+        with bar, concurrent.futures.ThreadPoolExecutor(NUM_THREADS) as pool:
+            for (key, _), value in zip(
+                missing, pool.map(digest, [p for _, p in missing])
+            ):
+                memory[key] = value
+                bar.update()
+        write_text(memory_file, json.dumps(memory))
+    return tuple(memory[key] for key in keys)
+
+
+def progress(**kwargs) -> tqdm.tqdm:
+    """Returns a progress bar that does not litter short work or log files."""
+    return tqdm.tqdm(delay=1.0, mininterval=0.5, dynamic_ncols=True, **kwargs)
+
+
+def arrays(
+    *,
+    key: str,
+    cache_dir: pathlib.Path,
+    specs: Dict[str, Tuple[Tuple[int, ...], type]],
+    num: int,
+    read: Callable[[int], Dict[str, np.ndarray]],
+    what: str,
+    on_error: str = "stop",
+) -> Tuple[Dict[str, np.ndarray], Tuple[int, ...]]:
+    """Returns memory-mapped arrays of N examples, reading them if not yet cached.
+
+    Args:
+      key: identifies content and format.
+      cache_dir: the cache folder.
+      specs: name -> (shape of one example, dtype).
+      num: N.
+      read: index -> arrays of one example; raises `files.DataError`.
+      what: for the progress bar.
+      on_error: `stop` raises the first error; `skip` leaves the example out.
+
+    Returns:
+      The arrays, and the indices of the examples in them.
+    """
+    # Examples that a run with `skip` left out must not be missing from one with `stop`.
+    target = cache_dir / f"{key[:32]}-{on_error}"
+    if not target.is_dir():
+        with atomic_folder(target) as work:
+            kept = _fill(work, specs, num, read, what, on_error)
+            (work / "kept.json").write_text(json.dumps(kept), encoding="utf-8")
+    kept = json.loads((target / "kept.json").read_text(encoding="utf-8"))
+    loaded = {
+        name: np.load(target / f"{name}.npy", mmap_mode="r")[: len(kept)]
+        for name in specs
+    }
+    return loaded, tuple(kept)
+
+
+def _fill(work, specs, num, read, what, on_error) -> list:
+    stores = {
+        name: np.lib.format.open_memmap(
+            work / f"{name}.npy", mode="w+", dtype=dtype, shape=(num, *shape)
+        )
+        for name, (shape, dtype) in specs.items()
+    }
+
+    def guarded(index: int):
+        try:
+            return read(index)
+        except files.DataError as error:
+            if on_error == "stop":
+                raise
+            return error
+
+    kept = []
+    bar = progress(total=num, desc=what, unit="image")
+    pool = concurrent.futures.ThreadPoolExecutor(NUM_THREADS)
+    try:
+        with bar:
+            for index, example in enumerate(pool.map(guarded, range(num))):
+                bar.update()
+                if isinstance(example, files.DataError):
+                    bar.write(f"left out: {example}")
+                    continue
+                for name, store in stores.items():
+                    store[len(kept)] = example[name]
+                kept.append(index)
+    finally:
+        pool.shutdown(cancel_futures=True)
+    for store in stores.values():
+        store.flush()
+    if not kept:
+        raise files.DataError(f"{what}: not one of {num} examples could be read")
+    return kept

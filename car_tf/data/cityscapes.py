@@ -1,0 +1,198 @@
+"""Data sets in Cityscapes' layout, and the facts of Cityscapes."""
+
+from __future__ import annotations
+
+import hashlib
+import pathlib
+from typing import Dict, Tuple
+
+import numpy as np
+
+from car_tf.data import cache, class_flips, examples, files, info
+
+HELD_OUT_CITIES = ("darmstadt", "monchengladbach", "ulm")
+SPLITS = ("train", "selection", "val")
+
+# Label ids -1..33 to train ids; -1 (licence plate) is stored as 255 in PNG files.
+_TRAIN_LABEL_IDS = (
+    *(7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33),
+)
+NUM_TRAIN_IDS = len(_TRAIN_LABEL_IDS)
+
+_CLASSES = (
+    ("road", (128, 64, 128)),
+    ("sidewalk", (244, 35, 232)),
+    ("building", (70, 70, 70)),
+    ("wall", (102, 102, 156)),
+    ("fence", (190, 153, 153)),
+    ("pole", (153, 153, 153)),
+    ("traffic light", (250, 170, 30)),
+    ("traffic sign", (220, 220, 0)),
+    ("vegetation", (107, 142, 35)),
+    ("terrain", (152, 251, 152)),
+    ("sky", (70, 130, 180)),
+    ("person", (220, 20, 60)),
+    ("rider", (255, 0, 0)),
+    ("car", (0, 0, 142)),
+    ("truck", (0, 0, 70)),
+    ("bus", (0, 60, 100)),
+    ("train", (0, 80, 100)),
+    ("motorcycle", (0, 0, 230)),
+    ("bicycle", (119, 11, 32)),
+    # Twins: light where the original is dark and the reverse, to be told apart.
+    ("sidewalk2", (130, 90, 200)),
+    ("person2", (255, 150, 170)),
+    ("car2", (90, 170, 255)),
+    ("vegetation2", (200, 225, 80)),
+    ("road2", (80, 200, 190)),
+)
+
+
+def label_id_table() -> np.ndarray:
+    """Returns `[256]` int16: label id -> train id, 255 ignored, -1 not a label id."""
+    table = np.full(256, -1, np.int16)
+    table[:34] = info.IGNORE_LABEL
+    table[info.IGNORE_LABEL] = info.IGNORE_LABEL
+    table[list(_TRAIN_LABEL_IDS)] = np.arange(NUM_TRAIN_IDS)
+    return table
+
+
+def train_id_table() -> np.ndarray:
+    """Returns `[256]` int16: train ids to themselves, -1 for everything else."""
+    table = np.full(256, -1, np.int16)
+    table[:NUM_TRAIN_IDS] = np.arange(NUM_TRAIN_IDS)
+    return table
+
+
+def dataset_info(title: str) -> info.DatasetInfo:
+    """Returns the facts of Cityscapes with its five class flips."""
+    return info.DatasetInfo(
+        title=title,
+        class_names=tuple(name for name, _ in _CLASSES),
+        class_colors=tuple(color for _, color in _CLASSES),
+        flips=class_flips.CITYSCAPES_FLIPS,
+        num_blackbox_classes=NUM_TRAIN_IDS,
+    )
+
+
+def find(data_dir: pathlib.Path, split: str) -> Dict[str, Tuple[pathlib.Path, str]]:
+    """Lists a split's images.
+
+    Args:
+      data_dir: the folder that holds `leftImg8bit` and `gtFine`.
+      split: `train` or `val`.
+
+    Returns:
+      name -> (image file, city), sorted by name.
+
+    Raises:
+      DataError: no such folder, or no image in it.
+    """
+    root = data_dir / "leftImg8bit" / split
+    ending = "_leftImg8bit.png"
+    found = {
+        path.name[: -len(ending)]: (path, path.parent.name)
+        for path in sorted(root.glob(f"*/*{ending}"))
+    }
+    if not found:
+        raise files.DataError(
+            f"{root}: wanted images named <city>/<name>{ending}, found none"
+        )
+    return found
+
+
+def label_file(data_dir: pathlib.Path, split: str, city: str, name: str):
+    """Returns where the label ids of an image lie."""
+    return data_dir / "gtFine" / split / city / f"{name}_gtFine_labelIds.png"
+
+
+def read(
+    data_dir: str,
+    split: str,
+    *,
+    size: Tuple[int, int],
+    cache_dir: pathlib.Path,
+    on_error: str = "stop",
+) -> examples.Examples:
+    """Reads a split, from the cache if it was read before.
+
+    Args:
+      data_dir: the folder that holds `leftImg8bit` and `gtFine`.
+      split: `train` or `val`, as on disk.
+      size: (height, width) to resize to; images antialiased, labels nearest.
+      cache_dir: the cache folder.
+      on_error: `stop`, or `skip` to leave unreadable examples out.
+
+    Returns:
+      The examples; labels are train ids 0 to 18, or 255.
+
+    Raises:
+      DataError: empty split, missing or unreadable file, label of another size than
+        its image, unknown label id; naming the file.
+    """
+    root = pathlib.Path(data_dir).expanduser()
+    found = find(root, split)
+    names = list(found)
+    image_files = [found[name][0] for name in names]
+    label_files = [label_file(root, split, found[name][1], name) for name in names]
+    for image_file, path in zip(image_files, label_files):
+        if not path.is_file():
+            raise files.DataError(
+                f"{path}: wanted the label of {image_file}, found none"
+            )
+    hashes = cache.content_hashes([*image_files, *label_files], cache_dir)
+    key = f"cityscapes|{cache.FORMAT_VERSION}|{size}|{names}|{hashes}"
+    table = label_id_table()
+
+    def read_one(index: int) -> Dict[str, np.ndarray]:
+        image = files.read_png(image_files[index], mode="RGB")
+        ids = files.read_ids(label_files[index])
+        if ids.shape != (image.height, image.width):
+            raise files.DataError(
+                f"{label_files[index]}: wanted {image.height} x {image.width}, the size "
+                f"of its image, got {ids.shape[0]} x {ids.shape[1]}"
+            )
+        label = files.map_ids(
+            ids, table, path=label_files[index], wanted="label ids 0 to 33, or 255"
+        )
+        return {
+            "images": files.resize_antialiased(image, size),
+            "labels": files.resize_nearest(label, size)[None],
+        }
+
+    stored, kept = cache.arrays(
+        key=hashlib.sha256(key.encode()).hexdigest(),
+        cache_dir=cache_dir,
+        specs={"images": ((*size, 3), np.uint8), "labels": ((1, *size), np.uint8)},
+        num=len(names),
+        read=read_one,
+        what=f"reading {split}",
+        on_error=on_error,
+    )
+    return examples.Examples(
+        names=tuple(names[i] for i in kept),
+        groups=tuple(found[names[i]][1] for i in kept),
+        image_files=tuple(image_files[i] for i in kept),
+        skipped=tuple(sorted(set(names) - {names[i] for i in kept})),
+        **stored,
+    )
+
+
+def split_training(
+    training: examples.Examples, *, fraction: float, seed: int
+) -> Tuple[examples.Examples, examples.Examples, str]:
+    """Divides the training images into those trained on and those for selection.
+
+    The three cities that the literature holds out are used where they exist; else a
+    seeded draw.
+
+    Returns:
+      Training examples, selection examples, and how it was done in words.
+    """
+    held = np.isin(training.groups, HELD_OUT_CITIES)
+    if held.any() and not held.all():
+        kept, chosen = np.flatnonzero(~held), np.flatnonzero(held)
+        words = f"cities {', '.join(HELD_OUT_CITIES)} held out ({len(chosen)} images)"
+    else:
+        kept, chosen, words = examples.hold_out(training.groups, fraction, seed=seed)
+    return training.take(kept), training.take(chosen), words

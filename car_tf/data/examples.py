@@ -1,0 +1,105 @@
+"""A split of a data set as arrays of one size, however it came about."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import pathlib
+from typing import Optional, Sequence, Tuple
+
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class Examples:
+    """Images with their labels; arrays may be memory-mapped.
+
+    Attributes:
+      names: N unique names.
+      groups: N names of what must not be split: city, patient.
+      images: `[N, H, W, C]` uint8.
+      labels: `[N, A, H, W]` uint8 class ids of A annotators, 255 ignored.
+      image_files: N files with the images at their own size; empty if drawn.
+      skipped: names that were left out because they could not be read.
+      blackbox: `[N, H, W]` uint8 class ids or `[N, H, W, K]` float16 probabilities.
+    """
+
+    names: Tuple[str, ...]
+    groups: Tuple[str, ...]
+    images: np.ndarray
+    labels: np.ndarray
+    image_files: Tuple[pathlib.Path, ...] = ()
+    skipped: Tuple[str, ...] = ()
+    blackbox: Optional[np.ndarray] = None
+
+    def __post_init__(self):
+        lengths = {len(self.names), len(self.groups), len(self.images)}
+        lengths |= {len(self.labels)}
+        if self.blackbox is not None:
+            lengths |= {len(self.blackbox)}
+        if len(lengths) != 1:
+            raise ValueError(f"examples of different lengths: {sorted(lengths)}")
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def take(self, indices: Sequence[int]) -> "Examples":
+        """Returns the examples at `indices`, in that order."""
+        indices = np.asarray(indices, dtype=np.int64)
+        files = self.image_files
+        return dataclasses.replace(
+            self,
+            names=tuple(self.names[i] for i in indices),
+            groups=tuple(self.groups[i] for i in indices),
+            images=self.images[indices],
+            labels=self.labels[indices],
+            image_files=tuple(files[i] for i in indices) if files else (),
+            blackbox=None if self.blackbox is None else self.blackbox[indices],
+        )
+
+    def fingerprint(self) -> str:
+        """Returns a SHA-256 over names, images and labels."""
+        digest = hashlib.sha256("\n".join(self.names).encode())
+        for array in (self.images, self.labels):
+            digest.update(str(array.shape).encode())
+            for item in array:
+                digest.update(np.ascontiguousarray(item))
+        return digest.hexdigest()
+
+
+def hold_out(
+    groups: Sequence[str], fraction: float, *, seed: int, min_groups: int = 10
+) -> Tuple[np.ndarray, np.ndarray, str]:
+    """Splits examples in two by a seeded draw.
+
+    Whole groups are held out where there are at least `min_groups`; fewer groups
+    would make the share too coarse, so that single examples are drawn.
+
+    Args:
+      groups: N group names.
+      fraction: share of examples (or groups) to hold out, in (0, 1).
+      seed: of the draw.
+      min_groups: see above.
+
+    Returns:
+      Indices kept, indices held out (both sorted), and how it was done in words.
+
+    Raises:
+      ValueError: fewer than two examples.
+    """
+    if len(groups) < 2:
+        raise ValueError(f"cannot hold out from {len(groups)} examples: wanted 2")
+    rng = np.random.default_rng(seed)
+    groups = np.asarray(groups)
+    units = np.unique(groups)
+    by_group = len(units) >= min_groups
+    if not by_group:
+        units = np.arange(len(groups))
+    num = min(max(1, round(fraction * len(units))), len(units) - 1)
+    chosen = rng.permutation(units)[:num]
+    held = np.isin(groups if by_group else units, chosen)
+    how = (
+        f"{num} of {len(units)} groups" if by_group else f"{num} of {len(units)} images"
+    )
+    words = f"{how} held out by a draw with seed {seed}"
+    return np.flatnonzero(~held), np.flatnonzero(held), words

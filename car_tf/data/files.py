@@ -1,0 +1,107 @@
+"""Reading image files, with errors that name the file."""
+
+from __future__ import annotations
+
+import pathlib
+
+import numpy as np
+from PIL import Image
+
+MAX_PIXELS = 64_000_000
+
+
+class DataError(ValueError):
+    """Bad input data; the message names the file, what was wanted and what found."""
+
+
+def read_png(path: pathlib.Path, *, mode: str) -> Image.Image:
+    """Decodes an image file whole.
+
+    Args:
+      path: the file.
+      mode: Pillow's mode to convert to, `RGB` or `L`; a colour image is not taken
+        for `L`, since class ids in it would be changed.
+
+    Returns:
+      The decoded image.
+
+    Raises:
+      DataError: missing, truncated, too large, or no image.
+    """
+    try:
+        with Image.open(path) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise DataError(
+                    f"{path}: wanted at most {MAX_PIXELS} pixels, got "
+                    f"{image.width} x {image.height}"
+                )
+            if mode == "L" and image.mode not in ("L", "P", "I", "I;16", "1"):
+                raise DataError(
+                    f"{path}: wanted one channel of class ids, got mode {image.mode}"
+                )
+            image.load()
+            # A palette image of class ids keeps its indices.
+            if mode == "L" and image.mode != "1":
+                return image if image.mode in ("L", "P") else _narrow(image, path)
+            return image.convert(mode)
+    except FileNotFoundError:
+        raise DataError(f"{path}: wanted an image file, found none") from None
+    except DataError:
+        raise
+    except Exception as error:  # Pillow raises many types on damaged files.
+        raise DataError(f"{path}: not a readable image ({error})") from error
+
+
+def _narrow(image: Image.Image, path: pathlib.Path) -> Image.Image:
+    values = np.asarray(image)
+    if values.min() < 0 or values.max() > 255:
+        raise DataError(
+            f"{path}: wanted ids 0 to 255, got {values.min()} to {values.max()}"
+        )
+    return Image.fromarray(values.astype(np.uint8))
+
+
+def resize_antialiased(image: Image.Image, size: tuple) -> np.ndarray:
+    """Resizes an image to (height, width) with antialiasing, uint8."""
+    if image.size != (size[1], size[0]):
+        image = image.resize((size[1], size[0]), Image.Resampling.BILINEAR)
+    return np.asarray(image)
+
+
+def read_ids(path: pathlib.Path) -> np.ndarray:
+    """Reads a map of ids at its own size, `[H, W]` uint8."""
+    return np.asarray(read_png(path, mode="L"))
+
+
+def resize_nearest(ids: np.ndarray, size: tuple) -> np.ndarray:
+    """Resizes `[H, W]` ids to (height, width) by nearest neighbour."""
+    if ids.shape == tuple(size):
+        return ids
+    image = Image.fromarray(ids).resize((size[1], size[0]), Image.Resampling.NEAREST)
+    return np.asarray(image)
+
+
+def map_ids(
+    ids: np.ndarray, table: np.ndarray, *, path: pathlib.Path, wanted: str
+) -> np.ndarray:
+    """Maps ids through a table.
+
+    Args:
+      ids: integer array.
+      table: `[256]` int16; -1 marks ids that must not occur.
+      path: the file the ids come from, for the message.
+      wanted: the ids that may occur, in words.
+
+    Returns:
+      uint8 array of `ids`' shape.
+
+    Raises:
+      DataError: an id that must not occur.
+    """
+    if ids.size and (ids.min() < 0 or ids.max() > 255):
+        bad = int(ids.min() if ids.min() < 0 else ids.max())
+        raise DataError(f"{path}: wanted {wanted}, got id {bad}")
+    mapped = table[ids]
+    if (mapped < 0).any():
+        raise DataError(f"{path}: wanted {wanted}, got id {int(ids[mapped < 0][0])}")
+    return mapped.astype(np.uint8)

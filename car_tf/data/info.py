@@ -1,0 +1,40 @@
+"""Facts of a data set that the rest of the system asks for instead of its name."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Tuple
+
+from car_tf.data import class_flips
+
+IGNORE_LABEL = 255
+
+
+@dataclasses.dataclass(frozen=True)
+class DatasetInfo:
+    """What networks, metrics and figures need to know of a data set.
+
+    Attributes:
+      title: what the data are, as a phrase for people.
+      class_names: of all K classes, flipped ones included.
+      class_colors: K (red, green, blue) triples.
+      flips: the class flips, empty where the annotators disagree by themselves.
+      image_channels: 1 or 3.
+      num_annotators: N, labels per image.
+      num_blackbox_classes: classes of the black box after mapping; 0 without one.
+      random_crop: whether training crops lie anywhere or in the centre.
+    """
+
+    title: str
+    class_names: Tuple[str, ...]
+    class_colors: Tuple[Tuple[int, int, int], ...]
+    flips: Tuple[class_flips.ClassFlip, ...] = ()
+    image_channels: int = 3
+    num_annotators: int = 1
+    num_blackbox_classes: int = 0
+    random_crop: bool = True
+
+    @property
+    def num_classes(self) -> int:
+        """K."""
+        return len(self.class_names)

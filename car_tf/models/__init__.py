@@ -1,0 +1,1 @@
+"""Networks F, G and D as Keras models."""

@@ -1,0 +1,103 @@
+"""F, the calibration networks: pixelwise class distributions q(y | x) (CAR, Eq. 1).
+
+Each takes `(image, blackbox_probs, training=, seed=)` and returns logits, so that
+whatever stands below G is built, trained, evaluated and exported alike.
+"""
+
+from __future__ import annotations
+
+from typing import Optional, Sequence
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from car_tf.models import layers
+
+
+class BlackBoxCalibrator(keras.Model):
+    """Five convolution blocks on a black box's output and the image (CAR, A.4)."""
+
+    def __init__(
+        self,
+        *,
+        num_classes: int,
+        channels: int = 64,
+        dropout: float = 0.1,
+        synchronized: bool = False,
+        name: str = "calibration_net",
+    ):
+        super().__init__(name=name)
+        self.blocks = [
+            layers.ConvBlock(
+                channels,
+                dropout=dropout,
+                salt=salt,
+                synchronized=synchronized,
+                name=f"block{salt}",
+            )
+            for salt in range(5)
+        ]
+        self.logits_layer = keras.layers.Conv2D(num_classes, 1, name="logits")
+
+    def call(
+        self,
+        image: tf.Tensor,
+        blackbox_probs: tf.Tensor,
+        training: bool = False,
+        seed: Optional[tf.Tensor] = None,
+    ) -> tf.Tensor:
+        """Computes the logits of q(y | x).
+
+        Args:
+          image: `[B, H, W, C]` float32 in [-1, 1].
+          blackbox_probs: `[B, H, W, Kb]` float32, one-hot or probabilities.
+          training: whether batch statistics are used and updated.
+          seed: `[2]` int32 of the dropout masks; None for no dropout.
+
+        Returns:
+          `[B, H, W, K]` logits.
+        """
+        features = tf.concat([blackbox_probs, image], axis=-1)
+        for block in self.blocks:
+            features = block(features, training=training, seed=seed)
+        return self.logits_layer(features)
+
+
+class TrueDistribution(keras.Model):
+    """The known distribution of the flipped labels, in F's place (CAR, Table 2, gt).
+
+    Its black box is the label before the flips. The true distribution has exact
+    zeros, where Lcal would be infinite, so `uniform` of it is spread over all classes.
+    """
+
+    def __init__(
+        self,
+        *,
+        num_classes: int,
+        originals: Sequence[int],
+        flipped: Sequence[int],
+        probabilities: Sequence[float],
+        uniform: float = 1e-3,
+        name: str = "calibration_net",
+    ):
+        super().__init__(name=name)
+        num_originals = num_classes - len(flipped)
+        table = np.eye(num_originals, num_classes, dtype=np.float32)
+        for original, twin, probability in zip(originals, flipped, probabilities):
+            table[original, original] = 1 - probability
+            table[original, twin] = probability
+        self._table = table
+        self._uniform = uniform
+
+    def call(
+        self,
+        image: tf.Tensor,
+        blackbox_probs: tf.Tensor,
+        training: bool = False,
+        seed: Optional[tf.Tensor] = None,
+    ) -> tf.Tensor:
+        """Returns log-probabilities; arguments as in `BlackBoxCalibrator`."""
+        probs = tf.tensordot(blackbox_probs, self._table, axes=1)
+        uniform = self._uniform / self._table.shape[1]
+        return tf.math.log((1 - self._uniform) * probs + uniform)

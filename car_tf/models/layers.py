@@ -1,0 +1,116 @@
+"""Pieces that the networks share."""
+
+from __future__ import annotations
+
+from typing import Optional
+
+import keras
+import tensorflow as tf
+
+LEAKY_SLOPE = 0.2
+
+
+def image_to_float(image: tf.Tensor) -> tf.Tensor:
+    """Maps uint8 grey levels to [-1, 1] float32."""
+    return tf.cast(image, tf.float32) / 127.5 - 1.0
+
+
+def blackbox_to_probs(blackbox: tf.Tensor, num_classes: int) -> tf.Tensor:
+    """Maps a black box's output to class probabilities.
+
+    Args:
+      blackbox: `[B, H, W]` integer class ids (one-hot encoded; ids from `num_classes`
+        on, such as 255, give zeros), or `[B, H, W, K]` float probabilities.
+      num_classes: K of the black box.
+
+    Returns:
+      `[B, H, W, K]` float32.
+    """
+    if blackbox.dtype.is_integer:
+        return tf.one_hot(tf.cast(blackbox, tf.int32), num_classes)
+    return tf.cast(blackbox, tf.float32)
+
+
+def batch_norm(*, synchronized: bool, name: str) -> keras.layers.Layer:
+    """Batch normalisation with the constants of the authors' PyTorch code.
+
+    Synchronised statistics are exact over several replicas but three times slower on
+    one, so they are the builder's choice.
+    """
+    return keras.layers.BatchNormalization(
+        momentum=0.9, epsilon=1e-5, synchronized=synchronized, name=name
+    )
+
+
+def merge_samples(features: tf.Tensor) -> tf.Tensor:
+    """Reshapes `[B, M, H, W, C]` to `[B * M, H, W, C]`."""
+    shape = tf.shape(features)
+    merged = tf.reshape(features, tf.concat([[-1], shape[2:]], axis=0))
+    merged.set_shape([None, *features.shape[2:]])
+    return merged
+
+
+def split_samples(features: tf.Tensor, batch: tf.Tensor, num: tf.Tensor) -> tf.Tensor:
+    """Reshapes `[B * M, H, W, C]` to `[B, M, H, W, C]`."""
+    shape = tf.shape(features)
+    split = tf.reshape(features, tf.concat([[batch, num], shape[1:]], axis=0))
+    split.set_shape([None, None, *features.shape[1:]])
+    return split
+
+
+class SeededDropout(keras.layers.Layer):
+    """Dropout whose mask is a function of a seed, so that a resumed run repeats it."""
+
+    def __init__(self, rate: float, *, salt: int, **kwargs):
+        super().__init__(**kwargs)
+        self.rate = rate
+        self.salt = salt
+
+    def call(self, inputs: tf.Tensor, seed: Optional[tf.Tensor] = None) -> tf.Tensor:
+        """Drops entries.
+
+        Args:
+          inputs: any float tensor.
+          seed: `[2]` int32, or None to pass the inputs on unchanged.
+        """
+        if seed is None or self.rate == 0:
+            return inputs
+        seed = tf.random.experimental.stateless_fold_in(seed, self.salt)
+        return tf.nn.experimental.stateless_dropout(
+            inputs, self.rate, seed, rng_alg="philox"
+        )
+
+
+class ConvBlock(keras.layers.Layer):
+    """3x3 convolution, batch norm, leaky ReLU, dropout (CAR, Section 5.2)."""
+
+    def __init__(
+        self,
+        channels: int,
+        *,
+        strides: int = 1,
+        dropout: float,
+        salt: int,
+        synchronized: bool,
+        slope: float = LEAKY_SLOPE,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        # A bias before batch norm has no effect and a zero gradient, whose rounding
+        # noise Adam would blow up.
+        self.conv = keras.layers.Conv2D(
+            channels, 3, strides=strides, padding="same", use_bias=False, name="conv"
+        )
+        self.norm = batch_norm(synchronized=synchronized, name="norm")
+        self.activation = keras.layers.LeakyReLU(slope)
+        self.dropout = SeededDropout(dropout, salt=salt)
+
+    def call(
+        self,
+        inputs: tf.Tensor,
+        training: bool = False,
+        seed: Optional[tf.Tensor] = None,
+    ) -> tf.Tensor:
+        """Maps `[B, H, W, C]` to `[B, H / strides, W / strides, channels]`."""
+        features = self.norm(self.conv(inputs), training=training)
+        return self.dropout(self.activation(features), seed=seed)

@@ -1,0 +1,229 @@
+"""G, the refinement network: coherent samples from F's distribution (CAR, Section 5.2).
+
+Noise enters in the decoder alone. `encode` computes all that does not depend on it,
+once per image: the encoder, the bottleneck, and the half of every decoder convolution
+that acts on a skip connection (a convolution of a concatenation is the sum of two).
+`decode` computes the rest, once per sample.
+"""
+
+from __future__ import annotations
+
+from typing import List, Optional
+
+import keras
+import tensorflow as tf
+
+from car_tf.models import layers
+
+NUM_BLOCKS = 4
+STRIDE = 2**NUM_BLOCKS
+
+
+class NoiseInjection(keras.layers.Layer):
+    """Per-channel scale and residual from the noise, as in AdaIN (CAR, Section 5.2)."""
+
+    def __init__(self, channels: int, **kwargs):
+        super().__init__(**kwargs)
+        self.scale = keras.layers.Dense(channels, name="scale")
+        self.residual = keras.layers.Dense(channels, name="residual")
+
+    def call(self, features: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
+        """Modulates features.
+
+        Args:
+          features: `[B, M or 1, H, W, C]`, normalised.
+          noise: `[B, M, Z]`.
+
+        Returns:
+          `[B, M, H, W, C]`.
+        """
+        scale = self.scale(noise)[:, :, None, None, :]
+        residual = self.residual(noise)[:, :, None, None, :]
+        return features * (1.0 + scale) + residual
+
+
+class UpBlock(keras.layers.Layer):
+    """Up-sampling by 2 with a skip, batch norm, noise, leaky ReLU and dropout.
+
+    The up-sampled half is a 2x2 transposed convolution, a quarter of the work of
+    resizing and convolving 3x3; the skip half is a 3x3 convolution per image.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        *,
+        dropout: float,
+        salt: int,
+        synchronized: bool,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.up = keras.layers.Conv2DTranspose(
+            channels, 2, strides=2, use_bias=False, name="up"
+        )
+        self.skip = keras.layers.Conv2D(
+            channels, 3, padding="same", use_bias=False, name="skip"
+        )
+        self.norm = layers.batch_norm(synchronized=synchronized, name="norm")
+        self.inject = NoiseInjection(channels, name="noise")
+        self.activation = keras.layers.LeakyReLU(layers.LEAKY_SLOPE)
+        self.dropout = layers.SeededDropout(dropout, salt=salt)
+
+    def call(
+        self,
+        features: tf.Tensor,
+        skip_term: tf.Tensor,
+        noise: tf.Tensor,
+        training: bool = False,
+        seed: Optional[tf.Tensor] = None,
+    ) -> tf.Tensor:
+        """Computes one decoder level.
+
+        Args:
+          features: `[B, M, H, W, C]`, or M = 1 where nothing depends on noise yet.
+          skip_term: `[B, 2H, 2W, channels]`, `self.skip` of the skip connection.
+          noise: `[B, M, Z]`.
+          training: whether batch statistics are used and updated.
+          seed: `[2]` int32 of the dropout masks; None for no dropout.
+
+        Returns:
+          `[B, M, 2H, 2W, channels]`.
+        """
+        batch, num = tf.shape(features)[0], tf.shape(features)[1]
+        merged = self.up(layers.merge_samples(features))
+        merged = layers.split_samples(merged, batch, num) + skip_term[:, None]
+        merged = self.norm(layers.merge_samples(merged), training=training)
+        modulated = self.inject(layers.split_samples(merged, batch, num), noise)
+        modulated = self.activation(modulated)
+        return self.dropout(modulated, seed=seed)
+
+
+class RefinementNet(keras.Model):
+    """U-Net with noise in every up block; see the module's docstring."""
+
+    def __init__(
+        self,
+        *,
+        num_classes: int,
+        base_channels: int = 32,
+        noise_dim: int = 32,
+        dropout: float = 0.1,
+        residual: bool = True,
+        synchronized: bool = False,
+        name: str = "refinement_net",
+    ):
+        """Creates the network.
+
+        Args:
+          num_classes: K.
+          base_channels: channels of the first block; they double downwards.
+          noise_dim: Z.
+          dropout: rate in every block.
+          residual: whether the logits are log F plus a learned map that starts at
+            zero, so that the samples' mean equals F at step 0; else they come from
+            scratch (the paper's form, more than ten times slower to converge).
+          synchronized: whether batch statistics span all replicas.
+          name: of the model.
+        """
+        super().__init__(name=name)
+        self.noise_dim = noise_dim
+        self.residual = residual
+        widths = [base_channels * 2**level for level in range(NUM_BLOCKS)]
+        shared = dict(dropout=dropout, synchronized=synchronized)
+        self.down_blocks = [
+            layers.ConvBlock(
+                width, strides=2, salt=level, name=f"down{level}", **shared
+            )
+            for level, width in enumerate(widths)
+        ]
+        self.up_blocks = [
+            UpBlock(width, salt=NUM_BLOCKS + level, name=f"up{level}", **shared)
+            for level, width in enumerate([*widths[-2::-1], base_channels])
+        ]
+        self.logits_layer = keras.layers.Conv2D(
+            num_classes,
+            1,
+            kernel_initializer="zeros" if residual else "glorot_uniform",
+            name="logits",
+        )
+
+    def encode(
+        self,
+        image: tf.Tensor,
+        log_probs: tf.Tensor,
+        training: bool = False,
+        seed: Optional[tf.Tensor] = None,
+    ) -> List[tf.Tensor]:
+        """Computes all that does not depend on the noise.
+
+        Args:
+          image: `[B, H, W, C]` float32 in [-1, 1], any H and W.
+          log_probs: `[B, H, W, K]`, log q(y | x) of F.
+          training: whether batch statistics are used and updated.
+          seed: `[2]` int32 of the dropout masks; None for no dropout.
+
+        Returns:
+          The bottleneck `[B, h, w, 8 * base]` (h = ceil(H / 16)), then the skip terms
+          of the up blocks, coarsest first.
+        """
+        features = pad_to_stride(tf.concat([image, tf.exp(log_probs)], axis=-1))
+        skips = []
+        for block in self.down_blocks:
+            skips.append(features)
+            features = block(features, training=training, seed=seed)
+        skip_terms = [
+            block.skip(skip) for block, skip in zip(self.up_blocks, reversed(skips))
+        ]
+        return [features, *skip_terms]
+
+    def decode(
+        self,
+        features: List[tf.Tensor],
+        log_probs: tf.Tensor,
+        noise: tf.Tensor,
+        training: bool = False,
+        seed: Optional[tf.Tensor] = None,
+    ) -> tf.Tensor:
+        """Draws one sample per noise vector.
+
+        Args:
+          features: of `encode`.
+          log_probs: `[B, H, W, K]`, as given to `encode`.
+          noise: `[B, M, Z]`.
+          training: whether batch statistics are used and updated.
+          seed: `[2]` int32 of the dropout masks; None for no dropout.
+
+        Returns:
+          `[B, M, H, W, K]` logits.
+        """
+        bottleneck, *skip_terms = features
+        # The first block's convolution and normalisation see no noise: M = 1 there.
+        decoded = bottleneck[:, None]
+        for block, skip_term in zip(self.up_blocks, skip_terms):
+            decoded = block(decoded, skip_term, noise, training=training, seed=seed)
+        batch, num = tf.shape(decoded)[0], tf.shape(decoded)[1]
+        logits = self.logits_layer(layers.merge_samples(decoded))
+        logits = tf.cast(layers.split_samples(logits, batch, num), tf.float32)
+        height, width = tf.shape(log_probs)[1], tf.shape(log_probs)[2]
+        logits = logits[:, :, :height, :width]
+        return logits + log_probs[:, None] if self.residual else logits
+
+    def call(
+        self,
+        image: tf.Tensor,
+        log_probs: tf.Tensor,
+        noise: tf.Tensor,
+        training: bool = False,
+        seed: Optional[tf.Tensor] = None,
+    ) -> tf.Tensor:
+        """Encodes once and decodes every noise vector; see `encode` and `decode`."""
+        features = self.encode(image, log_probs, training=training, seed=seed)
+        return self.decode(features, log_probs, noise, training=training, seed=seed)
+
+
+def pad_to_stride(features: tf.Tensor) -> tf.Tensor:
+    """Pads `[B, H, W, C]` with zeros at the bottom and right to multiples of 16."""
+    shape = tf.shape(features)
+    bottom, right = -shape[1] % STRIDE, -shape[2] % STRIDE
+    return tf.pad(features, [[0, 0], [0, bottom], [0, right], [0, 0]])

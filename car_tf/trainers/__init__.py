@@ -1,0 +1,1 @@
+"""One Keras model per training stage, each with its own training step."""

@@ -1,0 +1,73 @@
+"""Stage 1: trains F alone with the cross entropy (CAR, Algorithm 1, lines 2-5)."""
+
+from __future__ import annotations
+
+from typing import Dict
+
+import keras
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+from car_tf import losses
+from car_tf.trainers import common
+
+
+class CalibrationTrainer(keras.Model):
+    """Holds F, its optimiser and the step counter; `fit` calls `train_step`."""
+
+    def __init__(
+        self,
+        *,
+        calibration_net: keras.Model,
+        num_blackbox_classes: int,
+        l2: float,
+        seed: int,
+    ):
+        super().__init__(name="calibration_trainer")
+        self.calibration_net = calibration_net
+        self.num_blackbox_classes = num_blackbox_classes
+        self.l2 = l2
+        self.seed = seed
+        self.step = tf.Variable(
+            0,
+            dtype=tf.int64,
+            trainable=False,
+            aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
+            name="step",
+        )
+        self.loss_metric = keras.metrics.Mean("cross_entropy")
+        self.accuracy_metric = keras.metrics.Mean("accuracy")
+
+    @property
+    def metrics(self) -> list:
+        """Metrics that `fit` resets at the start of an epoch."""
+        return [self.loss_metric, self.accuracy_metric]
+
+    def train_step(self, data: Dict[str, tf.Tensor]) -> Dict[str, tf.Tensor]:
+        """Makes one update of F.
+
+        Args:
+          data: this replica's part of a batch of `pipeline.training_batches`.
+
+        Returns:
+          Running means since the start of the epoch.
+        """
+        image, label, blackbox, valid_mask = common.prepare(
+            data, num_blackbox_classes=self.num_blackbox_classes
+        )
+        seed = common.step_seed(self.seed, self.step)
+        variables = self.calibration_net.trainable_variables
+        with tf.GradientTape() as tape:
+            logits = self.calibration_net(image, blackbox, training=True, seed=seed)
+            likelihood = tfp.distributions.Categorical(logits=logits)
+            per_image = losses.cross_entropy(likelihood, label, valid_mask)
+            per_image = common.finite(per_image, "cross_entropy")
+            loss = tf.nn.compute_average_loss(per_image)
+        gradients = tape.gradient(loss, variables)
+        common.update(self.optimizer, gradients, variables, l2=self.l2)
+        self.step.assign_add(1)
+        hit = tf.equal(tf.argmax(logits, -1, output_type=tf.int32), label)
+        hit = tf.cast(hit, tf.float32)
+        self.loss_metric.update_state(per_image)
+        self.accuracy_metric.update_state(losses.masked_mean(hit, valid_mask))
+        return {metric.name: metric.result() for metric in self.metrics}

@@ -1,0 +1,101 @@
+"""What the training stages share: optimisers, seeds, and labels under the mask."""
+
+from __future__ import annotations
+
+from typing import Dict, Optional, Sequence, Tuple
+
+import keras
+import tensorflow as tf
+
+from car_tf.data import info
+from car_tf.models import layers
+
+
+def learning_rate(
+    initial: float,
+    *,
+    decay: str,
+    num_updates: int,
+    halve_at: int,
+) -> keras.optimizers.schedules.LearningRateSchedule:
+    """Returns a schedule: `constant`, `linear` to zero, or `halve` once at `halve_at`."""
+    if decay == "linear":
+        return keras.optimizers.schedules.PolynomialDecay(initial, num_updates, 0.0)
+    boundary = halve_at if decay == "halve" else num_updates
+    return keras.optimizers.schedules.PiecewiseConstantDecay(
+        [boundary], [initial, initial / 2]
+    )
+
+
+def adam(schedule, *, variables: Sequence[tf.Variable]) -> keras.optimizers.Optimizer:
+    """Returns Adam with the paper's constants (CAR, A.1), its slots already made."""
+    optimizer = keras.optimizers.Adam(schedule, beta_1=0.5, beta_2=0.99, epsilon=1e-8)
+    optimizer.build(variables)
+    return optimizer
+
+
+def update(
+    optimizer: keras.optimizers.Optimizer,
+    gradients: Sequence[tf.Tensor],
+    variables: Sequence[tf.Variable],
+    *,
+    l2: float,
+) -> None:
+    """Applies gradients with coupled L2: added to the gradient, as in PyTorch's Adam.
+
+    Keras' own `weight_decay` is the decoupled kind.
+    """
+    gradients = [
+        gradient + l2 * variable for gradient, variable in zip(gradients, variables)
+    ]
+    optimizer.apply_gradients(zip(gradients, variables))
+
+
+def step_seed(seed: int, step: tf.Tensor) -> tf.Tensor:
+    """Returns the `[2]` int32 seed of a step, different on each replica."""
+    context = tf.distribute.get_replica_context()
+    base = tf.stack([tf.constant(seed, tf.int32), tf.cast(step, tf.int32)])
+    return tf.random.experimental.stateless_fold_in(
+        base, context.replica_id_in_sync_group
+    )
+
+
+def batch_noise(
+    batch_size: int, num_samples: int, noise_dim: int, *, seed: int, step: tf.Tensor
+) -> tf.Tensor:
+    """Draws z for this replica's part of the batch, `[B, M, Z]`.
+
+    The draw is made for the global batch, so that an image meets the same noise
+    whatever the number of replicas.
+    """
+    context = tf.distribute.get_replica_context()
+    num_replicas = context.num_replicas_in_sync
+    key = tf.stack([tf.constant(seed, tf.int32), tf.cast(step, tf.int32)])
+    noise = tf.random.stateless_normal(
+        [num_replicas * batch_size, num_samples, noise_dim], key
+    )
+    start = context.replica_id_in_sync_group * batch_size
+    return noise[start : start + batch_size]
+
+
+def prepare(
+    batch: Dict[str, tf.Tensor], *, num_blackbox_classes: int
+) -> Tuple[tf.Tensor, tf.Tensor, Optional[tf.Tensor], tf.Tensor]:
+    """Turns a batch of the pipeline into what networks and losses take.
+
+    Returns:
+      Image `[B, H, W, C]` in [-1, 1]; label `[B, H, W]` int32, 0 where ignored; black
+      box probabilities `[B, H, W, Kb]` or None; valid mask `[B, H, W]` of 0 and 1.
+    """
+    image = layers.image_to_float(batch["image"])
+    valid = tf.not_equal(batch["label"], info.IGNORE_LABEL)
+    label = tf.where(valid, tf.cast(batch["label"], tf.int32), 0)
+    blackbox = batch.get("blackbox")
+    if blackbox is not None:
+        blackbox = layers.blackbox_to_probs(blackbox, num_blackbox_classes)
+    return image, label, blackbox, tf.cast(valid, tf.float32)
+
+
+def finite(value: tf.Tensor, name: str) -> tf.Tensor:
+    """Returns `value`, or stops the run and names the term if it is not finite."""
+    return tf.debugging.check_numerics(value, f"the loss term {name} is not finite")

@@ -1,0 +1,191 @@
+"""Stage 2: trains G and D with F frozen (CAR, Algorithm 1, lines 6-15)."""
+
+from __future__ import annotations
+
+from typing import Callable, Dict, Tuple
+
+import keras
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+from car_tf import losses
+from car_tf.trainers import common
+
+
+class RefinementTrainer(keras.Model):
+    """Holds F, G, D, the optimisers and the step counter.
+
+    Each step updates G in `train_step`; D is updated by `discriminator_step` in the
+    first `discriminator_active` of every `discriminator_period` steps, on the samples
+    that G has just drawn. The choice is made outside the replicas
+    (`make_train_function`), because a condition around an optimiser's update inside
+    one cannot be distributed; while D rests, nothing of its update is computed.
+    """
+
+    def __init__(
+        self,
+        *,
+        calibration_net: keras.Model,
+        refinement_net: keras.Model,
+        discriminator: keras.Model,
+        num_classes: int,
+        num_blackbox_classes: int,
+        num_samples: int,
+        adversarial_weight: float,
+        calibration_weight: float,
+        pixel_loss: str,
+        r1_gamma: float,
+        discriminator_active: int,
+        discriminator_period: int,
+        l2: float,
+        seed: int,
+    ):
+        super().__init__(name="refinement_trainer")
+        self.calibration_net = calibration_net
+        self.calibration_net.trainable = False
+        self.refinement_net = refinement_net
+        self.discriminator = discriminator
+        self.num_classes = num_classes
+        self.num_blackbox_classes = num_blackbox_classes
+        self.num_samples = num_samples
+        self.adversarial_weight = adversarial_weight
+        self.calibration_weight = calibration_weight
+        self.pixel_loss = pixel_loss
+        self.r1_gamma = r1_gamma
+        self.discriminator_active = discriminator_active
+        self.discriminator_period = discriminator_period
+        self.l2 = l2
+        self.seed = seed
+        self.step = tf.Variable(
+            0,
+            dtype=tf.int64,
+            trainable=False,
+            aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
+            name="step",
+        )
+        names = ("pixel_loss", "adversarial", "discriminator", "r1")
+        names += ("real_accuracy", "fake_accuracy")
+        self._means = {name: keras.metrics.Mean(name) for name in names}
+
+    def compile(self, *, generator_optimizer, discriminator_optimizer, **kwargs):
+        """Takes the two optimisers; other arguments as in `keras.Model.compile`."""
+        super().compile(**kwargs)
+        self.generator_optimizer = generator_optimizer
+        self.discriminator_optimizer = discriminator_optimizer
+
+    @property
+    def metrics(self) -> list:
+        """Metrics that `fit` resets at the start of an epoch."""
+        return list(self._means.values())
+
+    def results(self) -> Dict[str, tf.Tensor]:
+        """Returns the running means since the start of the epoch."""
+        return {name: mean.result() for name, mean in self._means.items()}
+
+    def train_step(
+        self, data: Dict[str, tf.Tensor]
+    ) -> Tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Makes one update of G.
+
+        Args:
+          data: this replica's part of a batch of `pipeline.training_batches`.
+
+        Returns:
+          What an update of D needs, ignored pixels zeroed in all three: the image
+          `[B, H, W, C]`, the one-hot label `[B, 1, H, W, K]` and the samples
+          `[B, M, H, W, K]`.
+        """
+        image, label, blackbox, valid_mask = common.prepare(
+            data, num_blackbox_classes=self.num_blackbox_classes
+        )
+        log_probs = tf.nn.log_softmax(self.calibration_net(image, blackbox))
+        log_probs = tf.stop_gradient(log_probs)
+        noise = common.batch_noise(
+            image.shape[0],
+            self.num_samples,
+            self.refinement_net.noise_dim,
+            seed=self.seed,
+            step=self.step,
+        )
+        seed = common.step_seed(self.seed, self.step)
+        masked_image = image * valid_mask[..., None]
+        variables = self.refinement_net.trainable_variables
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(variables)
+            logits = self.refinement_net(
+                image, log_probs, noise, training=True, seed=seed
+            )
+            samples = tf.nn.softmax(logits) * valid_mask[:, None, ..., None]
+            adversarial = losses.adversarial(self.discriminator(masked_image, samples))
+            pixel = self._pixel_loss(logits, log_probs, label, valid_mask)
+            adversarial = common.finite(adversarial, "adversarial")
+            pixel = common.finite(pixel, self.pixel_loss)
+            loss = tf.nn.compute_average_loss(
+                self.adversarial_weight * adversarial + self.calibration_weight * pixel
+            )
+        gradients = tape.gradient(loss, variables)
+        common.update(self.generator_optimizer, gradients, variables, l2=self.l2)
+        self._means["adversarial"].update_state(adversarial)
+        self._means["pixel_loss"].update_state(pixel)
+        real = tf.one_hot(label, self.num_classes) * valid_mask[..., None]
+        return masked_image, real[:, None], samples
+
+    def _pixel_loss(self, logits, log_probs, label, valid_mask) -> tf.Tensor:
+        if self.pixel_loss == "calibration":
+            target = tfp.distributions.Categorical(logits=log_probs)
+            sample_mean = losses.categorical_mean(logits)
+            return losses.calibration(sample_mean, target, valid_mask)
+        each = tfp.distributions.Categorical(logits=logits)
+        shape = tf.shape(logits)[:-1]
+        label = tf.broadcast_to(label[:, None], shape)
+        mask = tf.broadcast_to(valid_mask[:, None], shape)
+        return losses.cross_entropy(each, label, mask)
+
+    def discriminator_step(
+        self, image: tf.Tensor, real: tf.Tensor, samples: tf.Tensor
+    ) -> None:
+        """Makes one update of D; arguments as `train_step` returns them."""
+        variables = self.discriminator.trainable_variables
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(variables)
+            with tf.GradientTape(watch_accessed_variables=False) as inner:
+                inner.watch([image, real])
+                real_logits = self.discriminator(image, real)[:, 0]
+            r1 = losses.r1_penalty(inner.gradient(real_logits, [image, real]))
+            fake_logits = self.discriminator(image, samples)
+            adversarial = losses.discriminator(real_logits, fake_logits)
+            adversarial = common.finite(adversarial, "discriminator")
+            r1 = common.finite(r1, "r1")
+            loss = tf.nn.compute_average_loss(adversarial + self.r1_gamma * r1)
+        gradients = tape.gradient(loss, variables)
+        common.update(self.discriminator_optimizer, gradients, variables, l2=self.l2)
+        self._means["discriminator"].update_state(adversarial)
+        self._means["r1"].update_state(r1)
+        self._means["real_accuracy"].update_state(tf.cast(real_logits > 0, tf.float32))
+        self._means["fake_accuracy"].update_state(tf.cast(fake_logits < 0, tf.float32))
+
+    def make_train_function(self, force: bool = False) -> Callable:
+        """Builds the function that `fit` calls; see the class's docstring."""
+        if self.train_function is not None and not force:
+            return self.train_function
+        strategy = self.distribute_strategy
+
+        def one_step(iterator) -> None:
+            pairs = strategy.run(self.train_step, args=(next(iterator),))
+            active = self.step % self.discriminator_period < self.discriminator_active
+
+            def update_discriminator() -> bool:
+                strategy.run(self.discriminator_step, args=pairs)
+                return True
+
+            tf.cond(active, update_discriminator, lambda: False)
+            self.step.assign_add(1)
+
+        @tf.function(reduce_retracing=True)
+        def train_function(iterator) -> Dict[str, tf.Tensor]:
+            for _ in tf.range(self._steps_per_execution):
+                one_step(iterator)
+            return self.results()
+
+        self.train_function = self.train_tf_function = train_function
+        return train_function
