@@ -1,0 +1,335 @@
+"""Evaluation of a sampler on a split: metrics as a dict, pictures as a gallery."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import dataclasses
+from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
+
+import numpy as np
+import tensorflow as tf
+
+from car_tf.data import class_flips, examples, info
+from car_tf.metrics import calibration, ged, hungarian, iou, protocols
+from car_tf.models import sampler
+
+# Float values of one batch's samples; bounds the memory that drawing takes.
+MAX_VALUES = 2**27
+
+
+@dataclasses.dataclass(frozen=True)
+class Drawn:
+    """What a sampler says of one image.
+
+    Attributes:
+      index: of the image in its split.
+      samples: `[S, H, W]` uint8 class ids.
+      probs: `[H, W, K]` of F.
+      sample_mean: `[H, W, K]`, mean of the samples' probabilities.
+      first_probs: `[H, W, K]`, one sample's probabilities.
+    """
+
+    index: int
+    samples: np.ndarray
+    probs: np.ndarray
+    sample_mean: np.ndarray
+    first_probs: np.ndarray
+
+
+def draw(
+    model: sampler.Sampler,
+    source: examples.Examples,
+    *,
+    num_samples: int,
+    seed: int,
+    num_images: int = 0,
+) -> Iterator[Drawn]:
+    """Draws samples for the first images of a split (0: all), in order.
+
+    An image's samples depend on `seed` and its index, not on its neighbours.
+    """
+    total = min(num_images or len(source), len(source))
+    height, width = source.images.shape[1:3]
+    num_classes = _num_classes(model)
+    per_image = num_samples * height * width * num_classes
+    batch_size = int(np.clip(MAX_VALUES // per_image, 1, 32))
+    run = _compiled(model)
+    for start in range(0, total, batch_size):
+        rows = range(start, min(start + batch_size, total))
+        seeds = np.stack([np.full(len(rows), seed), rows], axis=1).astype(np.int32)
+        blackbox = None
+        if source.blackbox is not None:
+            blackbox = tf.constant(source.blackbox[rows.start : rows.stop])
+        image = tf.constant(source.images[rows.start : rows.stop])
+        drawn = run(image, blackbox, tf.constant(seeds), tf.constant(num_samples))
+        drawn = {name: value.numpy() for name, value in drawn.items()}
+        for offset, row in enumerate(rows):
+            yield Drawn(row, **{name: value[offset] for name, value in drawn.items()})
+
+
+def _compiled(model: sampler.Sampler) -> Callable:
+    """The sampler as one graph for all batch sizes, built once per sampler."""
+    if not hasattr(model, "compiled_sample"):
+        model.compiled_sample = tf.function(model.sample, reduce_retracing=True)
+    return model.compiled_sample
+
+
+def _num_classes(model: sampler.Sampler) -> int:
+    return model.refinement_net.logits_layer.filters
+
+
+def label_distances(
+    samples: np.ndarray, labels: np.ndarray, facts: info.DatasetInfo
+) -> ged.PairDistances:
+    """Distances for the GED: to the modes of the flips, or to the annotators.
+
+    Args:
+      samples: `[S, H, W]` class ids.
+      labels: `[N, H, W]` class ids of the annotators, N = 1 where classes flip.
+      facts: of the data set.
+    """
+    if not facts.flips:
+        return ged.multi_rater_distances(samples, labels)
+    return ged.class_flips_distances(
+        samples, labels[0], num_classes=facts.num_classes, **flip_arrays(facts)
+    )
+
+
+def flip_arrays(facts: info.DatasetInfo) -> Dict[str, List]:
+    """Returns the flips as the parallel lists that the metrics take."""
+    return {
+        "originals": [flip.original for flip in facts.flips],
+        "flipped": [flip.flipped for flip in facts.flips],
+        "probabilities": [flip.probability for flip in facts.flips],
+    }
+
+
+def mean_ged(
+    model: sampler.Sampler,
+    source: examples.Examples,
+    facts: info.DatasetInfo,
+    *,
+    num_samples: int,
+    seed: int,
+    num_images: int = 0,
+) -> Optional[float]:
+    """Computes the mean GED alone, for model selection."""
+    results = [
+        label_distances(drawn.samples, source.labels[drawn.index], facts).ged()
+        for drawn in draw(
+            model, source, num_samples=num_samples, seed=seed, num_images=num_images
+        )
+    ]
+    return protocols.summarize(num_samples, results, None)["ged"]
+
+
+class _Tally:
+    """Accumulates what the report needs, image by image."""
+
+    def __init__(self, facts: info.DatasetInfo, num_samples: int, seed: int):
+        self.facts = facts
+        self.num_samples = num_samples
+        self.seed = seed
+        self.geds: Dict[str, List[ged.GedResult]] = {}
+        self.hm_ious: List[float] = []
+        self.reliability = calibration.Reliability()
+        self.flip_calibration = {
+            name: calibration.FlipCalibration(**flip_arrays(facts))
+            for name in ("calibration_net", "refinement_net")
+        }
+        self.confusions: Dict[str, np.ndarray] = {}
+        self.entropies: Dict[str, List[float]] = {}
+        self.mean_difference: List[float] = []
+
+    def add(
+        self, drawn: Drawn, labels: np.ndarray, blackbox: Optional[np.ndarray]
+    ) -> None:
+        """Adds one image; `blackbox` is `[H, W]` class ids or None."""
+        valid = labels[0] != info.IGNORE_LABEL
+        distances = label_distances(drawn.samples, labels, self.facts)
+        self.geds.setdefault("ged", []).append(distances.ged())
+        if not self.facts.flips:
+            self.hm_ious.append(hungarian.hungarian_matched_iou(1 - distances.cross))
+        prediction = drawn.probs.argmax(-1).astype(np.uint8)
+        if self.facts.flips:
+            self._add_flips(drawn, labels, prediction, blackbox)
+        self._add_reliability(drawn.probs, prediction, labels)
+        for name in ("probs", "sample_mean", "first_probs"):
+            entropy = calibration.entropy_bits(getattr(drawn, name))[valid]
+            if entropy.size:
+                self.entropies.setdefault(name, []).append(float(entropy.mean()))
+        difference = np.abs(drawn.sample_mean - drawn.probs)[valid]
+        if difference.size:
+            self.mean_difference.append(float(difference.mean()))
+
+    def _add_flips(self, drawn, labels, prediction, blackbox) -> None:
+        label, flips = labels[0], self.facts.flips
+        maps = {"calibration_net": prediction, "truth": label}
+        if blackbox is not None:
+            maps["blackbox"] = blackbox
+        for name, one_map in maps.items():
+            rng = np.random.default_rng([self.seed, drawn.index])
+            # Unlabelled pixels count nowhere; any class may stand there.
+            filled = np.where(one_map == info.IGNORE_LABEL, 0, one_map)
+            oracle = class_flips.flip_oracle(
+                filled.astype(np.uint8),
+                flips=flips,
+                num_samples=self.num_samples,
+                rng=rng,
+            )
+            result = label_distances(oracle, labels, self.facts).ged()
+            self.geds.setdefault(f"flip_oracle_{name}", []).append(result)
+            if name != "truth":
+                confusion = iou.confusion_matrix(
+                    label,
+                    class_flips.fold(one_map, flips),
+                    num_classes=self.facts.num_classes,
+                )
+                self.confusions[name] = self.confusions.get(name, 0) + confusion
+        # F is judged where the black box is right, as in CAR, A.4.
+        agrees = None if blackbox is None else blackbox == label
+        self.flip_calibration["calibration_net"].update(drawn.probs, label, agrees)
+        self.flip_calibration["refinement_net"].update(drawn.sample_mean, label)
+
+    def _add_reliability(self, probs, prediction, labels) -> None:
+        """Accuracy in expectation over the flips and annotators, so without a draw."""
+        correct = np.zeros(prediction.shape)
+        table = np.eye(self.facts.num_classes)
+        for flip in self.facts.flips:
+            table[flip.original, flip.original] = 1 - flip.probability
+            table[flip.original, flip.flipped] = flip.probability
+        valid = labels[0] != info.IGNORE_LABEL
+        for label in labels:
+            correct[valid] += table[label[valid], prediction[valid]] / len(labels)
+        self.reliability.update(probs.max(-1).clip(0, 1)[valid], correct[valid])
+
+    def report(self) -> Dict[str, Any]:
+        """Returns everything as a dict that is ready for JSON."""
+        hm_ious = self.hm_ious or None
+        result = protocols.summarize(self.num_samples, self.geds["ged"], hm_ious)
+        for name, geds in self.geds.items():
+            if name != "ged":
+                summary = protocols.summarize(self.num_samples, geds, None)
+                result[f"ged_{name}"] = summary["ged"]
+        if self.facts.flips:
+            result["calibration"] = {
+                name: flip_calibration.to_dict()
+                for name, flip_calibration in self.flip_calibration.items()
+            }
+        result["reliability"] = self.reliability.to_dict()
+        result["ece"] = self.reliability.ece()
+        for name, confusion in self.confusions.items():
+            per_class = iou.per_class_iou(confusion)
+            result[f"miou_{name}"] = float(iou.mean_iou(confusion))
+            result[f"pixel_accuracy_{name}"] = float(
+                np.trace(confusion) / max(confusion.sum(), 1)
+            )
+            result[f"iou_per_class_{name}"] = {
+                class_name: None if np.isnan(value) else float(value)
+                for class_name, value in zip(self.facts.class_names, per_class)
+            }
+        result["entropy_bits"] = {
+            name: float(np.mean(values)) for name, values in self.entropies.items()
+        }
+        result["sample_mean_difference"] = (
+            float(np.mean(self.mean_difference)) if self.mean_difference else None
+        )
+        return result
+
+
+def evaluate(
+    model: sampler.Sampler,
+    source: examples.Examples,
+    facts: info.DatasetInfo,
+    *,
+    num_samples: int,
+    seed: int,
+    num_images: int = 0,
+    gallery_size: int = 6,
+    progress: Optional[Callable] = None,
+) -> Tuple[Dict[str, Any], List[Drawn]]:
+    """Evaluates a sampler on a split.
+
+    Scoring runs in a second thread while the next images are being drawn.
+
+    Args:
+      model: the sampler.
+      source: the split.
+      facts: of its data set.
+      num_samples: S.
+      seed: of the samples and of the flip oracle.
+      num_images: how many of the first images; 0 for all.
+      gallery_size: how many images, evenly spread, to return for figures.
+      progress: wraps the iteration over images, such as `tqdm.tqdm`.
+
+    Returns:
+      The metrics, and the gallery.
+    """
+    tally = _Tally(facts, num_samples, seed)
+    total = min(num_images or len(source), len(source))
+    chosen = set(np.linspace(0, total - 1, min(gallery_size, total)).astype(int))
+    gallery: List[Drawn] = []
+    stream = draw(
+        model, source, num_samples=num_samples, seed=seed, num_images=num_images
+    )
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        pending: List[concurrent.futures.Future] = []
+        for drawn in progress(stream, total=total) if progress else stream:
+            blackbox = None
+            if source.blackbox is not None:
+                blackbox = hard_labels(source.blackbox[drawn.index])
+            labels = source.labels[drawn.index]
+            pending.append(pool.submit(tally.add, drawn, labels, blackbox))
+            if drawn.index in chosen:
+                gallery.append(drawn)
+            # A short queue, so that drawn samples do not pile up in memory.
+            if len(pending) > 4:
+                pending.pop(0).result()
+        for future in pending:
+            future.result()
+    return tally.report(), gallery
+
+
+def hard_labels(blackbox: np.ndarray) -> np.ndarray:
+    """Returns class ids `[..., H, W]` of labels or of `[..., H, W, K]` probabilities."""
+    if np.issubdtype(blackbox.dtype, np.integer):
+        return blackbox
+    return blackbox.argmax(-1).astype(np.uint8)
+
+
+def summary_lines(metrics: Dict[str, Any], facts: info.DatasetInfo) -> Sequence[str]:
+    """Returns the result in a few lines for people."""
+
+    def shown(value: Optional[float]) -> str:
+        return "undefined" if value is None else f"{value:.3f}"
+
+    lines = [
+        f"GED{metrics['num_samples']} {shown(metrics['ged'])} "
+        f"(unbiased {shown(metrics['ged_unbiased'])}) on {metrics['num_images']} "
+        f"images, {metrics['num_undefined_images']} of them undefined"
+    ]
+    if "hm_iou" in metrics:
+        lines.append(f"HM-IoU {shown(metrics['hm_iou'])}")
+    oracles = {
+        name[len("ged_flip_oracle_") :]: value
+        for name, value in metrics.items()
+        if name.startswith("ged_flip_oracle_")
+    }
+    if oracles:
+        over = ", ".join(
+            f"{shown(value)} over {name}" for name, value in oracles.items()
+        )
+        lines.append(f"GED of the flip oracle: {over}")
+    lines.append(f"ECE of F {shown(metrics['ece'])}")
+    for net, table in metrics.get("calibration", {}).items():
+        entries = ", ".join(
+            f"{facts.class_names[entry['flipped']]} {shown(entry['flip_probability'])}"
+            f" (true {entry['true_probability']:.3f})"
+            for entry in table["classes"]
+        )
+        worst, mean = table["worst_flip_offset"], table["mean_flip_offset"]
+        lines.append(
+            f"flip probabilities of {net}: {entries}; "
+            f"offset mean {shown(mean)}, worst {shown(worst)}"
+        )
+    return lines

@@ -1,0 +1,68 @@
+"""Evaluates a finished run again: another split, another number of samples.
+
+python -m car_tf.evaluate --workdir RUN [--split val] [--num_samples 16]
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Sequence
+
+from absl import app, flags
+
+from car_tf import config as config_lib
+from car_tf import workdir as workdir_lib
+
+FLAGS = flags.FLAGS
+
+flags.DEFINE_string("workdir", None, "Run directory.", required=True)
+flags.DEFINE_string(
+    "split", "", "Split; by default the one that results are reported on."
+)
+flags.DEFINE_integer("num_samples", 0, "Samples per image; 0: as configured.")
+
+
+def main(argv: Sequence[str]) -> int:
+    """Evaluates; returns the exit code."""
+    if len(argv) > 1:
+        raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
+    try:
+        config = workdir_lib.saved_config(FLAGS.workdir)
+        workdir = workdir_lib.RunDir(FLAGS.workdir, config)
+    except (config_lib.ConfigError, workdir_lib.RunError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    from car_tf import build, train_lib  # TensorFlow starts here.
+    from car_tf.data import files
+
+    try:
+        dataset = build.build_data(config)
+        if FLAGS.split and FLAGS.split not in dataset.splits:
+            raise config_lib.ConfigError(
+                f"--split: wanted one of {', '.join(dataset.splits)}, got {FLAGS.split}"
+            )
+        model = train_lib.load_sampler(config, dataset, workdir)
+        train_lib.evaluate_run(
+            config,
+            dataset,
+            model,
+            workdir,
+            print,
+            split=FLAGS.split,
+            num_samples=FLAGS.num_samples,
+        )
+    except (
+        config_lib.ConfigError,
+        files.DataError,
+        workdir_lib.RunError,
+        OSError,
+    ) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    app.run(main)

@@ -1,0 +1,306 @@
+"""Figures of a run: arrays in, matplotlib figures out."""
+
+from __future__ import annotations
+
+import math
+import os
+import pathlib
+from typing import Any, Dict, List, Optional, Sequence
+
+import matplotlib.figure
+import numpy as np
+
+BLUE, ORANGE, GREEN, GREY = "#1f5a93", "#e08214", "#3a8a4d", "#8a8f98"
+IGNORE_LABEL = 255
+DPI = 110
+
+
+def colorize(ids: np.ndarray, colors: Sequence[Sequence[int]]) -> np.ndarray:
+    """Paints class ids.
+
+    Args:
+      ids: `[...]` uint8 class ids; ids without a colour, such as 255, become black.
+      colors: K (red, green, blue) triples.
+
+    Returns:
+      `[..., 3]` uint8.
+    """
+    table = np.zeros((256, 3), np.uint8)
+    table[: len(colors)] = colors
+    return table[ids]
+
+
+def entropy_bits(probs: np.ndarray) -> np.ndarray:
+    """Entropy of `[..., K]` probabilities in bits."""
+    return -(probs * np.log2(np.maximum(probs, 1e-30))).sum(-1)
+
+
+def _grid(
+    rows: Sequence[Sequence[Any]],
+    titles: Sequence[str],
+    *,
+    entropy_limit: Optional[float] = None,
+    width: float = 16.0,
+) -> matplotlib.figure.Figure:
+    """Lays pictures out: uint8 arrays as they are, float arrays as entropy maps."""
+    height, image_width = np.shape(rows[0][0])[:2]
+    columns = max(len(row) for row in rows)
+    tile = width / columns
+    figure = matplotlib.figure.Figure(
+        figsize=(width, tile * height / image_width * len(rows) + 0.35), dpi=DPI
+    )
+    axes = figure.subplots(
+        len(rows),
+        columns,
+        squeeze=False,
+        gridspec_kw=dict(wspace=0.03, hspace=0.04),
+    )
+    figure.subplots_adjust(0.005, 0.005, 0.995, 1 - 0.3 / figure.get_figheight())
+    for row_axes, row in zip(axes, rows):
+        for axis in row_axes:
+            axis.set_axis_off()
+        for axis, picture in zip(row_axes, row):
+            if picture.dtype == np.uint8:
+                grey = picture.shape[-1] == 1
+                axis.imshow(
+                    picture[..., 0] if grey else picture,
+                    cmap="gray" if grey else None,
+                    vmin=0 if grey else None,
+                    vmax=255 if grey else None,
+                    interpolation="nearest",
+                )
+            else:
+                axis.imshow(picture, cmap="magma", vmin=0, vmax=entropy_limit)
+    for axis, title in zip(axes[0], titles):
+        axis.set_title(title, fontsize=9, pad=3)
+    return figure
+
+
+def samples_figure(
+    gallery: Sequence[Any],
+    *,
+    images: np.ndarray,
+    labels: np.ndarray,
+    blackbox: Optional[np.ndarray],
+    class_colors: Sequence[Sequence[int]],
+    num_shown: int = 8,
+) -> matplotlib.figure.Figure:
+    """Input, label, black box, F's entropy and samples (CAR, Fig. 4).
+
+    Args:
+      gallery: items with `index`, `probs` and `samples` (see `eval_lib.Drawn`).
+      images: `[N, H, W, C]` uint8.
+      labels: `[N, A, H, W]` uint8; the first annotator's are shown.
+      blackbox: `[N, H, W]` uint8 class ids, or None.
+      class_colors: K triples.
+      num_shown: samples per image, on two lines.
+    """
+    per_line = num_shown // 2
+    rows, titles = [], ["input", "label", "black box", "entropy of F"]
+    titles += [f"sample {i + 1}" for i in range(per_line)]
+    for item in gallery:
+        empty = np.full((*images.shape[1:3], 3), 255, np.uint8)
+        shown = (
+            colorize(blackbox[item.index], class_colors)
+            if blackbox is not None
+            else empty
+        )
+        first = [
+            images[item.index],
+            colorize(labels[item.index, 0], class_colors),
+            shown,
+            entropy_bits(item.probs),
+        ]
+        painted = list(colorize(item.samples[:num_shown], class_colors))
+        rows.append([*first, *painted[:per_line]])
+        rows.append([empty] * len(first) + painted[per_line:])
+    limit = max(float(entropy_bits(item.probs).max()) for item in gallery)
+    return _grid(rows, titles, entropy_limit=max(limit, 1.0))
+
+
+def entropies_figure(
+    gallery: Sequence[Any],
+    *,
+    images: np.ndarray,
+    class_colors: Sequence[Sequence[int]],
+) -> matplotlib.figure.Figure:
+    """Where the uncertainty goes (CAR, Fig. 12).
+
+    A sample of independent pixels from F, then the entropies in bits of F, of the mean
+    of the samples, and of one sample.
+    """
+    rows = []
+    for item in gallery:
+        rng = np.random.default_rng(item.index)
+        draws = rng.random((*item.probs.shape[:2], 1))
+        independent = (item.probs.cumsum(-1) < draws).sum(-1)
+        independent = np.minimum(independent, item.probs.shape[-1] - 1)
+        rows.append(
+            [
+                images[item.index],
+                colorize(independent.astype(np.uint8), class_colors),
+                colorize(item.samples[0], class_colors),
+                *(
+                    entropy_bits(p)
+                    for p in (item.probs, item.sample_mean, item.first_probs)
+                ),
+            ]
+        )
+    limit = max(float(row[3].max()) for row in rows)
+    titles = ["input", "pixels of F, independent", "one sample of G"]
+    titles += ["entropy of F", "entropy of the mean of G", "entropy of one sample"]
+    return _grid(rows, titles, entropy_limit=max(limit, 1.0))
+
+
+def _axes(title: str, x_label: str, y_label: str, size=(6.0, 4.0)):
+    figure = matplotlib.figure.Figure(figsize=size, dpi=DPI, layout="constrained")
+    axis = figure.subplots()
+    axis.set_title(title, fontsize=11)
+    axis.set_xlabel(x_label)
+    axis.set_ylabel(y_label)
+    axis.grid(alpha=0.25)
+    axis.spines[["top", "right"]].set_visible(False)
+    return figure, axis
+
+
+def calibration_figure(
+    calibration: Dict[str, Any], class_names: Sequence[str]
+) -> matplotlib.figure.Figure:
+    """True and predicted flip probability per stochastic class (CAR, Fig. 5).
+
+    Args:
+      calibration: network name -> `FlipCalibration.to_dict()`.
+      class_names: of all classes.
+    """
+    figure, axis = _axes("Flip probabilities", "", "probability", size=(7.5, 4.0))
+    tables = list(calibration.values())
+    classes = tables[0]["classes"]
+    bars = {"truth": [entry["true_probability"] for entry in classes]}
+    names = {"calibration_net": "F", "refinement_net": "G"}
+    for name, table in calibration.items():
+        bars[names.get(name, name)] = [
+            math.nan if entry["flip_probability"] is None else entry["flip_probability"]
+            for entry in table["classes"]
+        ]
+    width = 0.8 / len(bars)
+    places = np.arange(len(classes))
+    for index, (name, values) in enumerate(bars.items()):
+        color = (GREY, ORANGE, BLUE)[index % 3]
+        where = places + (index - (len(bars) - 1) / 2) * width
+        axis.bar(where, values, width * 0.92, label=name, color=color)
+        for x, value in zip(where, values):
+            if not math.isnan(value):
+                axis.text(
+                    x, value, f"{value:.2f}", ha="center", va="bottom", fontsize=7
+                )
+    axis.set_xticks(places, [class_names[entry["flipped"]] for entry in classes])
+    axis.legend(frameon=False, ncols=3)
+    return figure
+
+
+def reliability_figure(reliability: Dict[str, Any]) -> matplotlib.figure.Figure:
+    """Accuracy against confidence of F (CAR, Fig. 6)."""
+    ece = reliability["ece"]
+    title = "Reliability of F" + ("" if ece is None else f", ECE {100 * ece:.2f} %")
+    figure, axis = _axes(title, "confidence", "accuracy", size=(4.6, 4.4))
+    bins = [entry for entry in reliability["bins"] if entry["num_pixels"]]
+    width = bins[0]["upper"] - bins[0]["lower"] if bins else 0.1
+    centres = [(entry["lower"] + entry["upper"]) / 2 for entry in bins]
+    accuracy = np.array([entry["accuracy"] for entry in bins])
+    gap = np.array([entry["confidence"] for entry in bins]) - accuracy
+    axis.bar(centres, accuracy, width * 0.95, color=BLUE, label="accuracy")
+    axis.bar(
+        centres,
+        gap,
+        width * 0.95,
+        bottom=accuracy,
+        color=ORANGE,
+        alpha=0.6,
+        label="gap",
+    )
+    axis.plot([0, 1], [0, 1], "--", color=GREY)
+    axis.set(xlim=(0, 1), ylim=(0, 1))
+    axis.legend(frameon=False, loc="upper left")
+    return figure
+
+
+def curves_figure(
+    curves: Dict[int, List[Dict[str, float]]],
+) -> matplotlib.figure.Figure:
+    """Losses of both stages, D's accuracy and the GED on the selection split."""
+    figure = matplotlib.figure.Figure(figsize=(13, 3.4), dpi=DPI, layout="constrained")
+    axes = figure.subplots(1, 4)
+    panels = (
+        ("Stage 1: cross entropy (nats)", 1, {"cross_entropy": "F"}),
+        (
+            "Stage 2: losses (nats)",
+            2,
+            {"pixel_loss": "Lcal or Lce", "adversarial": "Ladv", "discriminator": "D"},
+        ),
+        (
+            "Stage 2: accuracy of D",
+            2,
+            {"real_accuracy": "real", "fake_accuracy": "generated"},
+        ),
+        ("Stage 2: GED, selection split", 2, {"selection_ged": "GED"}),
+    )
+    for axis, (title, stage, names) in zip(axes, panels):
+        axis.set_title(title, fontsize=10)
+        axis.set_xlabel("step")
+        axis.grid(alpha=0.25)
+        axis.spines[["top", "right"]].set_visible(False)
+        for name, color in zip(names, (BLUE, ORANGE, GREEN)):
+            points = [(p["step"], p[name]) for p in curves.get(stage, []) if name in p]
+            if points:
+                axis.plot(*zip(*points), ".-", color=color, label=names[name])
+        if len(names) > 1 and axis.lines:
+            axis.legend(frameon=False, fontsize=8)
+    return figure
+
+
+def run_figures(
+    metrics: Dict[str, Any],
+    gallery: Sequence[Any],
+    *,
+    images: np.ndarray,
+    labels: np.ndarray,
+    blackbox: Optional[np.ndarray],
+    class_names: Sequence[str],
+    class_colors: Sequence[Sequence[int]],
+    curves: Dict[int, List[Dict[str, float]]],
+) -> Dict[str, matplotlib.figure.Figure]:
+    """Returns all figures of a run by name; arguments as in the figures above."""
+    if blackbox is not None and blackbox.ndim == 4:
+        blackbox = np.stack([item.argmax(-1) for item in blackbox]).astype(np.uint8)
+    drawn = {
+        "samples": samples_figure(
+            gallery,
+            images=images,
+            labels=labels,
+            blackbox=blackbox,
+            class_colors=class_colors,
+        ),
+        "entropies": entropies_figure(
+            gallery[:3], images=images, class_colors=class_colors
+        ),
+        "reliability": reliability_figure(metrics["reliability"]),
+        "curves": curves_figure(curves),
+    }
+    if "calibration" in metrics:
+        drawn["calibration"] = calibration_figure(metrics["calibration"], class_names)
+    return drawn
+
+
+def save_all(
+    drawn: Dict[str, matplotlib.figure.Figure], folder: pathlib.Path
+) -> List[pathlib.Path]:
+    """Writes figures as PNG files, each whole or not at all; returns their paths."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for name, figure in drawn.items():
+        path = folder / f"{name}.png"
+        work = folder / f".{name}.png"
+        figure.savefig(work, format="png")
+        os.replace(work, path)
+        paths.append(path)
+    return paths

@@ -1,0 +1,197 @@
+"""The run directory: what it holds, who may write to it, and how it is stopped."""
+
+from __future__ import annotations
+
+import fcntl
+import importlib.metadata
+import json
+import os
+import pathlib
+import platform
+import signal
+import subprocess
+import sys
+import time
+from typing import Any, Dict, List, Optional
+
+from car_tf import config as config_lib
+
+PACKAGES = (
+    *("tensorflow", "keras", "tensorflow-addons", "tensorflow-probability"),
+    *("numpy", "scipy", "pillow"),
+)
+
+
+class RunError(RuntimeError):
+    """A run that cannot start or go on; the message says why and what to do."""
+
+
+class Stopped(Exception):
+    """The run was asked to stop and has saved its state."""
+
+
+class StopSignal:
+    """Turns the first Ctrl-C or SIGTERM into a flag; a second one acts at once."""
+
+    def __init__(self):
+        self.number: Optional[int] = None
+        self._previous = {}
+
+    def __enter__(self) -> "StopSignal":
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._previous[number] = signal.signal(number, self._handle)
+        return self
+
+    def __exit__(self, *unused) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def _handle(self, number: int, unused_frame) -> None:
+        self.number = number
+        signal.signal(number, self._previous[number])
+        print(
+            "\nstopping after this step and its checkpoint; once more to stop at once",
+            file=sys.stderr,
+            flush=True,
+        )
+
+
+class RunDir:
+    """A run directory, locked against a second run while it is open."""
+
+    def __init__(self, path: str, config: config_lib.Config):
+        """Opens a directory for a run, new or to be resumed.
+
+        Raises:
+          RunError: not writable, in use, or begun with another configuration.
+        """
+        self.path = pathlib.Path(path).expanduser().resolve()
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._lock = open(self.path / ".lock", "w", encoding="utf-8")
+        except OSError as error:
+            raise RunError(f"--workdir: cannot write to {self.path}: {error}") from None
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise RunError(
+                f"--workdir: another run is writing to {self.path}"
+            ) from None
+        saved = self.path / "config.json"
+        if saved.exists():
+            previous = config_lib.from_json(saved.read_text(encoding="utf-8"))
+            changed = config_lib.differences(previous, config)
+            if changed:
+                raise RunError(
+                    f"--workdir: {self.path} holds a run with another configuration "
+                    f"({'; '.join(changed)}); resume with the same, or choose another "
+                    "directory"
+                )
+        self.resumed = saved.exists()
+        if not self.resumed:
+            self.write_json("environment.json", environment())
+            self.write_text("config.json", config_lib.to_json(config))
+
+    def write_text(self, name: str, text: str) -> None:
+        """Writes a file of the run atomically."""
+        path = self.path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        work = path.with_name(f".{path.name}.new")
+        with open(work, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(work, path)
+
+    def write_json(self, name: str, content: Any) -> None:
+        """Writes a JSON file of the run atomically; NaN is refused."""
+        self.write_text(name, json.dumps(content, indent=2, allow_nan=False) + "\n")
+
+    def read_json(self, name: str) -> Optional[Any]:
+        """Returns a JSON file's content, or None where there is none."""
+        path = self.path / name
+        if not path.is_file():
+            return None
+        return json.loads(path.read_text(encoding="utf-8"))
+
+    def append_line(self, name: str, content: Dict[str, Any]) -> None:
+        """Appends a line to a JSON-lines file."""
+        with open(self.path / name, "a", encoding="utf-8") as file:
+            file.write(json.dumps(content) + "\n")
+
+    def read_lines(self, name: str, *, last_step: Optional[int] = None) -> List[Dict]:
+        """Returns the lines of a JSON-lines file, rewritten without a lost future.
+
+        A run that was killed may have logged steps after the checkpoint from which it
+        goes on: lines with a `step` beyond `last_step` are dropped from the file.
+        """
+        path = self.path / name
+        if not path.is_file():
+            return []
+        lines = []
+        for text in path.read_text(encoding="utf-8").splitlines():
+            try:
+                lines.append(json.loads(text))
+            except ValueError:  # the last line of a killed run
+                continue
+        if last_step is not None:
+            lines = [line for line in lines if line["step"] <= last_step]
+            self.write_text(name, "".join(json.dumps(line) + "\n" for line in lines))
+        return lines
+
+    def close(self) -> None:
+        """Lets other runs in."""
+        self._lock.close()
+
+
+def saved_config(path: str) -> config_lib.Config:
+    """Returns the configuration of an existing run.
+
+    Raises:
+      RunError: no run there.
+    """
+    saved = pathlib.Path(path).expanduser() / "config.json"
+    if not saved.is_file():
+        raise RunError(f"--workdir: wanted a run directory, found no {saved}")
+    return config_lib.from_json(saved.read_text(encoding="utf-8"))
+
+
+def default_path(config_name: str) -> str:
+    """Returns `runs/<config>-<time>`."""
+    return os.path.join("runs", f"{config_name}-{time.strftime('%Y%m%d-%H%M%S')}")
+
+
+def environment() -> Dict[str, Any]:
+    """Describes code, packages and machine, so that a run tells its own story."""
+    root = pathlib.Path(__file__).resolve().parent.parent
+    versions = {}
+    for package in PACKAGES:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            versions[package] = None
+    return {
+        "command": sys.argv,
+        "started": time.strftime("%Y-%m-%d %H:%M:%S %z"),
+        "git_revision": _git(root, "rev-parse", "HEAD"),
+        "git_changes": bool(_git(root, "status", "--porcelain")),
+        "python": platform.python_version(),
+        "packages": versions,
+        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+    }
+
+
+def _git(root: pathlib.Path, *arguments: str) -> Optional[str]:
+    if not (root / ".git").exists():
+        return None
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(root), *arguments],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=10,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()

@@ -1,0 +1,34 @@
+"""CAR on street scenes with a black box, sized for a laptop.
+
+Cost: about 10 minutes on 2 CPU cores with the embedded drawn scenes.
+"""
+
+from car_tf import config as config_lib
+
+
+def get_config() -> config_lib.Config:
+    return config_lib.Config(
+        name="cityscapes",
+        data=config_lib.Data(
+            size=(128, 256),
+            crop_size=(64, 64),
+            scale_range=(1.0, 1.5),
+            num_drawn=(300, 30, 60),
+        ),
+        calibration_net=config_lib.CalibrationNet(channels=32),
+        refinement_net=config_lib.RefinementNet(base_channels=16),
+        discriminator=config_lib.Discriminator(base_channels=32),
+        stage1=config_lib.Stage1(steps=800, batch_size=8, learning_rate=2e-3),
+        stage2=config_lib.Stage2(
+            steps=1500,
+            batch_size=8,
+            num_samples=5,
+            learning_rate=4e-4,
+            discriminator_learning_rate=1e-4,
+            discriminator_active=1,
+            discriminator_period=1,
+            decay="linear",
+            l2=0.0,
+        ),
+        train=config_lib.Train(checkpoint_every=100, select_every=300),
+    )

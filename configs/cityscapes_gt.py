@@ -1,0 +1,21 @@
+"""The paper's upper bound: G conditioned on the true distribution in F's place.
+
+The black box is the true label before its flips, and the flips' probabilities are
+known (CAR, Table 2, last row). Stage 1 has nothing to train.
+
+Cost: as `cityscapes`.
+"""
+
+import dataclasses
+
+from car_tf import config as config_lib
+
+
+def get_config() -> config_lib.Config:
+    base = config_lib.load("cityscapes")
+    return dataclasses.replace(
+        base,
+        name="cityscapes_gt",
+        blackbox=config_lib.BlackBox(kind="truth"),
+        calibration_net=config_lib.CalibrationNet(kind="true_distribution"),
+    )

@@ -1,0 +1,1 @@
+"""The sampler as a SavedModel for TensorFlow Serving and other TensorFlow programs."""
