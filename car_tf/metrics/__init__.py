@@ -1,0 +1,1 @@
+"""Metrics on arrays: distances between distributions of label maps, calibration."""

@@ -1,0 +1,331 @@
+"""Generalised energy distance between sampled and true label maps (CAR, Eq. 19).
+
+`GED^2 = 2 E d(s, y) - E d(s, s') - E d(y, y')` over all pairs, with d = 1 - IoU. The
+distances of the pairs and their reduction are apart, so that the GED of the first 16,
+50 and 100 samples comes from one set of distances.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Optional, Sequence, Tuple
+
+import numpy as np
+
+from car_tf.metrics import flip_modes
+from car_tf.metrics import iou
+
+
+@dataclasses.dataclass(frozen=True)
+class GedResult:
+    """The squared GED of one image and its terms; None where undefined.
+
+    Attributes:
+      ged: GED^2 with every expectation over all pairs, a sample with itself included.
+      ged_unbiased: the same without the pairs of a sample with itself; can be
+        negative. Undefined with one sample.
+      sample_diversity: E d(s, s').
+      label_diversity: E d(y, y').
+      cross_distance: E d(s, y).
+    """
+
+    ged: Optional[float]
+    ged_unbiased: Optional[float]
+    sample_diversity: Optional[float]
+    label_diversity: Optional[float]
+    cross_distance: Optional[float]
+
+
+@dataclasses.dataclass(frozen=True)
+class PairDistances:
+    """Distances d = 1 - IoU of all pairs of one image; NaN where undefined.
+
+    Attributes:
+      cross: `[S, N]`, sample to label, or `[S, 1]`, the expectation over the labels.
+      within_samples: `[S, S]`.
+      within_labels: `[N, N]`, or `[1, 1]`, the expectation over pairs of labels.
+      label_weights: `[N]` or `[1]`, probability of each label.
+    """
+
+    cross: np.ndarray
+    within_samples: np.ndarray
+    within_labels: np.ndarray
+    label_weights: np.ndarray
+
+    def ged(self, num_samples: Optional[int] = None) -> GedResult:
+        """GED of the first `num_samples` samples, or of all of them."""
+        return energy_distance(
+            cross=self.cross[:num_samples],
+            within_samples=self.within_samples[:num_samples, :num_samples],
+            within_labels=self.within_labels,
+            label_weights=self.label_weights,
+        )
+
+
+def energy_distance(
+    *,
+    cross: np.ndarray,
+    within_samples: np.ndarray,
+    within_labels: np.ndarray,
+    label_weights: np.ndarray,
+) -> GedResult:
+    """Reduces the distances of all pairs to the squared GED (CAR, Eq. 19).
+
+    A NaN marks a pair that is undefined; it leaves its expectation, and the weights of
+    the other pairs are renormalised. Samples weigh the same.
+
+    Args:
+      cross: `[S, N]` float, d(s, y).
+      within_samples: `[S, S]` float, d(s, s').
+      within_labels: `[N, N]` float, d(y, y').
+      label_weights: `[N]` float, probabilities of the labels.
+
+    Returns:
+      The GED and its terms. All are None if no pair of labels or no pair of sample and
+      label is defined. If no pair of samples is, they do not differ in anything that
+      counts, and E d(s, s') is 0.
+    """
+    cross, within_samples, within_labels, label_weights = (
+        np.asarray(values, np.float64)
+        for values in (cross, within_samples, within_labels, label_weights)
+    )
+    num_samples, num_labels = cross.shape
+    if within_samples.shape != (num_samples, num_samples):
+        raise ValueError(
+            f"within_samples must have shape {(num_samples, num_samples)}, "
+            f"got {within_samples.shape}"
+        )
+    if within_labels.shape != (num_labels, num_labels):
+        raise ValueError(
+            f"within_labels must have shape {(num_labels, num_labels)}, "
+            f"got {within_labels.shape}"
+        )
+    if label_weights.shape != (num_labels,):
+        raise ValueError(
+            f"label_weights must have shape {(num_labels,)}, got {label_weights.shape}"
+        )
+    label_diversity = _expectation(
+        within_labels, label_weights[:, None] * label_weights[None, :]
+    )
+    cross_distance = _expectation(
+        cross, np.broadcast_to(label_weights[None, :], cross.shape)
+    )
+    if label_diversity is None or cross_distance is None:
+        return GedResult(None, None, None, None, None)
+    everything = np.ones_like(within_samples)
+    sample_diversity = _expectation(within_samples, everything) or 0.0
+    unbiased = None
+    if num_samples > 1:
+        distinct = _expectation(within_samples, everything - np.eye(num_samples)) or 0.0
+        unbiased = 2 * cross_distance - distinct - label_diversity
+    return GedResult(
+        ged=2 * cross_distance - sample_diversity - label_diversity,
+        ged_unbiased=unbiased,
+        sample_diversity=sample_diversity,
+        label_diversity=label_diversity,
+        cross_distance=cross_distance,
+    )
+
+
+def _expectation(values: np.ndarray, weights: np.ndarray) -> Optional[float]:
+    """Weighted mean of the values that are not NaN; None if their weights are 0."""
+    weights = np.where(np.isnan(values), 0.0, weights)
+    total = weights.sum()
+    if total == 0:
+        return None
+    return float((np.nan_to_num(values) * weights).sum() / total)
+
+
+def multi_rater_distances(samples: np.ndarray, labels: np.ndarray) -> PairDistances:
+    """Distances of all pairs of binary masks.
+
+    Two empty masks are at distance 0, an empty and another one at 1. Annotators weigh
+    the same.
+
+    Args:
+      samples: `[S, H, W]` bool, or integers 0 and 1.
+      labels: `[N, H, W]` likewise, one mask per annotator.
+
+    Returns:
+      The distances; every pair is defined.
+
+    Raises:
+      ValueError: as `iou.binary_iou`.
+    """
+    num_samples, num_labels = len(samples), len(labels)
+    distances = 1.0 - iou.joint_iou(samples, labels)
+    return PairDistances(
+        cross=distances[:num_samples, num_samples:],
+        within_samples=distances[:num_samples, :num_samples],
+        within_labels=distances[num_samples:, num_samples:],
+        label_weights=np.full(num_labels, 1.0 / num_labels),
+    )
+
+
+def multi_rater_ged(samples: np.ndarray, labels: np.ndarray) -> GedResult:
+    """Squared GED between sampled masks and those of several annotators.
+
+    Args:
+      samples: `[S, H, W]` bool, or integers 0 and 1.
+      labels: `[N, H, W]` likewise, one mask per annotator.
+
+    Returns:
+      The GED and its terms, always defined (`ged_unbiased` with two samples or more).
+    """
+    return multi_rater_distances(samples, labels).ged()
+
+
+def class_flips_ged(
+    samples: np.ndarray,
+    label: np.ndarray,
+    *,
+    originals: Sequence[int],
+    flipped: Sequence[int],
+    probabilities: Sequence[float],
+    num_classes: int,
+    ignore_label: int = 255,
+) -> GedResult:
+    """Squared GED between samples and the modes of a label whose classes flip.
+
+    Takes the arguments of `class_flips_distances`.
+
+    Returns:
+      The GED and its terms; all None if the label holds none of the originals. If it
+      does but no sample holds a switchable class, E d(s, s') is 0.
+    """
+    return class_flips_distances(
+        samples,
+        label,
+        originals=originals,
+        flipped=flipped,
+        probabilities=probabilities,
+        num_classes=num_classes,
+        ignore_label=ignore_label,
+    ).ged()
+
+
+def class_flips_distances(
+    samples: np.ndarray,
+    label: np.ndarray,
+    *,
+    originals: Sequence[int],
+    flipped: Sequence[int],
+    probabilities: Sequence[float],
+    num_classes: int,
+    ignore_label: int = 255,
+) -> PairDistances:
+    """Distances between samples and the `2 ** F` modes of a label whose classes flip.
+
+    Each class `originals[f]` of the label is named `flipped[f]` instead, whole and
+    independently, with `probabilities[f]`. d is 1 - mean IoU over those of the 2F
+    switchable classes that occur in either map; a pair in which none occurs is
+    undefined. Ignored pixels count nowhere.
+
+    No mode is built. A class pair adds to a sample's IoU sum and class count what
+    depends on its own flip alone, so the expectation over all modes is a convolution
+    over the class count, linear in F.
+
+    Args:
+      samples: `[S, H, W]` integer class ids below `num_classes`.
+      label: `[H, W]` integer class ids as annotated, before any flip.
+      originals: F ids in the label that can flip.
+      flipped: F ids that they flip to, which the label must not hold.
+      probabilities: F probabilities of the flips.
+      num_classes: K, ids of both kinds included.
+      ignore_label: id of unlabelled pixels.
+
+    Returns:
+      `cross` `[S, 1]` and `within_labels` `[1, 1]` as expectations over the modes,
+      `within_samples` `[S, S]`. All NaN if the label holds none of the originals: such
+      an image has no E d(y, y') and is undefined.
+
+    Raises:
+      ValueError: shapes, types or ids are not as above.
+    """
+    originals, flipped = np.asarray(originals, int), np.asarray(flipped, int)
+    probabilities = np.asarray(probabilities, np.float64)
+    _check_flips(originals, flipped, probabilities, num_classes)
+    samples, label = _check_maps(samples, label, num_classes, ignore_label)
+    pixels = np.bincount(label, minlength=256)
+    if pixels[flipped].any():
+        found = flipped[pixels[flipped] > 0][0]
+        raise ValueError(
+            f"the label must hold classes before any flip, found the flipped id {found}"
+        )
+    present = pixels[originals] > 0
+    if not present.any():
+        return PairDistances(
+            cross=np.full((len(samples), 1), np.nan),
+            within_samples=np.full((len(samples), len(samples)), np.nan),
+            within_labels=np.full((1, 1), np.nan),
+            label_weights=np.ones(1),
+        )
+    overlap, joint = flip_modes.class_overlaps(samples, label, originals, flipped)
+    cross = flip_modes.expected_cross_distance(
+        overlap.diagonal(axis1=1, axis2=2), joint, pixels[originals], probabilities
+    )
+    return PairDistances(
+        cross=cross[:, None],
+        within_samples=flip_modes.mean_class_distance(overlap),
+        within_labels=np.full((1, 1), flip_modes.mode_distance(probabilities[present])),
+        label_weights=np.ones(1),
+    )
+
+
+def _check_flips(
+    originals: np.ndarray,
+    flipped: np.ndarray,
+    probabilities: np.ndarray,
+    num_classes: int,
+) -> None:
+    """Refuses flips whose ids or probabilities are not what they must be."""
+    if not 0 < num_classes <= flip_modes.IGNORED:
+        raise ValueError(
+            f"num_classes must be in 1..{flip_modes.IGNORED}, got {num_classes}"
+        )
+    if not originals.shape == flipped.shape == probabilities.shape == (len(flipped),):
+        raise ValueError(
+            "originals, flipped and probabilities must be equally long lists, got "
+            f"shapes {originals.shape}, {flipped.shape} and {probabilities.shape}"
+        )
+    ids = np.concatenate([originals, flipped])
+    if len(np.unique(ids)) != len(ids):
+        raise ValueError(f"ids of flips must all differ, got {ids.tolist()}")
+    if ids.size and not 0 <= ids.min() <= ids.max() < num_classes:
+        raise ValueError(
+            f"ids of flips must be in 0..{num_classes - 1}, got {ids.tolist()}"
+        )
+    if not ((probabilities >= 0) & (probabilities <= 1)).all():
+        raise ValueError(
+            f"probabilities must be in [0, 1], got {probabilities.tolist()}"
+        )
+
+
+def _check_maps(
+    samples: np.ndarray, label: np.ndarray, num_classes: int, ignore_label: int
+) -> Tuple[np.ndarray, np.ndarray]:
+    """Flattens to `[S, P]` and `[P]` uint8, ignored pixels of the label 255."""
+    samples, label = np.asarray(samples), np.asarray(label)
+    if samples.ndim != 3 or samples.shape[1:] != label.shape or not samples.size:
+        raise ValueError(
+            "samples must be [S, H, W] and the label [H, W] of the same size, "
+            f"got {samples.shape} and {label.shape}"
+        )
+    if samples.min() < 0 or samples.max() >= num_classes:
+        wrong = samples[(samples < 0) | (samples >= num_classes)][0]
+        raise ValueError(
+            f"samples must hold class ids 0..{num_classes - 1}, found {wrong}"
+        )
+    ignored = label == ignore_label
+    outside = ~ignored & ((label < 0) | (label >= num_classes))
+    if outside.any():
+        raise ValueError(
+            f"labels must hold class ids 0..{num_classes - 1} or the ignored "
+            f"{ignore_label}, found {label[outside][0]}"
+        )
+    if ignore_label != flip_modes.IGNORED:
+        label = np.where(ignored, flip_modes.IGNORED, label)
+    return (
+        samples.reshape(len(samples), -1).astype(np.uint8, copy=False),
+        label.ravel().astype(np.uint8, copy=False),
+    )

@@ -1,0 +1,36 @@
+"""Hungarian-matched IoU between samples and annotators (CAR, A.3)."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from scipy import optimize
+
+
+def hungarian_matched_iou(iou: np.ndarray) -> float:
+    """Mean IoU under the best one-to-one matching of samples and labels.
+
+    Both sides are repeated to their least common multiple, so that every sample and
+    every label weighs the same whatever their numbers. That equals the exact optimal
+    transport between the two sets. A rectangular assignment would instead pick the
+    best few samples and forget the others.
+
+    Args:
+      iou: `[S, N]`, IoU of each sample with each label, in [0, 1].
+
+    Returns:
+      In [0, 1].
+
+    Raises:
+      ValueError: the matrix is empty or holds NaN.
+    """
+    iou = np.asarray(iou, np.float64)
+    if iou.ndim != 2 or not iou.size:
+        raise ValueError(f"iou must have shape [samples, labels], got {iou.shape}")
+    if np.isnan(iou).any():
+        raise ValueError("iou holds NaN: every pair must be defined to be matched")
+    size = math.lcm(*iou.shape)
+    iou = iou.repeat(size // iou.shape[0], axis=0).repeat(size // iou.shape[1], axis=1)
+    rows, columns = optimize.linear_sum_assignment(iou, maximize=True)
+    return float(iou[rows, columns].mean())
