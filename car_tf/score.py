@@ -1,0 +1,149 @@
+"""Scores any model's samples: `python -m car_tf.score --protocol NAME FILE.npz`.
+
+Protocols:
+  class_flips: `samples` [images, S, H, W] class ids 0..23 against `labels`
+    [images, H, W] train ids (255 ignored), whose five stochastic classes flip.
+  multi_rater: `samples` [images, S, H, W] against `labels` [images, N, H, W], all of
+    0 and 1.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import pathlib
+import sys
+from typing import Any, Dict, Iterable, List, Optional
+
+from absl import app
+from absl import flags
+
+FLAGS = flags.FLAGS
+
+flags.DEFINE_enum(
+    "protocol",
+    None,
+    ["class_flips", "multi_rater"],
+    "What the labels are: maps whose classes flip, or masks of several annotators.",
+)
+flags.DEFINE_string("json", None, "File to write the scores to.")
+flags.DEFINE_list(
+    "num_samples",
+    None,
+    "Numbers of samples to score, separated by commas, the first ones of each image. "
+    "By default all. The figures of the largest stand at the top of the JSON.",
+)
+
+
+def score_file(
+    path: str, protocol: str, sample_counts: Optional[List[int]]
+) -> Dict[str, Any]:
+    """Scores an .npz file with a progress bar on the standard error.
+
+    Args:
+      path: the .npz.
+      protocol: "class_flips" or "multi_rater".
+      sample_counts: numbers of samples to score, or None for all.
+
+    Returns:
+      The dict of the protocol.
+
+    Raises:
+      ValueError: the file is not what the protocol wants; names it.
+    """
+    import tqdm
+
+    from car_tf.data import class_flips
+    from car_tf.data import npz
+    from car_tf.metrics import protocols
+
+    def progress(images: Iterable[int]) -> Iterable[int]:
+        bar = tqdm.tqdm(images, unit="image", desc=protocol)
+        return stack.enter_context(bar)
+
+    try:
+        # The stack ends the bar's line before an error is printed.
+        with contextlib.ExitStack() as stack:
+            samples = npz.NpzArray(path, "samples")
+            labels = npz.NpzArray(path, "labels")
+            options = {"sample_counts": sample_counts, "progress": progress}
+            if protocol == "multi_rater":
+                return protocols.score_multi_rater(samples, labels, **options)
+            flips = class_flips.CITYSCAPES_FLIPS
+            return protocols.score_class_flips(
+                samples,
+                labels,
+                originals=[flip.original for flip in flips],
+                flipped=[flip.flipped for flip in flips],
+                probabilities=[flip.probability for flip in flips],
+                num_classes=1 + max(flip.flipped for flip in flips),
+                **options,
+            )
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def table(scores: Dict[str, Any]) -> str:
+    """The scores as aligned text, one row per number of samples."""
+    titles = {
+        "num_samples": "samples",
+        "ged": "GED",
+        "ged_unbiased": "GED unbiased",
+        "hm_iou": "HM-IoU",
+        "sample_diversity": "sample diversity",
+        "label_diversity": "label diversity",
+    }
+    names = [name for name in titles if name in scores]
+    rows = [[titles[name] for name in names]]
+    for row in scores.get("by_num_samples", {"": scores}).values():
+        rows.append([_cell(row[name]) for name in names])
+    widths = [max(len(row[column]) for row in rows) for column in range(len(names))]
+    lines = [
+        "  ".join(cell.rjust(width) for cell, width in zip(row, widths)) for row in rows
+    ]
+    lines.append(
+        f"{scores['num_images']} images, {scores['num_undefined_images']} undefined "
+        "(left out of the means)"
+    )
+    return "\n".join(lines)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "undefined"
+    return f"{value:.4f}" if isinstance(value, float) else str(value)
+
+
+def parse_counts(texts: Optional[List[str]]) -> Optional[List[int]]:
+    """The values of --num_samples, or None where it is absent."""
+    if texts is None:
+        return None
+    try:
+        return [int(text) for text in texts]
+    except ValueError:
+        raise ValueError(
+            f"--num_samples must be integers separated by commas, got {','.join(texts)}"
+        ) from None
+
+
+def main(argv: List[str]) -> int:
+    try:
+        if len(argv) != 2:
+            raise ValueError(f"wanted one FILE.npz, got {len(argv) - 1} files")
+        if FLAGS.protocol is None:
+            raise ValueError("--protocol must be class_flips or multi_rater")
+        scores = score_file(argv[1], FLAGS.protocol, parse_counts(FLAGS.num_samples))
+        print(table(scores))
+        if FLAGS.json:
+            from car_tf.data import cache
+
+            text = json.dumps(scores, indent=1, allow_nan=False) + "\n"
+            cache.write_text(pathlib.Path(FLAGS.json), text)
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    app.run(main)
