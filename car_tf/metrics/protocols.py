@@ -126,7 +126,7 @@ def _score(
                 iou = 1.0 - distances.cross[:count]
                 hm_ious[count].append(hungarian.hungarian_matched_iou(iou))
     by_count = {
-        count: _summary(count, results[count], hm_ious[count] if matched else None)
+        count: summarize(count, results[count], hm_ious[count] if matched else None)
         for count in counts
     }
     summary = dict(by_count[counts[-1]])
@@ -135,7 +135,7 @@ def _score(
     return summary
 
 
-def _summary(
+def summarize(
     num_samples: int,
     results: Sequence[ged.GedResult],
     hm_ious: Optional[Sequence[float]],
