@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import pathlib
 from typing import Any, Dict, List, Optional
 
 import keras
@@ -16,6 +15,7 @@ import tensorflow as tf
 
 from car_tf import config as config_lib
 from car_tf.blackbox import imitation, live, on_disk
+from car_tf.blackbox import segmenter as segmenter_lib
 from car_tf.data import cache, cityscapes, examples, info, pipeline, street_scenes
 from car_tf.models import calibration, discriminator, refinement, sampler
 from car_tf.trainers import calibration as calibration_trainer
@@ -68,8 +68,11 @@ def build_data(config: config_lib.Config) -> Dataset:
     else:
         dataset = _drawn_street_scenes(config)
     notes = list(dataset.notes)
+    segmenter = build_blackbox(config)
     splits = {
-        name: _with_blackbox(config, split, index, notes)
+        name: with_blackbox(
+            config, split, notes=notes, segmenter=segmenter, split_index=index
+        )
         for index, (name, split) in enumerate(dataset.splits.items())
     }
     facts = dataset.facts
@@ -132,13 +135,23 @@ def _drawn_street_scenes(config: config_lib.Config) -> Dataset:
     )
 
 
-def _with_blackbox(
+def with_blackbox(
     config: config_lib.Config,
     split: examples.Examples,
-    split_index: int,
+    *,
     notes: List[str],
+    segmenter: Optional[segmenter_lib.Segmenter],
+    split_index: int = 0,
 ) -> examples.Examples:
-    """Adds the black box's output to a split."""
+    """Adds the black box's output to a split.
+
+    Args:
+      config: the configuration.
+      split: examples without it.
+      notes: to which is added what a user must be told.
+      segmenter: of `build_blackbox`.
+      split_index: decides the errors of an imitation.
+    """
     kind = _blackbox_kind(config.blackbox)
     if kind == "none":
         return split
@@ -168,11 +181,8 @@ def _with_blackbox(
     shared = dict(
         image_files=split.image_files, size=config.data.size, cache_dir=cache_dir
     )
-    if kind == "live":
-        segmenter = live.load(
-            config.blackbox.path, num_classes=cityscapes.NUM_TRAIN_IDS
-        )
-        _note(notes, f"black box: {config.blackbox.path}")
+    if segmenter is not None:
+        _note(notes, f"black box: {config.blackbox.path} ({config.blackbox.output})")
         return dataclasses.replace(
             split, blackbox=live.predictions(segmenter, **shared)
         )
@@ -185,6 +195,8 @@ def _with_blackbox(
             "label_ids": cityscapes.label_id_table(),
         },
         num_classes=cityscapes.NUM_TRAIN_IDS,
+        output=config.blackbox.output,
+        class_map=config.blackbox.class_map,
         **shared,
     )
     words = encoding.replace("_", " ")
@@ -197,9 +209,33 @@ def _blackbox_kind(blackbox: config_lib.BlackBox) -> str:
         return blackbox.kind
     if not blackbox.path:
         return "imitation"
-    folder = pathlib.Path(blackbox.path).expanduser()
-    is_model = (folder / "saved_model.pb").is_file()
-    return "predictions" if folder.is_dir() and not is_model else "live"
+    return "live" if live.is_model(blackbox.path) else "predictions"
+
+
+def build_blackbox(config: config_lib.Config) -> Optional[segmenter_lib.Segmenter]:
+    """Finds the segmenter at `blackbox.path`, which is opened when first needed.
+
+    Returns:
+      The segmenter; None where no model is run on the images.
+    """
+    settings = config.blackbox
+    if _blackbox_kind(settings) != "live":
+        return None
+    class_map = settings.class_map
+    if not class_map and settings.encoding == "label_ids":
+        class_map = tuple(cityscapes.label_id_table()[:34].tolist())
+    return live.load(
+        settings.path,
+        num_classes=cityscapes.NUM_TRAIN_IDS,
+        output=settings.output,
+        class_map=class_map,
+        input_size=settings.input_size if any(settings.input_size) else None,
+        channels=settings.channels,
+        pixel_scale=settings.pixel_scale,
+        signature=settings.signature,
+        input_name=settings.input_name,
+        output_name=settings.output_name,
+    )
 
 
 def _note(notes: List[str], text: str) -> None:

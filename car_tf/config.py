@@ -88,22 +88,50 @@ class BlackBox:
     Attributes:
       kind: `none` (images alone), `imitation` (the true labels, degraded),
         `truth` (the labels before their flips), `predictions` (files on disk),
-        `live` (a model file that is run: see `path`), `auto` (`live` or
-        `predictions` where `path` is set, else `imitation`).
-      path: model file or folder of predictions; set by `--blackbox`.
-      encoding: what ids in prediction files mean.
+        `live` (a model that is run: see `path`), `auto` (`live` or `predictions`
+        where `path` is set, else `imitation`).
+      path: model, `package.module:function` or folder of predictions; set by
+        `--blackbox`.
+      encoding: what ids mean that files hold or a model gives; `auto` tells files by
+        the ids in them and takes a model's for train ids.
       output: labels, or class probabilities where the model has them.
+      class_map: the data set's class of each of the segmenter's classes, 255 for one
+        that the data set lacks; empty where both have the same.
+      input_size: (height, width) of the images that a model is given; (0, 0) for its
+        own: what it was made for, else the size of the image file.
+      channels: order of the colours that a model is given.
+      pixel_scale: range of the grey levels that a model is given; `imagenet` is 0..1
+        less ImageNet's mean, divided by its standard deviation.
+      signature: of a SavedModel; empty to find it.
+      input_name: of a model's image; empty to find it.
+      output_name: of a model's labels or scores; empty to find it.
     """
 
     kind: Literal["auto", "none", "imitation", "truth", "predictions", "live"] = "auto"
     path: str = ""
     encoding: Literal["auto", "train_ids", "label_ids"] = "auto"
     output: Literal["labels", "probabilities"] = "labels"
+    class_map: Tuple[int, ...] = ()
+    input_size: Tuple[int, int] = (0, 0)
+    channels: Literal["rgb", "bgr"] = "rgb"
+    pixel_scale: Literal["0..255", "0..1", "-1..1", "imagenet"] = "0..255"
+    signature: str = ""
+    input_name: str = ""
+    output_name: str = ""
 
     def __post_init__(self):
         _require(
             self.kind not in ("predictions", "live") or bool(self.path),
             f"blackbox.path: blackbox.kind={self.kind} needs a path",
+        )
+        _require(
+            all(0 <= class_id <= 255 for class_id in self.class_map),
+            f"blackbox.class_map: wanted classes 0 to 255, got {self.class_map}",
+        )
+        _require(
+            min(self.input_size) > 0 or self.input_size == (0, 0),
+            "blackbox.input_size: wanted positive, or 0,0 for the model's own, got "
+            f"{self.input_size}",
         )
 
 

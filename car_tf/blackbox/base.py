@@ -1,30 +1,153 @@
-"""What a black box that is run on images has to offer."""
+"""What every black box has to offer, and how it is to be used."""
 
 from __future__ import annotations
 
-from typing import Protocol
+import dataclasses
+import hashlib
+import pathlib
+from typing import Any, Optional, Protocol, Tuple
 
-import numpy as np
+import tensorflow as tf
+
+from car_tf.data import files
+
+LABELS, LOGITS, PROBABILITIES = "labels", "logits", "probabilities"
 
 
-class BlackBox(Protocol):
-    """A segmenter of which only inputs and outputs are known.
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """How a black box is used: what its file does not say.
 
     Attributes:
-      num_classes: classes of its output.
-      fingerprint: changes whenever its predictions may; keys the cache.
+      num_classes: classes of the data set.
+      output: `labels` or `probabilities`.
+      class_map: the data set's class of each of the black box's own classes, 255 for
+        one that the data set lacks; empty where both have the same classes.
+      input_size: (height, width) of the images it is given; None for its own choice.
+      channels: `rgb` or `bgr`.
+      pixel_scale: `0..255`, `0..1`, `-1..1` or `imagenet` (0..1, less ImageNet's mean,
+        divided by its standard deviation).
+      signature: of a SavedModel; empty to find it.
+      input_name: of the image; empty to find it.
+      output_name: of the labels, probabilities or logits; empty to find it.
     """
 
     num_classes: int
-    fingerprint: str
+    output: str = LABELS
+    class_map: Tuple[int, ...] = ()
+    input_size: Optional[Tuple[int, int]] = None
+    channels: str = "rgb"
+    pixel_scale: str = "0..255"
+    signature: str = ""
+    input_name: str = ""
+    output_name: str = ""
 
-    def predict(self, image: np.ndarray) -> np.ndarray:
-        """Segments one image.
+    def __post_init__(self):
+        wrong = [c for c in self.class_map if c >= self.num_classes and c != 255]
+        if wrong:
+            raise files.DataError(
+                f"blackbox.class_map: wanted classes below {self.num_classes}, or 255 "
+                f"for none, got {wrong[0]}"
+            )
+
+    @property
+    def num_own_classes(self) -> int:
+        """Classes of the black box itself."""
+        return len(self.class_map) or self.num_classes
+
+
+class Backend(Protocol):
+    """An opened segmenter, to be called on images as it wants them.
+
+    Attributes:
+      description: how its inputs and outputs were understood, for people.
+      kind: `labels`, `logits` or `probabilities`; empty where each output tells.
+      input_dtype: of the images.
+      input_size: (height, width) of the images; None for any.
+      single: whether it takes one image at a time.
+      embeddable: whether it is a `tf.Module` that may be called in a graph.
+    """
+
+    description: str
+    kind: str
+    input_dtype: tf.DType
+    input_size: Optional[Tuple[int, int]]
+    single: bool
+    embeddable: bool
+
+    def __call__(self, images: tf.Tensor) -> Any:
+        """Segments images.
 
         Args:
-          image: `[H, W, 3]` uint8 RGB, any size.
+          images: `[B, h, w, 3]` of `input_dtype`; B is 1 where `single`.
 
         Returns:
-          `[h, w]` uint8 class ids, or `[h, w, K]` float32 probabilities; the map
-          covers the whole image, at any size.
+          `[B, h', w']` integer class ids or `[B, h', w', K]` scores; a map covers its
+          whole image, at any size.
         """
+
+
+def file_hash(path: str) -> str:
+    """Returns the SHA-256 of a file's content.
+
+    Raises:
+      DataError: not a readable file.
+    """
+    digest = hashlib.sha256()
+    try:
+        with open(path, "rb") as file:
+            for block in iter(lambda: file.read(1 << 20), b""):
+                digest.update(block)
+    except OSError as error:
+        raise files.DataError(f"{path}: cannot be read ({error.strerror})") from error
+    return digest.hexdigest()
+
+
+def folder_hash(path: str) -> str:
+    """Returns a SHA-256 over the names and contents of all files below a folder."""
+    root = pathlib.Path(path)
+    paths = sorted(item for item in root.rglob("*") if item.is_file())
+    lines = [f"{item.relative_to(root).as_posix()} {file_hash(item)}" for item in paths]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def settle_input_size(
+    path: str,
+    own: Tuple[Optional[int], Optional[int]],
+    wanted: Optional[Tuple[int, int]],
+) -> Optional[Tuple[int, int]]:
+    """Returns the size of the images that a model is given.
+
+    Args:
+      path: of the model, for the message.
+      own: (height, width) that the model fixes, None for what it leaves open.
+      wanted: `Options.input_size`.
+
+    Raises:
+      DataError: the model does not take the size that is wanted.
+    """
+    if wanted is not None and any(
+        mine not in (None, asked) for mine, asked in zip(own, wanted)
+    ):
+        raise files.DataError(
+            f"{path}: takes images of {own[0]} x {own[1]} pixels, but "
+            f"blackbox.input_size is {wanted[0]} x {wanted[1]}"
+        )
+    if wanted is None and None not in own:
+        return own
+    return wanted
+
+
+def wrong_number_of_classes(path: str, options: Options, found: Any) -> files.DataError:
+    """Returns the error for a segmenter with other classes than expected."""
+    return files.DataError(
+        f"{path}: wanted {options.num_own_classes} classes, got {found}; "
+        "blackbox.class_map tells which class of the data set each class of the black "
+        "box stands for (one entry per class of the black box, 255 for none)"
+    )
+
+
+def first_line(error: BaseException) -> str:
+    """Returns an error's type and the first line of its message."""
+    lines = str(error).strip().splitlines() or [""]
+    return f"{type(error).__name__}: {lines[0][:300]}".rstrip(": ")

@@ -4,30 +4,113 @@ from __future__ import annotations
 
 import hashlib
 import pathlib
-import threading
-from typing import Dict, Sequence, Tuple
+from typing import Dict, Iterator, List, Optional, Sequence, Tuple
 
 import numpy as np
 
-from car_tf.blackbox import base, tflite
+from car_tf.blackbox import (
+    base,
+    frozen_graph,
+    keras_model,
+    python_function,
+    saved_model,
+    segmenter,
+    store,
+    tflite,
+)
 from car_tf.data import cache, files
 
+_SAVED_MODEL_FILE = "saved_model.pb"
+# Images that are decoded before they are needed: 50 MB of 1024 x 2048.
+_NUM_AHEAD = 8
 
-def load(path: str, *, num_classes: int) -> base.BlackBox:
-    """Loads the black box that lies at a path, told by its kind of file.
+
+def is_model(path: str) -> bool:
+    """Tells what is run on images from a folder of predictions."""
+    folder = pathlib.Path(path).expanduser()
+    if not folder.is_dir():
+        return True
+    graphs = (_SAVED_MODEL_FILE, frozen_graph.GRAPH_NAME)
+    return any((folder / name).is_file() for name in graphs)
+
+
+def load(
+    path: str,
+    *,
+    num_classes: int,
+    output: str = base.LABELS,
+    class_map: Sequence[int] = (),
+    input_size: Optional[Tuple[int, int]] = None,
+    channels: str = "rgb",
+    pixel_scale: str = "0..255",
+    signature: str = "",
+    input_name: str = "",
+    output_name: str = "",
+) -> segmenter.Segmenter:
+    """Finds the black box that lies at a path, told by its kind of file.
+
+    The model itself is opened when it is first needed.
+
+    Args:
+      path: frozen graph (`.pb`, archive, folder), TFLite, SavedModel folder, Keras
+        model or `package.module:function`.
+      num_classes: of the data set.
+      output: and what follows: see `base.Options`.
 
     Raises:
-      DataError: no file, or a kind that is not supported.
+      DataError: nothing there, or a kind that is not supported.
     """
-    if path.endswith(".tflite"):
-        return tflite.TFLiteSegmenter(path, num_classes=num_classes)
-    raise files.DataError(
-        f"{path}: wanted a TFLite model (.tflite) or a folder of predictions"
+    options = base.Options(
+        num_classes=num_classes,
+        output=output,
+        class_map=tuple(class_map),
+        input_size=None if input_size is None else tuple(input_size),
+        channels=channels,
+        pixel_scale=pixel_scale,
+        signature=signature,
+        input_name=input_name,
+        output_name=output_name,
+    )
+    file = pathlib.Path(path).expanduser()
+    if python_function.is_name(path) and not file.exists():
+        opener, content_hash = python_function, python_function.content_hash(path)
+        return _segmenter(path, content_hash, options, opener)
+    if file.name == _SAVED_MODEL_FILE:
+        file = file.parent
+    if file.is_dir():
+        is_saved_model = (file / _SAVED_MODEL_FILE).is_file()
+        if not is_saved_model and not (file / frozen_graph.GRAPH_NAME).is_file():
+            raise files.DataError(
+                f"{path}: wanted a model, found a folder without {_SAVED_MODEL_FILE} or "
+                + frozen_graph.GRAPH_NAME
+            )
+        opener = saved_model if is_saved_model else frozen_graph
+        return _segmenter(str(file), base.folder_hash(str(file)), options, opener)
+    openers = {
+        ".tflite": tflite,
+        **{ending: keras_model for ending in keras_model.ENDINGS},
+        **{ending: frozen_graph for ending in (".pb", *frozen_graph.ARCHIVE_ENDINGS)},
+    }
+    opener = next((o for ending, o in openers.items() if path.endswith(ending)), None)
+    if opener is None:
+        raise files.DataError(
+            f"{path}: wanted a SavedModel folder, a file ending in "
+            f"{', '.join(openers)}, package.module:function, or a folder of predictions"
+        )
+    return _segmenter(str(file), base.file_hash(str(file)), options, opener)
+
+
+def _segmenter(path, content_hash, options, opener) -> segmenter.Segmenter:
+    return segmenter.Segmenter(
+        path=path,
+        content_hash=content_hash,
+        options=options,
+        open_backend=opener.open_backend,
     )
 
 
 def predictions(
-    segmenter: base.BlackBox,
+    blackbox: segmenter.Segmenter,
     *,
     image_files: Sequence[pathlib.Path],
     size: Tuple[int, int],
@@ -36,31 +119,122 @@ def predictions(
     """Predicts a split, or takes the predictions from the cache.
 
     Args:
-      segmenter: the black box.
+      blackbox: the segmenter.
       image_files: N images.
-      size: working (height, width); predictions are resized to it, nearest.
+      size: working (height, width) of the maps.
       cache_dir: the cache folder.
 
     Returns:
-      `[N, H, W]` uint8 class ids.
+      Memory-mapped `[N, H, W]` uint8 class ids, 255 for none, or `[N, H, W, K]`
+      float16 probabilities, off by 1 / 510 at most.
+
+    Raises:
+      DataError: an unreadable image, or a black box that fails on one; naming it.
+        What was predicted before is kept, and a rerun goes on from there.
     """
+    kept = store.Store(cache_dir, fingerprint=blackbox.fingerprint, size=size)
     hashes = cache.content_hashes(image_files, cache_dir)
-    key = f"live|{cache.FORMAT_VERSION}|{segmenter.fingerprint}|{size}|{hashes}"
-    # Interpreters hold one set of tensors; decoding runs ahead in other threads.
-    lock = threading.Lock()
+    shape, dtype = tuple(size), np.uint8
+    if blackbox.options.output == base.PROBABILITIES:
+        shape, dtype = (*shape, blackbox.options.num_classes), np.float16
 
     def read_one(index: int) -> Dict[str, np.ndarray]:
-        image = np.asarray(files.read_png(image_files[index], mode="RGB"))
-        with lock:
-            ids = segmenter.predict(image)
-        return {"blackbox": files.resize_nearest(ids, size)}
+        return {"blackbox": kept.read(hashes[index])}
 
+    _predict_missing(blackbox, image_files, hashes, size, kept)
+    key = f"live|{cache.FORMAT_VERSION}|{kept.key}|{hashes}"
     stored, _ = cache.arrays(
         key=hashlib.sha256(key.encode()).hexdigest(),
         cache_dir=cache_dir,
-        specs={"blackbox": (tuple(size), np.uint8)},
+        specs={"blackbox": (shape, dtype)},
         num=len(image_files),
         read=read_one,
-        what="running the black box",
+        what="collecting predictions",
     )
     return stored["blackbox"]
+
+
+def _predict_missing(
+    blackbox: segmenter.Segmenter,
+    image_files: Sequence[pathlib.Path],
+    hashes: Sequence[str],
+    size: Tuple[int, int],
+    kept: store.Store,
+) -> None:
+    """Predicts, in order, the images that have no prediction yet."""
+    missing = {h: i for i, h in reversed(list(enumerate(hashes))) if not kept.has(h)}
+    indices = sorted(missing.values())
+    if not indices:
+        return
+    paths = [image_files[index] for index in indices]
+    bar = cache.progress(
+        total=len(hashes),
+        initial=len(hashes) - len(indices),
+        desc="running the black box",
+        unit="image",
+    )
+    done = 0
+    with bar:
+        images = cache.read_ahead(read_image, paths, num_ahead=_NUM_AHEAD)
+        for batch in _batches(images, blackbox):
+            here = paths[done : done + len(batch)]
+            for prediction in _predict_each(blackbox, batch, size, here):
+                kept.write(hashes[indices[done]], prediction)
+                done += 1
+                bar.update()
+
+
+def read_image(path: pathlib.Path) -> np.ndarray:
+    """Reads an image at its own size, `[H, W, 3]` uint8 RGB."""
+    return np.asarray(files.read_png(path, mode="RGB"))
+
+
+def _batches(
+    images: Iterator[np.ndarray], blackbox: segmenter.Segmenter
+) -> Iterator[np.ndarray]:
+    """Yields `[B, h, w, 3]` batches of neighbours that have one size."""
+    batch: List[np.ndarray] = []
+    try:
+        for image in images:
+            if batch and image.shape != batch[0].shape:
+                yield np.stack(batch)
+                batch = []
+            batch.append(image)
+            if len(batch) == blackbox.batch_size(image.shape[:2]):
+                yield np.stack(batch)
+                batch = []
+    except files.DataError:
+        # What came before an unreadable image is predicted and kept.
+        if batch:
+            yield np.stack(batch)
+        raise
+    if batch:
+        yield np.stack(batch)
+
+
+def _predict_each(
+    blackbox: segmenter.Segmenter,
+    images: np.ndarray,
+    size: Tuple[int, int],
+    paths: Sequence[pathlib.Path],
+) -> Iterator[np.ndarray]:
+    """Yields the predictions of a batch; image by image where the batch fails.
+
+    So the images before a bad one are kept, and the message names the bad one.
+    """
+    try:
+        predicted = blackbox.predict(images, size)
+    except Exception as error:  # Functions and graphs raise whatever they like.
+        if len(images) == 1:
+            is_known = isinstance(error, files.DataError)
+            reason = error if is_known else base.first_line(error)
+            raise files.DataError(
+                f"{paths[0]}: the black box {blackbox.path} failed on this image "
+                f"({reason}); the predictions before it are kept"
+            ) from error
+        predicted = None
+    if predicted is not None:
+        yield from predicted
+        return
+    for image, path in zip(images, paths):
+        yield from _predict_each(blackbox, image[None], size, [path])

@@ -9,6 +9,7 @@ from typing import Dict, Sequence, Tuple
 import numpy as np
 from PIL import Image
 
+from car_tf.blackbox import base, maps
 from car_tf.data import cache, files
 
 # `*_prior_preds_trainIds.npy` in the wild hold label ids in spite of their name, which
@@ -57,6 +58,56 @@ def find(folder: pathlib.Path, names: Sequence[str]) -> Dict[str, pathlib.Path]:
     return found
 
 
+def _read_array(path: pathlib.Path) -> np.ndarray:
+    try:
+        return np.squeeze(np.load(path, allow_pickle=False))
+    except Exception as error:  # NumPy raises many types on damaged files.
+        raise files.DataError(f"{path}: not a readable array ({error})") from error
+
+
+def _check_size(path: pathlib.Path, size: Tuple[int, ...], image_shapes) -> None:
+    if tuple(size) not in [tuple(shape) for shape in image_shapes]:
+        wanted = " or ".join(f"{h} x {w}" for h, w in dict.fromkeys(image_shapes))
+        got = " x ".join(map(str, size))
+        raise files.DataError(f"{path}: wanted {wanted} pixels, got {got}")
+
+
+def read_probs(
+    path: pathlib.Path,
+    image_shapes: Sequence[Tuple[int, int]],
+    *,
+    size: Tuple[int, int],
+    options: base.Options,
+) -> np.ndarray:
+    """Reads class probabilities, `[H, W, K]` float16.
+
+    Args:
+      path: `.npy` of floats, `[h, w, K]` or with axes of length 1: probabilities, or
+        logits, told by whether they sum to one.
+      image_shapes: (height, width) pairs that the map may have.
+      size: (H, W) to resize to, by area.
+      options: the number of classes, and their mapping.
+
+    Raises:
+      DataError: unreadable, of another shape or type, or NaN.
+    """
+    if path.suffix != ".npy":
+        raise files.DataError(
+            f"{path}: wanted class probabilities as .npy (blackbox.output=probabilities)"
+        )
+    scores = _read_array(path)
+    if scores.dtype.kind != "f" or scores.ndim != 3:
+        raise files.DataError(
+            f"{path}: wanted floats [h, w, {options.num_own_classes}], got "
+            f"{scores.dtype} {list(scores.shape)}"
+        )
+    _check_size(path, scores.shape[:2], image_shapes)
+    kind = maps.kind_of(scores)
+    maps.check(scores, kind=kind, path=str(path), options=options)
+    probs = maps.finish(scores[None], kind=kind, options=options, size=size)
+    return probs[0].numpy().astype(np.float16)
+
+
 def read_ids(path: pathlib.Path, image_shapes: Sequence[Tuple[int, int]]) -> np.ndarray:
     """Reads a map of ids, `[H, W]` uint8.
 
@@ -70,16 +121,10 @@ def read_ids(path: pathlib.Path, image_shapes: Sequence[Tuple[int, int]]) -> np.
     if path.suffix == ".png":
         ids = files.read_ids(path)
     else:
-        try:
-            ids = np.squeeze(np.load(path, allow_pickle=False))
-        except Exception as error:  # NumPy raises many types on damaged files.
-            raise files.DataError(f"{path}: not a readable array ({error})") from error
+        ids = _read_array(path)
     if ids.dtype.kind not in "iu":
         raise files.DataError(f"{path}: wanted integer class ids, got {ids.dtype}")
-    if ids.shape not in [tuple(shape) for shape in image_shapes]:
-        wanted = " or ".join(f"{h} x {w}" for h, w in dict.fromkeys(image_shapes))
-        got = " x ".join(map(str, ids.shape))
-        raise files.DataError(f"{path}: wanted {wanted} pixels, got {got}")
+    _check_size(path, ids.shape, image_shapes)
     if ids.min() < 0 or ids.max() > 255:
         raise files.DataError(
             f"{path}: wanted class ids, got {ids.min()} to {ids.max()}"
@@ -110,6 +155,8 @@ def predictions(
     tables: Dict[str, np.ndarray],
     num_classes: int,
     cache_dir: pathlib.Path,
+    output: str = base.LABELS,
+    class_map: Sequence[int] = (),
 ) -> Tuple[np.ndarray, str]:
     """Reads the predictions of a split, from the cache if they were read before.
 
@@ -122,9 +169,13 @@ def predictions(
       tables: encoding -> `[256]` int16 to train ids, -1 for ids that must not occur.
       num_classes: train ids.
       cache_dir: the cache folder.
+      output: `labels`, or `probabilities` for `.npy` files of those.
+      class_map: train id of each class in the files, 255 for none; instead of
+        `encoding`.
 
     Returns:
-      `[N, H, W]` uint8 train ids, and the encoding.
+      `[N, H, W]` uint8 train ids or `[N, H, W, K]` float16 probabilities, and what the
+      files were read as: the encoding, `class_map` or `probabilities`.
 
     Raises:
       DataError: missing, unreadable or wrongly sized prediction, class out of range.
@@ -138,24 +189,37 @@ def predictions(
         with Image.open(image_files[index]) as image:
             return [size, (image.height, image.width)]
 
-    if encoding == "auto":
-        chosen = range(0, len(paths), max(1, len(paths) // 16))
-        maps = [read_ids(paths[i], shapes_of(i)) for i in chosen]
-        encoding = detect_encoding(maps, num_classes)
-    table = tables[encoding]
-    wanted = f"{encoding.replace('_', ' ')} of {num_classes} classes"
+    options = base.Options(num_classes, output=output, class_map=tuple(class_map))
+    spec = (tuple(size), np.uint8)
+    if output == base.PROBABILITIES:
+        encoding, spec = "probabilities", ((*size, num_classes), np.float16)
+    elif class_map:
+        encoding = "class_map"
+        table = np.full(256, -1, np.int16)
+        table[: len(class_map)] = class_map
+    else:
+        if encoding == "auto":
+            chosen = range(0, len(paths), max(1, len(paths) // 16))
+            sample = [read_ids(paths[i], shapes_of(i)) for i in chosen]
+            encoding = detect_encoding(sample, num_classes)
+        table = tables[encoding]
+    wanted = f"{encoding.replace('_', ' ')} of {options.num_own_classes} classes"
 
     def read_one(index: int) -> Dict[str, np.ndarray]:
-        ids = read_ids(paths[index], shapes_of(index))
-        ids = files.map_ids(ids, table, path=paths[index], wanted=wanted)
+        path, shapes = paths[index], shapes_of(index)
+        if output == base.PROBABILITIES:
+            probs = read_probs(path, shapes, size=tuple(size), options=options)
+            return {"blackbox": probs}
+        ids = files.map_ids(read_ids(path, shapes), table, path=path, wanted=wanted)
         return {"blackbox": files.resize_nearest(ids, size)}
 
     hashes = cache.content_hashes(paths, cache_dir)
-    key = f"on_disk|{cache.FORMAT_VERSION}|{size}|{encoding}|{list(names)}|{hashes}"
+    facts = f"{size}|{encoding}|{options}|{list(names)}|{hashes}"
+    key = f"on_disk|{cache.FORMAT_VERSION}|{facts}"
     stored, _ = cache.arrays(
         key=hashlib.sha256(key.encode()).hexdigest(),
         cache_dir=cache_dir,
-        specs={"blackbox": (tuple(size), np.uint8)},
+        specs={"blackbox": spec},
         num=len(paths),
         read=read_one,
         what="reading predictions",

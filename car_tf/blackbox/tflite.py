@@ -1,67 +1,157 @@
-"""DeepLab as TensorFlow Lite."""
+"""Segmenters as TensorFlow Lite."""
 
 from __future__ import annotations
 
-import hashlib
+import os
 import pathlib
+from typing import Any, Dict, Optional
 
 import numpy as np
 import tensorflow as tf
-from PIL import Image
 
+from car_tf.blackbox import base, maps
 from car_tf.data import files
 
+# What may stand between the arg-max and the output.
+_BETWEEN = ("CAST", "EXPAND_DIMS", "RESHAPE", "SQUEEZE")
 
-class TFLiteSegmenter:
-    """A TFLite model from a uint8 RGB image to a map of class ids.
 
-    The image is stretched to the model's input size; the map covers the whole image.
+def open_backend(path: str, options: base.Options) -> "TFLiteModel":
+    """Opens a TFLite model."""
+    return TFLiteModel(path, options)
+
+
+class TFLiteModel:
+    """A TFLite model from an image of fixed size to class ids or scores.
+
+    Scores are an output where the model has such, else what its arg-max is taken of.
     """
 
-    def __init__(self, path: str, *, num_classes: int):
+    embeddable = False
+    single = True
+
+    def __init__(self, path: str, options: base.Options):
         """Loads the model.
 
         Raises:
-          DataError: no such file, no TFLite model, or other inputs and outputs.
+          DataError: no TFLite model, or other inputs and outputs.
         """
+        self._path = path
+        wants_scores = options.output == base.PROBABILITIES
         try:
-            content = pathlib.Path(path).read_bytes()
+            self._interpreter = tf.lite.Interpreter(
+                model_content=pathlib.Path(path).read_bytes(),
+                # Tensors within the model are overwritten otherwise.
+                experimental_preserve_all_tensors=wants_scores,
+                num_threads=os.cpu_count(),
+            )
+            self._interpreter.allocate_tensors()
         except OSError as error:
             raise files.DataError(f"{path}: cannot be read ({error})") from error
-        self.num_classes = num_classes
-        self.fingerprint = hashlib.sha256(content).hexdigest()
-        self._path = path
-        try:
-            self._interpreter = tf.lite.Interpreter(model_content=content)
-            self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
-            raise files.DataError(f"{path}: not a TFLite model ({error})") from error
-        inputs = self._interpreter.get_input_details()
-        outputs = self._interpreter.get_output_details()
-        shapes = [tuple(detail["shape"]) for detail in (*inputs, *outputs)]
-        if (
-            len(shapes) != 2
-            or len(shapes[0]) != 4
-            or shapes[0][-1] != 3
-            or inputs[0]["dtype"] != np.uint8
-            or len(shapes[1]) != 3
-        ):
             raise files.DataError(
-                f"{path}: wanted uint8 [1, H, W, 3] to class ids [1, h, w], got "
-                f"{[detail['dtype'].__name__ for detail in inputs]} {shapes}"
-            )
-        self._input, self._output = inputs[0], outputs[0]
+                f"{path}: not a TFLite model ({base.first_line(error)})"
+            ) from error
+        self._input = self._choose_input()
+        self.input_dtype = tf.as_dtype(self._input["dtype"])
+        fixed = tuple(int(n) for n in self._input["shape"][1:3])
+        self.input_size = base.settle_input_size(path, fixed, options.input_size)
+        self._output = self._choose_output(options)
+        if wants_scores and self._is_labels():
+            self._output = self._behind_arg_max() or self._output
+        self.kind = base.LABELS
+        if not self._is_labels():
+            self.kind = self._kind_of_scores()
+        self.description = (
+            f"TFLite model: image from {_describe(self._input)}, one at a time; "
+            f"{self.kind} from {_describe(self._output)}"
+        )
 
-    def predict(self, image: np.ndarray) -> np.ndarray:
-        """Segments one image; see `base.BlackBox`."""
-        _, height, width, _ = self._input["shape"]
-        resized = files.resize_antialiased(Image.fromarray(image), (height, width))
-        self._interpreter.set_tensor(self._input["index"], resized[None])
-        self._interpreter.invoke()
-        ids = self._interpreter.get_tensor(self._output["index"])[0]
-        if ids.min() < 0 or ids.max() >= self.num_classes:
+    def _kind_of_scores(self) -> str:
+        """Tells logits from probabilities by the scores of a noise image."""
+        noise = np.random.default_rng(0).random(self._input["shape"])
+        if self.input_dtype.is_integer:
+            noise *= 255
+        scores = self._run(noise.astype(self._input["dtype"]))
+        # Each of K quantised probabilities is off by half a step at most.
+        rounding = scores.shape[-1] * self._output["quantization"][0] / 2
+        is_distribution = maps.is_distribution(scores, tolerance=0.02 + rounding)
+        return base.PROBABILITIES if is_distribution else base.LOGITS
+
+    def _choose_input(self) -> Dict[str, Any]:
+        inputs = self._interpreter.get_input_details()
+        fitting = [
+            detail
+            for detail in inputs
+            if len(detail["shape"]) == 4
+            and detail["shape"][0] == 1
+            and detail["shape"][-1] == 3
+            and detail["dtype"] in (np.uint8, np.float32)
+        ]
+        if len(inputs) != 1 or not fitting:
             raise files.DataError(
-                f"{self._path}: wanted class ids below {self.num_classes}, got "
-                f"{ids.min()} to {ids.max()}"
+                f"{self._path}: wanted one image uint8 or float32 [1, H, W, 3], got "
+                + "; ".join(map(_describe, inputs))
             )
-        return ids.astype(np.uint8)
+        return fitting[0]
+
+    def _choose_output(self, options: base.Options) -> Dict[str, Any]:
+        outputs = self._interpreter.get_output_details()
+        fitting = [
+            detail
+            for detail in outputs
+            if options.output_name in ("", detail["name"])
+            and (len(detail["shape"]) == 3 or detail["shape"][-1] > 1)
+            and len(detail["shape"]) in (3, 4)
+        ]
+        if len(fitting) != 1:
+            raise files.DataError(
+                f"{self._path}: wanted one output of class ids [1, h, w] or scores "
+                f"[1, h, w, {options.num_own_classes}] (blackbox.output_name chooses), "
+                f"got {'; '.join(map(_describe, outputs))}"
+            )
+        return fitting[0]
+
+    def _is_labels(self) -> bool:
+        return len(self._output["shape"]) == 3
+
+    def _behind_arg_max(self) -> Optional[Dict[str, Any]]:
+        """Finds the tensor that the class ids are the arg-max of."""
+        # There is no public way to ask a TFLite model for its operations.
+        operations = self._interpreter._get_ops_details()
+        makers = {
+            int(index): operation
+            for operation in operations
+            for index in operation["outputs"]
+        }
+        details = {d["index"]: d for d in self._interpreter.get_tensor_details()}
+        index = self._output["index"]
+        while index in makers:
+            operation = makers[index]
+            index = int(operation["inputs"][0])
+            if operation["op_name"] == "ARG_MAX":
+                return details[index]
+            if operation["op_name"] not in _BETWEEN:
+                return None
+        return None
+
+    def __call__(self, images: tf.Tensor) -> np.ndarray:
+        """Segments one image; see `base.Backend`."""
+        raw = self._run(images.numpy())
+        if self.kind == base.PROBABILITIES:
+            raw = raw / raw.sum(axis=-1, keepdims=True)
+        return raw
+
+    def _run(self, images: np.ndarray) -> np.ndarray:
+        self._interpreter.set_tensor(self._input["index"], images)
+        self._interpreter.invoke()
+        raw = self._interpreter.get_tensor(self._output["index"])
+        if self._is_labels():
+            return raw.astype(np.int32)
+        scale, zero_point = self._output["quantization"]
+        return scale * (raw.astype(np.float32) - zero_point) if scale else raw
+
+
+def _describe(detail: Dict[str, Any]) -> str:
+    shape = [int(length) for length in detail["shape"]]
+    return f"{detail['name']} {np.dtype(detail['dtype']).name} {shape}"

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import collections
 import concurrent.futures
 import contextlib
 import hashlib
+import itertools
 import json
 import os
 import pathlib
 import shutil
 import tempfile
-from typing import Callable, Dict, Iterator, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterable, Iterator, Sequence, Tuple
 
 import numpy as np
 import tqdm
@@ -19,6 +21,7 @@ from car_tf.data import files
 
 FORMAT_VERSION = 1
 NUM_THREADS = max(2, os.cpu_count() or 2)
+_NUM_AHEAD = 2 * NUM_THREADS
 
 
 def folder(configured: str = "") -> pathlib.Path:
@@ -102,6 +105,30 @@ def progress(**kwargs) -> tqdm.tqdm:
     return tqdm.tqdm(delay=1.0, mininterval=0.5, dynamic_ncols=True, **kwargs)
 
 
+def read_ahead(
+    read: Callable[[Any], Any], items: Iterable[Any], *, num_ahead: int = _NUM_AHEAD
+) -> Iterator[Any]:
+    """Yields `read(item)` in order, reading in threads a few items ahead of their use.
+
+    No more than `num_ahead` results wait, however slow their user is, so that memory
+    does not grow with the number of items.
+    """
+    remaining = iter(items)
+    pool = concurrent.futures.ThreadPoolExecutor(NUM_THREADS)
+    try:
+        waiting = collections.deque(
+            pool.submit(read, item) for item in itertools.islice(remaining, num_ahead)
+        )
+        while waiting:
+            result = waiting.popleft().result()
+            waiting.extend(
+                pool.submit(read, item) for item in itertools.islice(remaining, 1)
+            )
+            yield result
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
 def arrays(
     *,
     key: str,
@@ -158,19 +185,15 @@ def _fill(work, specs, num, read, what, on_error) -> list:
 
     kept = []
     bar = progress(total=num, desc=what, unit="image")
-    pool = concurrent.futures.ThreadPoolExecutor(NUM_THREADS)
-    try:
-        with bar:
-            for index, example in enumerate(pool.map(guarded, range(num))):
-                bar.update()
-                if isinstance(example, files.DataError):
-                    bar.write(f"left out: {example}")
-                    continue
-                for name, store in stores.items():
-                    store[len(kept)] = example[name]
-                kept.append(index)
-    finally:
-        pool.shutdown(cancel_futures=True)
+    with bar:
+        for index, example in enumerate(read_ahead(guarded, range(num))):
+            bar.update()
+            if isinstance(example, files.DataError):
+                bar.write(f"left out: {example}")
+                continue
+            for name, store in stores.items():
+                store[len(kept)] = example[name]
+            kept.append(index)
     for store in stores.values():
         store.flush()
     if not kept:

@@ -1,0 +1,1 @@
+"""Black boxes: image to labels or class probabilities."""

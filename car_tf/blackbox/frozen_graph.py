@@ -1,0 +1,308 @@
+"""DeepLab as its authors publish it: frozen graphs of TensorFlow 1."""
+
+from __future__ import annotations
+
+import pathlib
+import tarfile
+from typing import List, Optional, Tuple
+
+import tensorflow as tf
+from google.protobuf import message
+
+from car_tf.blackbox import base
+from car_tf.data import files
+
+GRAPH_NAME = "frozen_inference_graph.pb"
+ARCHIVE_ENDINGS = (".tar.gz", ".tgz", ".tar")
+INPUT_NAME, OUTPUT_NAME = "ImageTensor", "SemanticPredictions"
+
+# The images that DeepLab's Cityscapes graphs were trained on.
+_DEFAULT_INPUT_SIZE = (1024, 2048)
+# Protocol buffers, and with them graphs, end there.
+_MAX_GRAPH_BYTES = 2**31 - 1
+# What the exporters put between the arg-max and the output: cropping the padding and
+# resizing to the image's size.
+_BETWEEN = ("Cast", "ExpandDims", "Identity", "ResizeNearestNeighbor", "Slice")
+_BETWEEN += ("Squeeze", "StridedSlice")
+# Share of pixels in which the arg-max of cropped scores may differ from the labels
+# (ties, rounding) before the scores are taken for something else.
+_MAX_DISAGREEMENT = 0.01
+
+
+def open_backend(path: str, options: base.Options) -> "FrozenGraph":
+    """Opens a frozen graph: a `.pb`, an archive or a folder that holds one.
+
+    Raises:
+      DataError: no graph, damaged, or without the tensors that are wanted.
+    """
+    return FrozenGraph(path, read_graph(path), options)
+
+
+def read_graph(path: str) -> tf.compat.v1.GraphDef:
+    """Reads a graph; from archives in memory, never writing by the names in them.
+
+    Raises:
+      DataError: unreadable or damaged, no graph in it, or several.
+    """
+    content = _read_content(path)
+    graph_def = tf.compat.v1.GraphDef()
+    try:
+        graph_def.ParseFromString(content)
+    except message.DecodeError as error:
+        raise files.DataError(f"{path}: not a TensorFlow graph ({error})") from error
+    # Almost anything parses; text and other protocol buffers leave nodes without names.
+    if not graph_def.node or not all(node.op for node in graph_def.node):
+        raise files.DataError(f"{path}: not a TensorFlow graph (no operations in it)")
+    return graph_def
+
+
+def _read_content(path: str) -> bytes:
+    file = pathlib.Path(path)
+    if file.is_dir():
+        file = file / GRAPH_NAME
+    try:
+        if file.name.endswith(ARCHIVE_ENDINGS):
+            return _read_from_archive(file)
+        return file.read_bytes()
+    except (tarfile.TarError, EOFError) as error:
+        raise files.DataError(f"{path}: damaged archive ({error})") from error
+    except OSError as error:  # gzip's BadGzipFile is one.
+        raise files.DataError(f"{path}: cannot be read ({error})") from error
+
+
+def _read_from_archive(file: pathlib.Path) -> bytes:
+    with tarfile.open(file, "r:*") as archive:
+        members = archive.getmembers()
+        for member in members:
+            parts = pathlib.PurePosixPath(member.name)
+            if parts.is_absolute() or ".." in parts.parts:
+                raise files.DataError(
+                    f"{file}: refused, because it names a file outside itself: "
+                    f"{member.name}"
+                )
+        graphs = [
+            member
+            for member in members
+            if member.isfile() and pathlib.PurePosixPath(member.name).name == GRAPH_NAME
+        ]
+        if len(graphs) != 1:
+            names = [member.name for member in graphs or members]
+            raise files.DataError(
+                f"{file}: wanted one {GRAPH_NAME}, found {len(graphs)} among "
+                f"{', '.join(names[:10]) or 'no files'}"
+            )
+        if graphs[0].size > _MAX_GRAPH_BYTES:
+            raise files.DataError(
+                f"{file}: wanted a graph of at most 2 GiB, got {graphs[0].size} bytes"
+            )
+        return archive.extractfile(graphs[0]).read()
+
+
+def _operation(tensor: str) -> str:
+    """Returns the name of the operation that a tensor or a control edge comes from."""
+    return tensor.lstrip("^").partition(":")[0]
+
+
+def _tensor_name(text: str) -> str:
+    return text if ":" in text else f"{text}:0"
+
+
+def find_scores(graph_def: tf.compat.v1.GraphDef, output: str) -> Optional[str]:
+    """Finds the tensor whose arg-max the labels are.
+
+    Its name differs from export to export, so that it is found by walking back from
+    the labels over what merely crops and resizes them.
+
+    Args:
+      graph_def: the graph.
+      output: name of the operation that gives labels.
+
+    Returns:
+      The tensor's name; None where the labels do not come from an arg-max.
+    """
+    nodes = {node.name: node for node in graph_def.node}
+    node = nodes[output]
+    for _ in range(len(nodes)):
+        if node.op == "ArgMax":
+            return node.input[0]
+        if node.op not in _BETWEEN:
+            return None
+        node = nodes[_operation(node.input[0])]
+    return None
+
+
+def are_probabilities(graph_def: tf.compat.v1.GraphDef, scores: str) -> bool:
+    """Tells averaged softmaxes, of exports over several scales, from logits."""
+    nodes = {node.name: node for node in graph_def.node}
+    node = nodes[_operation(scores)]
+    while node.op == "Identity":
+        node = nodes[_operation(node.input[0])]
+    return node.op in ("Mean", "Softmax")
+
+
+def describe_ends(graph_def: tf.compat.v1.GraphDef) -> str:
+    """Returns a graph's inputs and outputs in words."""
+    inputs, used = [], set()
+    for node in graph_def.node:
+        used.update(_operation(name) for name in node.input)
+        if node.op.startswith("Placeholder"):
+            dtype = tf.as_dtype(node.attr["dtype"].type).name
+            shape = tf.TensorShape(node.attr["shape"].shape)
+            inputs.append(f"{node.name} {dtype} {shape}")
+    outputs = [
+        f"{node.name} ({node.op})"
+        for node in graph_def.node
+        if node.name not in used and node.op not in ("Const", "NoOp")
+    ]
+    return (
+        f"its inputs are {', '.join(inputs[:10]) or 'none'}; "
+        f"its outputs are {', '.join(outputs[:10]) or 'none'}"
+    )
+
+
+class FrozenGraph(tf.Module):
+    """A frozen graph from a uint8 image to class ids, padded and cropped inside.
+
+    The graph takes one image at a time, pads it to a fixed size at the bottom and the
+    right, and fails beyond that size.
+    """
+
+    embeddable = True
+    single = True
+    input_dtype = tf.uint8
+
+    def __init__(
+        self, path: str, graph_def: tf.compat.v1.GraphDef, options: base.Options
+    ):
+        """Imports the graph.
+
+        Raises:
+          DataError: other inputs and outputs than wanted, or another number of classes.
+        """
+        super().__init__(name="frozen_graph")
+        self._path = path
+        self._input = _operation(options.input_name or INPUT_NAME)
+        self._output = _operation(options.output_name or OUTPUT_NAME)
+        _check_ends(path, graph_def, self._input, self._output)
+        scores = find_scores(graph_def, self._output)
+        self._wants_scores = options.output == base.PROBABILITIES
+        if self._wants_scores and scores is None:
+            raise files.DataError(
+                f"{path}: blackbox.output=probabilities, but no arg-max was found "
+                f"between the graph's {self._output} and its network"
+            )
+        labels, found = self._import(graph_def, scores)
+        if not labels.dtype.is_integer or labels.shape.rank != 3:
+            raise files.DataError(
+                f"{path}: wanted integer class ids [1, H, W] from {self._output}, got "
+                f"{labels.dtype.name} {labels.shape}"
+            )
+        *padded, num_classes = found
+        if num_classes not in (None, options.num_own_classes):
+            raise base.wrong_number_of_classes(path, options, num_classes)
+        self.input_size = _input_size(path, padded, options.input_size)
+        self.kind = base.LABELS
+        words = f"class ids from {self._output}, {labels.dtype.name}"
+        if self._wants_scores:
+            averaged = are_probabilities(graph_def, scores)
+            self.kind = base.PROBABILITIES if averaged else base.LOGITS
+            words = f"{self.kind} from {scores}, the arg-max of which is {self._output}"
+        self.description = (
+            f"frozen graph: image from {self._input}, uint8, one at a time; {words}"
+        )
+        self._is_checked = not self._wants_scores
+
+    def _import(
+        self, graph_def: tf.compat.v1.GraphDef, scores: Optional[str]
+    ) -> Tuple[tf.Tensor, Tuple[Optional[int], ...]]:
+        """Imports the graph; returns its labels, and (height, width, K) of its scores."""
+        scores_shape = (None, None, None)
+
+        def run(image: tf.Tensor) -> List[tf.Tensor]:
+            nonlocal scores_shape
+            names = [self._output] + ([scores] if scores else [])
+            tensors = tf.graph_util.import_graph_def(
+                graph_def,
+                input_map={f"{self._input}:0": image},
+                return_elements=[_tensor_name(name) for name in names],
+                name="",
+            )
+            if scores and tensors[1].shape.rank == 4:
+                scores_shape = tuple(tensors[1].shape[1:])
+            return tensors if self._wants_scores else tensors[:1]
+
+        spec = tf.TensorSpec([1, None, None, 3], tf.uint8)
+        try:
+            self._function = tf.compat.v1.wrap_function(run, [spec])
+        except (ValueError, KeyError, tf.errors.OpError) as error:
+            raise files.DataError(
+                f"{self._path}: cannot be imported ({base.first_line(error)}); "
+                + describe_ends(graph_def)
+            ) from error
+        return self._function.outputs[0], scores_shape
+
+    def __call__(self, images: tf.Tensor) -> tf.Tensor:
+        """Segments one image; see `base.Backend`."""
+        if not self._wants_scores:
+            return self._function(images)[0]
+        labels, scores = self._function(images)
+        shape = tf.shape(images)
+        scores = scores[:, : shape[1], : shape[2]]
+        if tf.executing_eagerly() and not self._is_checked:
+            self._check_agreement(labels, scores)
+        return scores
+
+    def _check_agreement(self, labels: tf.Tensor, scores: tf.Tensor) -> None:
+        """Refuses scores that do not lie over the labels, once."""
+        same = labels.shape == scores.shape[:3]
+        if same:
+            best = tf.argmax(scores, -1, output_type=labels.dtype)
+            differ = float(tf.reduce_mean(tf.cast(best != labels, tf.float32)))
+        if not same or differ > _MAX_DISAGREEMENT:
+            what = f"in {differ:.1%} of the pixels" if same else "in size"
+            raise files.DataError(
+                f"{self._path}: the arg-max of the scores and {self._output} differ "
+                f"{what}; the graph resizes its image inside, so that only "
+                "blackbox.output=labels can be had"
+            )
+        self._is_checked = True
+
+
+def _check_ends(
+    path: str, graph_def: tf.compat.v1.GraphDef, image: str, labels: str
+) -> None:
+    nodes = {node.name: node for node in graph_def.node}
+    if image not in nodes or labels not in nodes:
+        missing = " and ".join(name for name in (image, labels) if name not in nodes)
+        raise files.DataError(
+            f"{path}: the graph has no {missing}; {describe_ends(graph_def)} "
+            "(blackbox.input_name and blackbox.output_name choose others)"
+        )
+    dtype = tf.as_dtype(nodes[image].attr["dtype"].type)
+    if not nodes[image].op.startswith("Placeholder") or dtype != tf.uint8:
+        raise files.DataError(
+            f"{path}: wanted a uint8 image from {image}, got {nodes[image].op} "
+            f"{dtype.name}"
+        )
+
+
+def _input_size(
+    path: str,
+    padded: Tuple[Optional[int], Optional[int]],
+    wanted: Optional[Tuple[int, int]],
+) -> Tuple[int, int]:
+    """Returns the size of the images that the graph is given.
+
+    Without a wish it is the size that the graph was made for, one pixel less than it
+    pads to: 1024 x 2048 for 1025 x 2049.
+    """
+    if None in padded:
+        return wanted or _DEFAULT_INPUT_SIZE
+    if wanted is None:
+        return padded[0] - 1, padded[1] - 1
+    if wanted[0] > padded[0] or wanted[1] > padded[1]:
+        raise files.DataError(
+            f"{path}: the graph takes images of at most {padded[0]} x {padded[1]} "
+            f"pixels, but blackbox.input_size is {wanted[0]} x {wanted[1]}"
+        )
+    return wanted

@@ -1,0 +1,51 @@
+"""Keras model files: `.keras` and HDF5."""
+
+from __future__ import annotations
+
+from typing import Dict
+
+import keras
+import tensorflow as tf
+
+from car_tf.blackbox import base, signature
+from car_tf.data import files
+
+ENDINGS = (".keras", ".h5", ".hdf5")
+
+
+def open_backend(path: str, options: base.Options) -> signature.SignatureBackend:
+    """Opens a Keras model.
+
+    Raises:
+      DataError: damaged, made with layers that Keras does not know, or no clear
+        segmentation.
+    """
+    try:
+        model = keras.models.load_model(path, compile=False)
+    except Exception as error:  # Keras raises many types on damaged files.
+        raise files.DataError(
+            f"{path}: cannot be loaded as a Keras model ({base.first_line(error)}); "
+            "a model with layers of its own can be exported as a SavedModel"
+        ) from error
+    if not getattr(model, "inputs", None):
+        raise files.DataError(
+            f"{path}: wanted a Keras model with inputs of known shape"
+        )
+    inputs = {
+        name: tf.TensorSpec(tensor.shape, tensor.dtype, name)
+        for name, tensor in zip(model.input_names, model.inputs)
+    }
+
+    # As a graph: layer by layer, a model keeps all its feature maps.
+    @tf.function(reduce_retracing=True)
+    def run(**tensors: tf.Tensor) -> Dict[str, tf.Tensor]:
+        (image,) = tensors.values()
+        outputs = model(image, training=False)
+        if isinstance(outputs, dict):
+            return outputs
+        return dict(zip(model.output_names, tf.nest.flatten(outputs)))
+
+    found = signature.Signature(name="model", inputs=inputs, run=run)
+    return signature.SignatureBackend(
+        path, title="Keras model", signatures=[found], owner=model, options=options
+    )

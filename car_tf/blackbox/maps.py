@@ -1,0 +1,153 @@
+"""From images to a black box's input, and from its output to maps of one size.
+
+All functions work in a graph as well as eagerly, so that a prediction in the cache and
+one inside an exported SavedModel come from the same operations.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Optional, Tuple
+
+import numpy as np
+import tensorflow as tf
+
+from car_tf.blackbox import base
+from car_tf.data import files
+
+_IMAGENET_MEAN = (0.485, 0.456, 0.406)
+_IMAGENET_STD = (0.229, 0.224, 0.225)
+# How far the probabilities of a pixel may be from summing to one: half precision adds
+# up 19 terms to about 0.005.
+_SUM_TOLERANCE = 0.02
+
+
+def prepare(
+    images: tf.Tensor,
+    *,
+    input_size: Optional[Tuple[int, int]],
+    channels: str,
+    pixel_scale: str,
+    dtype: tf.DType,
+) -> tf.Tensor:
+    """Resizes, reorders and scales images as a black box wants them.
+
+    Args:
+      images: `[B, H, W, 3]` uint8 RGB.
+      input_size: (height, width) to resize to, antialiased; None to leave as it is.
+      channels: see `base.Options`.
+      pixel_scale: see `base.Options`.
+      dtype: of the result.
+
+    Returns:
+      `[B, h, w, 3]` of `dtype`.
+    """
+    pixels = images
+    if input_size is not None and tuple(images.shape[1:3]) != tuple(input_size):
+        resized = tf.image.resize(images, input_size, antialias=True)
+        # Grey levels are whole numbers for every black box, as in a file.
+        pixels = tf.clip_by_value(tf.round(resized), 0.0, 255.0)
+    if pixel_scale != "0..255":
+        pixels = tf.cast(pixels, tf.float32)
+        if pixel_scale == "-1..1":
+            pixels = pixels / 127.5 - 1.0
+        else:
+            pixels = pixels / 255.0
+        if pixel_scale == "imagenet":
+            pixels = (pixels - tf.constant(_IMAGENET_MEAN)) / tf.constant(_IMAGENET_STD)
+    if channels == "bgr":
+        pixels = tf.reverse(pixels, axis=[-1])
+    return tf.cast(pixels, dtype)
+
+
+def is_distribution(scores: Any, tolerance: float = _SUM_TOLERANCE) -> bool:
+    """Tells probabilities from logits: not negative, and one in sum at every pixel."""
+    scores = tf.cast(scores, tf.float32)
+    sums = tf.reduce_sum(scores, axis=-1)
+    far = tf.reduce_max(tf.abs(sums - 1.0))
+    return bool(tf.reduce_min(scores) >= -1e-6) and bool(far <= tolerance)
+
+
+def kind_of(raw: Any) -> str:
+    """Returns what an output holds: `labels`, `probabilities` or `logits`."""
+    if tf.as_dtype(raw.dtype).is_integer:
+        return base.LABELS
+    return base.PROBABILITIES if is_distribution(raw) else base.LOGITS
+
+
+def check(raw: Any, *, kind: str, path: str, options: base.Options) -> None:
+    """Refuses an output that is none.
+
+    Args:
+      raw: `[B, h, w]` integer ids or `[B, h, w, K]` scores.
+      kind: of `raw`.
+      path: of the black box, for the message.
+      options: how it is used.
+
+    Raises:
+      DataError: ids out of range, another number of classes, NaN, or probabilities
+        that do not sum to one.
+    """
+    if kind == base.LABELS:
+        low, high = int(tf.reduce_min(raw)), int(tf.reduce_max(raw))
+        if low < 0 or high >= options.num_own_classes:
+            found = f"class ids {low} to {high}"
+            raise base.wrong_number_of_classes(path, options, found)
+        return
+    if raw.shape[-1] != options.num_own_classes:
+        raise base.wrong_number_of_classes(path, options, f"{raw.shape[-1]} scores")
+    if not bool(tf.reduce_all(tf.math.is_finite(raw))):
+        num = int(tf.reduce_sum(tf.cast(~tf.math.is_finite(raw), tf.int32)))
+        raise files.DataError(f"{path}: gave {num} {kind} that are NaN or infinite")
+    if kind == base.PROBABILITIES and not is_distribution(raw):
+        raise files.DataError(f"{path}: gave probabilities that do not sum to one")
+
+
+def finish(
+    raw: tf.Tensor, *, kind: str, options: base.Options, size: tf.Tensor
+) -> tf.Tensor:
+    """Turns an output into maps of the data set's classes and of one size.
+
+    Labels are resized by nearest neighbour, probabilities by area. A class that the
+    data set lacks becomes 255 in labels and leaves its share out of probabilities.
+
+    Args:
+      raw: `[B, h, w]` integer ids or `[B, h, w, K']` scores of the black box.
+      kind: of `raw`.
+      options: how the black box is used.
+      size: `[2]` int32, (height, width).
+
+    Returns:
+      `[B, H, W]` uint8 class ids or `[B, H, W, K]` float32 probabilities.
+
+    Raises:
+      DataError: probabilities are wanted of a black box that gives labels.
+    """
+    if options.output == base.PROBABILITIES:
+        if kind == base.LABELS:
+            raise files.DataError(
+                "blackbox.output=probabilities, but this black box gives labels only"
+            )
+        scores = tf.cast(raw, tf.float32)
+        probs = tf.nn.softmax(scores) if kind == base.LOGITS else scores
+        if options.class_map:
+            matrix = _class_matrix(options)
+            flat = tf.matmul(tf.reshape(probs, [-1, matrix.shape[0]]), matrix)
+            shape = tf.concat([tf.shape(probs)[:3], [options.num_classes]], 0)
+            probs = tf.reshape(flat, shape)
+        return tf.image.resize(probs, size, method="area")
+    ids = raw if kind == base.LABELS else tf.argmax(raw, -1, output_type=tf.int32)
+    # Resized first, so that only what is kept is mapped.
+    ids = tf.image.resize(tf.cast(ids, tf.int32)[..., None], size, method="nearest")
+    ids = ids[..., 0]
+    if options.class_map:
+        ids = tf.gather(tf.constant(options.class_map, tf.int32), ids)
+    return tf.cast(ids, tf.uint8)
+
+
+def _class_matrix(options: base.Options) -> np.ndarray:
+    """`[K', K]` float32: one where class k' of the black box stands for class k."""
+    matrix = np.zeros((len(options.class_map), options.num_classes), np.float32)
+    for own, class_id in enumerate(options.class_map):
+        if class_id < options.num_classes:
+            matrix[own, class_id] = 1.0
+    return matrix

@@ -1,0 +1,179 @@
+"""A black box as the rest of the system uses it, whatever it is made of."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from typing import Callable, Optional, Tuple
+
+import numpy as np
+import tensorflow as tf
+
+from car_tf.blackbox import base, maps
+from car_tf.data import files
+
+FORMAT_VERSION = 1
+_MAX_BATCH = 8
+# Pixels of a batch: eight images of 256 x 512, one of 1024 x 2048.
+_MAX_BATCH_PIXELS = 1 << 20
+
+
+class Segmenter:
+    """Images in, labels or class probabilities of the data set's classes out.
+
+    The model is opened when it is first needed: where all predictions are in the cache
+    it costs neither time nor memory.
+
+    Attributes:
+      path: where the black box was found.
+      options: how it is used.
+      fingerprint: changes whenever its predictions may; keys the cache.
+    """
+
+    def __init__(
+        self,
+        *,
+        path: str,
+        content_hash: str,
+        options: base.Options,
+        open_backend: Callable[[str, base.Options], base.Backend],
+    ):
+        self.path = path
+        self.options = options
+        self._content_hash = content_hash
+        self._open_backend = open_backend
+        self._backend: Optional[base.Backend] = None
+        facts = f"{FORMAT_VERSION}|{content_hash}|{options}"
+        self.fingerprint = hashlib.sha256(facts.encode()).hexdigest()
+
+    @property
+    def backend(self) -> base.Backend:
+        """The opened model."""
+        if self._backend is None:
+            self._backend = self._open_backend(self.path, self.options)
+            kind = self._backend.kind
+            if self.options.output == base.PROBABILITIES and kind == base.LABELS:
+                raise files.DataError(
+                    f"{self.path}: blackbox.output=probabilities, but this black box "
+                    "gives labels only"
+                )
+            scaled = self.options.pixel_scale != "0..255"
+            if scaled and self._backend.input_dtype.is_integer:
+                raise files.DataError(
+                    f"{self.path}: takes whole grey levels, so blackbox.pixel_scale "
+                    f"must be 0..255, got {self.options.pixel_scale}"
+                )
+        return self._backend
+
+    def describe(self) -> str:
+        """Returns how the black box was understood, in a sentence."""
+        size = self.backend.input_size
+        words = "at their own size" if size is None else f"at {size[0]} x {size[1]}"
+        pixels = f"{self.options.channels.upper()} {self.options.pixel_scale}"
+        return f"{self.backend.description}; it is given images {words}, {pixels}"
+
+    def variant(self, *, channels: str, pixel_scale: str) -> "Segmenter":
+        """Returns the same black box with its input understood in another way."""
+        options = dataclasses.replace(
+            self.options, channels=channels, pixel_scale=pixel_scale
+        )
+        backend = self.backend
+        return Segmenter(
+            path=self.path,
+            content_hash=self._content_hash,
+            options=options,
+            open_backend=lambda path, options: backend,
+        )
+
+    def batch_size(self, image_size: Tuple[int, int]) -> int:
+        """Returns how many images of a (height, width) are best predicted at once."""
+        if self.backend.single:
+            return 1
+        height, width = self.backend.input_size or image_size
+        return max(1, min(_MAX_BATCH, _MAX_BATCH_PIXELS // (height * width)))
+
+    def predict(self, images: np.ndarray, size: Tuple[int, int]) -> np.ndarray:
+        """Segments images.
+
+        Args:
+          images: `[B, h, w, 3]` uint8 RGB, any size.
+          size: (H, W) of the maps.
+
+        Returns:
+          `[B, H, W]` uint8 class ids, 255 for none of the data set's classes, or
+          `[B, H, W, K]` float32 probabilities.
+
+        Raises:
+          DataError: an output that does not fit, such as NaN or a class out of range.
+        """
+        if self.backend.single and len(images) > 1:
+            return np.concatenate([self.predict(image[None], size) for image in images])
+        raw = self.backend(_prepare(self.backend, self.options, tf.constant(images)))
+        kind = self.backend.kind or maps.kind_of(raw)
+        maps.check(raw, kind=kind, path=self.path, options=self.options)
+        return maps.finish(
+            tf.convert_to_tensor(raw), kind=kind, options=self.options, size=size
+        ).numpy()
+
+    def as_module(self) -> "Embedded":
+        """Returns the black box as a part of other TensorFlow models.
+
+        Raises:
+          DataError: a black box that is no TensorFlow graph.
+        """
+        if not self.backend.embeddable:
+            raise files.DataError(
+                f"{self.path}: cannot be embedded in a SavedModel, because it is no "
+                "TensorFlow graph; frozen graphs, SavedModels and Keras models can"
+            )
+        return Embedded(self.backend, self.options)
+
+
+class Embedded(tf.Module):
+    """A black box inside another SavedModel: core operations, no Python.
+
+    Called on `images` `[B, h, w, 3]` uint8 RGB of any size and `size` `[2]` int32, it
+    returns what `Segmenter.predict` returns.
+    """
+
+    def __init__(self, backend: base.Backend, options: base.Options):
+        super().__init__(name="blackbox")
+        self.backend = backend
+        self._options = options
+        classes = [options.num_classes] if options.output == base.PROBABILITIES else []
+        dtype = tf.float32 if classes else tf.uint8
+        self._map_spec = tf.TensorSpec([None, None, *classes], dtype)
+
+    @tf.function(
+        input_signature=[
+            tf.TensorSpec([None, None, None, 3], tf.uint8, name="images"),
+            tf.TensorSpec([2], tf.int32, name="size"),
+        ]
+    )
+    def __call__(self, images: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
+        """Segments images; see `Segmenter.predict`."""
+        if not self.backend.single:
+            return self._segment(images, size)
+        return tf.map_fn(
+            lambda image: self._segment(image[None], size)[0],
+            images,
+            fn_output_signature=self._map_spec,
+        )
+
+    def _segment(self, images: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
+        raw = self.backend(_prepare(self.backend, self._options, images))
+        return maps.finish(
+            raw, kind=self.backend.kind, options=self._options, size=size
+        )
+
+
+def _prepare(
+    backend: base.Backend, options: base.Options, images: tf.Tensor
+) -> tf.Tensor:
+    return maps.prepare(
+        images,
+        input_size=backend.input_size,
+        channels=options.channels,
+        pixel_scale=options.pixel_scale,
+        dtype=backend.input_dtype,
+    )

@@ -1,0 +1,284 @@
+"""A TensorFlow function of which it must be found out how it segments images.
+
+The input is told by dtype and shape. The output is told by what the function gives for
+a trial image, since declared shapes are often unknown.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
+
+import numpy as np
+import tensorflow as tf
+
+from car_tf.blackbox import base, maps
+from car_tf.data import files
+
+# Where the model leaves the size open.
+_TRIAL_SIZE = (128, 256)
+
+
+@dataclasses.dataclass(frozen=True)
+class Signature:
+    """A function of named tensors.
+
+    Attributes:
+      name: what people know it by.
+      inputs: name -> specification.
+      run: tensors by name -> outputs by name.
+    """
+
+    name: str
+    inputs: Mapping[str, tf.TensorSpec]
+    run: Callable[..., Mapping[str, tf.Tensor]]
+
+    def describe(self) -> str:
+        """Returns name and inputs in words."""
+        parts = [_describe(name, spec) for name, spec in self.inputs.items()]
+        return f"{self.name}({', '.join(parts)})"
+
+
+def _describe(name: str, tensor: Any) -> str:
+    return f"{name} {tf.as_dtype(tensor.dtype).name} {tensor.shape}"
+
+
+def _list(tensors: Mapping[str, Any]) -> str:
+    return "; ".join(_describe(name, tensor) for name, tensor in tensors.items())
+
+
+def _is_image(spec: tf.TensorSpec) -> bool:
+    if not (spec.dtype.is_integer or spec.dtype.is_floating):
+        return False
+    if spec.shape.rank is None:
+        return True
+    return spec.shape.rank == 4 and (spec.shape[-1] in (3, None) or spec.shape[1] == 3)
+
+
+def choose_input(
+    path: str, signatures: Sequence[Signature], options: base.Options
+) -> Tuple[Signature, str]:
+    """Chooses the function to call and the name of its image.
+
+    Args:
+      path: of the model, for messages.
+      signatures: what the model offers, the default first.
+      options: names to choose by, where given.
+
+    Raises:
+      DataError: none, or several of equal standing, with what there is.
+    """
+    offered = "; ".join(signature.describe() for signature in signatures) or "none"
+    if options.signature:
+        signatures = [s for s in signatures if s.name == options.signature]
+        if not signatures:
+            raise files.DataError(
+                f"{path}: no signature {options.signature}; it offers {offered}"
+            )
+    fitting = []
+    for candidate in signatures:
+        names = [
+            name
+            for name, spec in candidate.inputs.items()
+            if _is_image(spec) and options.input_name in ("", name)
+        ]
+        # What else a function wants to be given cannot be known here.
+        if len(names) == 1 and len(candidate.inputs) == 1:
+            fitting.append((candidate, names[0]))
+    if not fitting:
+        wish = f" named {options.input_name}" if options.input_name else ""
+        raise files.DataError(
+            f"{path}: wanted a signature of one image{wish} [B, H, W, 3] alone; "
+            f"it offers {offered}"
+        )
+    is_default = fitting[0][0].name == tf.saved_model.DEFAULT_SERVING_SIGNATURE_DEF_KEY
+    if len(fitting) > 1 and not is_default:
+        raise files.DataError(
+            f"{path}: several signatures take an image; set blackbox.signature to one "
+            f"of {', '.join(candidate.name for candidate, _ in fitting)}"
+        )
+    return fitting[0]
+
+
+@dataclasses.dataclass(frozen=True)
+class Output:
+    """An output that holds a segmentation.
+
+    Attributes:
+      name: of the tensor.
+      kind: `labels`, `logits` or `probabilities`.
+      class_axis: of scores; of labels, the axis of length 1 to drop, or None.
+    """
+
+    name: str
+    kind: str
+    class_axis: Optional[int]
+
+
+def choose_output(
+    path: str,
+    outputs: Mapping[str, np.ndarray],
+    *,
+    classes_first: bool,
+    options: base.Options,
+) -> Output:
+    """Chooses the output to use from what a trial image gave.
+
+    Args:
+      path: of the model, for messages.
+      outputs: name -> array of the trial, batch of one.
+      classes_first: whether the model's images have their channels before the pixels.
+      options: what is wanted.
+
+    Raises:
+      DataError: none, several of equal standing, or another number of classes.
+    """
+    offered = _list(outputs)
+    if options.output_name and options.output_name not in outputs:
+        raise files.DataError(
+            f"{path}: no output {options.output_name}; it gives {offered}"
+        )
+    chosen = [options.output_name] if options.output_name else list(outputs)
+    labels, scores, others = [], [], []
+    for name in chosen:
+        array = outputs[name]
+        if tf.as_dtype(array.dtype).is_integer:
+            labels += _as_labels(name, array.shape)
+        elif array.ndim == 4 and tf.as_dtype(array.dtype).is_floating:
+            found = _as_scores(name, array, classes_first, options.num_own_classes)
+            scores += found
+            others += [] if found else [array.shape[1 if classes_first else 3]]
+    if options.output == base.PROBABILITIES:
+        found = _prefer(scores, "probab", "softmax") or labels
+    else:
+        found = labels or _prefer(scores, "logit", "probab", "softmax")
+    if not found and others:
+        raise base.wrong_number_of_classes(path, options, f"{others[0]} in {offered}")
+    if not found:
+        raise files.DataError(
+            f"{path}: wanted integer class ids [B, h, w] or scores "
+            f"[B, h, w, {options.num_own_classes}]; it gives {offered}"
+        )
+    if len(found) > 1:
+        raise files.DataError(
+            f"{path}: {len(found)} outputs may be the segmentation: "
+            f"{', '.join(output.name for output in found)}; set blackbox.output_name "
+            f"to one of them (it gives {offered})"
+        )
+    return found[0]
+
+
+def _as_labels(name: str, shape: Tuple[int, ...]) -> List[Output]:
+    if len(shape) == 3:
+        return [Output(name, base.LABELS, None)]
+    axes = [axis for axis in (3, 1) if len(shape) == 4 and shape[axis] == 1]
+    return [Output(name, base.LABELS, axes[0])] if axes else []
+
+
+def _as_scores(
+    name: str, array: np.ndarray, classes_first: bool, num_classes: int
+) -> List[Output]:
+    for axis in (1, 3) if classes_first else (3, 1):
+        if array.shape[axis] == num_classes:
+            scores = np.moveaxis(array, axis, -1)
+            return [Output(name, maps.kind_of(scores), axis)]
+    return []
+
+
+def _prefer(found: List[Output], *words: str) -> List[Output]:
+    """Narrows several outputs to the one whose name says what it is, if one does."""
+    for word in words:
+        named = [output for output in found if word in output.name.lower()]
+        if len(found) > 1 and len(named) == 1:
+            return named
+    return found
+
+
+class SignatureBackend(tf.Module):
+    """A function from an image to labels, logits or probabilities."""
+
+    embeddable = True
+
+    def __init__(
+        self,
+        path: str,
+        *,
+        title: str,
+        signatures: Sequence[Signature],
+        owner: Any,
+        options: base.Options,
+    ):
+        """Finds out how the model segments an image, by trying it.
+
+        Args:
+          path: of the model, for messages.
+          title: the model's format, for people.
+          signatures: what the model offers, the default first.
+          owner: the object that holds the model's variables, to be kept with them.
+          options: how it is used.
+
+        Raises:
+          DataError: not clear, or another number of classes; with what there is.
+        """
+        super().__init__(name="signature")
+        self._path = path
+        self._owner = owner
+        chosen, self._input = choose_input(path, signatures, options)
+        self._run = chosen.run
+        spec = chosen.inputs[self._input]
+        shape = [None] * 4 if spec.shape.rank is None else spec.shape.as_list()
+        self._channels_first = shape[1] == 3 and shape[3] != 3
+        if shape[0] not in (None, 1):
+            raise files.DataError(
+                f"{path}: wanted a model for one image or any number, got "
+                + _describe(self._input, spec)
+            )
+        fixed = tuple(shape[2:] if self._channels_first else shape[1:3])
+        self.input_dtype = spec.dtype
+        self.input_size = base.settle_input_size(path, fixed, options.input_size)
+        self.single = shape[0] == 1
+        outputs = self._try(chosen, options)
+        self._output = choose_output(
+            path, outputs, classes_first=self._channels_first, options=options
+        )
+        self.kind = self._output.kind
+        layout = "[B, 3, H, W]" if self._channels_first else "[B, H, W, 3]"
+        output = _describe(self._output.name, outputs[self._output.name])
+        self.description = (
+            f"{title}: image from {_describe(self._input, spec)} as {layout}; "
+            f"{self.kind} from {output}"
+        )
+
+    def _try(self, chosen: Signature, options: base.Options) -> Dict[str, np.ndarray]:
+        """Runs the model on noise."""
+        size = self.input_size or _TRIAL_SIZE
+        noise = np.random.default_rng(0).integers(0, 256, (1, *size, 3), np.uint8)
+        images = maps.prepare(
+            tf.constant(noise),
+            input_size=None,
+            channels=options.channels,
+            pixel_scale=options.pixel_scale,
+            dtype=self.input_dtype,
+        )
+        try:
+            outputs = self._call(images)
+        except Exception as error:  # Whatever the model's operations raise.
+            raise files.DataError(
+                f"{self._path}: {chosen.name} failed on an image of {size[0]} x "
+                f"{size[1]} ({base.first_line(error)}); blackbox.input_size sets the "
+                "size of the images it is given"
+            ) from error
+        return {name: outputs[name].numpy() for name in sorted(outputs)}
+
+    def _call(self, images: tf.Tensor) -> Mapping[str, tf.Tensor]:
+        if self._channels_first:
+            images = tf.transpose(images, [0, 3, 1, 2])
+        return self._run(**{self._input: images})
+
+    def __call__(self, images: tf.Tensor) -> tf.Tensor:
+        """Segments images; see `base.Backend`."""
+        raw = self._call(images)[self._output.name]
+        axis = self._output.class_axis
+        if self.kind == base.LABELS:
+            return raw if axis is None else tf.squeeze(raw, axis)
+        return tf.transpose(raw, [0, 2, 3, 1]) if axis == 1 else raw

@@ -1,0 +1,259 @@
+"""Predicting a split once: cache, resuming, failures, memory."""
+
+import threading
+import time
+
+import blackbox_models as models
+import numpy as np
+import pytest
+
+from car_tf.blackbox import live, store
+from car_tf.data import cache, files
+
+K = models.NUM_CLASSES
+SIZE = (8, 16)
+
+SOURCE = """
+import json, pathlib
+import numpy as np
+
+folder = pathlib.Path({folder!r})
+
+def note(images):
+    with open(folder / "calls.txt", "a") as log:
+        log.write(f"{{len(images)}}\\n")
+
+def labels(images):
+    note(images)
+    # The blue of each image is its number.
+    numbers = images[:, 0, 0, 2]
+    bad = json.loads((folder / "bad.json").read_text())
+    for number in numbers:
+        if number in bad:
+            raise RuntimeError(f"cannot bear {{number}}")
+    return np.minimum(images[..., 0].astype(int) * {k} // 255, {k} - 1)
+
+def probs(images):
+    one_hot = np.eye({k})[labels(images)]
+    scores = 0.7 * one_hot + 0.3 / {k}
+    bad = images[:, 0, 0, 1] == 111
+    scores[bad] = np.nan
+    return scores
+"""
+
+
+@pytest.fixture
+def box(tmp_path, monkeypatch):
+    """A folder with a function that logs its calls and fails as it is told."""
+    name = f"logged_{tmp_path.name}".replace("-", "_")
+    (tmp_path / f"{name}.py").write_text(SOURCE.format(folder=str(tmp_path), k=K))
+    (tmp_path / "bad.json").write_text("[]")
+    monkeypatch.syspath_prepend(tmp_path)
+    return Box(tmp_path, name)
+
+
+class Box:
+    def __init__(self, folder, module):
+        self.folder, self.module = folder, module
+
+    def write(self, num, size=SIZE, name="images"):
+        """Writes images whose blue is their number; returns files and labels."""
+        rng = np.random.default_rng(0)
+        labels = rng.integers(0, K, (num, *size))
+        images = models.class_image(labels)
+        images[..., 2] = np.arange(1, num + 1)[:, None, None]
+        return models.write_images(self.folder / name, images), labels
+
+    def predict(self, paths, *, function="labels", size=SIZE, **kwargs):
+        output = "labels" if function == "labels" else "probabilities"
+        segmenter = live.load(
+            f"{self.module}:{function}", num_classes=K, output=output, **kwargs
+        )
+        return live.predictions(
+            segmenter, image_files=paths, size=size, cache_dir=self.folder / "cache"
+        )
+
+    def calls(self):
+        """Sizes of the batches since the last time that this was asked."""
+        log = self.folder / "calls.txt"
+        lines = log.read_text().split() if log.exists() else []
+        log.unlink(missing_ok=True)
+        return [int(line) for line in lines]
+
+    def kept(self):
+        return len(list((self.folder / "cache" / "blackbox").rglob("*.npz")))
+
+
+def test_predictions_are_made_in_batches_and_once(box):
+    paths, labels = box.write(20)
+    got = box.predict(paths)
+    assert isinstance(got, np.memmap) and got.dtype == np.uint8
+    np.testing.assert_array_equal(got, labels)
+    assert box.calls() == [8, 8, 4]
+    np.testing.assert_array_equal(box.predict(paths), labels)
+    # A part of the images, in another order, is there already.
+    np.testing.assert_array_equal(box.predict(paths[:2:-1]), labels[:2:-1])
+    assert box.calls() == []
+
+
+def test_a_function_that_fails_on_image_17_keeps_16_and_goes_on_there(box):
+    paths, labels = box.write(20)
+    (box.folder / "bad.json").write_text("[17]")
+    message = "image_0016.png: .*RuntimeError: cannot bear 17.*before it are kept"
+    for _ in range(2):
+        with pytest.raises(files.DataError, match=message):
+            box.predict(paths)
+        assert box.kept() == 16
+    # Two batches, the third, its first image alone; then the rest likewise.
+    assert box.calls() == [8, 8, 4, 1, 4, 1]
+    (box.folder / "bad.json").write_text("[]")
+    np.testing.assert_array_equal(box.predict(paths), labels)
+    assert box.calls() == [4]
+
+
+def test_images_before_a_bad_one_within_a_batch_are_kept(box):
+    paths, labels = box.write(8)
+    (box.folder / "bad.json").write_text("[6]")
+    with pytest.raises(files.DataError, match="image_0005.png"):
+        box.predict(paths)
+    assert box.kept() == 5
+    (box.folder / "bad.json").write_text("[]")
+    np.testing.assert_array_equal(box.predict(paths), labels)
+
+
+def test_probabilities_are_off_by_half_a_step_at_most(box):
+    paths, labels = box.write(5)
+    got = box.predict(paths, function="probs")
+    assert isinstance(got, np.memmap) and got.dtype == np.float16
+    wanted = 0.7 * np.eye(K)[labels] + 0.3 / K
+    # Half a step of 1 / 255, and half precision's rounding of numbers below 1.
+    assert np.abs(got - wanted).max() <= 1 / 510 + 2**-12
+    np.testing.assert_array_equal(got.argmax(-1), labels)
+
+
+def test_nan_probabilities_name_the_image(box):
+    paths, _ = box.write(3)
+    image = np.asarray(live.read_image(paths[1])).copy()
+    image[..., 1] = 111
+    models.write_images(box.folder / "images", [live.read_image(paths[0]), image])
+    with pytest.raises(files.DataError, match="image_0001.png: .* NaN"):
+        box.predict(paths, function="probs")
+    assert box.kept() == 1
+
+
+def test_an_unreadable_image_does_not_cost_those_before_it(box):
+    paths, labels = box.write(6)
+    content = paths[4].read_bytes()
+    paths[4].write_bytes(content[: len(content) // 2])
+    with pytest.raises(files.DataError, match="image_0004.png: not a readable image"):
+        box.predict(paths)
+    assert box.kept() == 4
+    paths[4].write_bytes(content)
+    np.testing.assert_array_equal(box.predict(paths), labels)
+
+
+def test_whatever_changes_is_predicted_anew_and_nothing_else(box):
+    paths, labels = box.write(9)
+    box.predict(paths)
+    assert box.calls() == [8, 1]
+    # An image.
+    changed = models.class_image(np.full(SIZE, 3))
+    models.write_images(box.folder / "images", [changed])
+    assert (box.predict(paths)[0] == 3).all() and box.calls() == [1]
+    # The size, the classes, the source.
+    assert box.predict(paths, size=(4, 4)).shape == (9, 4, 4)
+    assert box.calls() == [8, 1]
+    got = box.predict(paths, class_map=tuple(range(1, K)) + (255,))
+    wanted = np.where(labels == K - 1, 255, labels + 1)
+    np.testing.assert_array_equal(got[1:], wanted[1:])
+    assert box.calls() == [8, 1]
+    with open(box.folder / f"{box.module}.py", "a") as source:
+        source.write("# changed\n")
+    box.predict(paths)
+    assert box.calls() == [8, 1]
+
+
+def test_a_damaged_prediction_is_made_anew(box):
+    paths, labels = box.write(3)
+    box.predict(paths)
+    box.calls()
+    kept = sorted((box.folder / "cache" / "blackbox").rglob("*.npz"))
+    kept[1].write_bytes(kept[1].read_bytes()[:-9])
+    # Another order, so that the assembled array cannot serve.
+    np.testing.assert_array_equal(box.predict(paths[::-1]), labels[::-1])
+    assert box.calls() == [1]
+
+
+def test_images_of_several_sizes_are_not_mixed(box):
+    wide, _ = box.write(3, (8, 32), "wide")
+    square, _ = box.write(2, (16, 16), "square")
+    got = box.predict([*wide, *square, wide[0]], size=(8, 16))
+    assert got.shape == (6, 8, 16)
+    # The last is the first, in content too.
+    assert box.calls() == [3, 2]
+    np.testing.assert_array_equal(got[0], got[5])
+
+
+def test_a_thousand_cached_images_take_less_than_a_second(tmp_path, box):
+    labels = np.zeros((1000, 2, 2), int)
+    images = models.class_image(labels)
+    images[..., 1], images[..., 2] = np.indices((1000, 2, 2))[0] // 256, 0
+    images[:, 0, 0, 2] = np.arange(1000) % 256
+    paths = models.write_images(tmp_path / "many", images)
+    box.predict(paths, size=(2, 2))
+    box.calls()
+    started = time.perf_counter()
+    got = box.predict(paths, size=(2, 2))
+    elapsed = time.perf_counter() - started
+    assert got.shape == (1000, 2, 2) and box.calls() == []
+    assert elapsed < 1, f"{elapsed:.2f} s"
+
+
+def test_the_model_is_opened_once_and_not_at_all_where_all_is_cached(box, monkeypatch):
+    from car_tf.blackbox import python_function
+
+    opened = []
+    real = python_function.open_backend
+    monkeypatch.setattr(
+        python_function,
+        "open_backend",
+        lambda *args: opened.append(1) or real(*args),
+    )
+    paths, _ = box.write(20)
+    box.predict(paths)
+    assert len(opened) == 1
+    box.predict(paths)
+    assert len(opened) == 1
+
+
+def test_reading_ahead_is_bounded_and_in_order():
+    lock, started, used = threading.Lock(), [], 0
+
+    def read(item):
+        with lock:
+            started.append(item)
+        return item
+
+    for item in cache.read_ahead(read, range(50), num_ahead=3):
+        assert item == used
+        used += 1
+        time.sleep(0.001)
+        # Three wait, and one is in use.
+        assert len(started) <= used + 3
+    assert used == 50
+
+
+def test_store_writes_all_or_nothing(tmp_path, monkeypatch):
+    kept = store.Store(tmp_path, fingerprint="a", size=(2, 2))
+
+    def fail(file, **arrays):
+        file.write(b"half")
+        raise OSError("disk full")
+
+    monkeypatch.setattr(np, "savez_compressed", fail)
+    with pytest.raises(OSError):
+        kept.write("0" * 64, np.zeros((2, 2), np.uint8))
+    assert not kept.has("0" * 64)
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+    other = store.Store(tmp_path, fingerprint="b", size=(2, 2))
+    assert other.file("0" * 64) != kept.file("0" * 64)

@@ -1,0 +1,429 @@
+"""SavedModels, Keras models, TFLite and Python functions: what is made of them."""
+
+import blackbox_models as models
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from car_tf.blackbox import live
+from car_tf.data import files
+
+K = models.NUM_CLASSES
+IMAGE = tf.TensorSpec([None, None, None, 3], tf.uint8, "image")
+FLOAT_IMAGE = tf.TensorSpec([None, None, None, 3], tf.float32, "image")
+SIZE = (16, 32)
+
+
+def load(path, **kwargs):
+    return live.load(str(path), num_classes=K, **kwargs)
+
+
+@pytest.fixture(scope="module")
+def red():
+    return models.RedSegmenter()
+
+
+@pytest.fixture(scope="module")
+def images():
+    labels = np.arange(2 * 16 * 32).reshape(2, 16, 32) % K
+    return models.class_image(labels)
+
+
+def softmax(logits):
+    exps = np.exp(logits - logits.max(-1, keepdims=True))
+    return exps / exps.sum(-1, keepdims=True)
+
+
+def check(blackbox, images):
+    """The labels or probabilities must be those of the red, at the working size."""
+    labels = models.expected_labels(images)
+    got = blackbox.predict(images, SIZE)
+    if blackbox.options.output == "labels":
+        assert got.dtype == np.uint8
+        np.testing.assert_array_equal(got, labels)
+        return
+    red = images[..., :1].astype(np.float64) * (K / 255)
+    wanted = softmax(-np.square(red - np.arange(K) - 0.5))
+    np.testing.assert_allclose(got, wanted, atol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def several(red, tmp_path_factory):
+    """One SavedModel with a signature of each form that is in use."""
+
+    def labels(image):
+        return {"classes": tf.argmax(red.logits(image), -1)}
+
+    def labels_with_axis(image):
+        return {"classes": tf.argmax(red.logits(image), -1, tf.int32)[..., None]}
+
+    def logits(image):
+        return {"scores": red.logits(image), "features": tf.ones([1, 7])}
+
+    def probs(image):
+        return {"scores": tf.nn.softmax(red.logits(image))}
+
+    def everything(image):
+        scores = red.logits(image)
+        found = {"logits": scores, "probabilities": tf.nn.softmax(scores)}
+        return {**found, **labels(image)}
+
+    def channels_first(image):
+        scores = red.logits(tf.transpose(image, [0, 2, 3, 1]))
+        return {"scores": tf.transpose(scores, [0, 3, 1, 2])}
+
+    def two(image):
+        return {"main": red.logits(image), "auxiliary": 2 * red.logits(image)}
+
+    def with_threshold(image, threshold):
+        return {"scores": red.logits(image) * threshold}
+
+    def encoded(data):
+        return {"scores": red.logits(tf.io.decode_png(data[0])[None])}
+
+    fixed = tf.TensorSpec([1, 16, 32, 3], tf.uint8, "image")
+    first = tf.TensorSpec([None, 3, None, None], tf.float32, "image")
+    unknown = tf.TensorSpec(None, tf.uint8, "image")
+    path = models.save(
+        red,
+        tmp_path_factory.mktemp("saved") / "several",
+        labels=(labels, IMAGE),
+        labels_with_axis=(labels_with_axis, IMAGE),
+        logits=(logits, FLOAT_IMAGE),
+        probs=(probs, IMAGE),
+        everything=(everything, IMAGE),
+        channels_first=(channels_first, first),
+        fixed=(probs, fixed),
+        unknown=(probs, unknown),
+        two=(two, IMAGE),
+        with_threshold=(with_threshold, IMAGE, tf.TensorSpec([], tf.float32, "t")),
+        encoded=(encoded, tf.TensorSpec([None], tf.string, "data")),
+    )
+    return path
+
+
+@pytest.mark.parametrize("output", ["labels", "probabilities"])
+@pytest.mark.parametrize(
+    "name",
+    ["logits", "probs", "everything", "channels_first", "fixed", "unknown"],
+)
+def test_saved_models_are_understood(several, images, name, output):
+    blackbox = load(several, signature=name, output=output)
+    check(blackbox, images)
+    assert blackbox.batch_size(SIZE) == (1 if name == "fixed" else 8)
+
+
+@pytest.mark.parametrize("name", ["labels", "labels_with_axis"])
+def test_saved_models_that_give_labels(several, images, name):
+    check(load(several, signature=name), images)
+    with pytest.raises(files.DataError, match="gives labels only"):
+        load(several, signature=name, output="probabilities").describe()
+
+
+def test_what_was_understood_is_stated(several):
+    words = load(several, signature="everything", output="probabilities").describe()
+    assert "SavedModel: image from image uint8 (None, None, None, 3)" in words
+    assert "probabilities from probabilities float32 (1, 128, 256, 19)" in words
+    assert "images at their own size, RGB 0..255" in words
+    words = load(several, signature="fixed").describe()
+    assert "images at 16 x 32" in words
+    words = load(several, signature="channels_first").describe()
+    assert "as [B, 3, H, W]; logits from scores" in words
+
+
+def test_two_plausible_outputs_are_listed_and_one_can_be_chosen(several, images):
+    with pytest.raises(files.DataError) as caught:
+        load(several, signature="two").describe()
+    text = str(caught.value)
+    assert "2 outputs may be the segmentation: auxiliary, main" in text
+    assert "blackbox.output_name" in text
+    check(load(several, signature="two", output_name="main"), images)
+    with pytest.raises(files.DataError, match="no output mine; it gives"):
+        load(several, signature="two", output_name="mine").describe()
+
+
+@pytest.mark.parametrize(
+    "kwargs, message",
+    [
+        ({}, "several signatures take an image; set blackbox.signature"),
+        ({"signature": "none"}, "no signature none; it offers .*encoded"),
+        ({"signature": "with_threshold"}, "wanted a signature of one image"),
+        ({"signature": "encoded"}, "wanted a signature of one image"),
+        ({"signature": "probs", "input_name": "x"}, "of one image named x"),
+        ({"signature": "fixed", "input_size": (8, 8)}, "takes images of 16 x 32"),
+        ({"signature": "probs", "class_map": range(18)}, "18 classes, got 19"),
+        ({"signature": "probs", "class_map": [19] * 19}, "classes below 19"),
+        ({"signature": "probs", "pixel_scale": "0..1"}, "must be 0..255"),
+    ],
+)
+def test_unclear_saved_models_are_refused(several, kwargs, message):
+    with pytest.raises(files.DataError, match=message):
+        load(several, **kwargs).describe()
+
+
+def test_damaged_saved_models_are_refused(tmp_path):
+    (tmp_path / "saved_model.pb").write_bytes(b"damaged")
+    with pytest.raises(files.DataError, match="cannot be loaded as a SavedModel"):
+        load(tmp_path).describe()
+
+
+def test_saved_models_of_tensorflow_1(tmp_path, images):
+    v1 = tf.compat.v1
+    path = tmp_path / "v1"
+    with tf.Graph().as_default(), v1.Session() as session:
+        image = v1.placeholder(tf.float32, [None, None, None, 3], "x")
+        centres = v1.get_variable(
+            "centres", initializer=np.arange(K, dtype=np.float32) + 0.5
+        )
+        logits = -tf.square(image[..., :1] * (K / 255.0) - centres)
+        session.run(v1.global_variables_initializer())
+        v1.saved_model.simple_save(session, str(path), {"x": image}, {"y": logits})
+    check(load(path), images)
+    # The file inside names its folder as well.
+    check(load(path / "saved_model.pb", output="probabilities"), images)
+
+
+@pytest.fixture(scope="module")
+def keras_model():
+    """Takes BGR in [0, 1]; gives logits."""
+    image = keras.Input([None, None, 3], name="image")
+    squared = keras.layers.Multiply()([image, image])
+    both = keras.layers.Concatenate()([image, squared])
+    logits = keras.layers.Conv2D(K, 1, name="scores")(both)
+    model = keras.Model(image, logits)
+    # -(K r - c)^2 = 2 K c r - K^2 r^2 - c^2, with red as the last channel.
+    centres = np.arange(K) + 0.5
+    kernel = np.zeros([1, 1, 6, K])
+    kernel[0, 0, 2], kernel[0, 0, 5] = 2 * K * centres, -(K**2)
+    model.get_layer("scores").set_weights([kernel, -(centres**2)])
+    return model
+
+
+@pytest.mark.parametrize("ending", ["keras", "h5"])
+@pytest.mark.parametrize("output", ["labels", "probabilities"])
+def test_keras_models(tmp_path, keras_model, images, ending, output):
+    path = tmp_path / f"model.{ending}"
+    keras_model.save(path)
+    usage = {"channels": "bgr", "pixel_scale": "0..1", "output": output}
+    blackbox = load(path, **usage)
+    got = blackbox.predict(images, SIZE)
+    got = got if output == "labels" else got.argmax(-1)
+    np.testing.assert_array_equal(got, models.expected_labels(images))
+    assert "BGR 0..1" in blackbox.describe()
+    # Read wrongly, nearly everything is wrong.
+    wrong = blackbox.variant(channels="rgb", pixel_scale="0..1").predict(images, SIZE)
+    wrong = wrong if output == "labels" else wrong.argmax(-1)
+    assert (wrong == models.expected_labels(images)).mean() < 0.1
+
+
+def test_damaged_keras_models_are_refused(tmp_path):
+    for name in ("a.keras", "a.h5"):
+        (tmp_path / name).write_bytes(b"damaged")
+        with pytest.raises(files.DataError, match="cannot be loaded as a Keras model"):
+            load(tmp_path / name).describe()
+
+
+def test_pixel_scales():
+    from car_tf.blackbox import maps
+
+    pixels = tf.constant([[[[0, 255, 51]]]], tf.uint8)
+
+    def prepare(scale, channels="rgb"):
+        return maps.prepare(
+            pixels,
+            input_size=None,
+            channels=channels,
+            pixel_scale=scale,
+            dtype=tf.float32,
+        ).numpy()[0, 0, 0]
+
+    np.testing.assert_allclose(prepare("0..255"), [0, 255, 51])
+    np.testing.assert_allclose(prepare("0..1"), [0, 1, 0.2], rtol=1e-6)
+    # 51 / 127.5 - 1 = -0.6.
+    np.testing.assert_allclose(prepare("-1..1"), [-1, 1, -0.6], rtol=1e-6)
+    # (0 - 0.485) / 0.229, (1 - 0.456) / 0.224, (0.2 - 0.406) / 0.225.
+    wanted = [-2.117904, 2.428571, -0.915556]
+    np.testing.assert_allclose(prepare("imagenet"), wanted, rtol=1e-5)
+    # Each colour keeps its own mean.
+    np.testing.assert_allclose(prepare("imagenet", "bgr"), wanted[::-1], rtol=1e-5)
+
+
+def test_resized_images_keep_whole_grey_levels():
+    from car_tf.blackbox import maps
+
+    image = tf.constant(np.random.default_rng(0).integers(0, 256, (1, 8, 8, 3)))
+    got = maps.prepare(
+        tf.cast(image, tf.uint8),
+        input_size=(4, 4),
+        channels="rgb",
+        pixel_scale="0..255",
+        dtype=tf.float32,
+    ).numpy()
+    assert got.shape == (1, 4, 4, 3)
+    np.testing.assert_array_equal(got, np.rint(got))
+
+
+FUNCTIONS = """
+import numpy as np
+
+K = {num_classes}
+
+def labels(images):
+    assert images.dtype == np.uint8
+    return np.minimum(images[..., 0].astype(int) * K // 255, K - 1)
+
+def logits(images):
+    red = images[..., :1].astype(np.float64) * (K / 255)
+    return -np.square(red - np.arange(K) - 0.5)
+
+def probs(images):
+    exps = np.exp(logits(images))
+    return exps / exps.sum(-1, keepdims=True)
+
+def nan(images):
+    scores = probs(images)
+    scores[0, 0, 0] = np.nan
+    return scores
+
+def one_map(images):
+    return labels(images)[0]
+
+def high(images):
+    return labels(images) + 1
+
+def fails(images):
+    raise RuntimeError("out of order")
+"""
+
+
+@pytest.fixture
+def module(tmp_path, monkeypatch):
+    name = f"functions_{tmp_path.name}".replace("-", "_")
+    (tmp_path / f"{name}.py").write_text(FUNCTIONS.format(num_classes=K))
+    monkeypatch.syspath_prepend(tmp_path)
+    return name
+
+
+@pytest.mark.parametrize("function", ["labels", "logits", "probs"])
+def test_python_functions(module, images, function):
+    check(load(f"{module}:{function}"), images)
+    if function == "labels":
+        with pytest.raises(files.DataError, match="gives labels only"):
+            load(f"{module}:labels", output="probabilities").predict(images, SIZE)
+    else:
+        check(load(f"{module}:{function}", output="probabilities"), images)
+
+
+@pytest.mark.parametrize(
+    "function, message",
+    [
+        ("nan", "19 logits that are NaN"),
+        ("one_map", r"wanted integers \[2, h, w\].*got int64 \[16, 32\]"),
+        ("high", "wanted 19 classes, got class ids 1 to 19"),
+    ],
+)
+def test_bad_outputs_of_functions_are_refused(module, images, function, message):
+    with pytest.raises(files.DataError, match=message):
+        load(f"{module}:{function}").predict(images, SIZE)
+
+
+def test_missing_functions_are_named(module, tmp_path):
+    with pytest.raises(files.DataError, match="has no function none; it has fails, hi"):
+        load(f"{module}:none")
+    with pytest.raises(files.DataError, match="no_such_package.*ModuleNotFoundError"):
+        load("no_such_package.module:function")
+    (tmp_path / "broken_module.py").write_text("1 / 0")
+    with pytest.raises(files.DataError, match="cannot import.*ZeroDivisionError"):
+        load("broken_module:function")
+
+
+def test_fingerprints_change_with_whatever_changes_predictions(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "sources_a.py").write_text("def f(x): return 1\ndef g(x): return 2")
+    (tmp_path / "m.keras").write_bytes(b"one")
+    (tmp_path / "n.keras").write_bytes(b"two")
+    folder = tmp_path / "saved"
+    (folder / "variables").mkdir(parents=True)
+    (folder / "saved_model.pb").write_bytes(b"one")
+    prints = [
+        load("sources_a:f").fingerprint,
+        load("sources_a:g").fingerprint,
+        load(tmp_path / "m.keras").fingerprint,
+        load(tmp_path / "n.keras").fingerprint,
+        load(tmp_path / "m.keras", output="probabilities").fingerprint,
+        load(tmp_path / "m.keras", channels="bgr").fingerprint,
+        load(tmp_path / "m.keras", pixel_scale="0..1").fingerprint,
+        load(tmp_path / "m.keras", input_size=(8, 8)).fingerprint,
+        load(tmp_path / "m.keras", class_map=(0, 1)).fingerprint,
+        load(folder).fingerprint,
+    ]
+    (folder / "variables" / "v.index").write_bytes(b"weights")
+    prints.append(load(folder).fingerprint)
+    (tmp_path / "sources_a.py").write_text("def f(x): return 3\ndef g(x): return 2")
+    prints.append(load("sources_a:f").fingerprint)
+    import sources_a
+
+    sources_a.f.fingerprint = "weights of Tuesday"
+    prints.append(load("sources_a:f").fingerprint)
+    assert len(set(prints)) == len(prints)
+    assert load(tmp_path / "m.keras").fingerprint == prints[2]
+
+
+def test_class_map_merges_and_drops(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "mapped_function.py").write_text(
+        "import numpy as np\n"
+        "def f(images):\n"
+        "    return np.array([.1, .2, .3, .4])[None, None, None] + 0 * images[..., :1]"
+    )
+    image = np.zeros((1, 1, 1, 3), np.uint8)
+
+    def predict(output, class_map):
+        blackbox = live.load(
+            "mapped_function:f", num_classes=2, output=output, class_map=class_map
+        )
+        return blackbox.predict(image, (1, 1))[0, 0, 0]
+
+    # Classes 0 and 2 are class 1 of the data set: .1 + .3; 3 is none, .4 is left out.
+    np.testing.assert_allclose(predict("probabilities", (1, 0, 1, 255)), [0.2, 0.4])
+    assert predict("labels", (1, 0, 1, 255)) == 255
+    # The label is the segmenter's own, class 3, though 0 and 2 together are as likely.
+    assert predict("labels", (1, 0, 1, 0)) == 0
+
+
+@pytest.fixture(scope="module")
+def tflite_files(red, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tflite")
+
+    def labels(image):
+        return tf.argmax(red.logits(image), -1)
+
+    def probs(image):
+        return tf.nn.softmax(red.logits(image))
+
+    spec = tf.TensorSpec([1, *SIZE, 3], tf.float32)
+    for function in (labels, probs):
+        concrete = tf.function(function).get_concrete_function(spec)
+        converter = tf.lite.TFLiteConverter.from_concrete_functions([concrete], red)
+        (folder / f"{function.__name__}.tflite").write_bytes(converter.convert())
+    return folder
+
+
+@pytest.mark.parametrize("output", ["labels", "probabilities"])
+@pytest.mark.parametrize("name", ["labels", "probs"])
+def test_tflite_models(tflite_files, images, name, output):
+    blackbox = load(tflite_files / f"{name}.tflite", output=output)
+    check(blackbox, images)
+    with pytest.raises(files.DataError, match="cannot be embedded"):
+        blackbox.as_module()
+
+
+def test_bad_tflite_models_are_refused(tflite_files, tmp_path):
+    (tmp_path / "a.tflite").write_bytes(b"damaged")
+    with pytest.raises(files.DataError, match="not a TFLite model"):
+        load(tmp_path / "a.tflite").describe()
+    with pytest.raises(files.DataError, match="takes images of 16 x 32"):
+        load(tflite_files / "labels.tflite", input_size=(8, 8)).describe()
+    with pytest.raises(files.DataError, match="blackbox.output_name chooses"):
+        load(tflite_files / "labels.tflite", output_name="x").describe()
