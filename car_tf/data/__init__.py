@@ -1,0 +1,1 @@
+"""Data sets: files (or scenes drawn in memory) to examples."""
