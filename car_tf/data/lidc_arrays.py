@@ -1,0 +1,277 @@
+"""LIDC crops that lie in one file, a pickle or HDF5, and the checks all layouts share.
+
+Everything here ends as `images` `[N, H, W, 1]` uint8 grey values and `labels`
+`[N, 4, H, W]` uint8 masks of 0 and 1.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import pathlib
+from typing import Any, Dict, List, Tuple
+
+import numpy as np
+
+from car_tf.data import cache, files, safe_pickle, splits
+
+NUM_READERS = 4
+_FORMAT_VERSION = 1
+
+# Images, labels, names and groups of one split.
+Parts = Tuple[np.ndarray, np.ndarray, List[str], List[str]]
+
+
+def as_mask(mask: np.ndarray, shape: Tuple[int, ...], what: str) -> np.ndarray:
+    """Returns a mask of 0 and 1, or of 0 and 255, as one of 0 and 1.
+
+    Args:
+      mask: of any type.
+      shape: that of the mask's image.
+      what: names the mask in messages.
+
+    Returns:
+      uint8 array of `shape`.
+
+    Raises:
+      DataError: another shape or other values.
+    """
+    if mask.shape != shape:
+        raise files.DataError(f"{what}: mask is {mask.shape}, its image {shape}")
+    top = mask.max(initial=0)
+    if top not in (0, 1, 255) or not ((mask == 0) | (mask == top)).all():
+        other = np.setdiff1d(mask, (0, 1 if top <= 1 else 255))[:3].tolist()
+        raise files.DataError(
+            f"{what}: mask holds {other}, wanted 0 and 1, or 0 and 255, alone"
+        )
+    return (mask != 0).astype(np.uint8)
+
+
+def store(image: np.ndarray, target: np.ndarray, what: str) -> None:
+    """Writes an image to its place; raises DataError if it has another size."""
+    if image.shape != target.shape:
+        raise files.DataError(
+            f"{what}: image is {image.shape}, the first one {target.shape}"
+        )
+    target[...] = image
+
+
+def _as_grey(image: np.ndarray, what: str, offset: float = 0.0) -> np.ndarray:
+    """Returns grey values, 0 to 255 or floats of [0, 1] less an offset, as uint8."""
+    if image.dtype == np.uint8:
+        return image
+    if image.dtype.kind != "f":
+        raise files.DataError(
+            f"{what}: grey values are {image.dtype}, wanted uint8 or float"
+        )
+    if not ((image >= -offset) & (image <= 1 - offset)).all():
+        raise files.DataError(
+            f"{what}: grey values of [{image.min():.3g}, {image.max():.3g}], "
+            f"wanted [{-offset:g}, {1 - offset:g}]"
+        )
+    return np.rint((image + offset) * 255).astype(np.uint8)
+
+
+def read_pickle(
+    path: pathlib.Path, split: str, *, seed: int, cache_dir: pathlib.Path | None
+) -> Parts:
+    """Reads one split of a `data_lidc.pickle`, split by series.
+
+    Args:
+      path: the pickle.
+      split: "train", "val" or "test".
+      seed: of the split.
+      cache_dir: where the pickle is converted to once; None reads it each time.
+
+    Returns:
+      Images `[N, H, W, 1]`, labels `[N, 4, H, W]`, names and series, by name.
+
+    Raises:
+      DataError: it does not hold what it should; the message names the entry.
+    """
+    if cache_dir is None:
+        records = _load_records(path)
+        all_names = sorted(records)
+        all_groups = [records[name]["series_uid"] for name in all_names]
+    else:
+        folder = convert_pickle(path, cache_dir)
+        listing = json.loads((folder / "names.json").read_text(encoding="utf-8"))
+        all_names, all_groups = listing["names"], listing["groups"]
+    try:
+        chosen = splits.split_by_group(
+            all_groups, seed=seed, fractions=splits.FRACTIONS
+        )[split]
+    except ValueError as error:
+        raise files.DataError(f"{path}: {error}") from None
+    names = [all_names[index] for index in chosen]
+    if cache_dir is None:
+        images, labels = (np.empty(s, np.uint8) for s in _shapes(path, records, names))
+        _fill(path, records, names, images, labels)
+    else:
+        images, labels = (
+            np.load(folder / name, mmap_mode="r")[chosen]
+            for name in ("images.npy", "labels.npy")
+        )
+    return images, labels, names, [all_groups[index] for index in chosen]
+
+
+def convert_pickle(path: pathlib.Path, cache_dir: pathlib.Path) -> pathlib.Path:
+    """Converts a `data_lidc.pickle` to NumPy files, once.
+
+    Args:
+      path: the pickle; its arrays are mapped, not read whole, and nothing in it runs.
+      cache_dir: where the folder is made; its name is a hash of the pickle's contents.
+
+    Returns:
+      The folder: `images.npy` `[N, H, W, 1]` uint8, `labels.npy` `[N, 4, H, W]` uint8
+      and `names.json` with the lists `names` and `groups`.
+
+    Raises:
+      FileNotFoundError: there is no such pickle.
+      DataError: it does not hold what it should; the message names the entry.
+    """
+    path = pathlib.Path(path)
+    target = pathlib.Path(cache_dir) / f"lidc-{_file_hash(path)}-{_FORMAT_VERSION}"
+    if target.is_dir():
+        return target
+    records = _load_records(path)
+    names = sorted(records)
+    groups = [records[name]["series_uid"] for name in names]
+    with cache.atomic_folder(target) as work:
+        shapes = zip(("images.npy", "labels.npy"), _shapes(path, records, names))
+        arrays = [
+            np.lib.format.open_memmap(work / name, "w+", np.uint8, shape)
+            for name, shape in shapes
+        ]
+        _fill(path, records, names, *arrays)
+        for array in arrays:
+            array.flush()
+        listing = json.dumps({"names": names, "groups": groups})
+        (work / "names.json").write_text(listing, encoding="utf-8")
+    return target
+
+
+def _file_hash(path: pathlib.Path) -> str:
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such pickle")
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        for block in iter(lambda: file.read(1 << 20), b""):
+            digest.update(block)
+    return digest.hexdigest()[:32]
+
+
+def _load_records(path: pathlib.Path) -> Dict[str, Dict[str, Any]]:
+    """Returns the pickle's entries, each checked to have its three parts."""
+    records = safe_pickle.load(path)
+    if not isinstance(records, dict) or not records:
+        raise files.DataError(f"{path}: wanted a dict of crops by name")
+    parts = {"image": np.ndarray, "masks": (list, tuple, np.ndarray), "series_uid": str}
+    for name, record in records.items():
+        if not isinstance(name, str) or not isinstance(record, dict):
+            raise files.DataError(f"{path}: entry {name!r} is not a crop by name")
+        for key, kind in parts.items():
+            if not isinstance(record.get(key), kind):
+                raise files.DataError(
+                    f"{path}: {key!r} of entry {name!r} is missing or of type "
+                    f"{type(record.get(key)).__name__}"
+                )
+        if len(record["masks"]) != NUM_READERS:
+            raise files.DataError(
+                f"{path}: entry {name!r} has {len(record['masks'])} masks, wanted four"
+            )
+    return records
+
+
+def _shapes(path, records, names) -> Tuple[Tuple[int, ...], Tuple[int, ...]]:
+    shape = records[names[0]]["image"].shape
+    if len(shape) != 2:
+        raise files.DataError(
+            f"{path}: image of entry {names[0]!r} is {shape}, wanted (H, W)"
+        )
+    return (len(names), *shape, 1), (len(names), NUM_READERS, *shape)
+
+
+def _fill(path, records, names, images: np.ndarray, labels: np.ndarray) -> None:
+    """Writes the named entries into `[N, H, W, 1]` and `[N, 4, H, W]` arrays."""
+    for index, name in enumerate(names):
+        image, what = records[name]["image"], f"{path}: entry {name!r}"
+        store(_as_grey(image, what), images[index, ..., 0], what)
+        for reader, mask in enumerate(records[name]["masks"]):
+            labels[index, reader] = as_mask(
+                np.asarray(mask), image.shape, f"{what}, mask {reader}"
+            )
+
+
+def read_hdf5(path: pathlib.Path, split: str) -> Parts:
+    """Reads one split of PHiSeg's `data_lidc.hdf5`.
+
+    Args:
+      path: the file; groups `train`, `val`, `test`, each of `images` `[N, H, W]`
+        (uint8, or float in [0, 1] or [-0.5, 0.5]), `labels` `[N, H, W, 4]` or
+        `[N, 4, H, W]`, and `uids` `[N]`, the series, without which each slice counts
+        as a series of its own.
+      split: "train", "val" or "test".
+
+    Returns:
+      Images `[N, H, W, 1]`, labels `[N, 4, H, W]`, names and series, as in the file.
+
+    Raises:
+      FileNotFoundError: the split is not in the file.
+      DataError: h5py is not installed, the file is broken, or a series is in two
+        splits.
+    """
+    try:
+        import h5py
+    except ImportError:
+        raise files.DataError(
+            f"{path}: wanted h5py to read it, found none (pip install h5py)"
+        ) from None
+    try:
+        with h5py.File(path, "r") as file:
+            series = {
+                name: _series(file[name], name)
+                for name in splits.SPLITS
+                if name in file
+            }
+            splits.check_disjoint(series)
+            if split in series:
+                images, labels = _hdf5_arrays(file[split])
+    # What h5py raises on damaged files and missing parts.
+    except (OSError, KeyError, RuntimeError, ValueError) as error:
+        raise files.DataError(f"{path}: {error}") from error
+    if split not in series:
+        raise FileNotFoundError(
+            f"{path}: wanted split {split}, found {', '.join(series) or 'none'}"
+        )
+    names = [f"{split}-{index:05d}" for index in range(len(images))]
+    return images, labels, names, series[split]
+
+
+def _series(group: Any, split: str) -> List[str]:
+    if "uids" in group:
+        return [str(uid) for uid in group["uids"][:]]
+    return [f"{split}-{index:05d}" for index in range(len(group["images"]))]
+
+
+def _hdf5_arrays(group: Any) -> Tuple[np.ndarray, np.ndarray]:
+    images, labels = group["images"], group["labels"]
+    num, height, width = images.shape[:3]
+    last, second = (num, height, width, NUM_READERS), (num, NUM_READERS, height, width)
+    if labels.shape not in (last, second):
+        raise ValueError(
+            f"{group.name}/labels are {labels.shape}, wanted {last} or {second}"
+        )
+    blocks = [slice(start, start + 256) for start in range(0, num, 256)]
+    lowest = min(images[block].min() for block in blocks)
+    offset = 0.5 if images.dtype.kind == "f" and lowest < 0 else 0.0
+    grey = np.empty((num, height, width, 1), np.uint8)
+    masks = np.empty(second, np.uint8)
+    for block in blocks:
+        pixels = images[block].reshape(-1, height, width, 1)
+        grey[block] = _as_grey(pixels, f"{group.name}/images", offset)
+        found = labels[block]
+        if labels.shape == last:
+            found = np.moveaxis(found, -1, 1)
+        masks[block] = as_mask(found, found.shape, f"{group.name}/labels")
+    return grey, masks
