@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from car_tf.data import street_scenes
+from car_tf.data import street_painter, street_scenes, street_things
 
 SIZE = (64, 128)
 SWITCHABLE = [0, 1, 8, 11, 13]  # road, sidewalk, vegetation, person, car
@@ -22,13 +22,13 @@ def _fractions(labels: np.ndarray) -> np.ndarray:
     return np.stack(counts) / labels[0].size
 
 
-def _painter(bend: float = 0.0) -> street_scenes._Painter:
+def _painter(bend: float = 0.0) -> street_painter.Painter:
     """A 32x64 view: focal length 64 px, 128 on the doubled canvas, eye 1.5 m high."""
     side = dict(strip=0.0, sidewalk=2.0, garden=0.0, style="row")
-    world = street_scenes._World(
+    world = street_painter.World(
         half_road=4.0,
         bend=bend,
-        sides=tuple(street_scenes._Side(sign=sign, **side) for sign in (-1, 1)),
+        sides=tuple(street_painter.Side(sign=sign, **side) for sign in (-1, 1)),
         crossing=1000.0,
         eye=(0.0, 1.5),
         focal=1.0,
@@ -41,7 +41,7 @@ def _painter(bend: float = 0.0) -> street_scenes._Painter:
         tile=np.zeros((256, 256), np.float32),
         blobs=np.zeros((256, 256), np.float32),
     )
-    painter = street_scenes._Painter(world, (32, 64))
+    painter = street_painter.Painter(world, (32, 64))
     painter.start(np.zeros((64, 128, 3), np.uint8), np.full((64, 128), 10, np.uint8))
     return painter
 
@@ -127,11 +127,11 @@ def test_prism_shows_the_near_face_only():
     box = [(-2.0, 0.0, 1.0), (-2.0, 2.0, 1.0), (2.0, 2.0, 1.0), (2.0, 0.0, 1.0)]
     near, far = (200, 0, 0), (0, 200, 0)
     colours = [near, far, far, far]
-    street_scenes._prism(painter, (0.0, 10.0), 0.0, box, colours, street_scenes.CAR)
+    street_things._prism(painter, (0.0, 10.0), 0.0, box, colours, street_painter.CAR)
     # The near face is at 10 - 2 = 8 m: columns 64 -+ 128 / 8 = 48 ... 80, rows
     # 32 + 128 * (1.5 - 2) / 8 = 24 to 32 + 128 * 1.5 / 8 = 56. Its top is above the
     # eye and its flanks are behind the near face's edges.
-    rows, columns = np.nonzero(np.array(painter.label) == street_scenes.CAR)
+    rows, columns = np.nonzero(np.array(painter.label) == street_painter.CAR)
     assert (rows.min(), rows.max()) == (24, 56)
     assert (columns.min(), columns.max()) == (48, 80)
     shown = np.array(painter.image)[rows, columns]
@@ -148,8 +148,8 @@ def test_wall_covers_its_projection():
     # A wall at 8 m from s = -1 to 1 and 1.5 m high ends at the horizon, row 32:
     # columns 48 ... 79 and rows 32 ... 55 have their centres inside, 32 * 24 pixels.
     wall = ((-1.0, 8.0), (1.0, 8.0))
-    painter.wall(wall, (0.0, 1.5), paint, street_scenes.WALL, (0.0, 0.0, -1.0))
-    mask = np.array(painter.label) == street_scenes.WALL
+    painter.wall(wall, (0.0, 1.5), paint, street_painter.WALL, (0.0, 0.0, -1.0))
+    mask = np.array(painter.label) == street_painter.WALL
     assert mask.sum() == 32 * 24
     assert mask[32:56, 48:80].all()
 

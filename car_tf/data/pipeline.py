@@ -49,22 +49,28 @@ def training_batches(
       and, with a black box, `blackbox` `[B, h, w]` uint8 or `[B, h, w, K]` float32.
     """
 
-    def fetch(step: np.ndarray) -> Tuple[np.ndarray, ...]:
-        rows, annotators = _draw(source, int(step), batch_size, seed)
-        arrays = [source.images[rows], source.labels[rows, annotators]]
+    rows, annotators = draw(
+        len(source),
+        source.labels.shape[1],
+        batch_size=batch_size,
+        seed=seed,
+        first_step=first_step,
+        num_steps=num_steps,
+    )
+    # In memory and captured by reference: a Python function in the pipeline would need
+    # the interpreter's lock, on which an iterator that is dropped early can wait forever.
+    with tf.device("/CPU:0"):
+        rows, annotators = tf.constant(rows), tf.constant(annotators)
+        images, labels = tf.constant(source.images), tf.constant(source.labels)
         if source.blackbox is not None:
-            arrays.append(source.blackbox[rows])
-        return tuple(arrays)
-
-    stored = [source.images, source.labels[:, 0]]
-    if source.blackbox is not None:
-        stored.append(source.blackbox)
-    types = [tf.as_dtype(array.dtype) for array in stored]
+            blackbox = tf.constant(source.blackbox)
 
     def batch_of(step: tf.Tensor) -> Dict[str, tf.Tensor]:
-        arrays = tf.numpy_function(fetch, [step], types, stateful=False)
-        for tensor, array in zip(arrays, stored):
-            tensor.set_shape([batch_size, *array.shape[1:]])
+        row = rows[step - first_step]
+        chosen = tf.stack([row, annotators[step - first_step]], axis=1)
+        arrays = [tf.gather(images, row), tf.gather_nd(labels, chosen)]
+        if source.blackbox is not None:
+            arrays.append(tf.gather(blackbox, row))
         key = tf.stack([tf.constant(seed, tf.int64), step])
         crops = _crop(
             arrays,
@@ -88,21 +94,32 @@ def training_batches(
     return batches.prefetch(2)
 
 
-def _draw(
-    source: examples.Examples, step: int, batch_size: int, seed: int
+def draw(
+    num_images: int,
+    num_annotators: int,
+    *,
+    batch_size: int,
+    seed: int,
+    first_step: int,
+    num_steps: int,
 ) -> Tuple[np.ndarray, np.ndarray]:
-    """Returns the rows and the annotators of a step's batch."""
-    num, num_annotators = source.labels.shape[:2]
-    positions = step * batch_size + np.arange(batch_size)
-    rows = np.empty(batch_size, np.int64)
-    for epoch in np.unique(positions // num):
-        order = np.random.default_rng([seed, epoch]).permutation(num)
-        here = positions // num == epoch
-        rows[here] = order[positions[here] % num]
-    annotators = np.random.default_rng([seed, 1, step]).integers(
-        num_annotators, size=batch_size
-    )
-    return rows, annotators
+    """Draws which image and whose label each place of each batch takes.
+
+    Returns:
+      Rows and annotators, `[num_steps - first_step, B]` int32 each.
+    """
+    positions = np.arange(first_step * batch_size, num_steps * batch_size)
+    rows = np.empty(len(positions), np.int32)
+    annotators = np.empty(len(positions), np.int32)
+    epochs = positions // num_images
+    for epoch in np.unique(epochs):
+        rng = np.random.default_rng([seed, epoch])
+        order = rng.permutation(num_images)
+        whose = rng.integers(num_annotators, size=num_images)
+        here = epochs == epoch
+        rows[here] = order[positions[here] % num_images]
+        annotators[here] = whose[positions[here] % num_images]
+    return rows.reshape(-1, batch_size), annotators.reshape(-1, batch_size)
 
 
 def _draw_boxes(
