@@ -72,20 +72,19 @@ def calibration(
     return masked_mean(tfd.kl_divergence(sample_mean, target), valid_mask)
 
 
-def categorical_mean(sample_logits: tf.Tensor) -> tfd.Distribution:
+def categorical_mean(sample_log_probs: tf.Tensor) -> tfd.Distribution:
     """The mean over samples of their class probabilities (CAR, Eq. 5).
 
-    Computed as the log-mean-exp of log-softmaxes, so that gradients survive samples
-    that are saturated in float32.
+    Computed as the log-mean-exp of log-probabilities, so that gradients survive
+    samples that are saturated in float32.
 
     Args:
-      sample_logits: `[B, M, ..., K]` logits.
+      sample_log_probs: `[B, M, ..., K]`, log-softmax of the samples' logits.
 
     Returns:
       A categorical distribution of batch shape `[B, ...]`.
     """
-    log_probs = tf.nn.log_softmax(sample_logits)
-    return tfd.Categorical(logits=tfp.math.reduce_logmeanexp(log_probs, axis=1))
+    return tfd.Categorical(logits=tfp.math.reduce_logmeanexp(sample_log_probs, axis=1))
 
 
 def adversarial(fake_logits: tf.Tensor) -> tf.Tensor:

@@ -115,9 +115,10 @@ class RefinementTrainer(keras.Model):
             logits = self.refinement_net(
                 image, log_probs, noise, training=True, seed=seed
             )
-            samples = tf.nn.softmax(logits) * valid_mask[:, None, ..., None]
+            sample_log_probs = tf.nn.log_softmax(logits)
+            samples = tf.exp(sample_log_probs) * valid_mask[:, None, ..., None]
             adversarial = losses.adversarial(self.discriminator(masked_image, samples))
-            pixel = self._pixel_loss(logits, log_probs, label, valid_mask)
+            pixel = self._pixel_loss(sample_log_probs, log_probs, label, valid_mask)
             adversarial = common.finite(adversarial, "adversarial")
             pixel = common.finite(pixel, self.pixel_loss)
             loss = tf.nn.compute_average_loss(
@@ -130,13 +131,13 @@ class RefinementTrainer(keras.Model):
         real = tf.one_hot(label, self.num_classes) * valid_mask[..., None]
         return masked_image, real[:, None], samples
 
-    def _pixel_loss(self, logits, log_probs, label, valid_mask) -> tf.Tensor:
+    def _pixel_loss(self, sample_log_probs, log_probs, label, valid_mask) -> tf.Tensor:
         if self.pixel_loss == "calibration":
             target = tfp.distributions.Categorical(logits=log_probs)
-            sample_mean = losses.categorical_mean(logits)
+            sample_mean = losses.categorical_mean(sample_log_probs)
             return losses.calibration(sample_mean, target, valid_mask)
-        each = tfp.distributions.Categorical(logits=logits)
-        shape = tf.shape(logits)[:-1]
+        each = tfp.distributions.Categorical(logits=sample_log_probs)
+        shape = tf.shape(sample_log_probs)[:-1]
         label = tf.broadcast_to(label[:, None], shape)
         mask = tf.broadcast_to(valid_mask[:, None], shape)
         return losses.cross_entropy(each, label, mask)
