@@ -11,10 +11,14 @@ import dataclasses
 import difflib
 import importlib.util
 import json
+import math
 import pathlib
 import types
 import typing
 from typing import Any, Iterable, Literal, Mapping, Tuple
+
+# Seeds of stages are ten times as large, and int32.
+MAX_SEED = 10**8
 
 
 class ConfigError(ValueError):
@@ -24,6 +28,18 @@ class ConfigError(ValueError):
 def _require(condition: bool, message: str) -> None:
     if not condition:
         raise ConfigError(message)
+
+
+def _require_positive(section: str, **values: float) -> None:
+    for name, value in values.items():
+        good = math.isfinite(value) and value > 0
+        _require(good, f"{section}.{name}: wanted a number above 0, got {value}")
+
+
+def _require_not_negative(section: str, **values: float) -> None:
+    for name, value in values.items():
+        good = math.isfinite(value) and value >= 0
+        _require(good, f"{section}.{name}: wanted a number from 0 on, got {value}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,14 +82,20 @@ class Data:
             0 < low <= high,
             f"data.scale_range: wanted 0 < low <= high, got {self.scale_range}",
         )
+        # From the centre of the first to the centre of the last pixel.
         _require(
             all(
-                crop <= size * low + 0.5
+                crop - 1 <= (size - 1) * low + 1e-6
                 for crop, size in zip(self.crop_size, self.size)
             ),
             f"data.crop_size {self.crop_size} does not fit into data.size {self.size}"
             f" at the smallest data.scale_range {low}",
         )
+        _require(
+            min(self.num_drawn) > 0,
+            f"data.num_drawn: wanted positive numbers, got {self.num_drawn}",
+        )
+        _require_not_negative("data", drawn_seed=self.drawn_seed)
         _require(
             0 < self.selection_fraction < 1,
             "data.selection_fraction: wanted between 0 and 1, got "
@@ -146,10 +168,7 @@ class CalibrationNet:
     dropout: float = 0.1
 
     def __post_init__(self):
-        _require(
-            self.channels > 0,
-            f"calibration_net.channels: wanted positive, got {self.channels}",
-        )
+        _require_positive("calibration_net", channels=self.channels)
         _require(
             0 <= self.dropout < 1,
             f"calibration_net.dropout: wanted in [0, 1), got {self.dropout}",
@@ -171,10 +190,10 @@ class RefinementNet:
     logits: Literal["residual", "scratch"] = "residual"
 
     def __post_init__(self):
-        _require(
-            self.base_channels > 0 and self.noise_dim > 0,
-            "refinement_net.base_channels and noise_dim: wanted positive, got "
-            f"{self.base_channels} and {self.noise_dim}",
+        _require_positive(
+            "refinement_net",
+            base_channels=self.base_channels,
+            noise_dim=self.noise_dim,
         )
         _require(
             0 <= self.dropout < 1,
@@ -189,10 +208,7 @@ class Discriminator:
     base_channels: int = 64
 
     def __post_init__(self):
-        _require(
-            self.base_channels > 0,
-            f"discriminator.base_channels: wanted positive, got {self.base_channels}",
-        )
+        _require_positive("discriminator", base_channels=self.base_channels)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -212,11 +228,13 @@ class Stage1:
     l2: float = 5e-4
 
     def __post_init__(self):
-        _require(
-            self.steps > 0 and self.batch_size > 0,
-            "stage1.steps and stage1.batch_size: wanted positive, got "
-            f"{self.steps} and {self.batch_size}",
+        _require_positive(
+            "stage1",
+            steps=self.steps,
+            batch_size=self.batch_size,
+            learning_rate=self.learning_rate,
         )
+        _require_not_negative("stage1", l2=self.l2)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -247,10 +265,20 @@ class Stage2:
     l2: float = 5e-4
 
     def __post_init__(self):
-        _require(
-            min(self.steps, self.batch_size, self.num_samples) > 0,
-            "stage2.steps, batch_size and num_samples: wanted positive, got "
-            f"{self.steps}, {self.batch_size} and {self.num_samples}",
+        _require_positive(
+            "stage2",
+            steps=self.steps,
+            batch_size=self.batch_size,
+            num_samples=self.num_samples,
+            learning_rate=self.learning_rate,
+            discriminator_learning_rate=self.discriminator_learning_rate,
+        )
+        _require_not_negative(
+            "stage2",
+            adversarial_weight=self.adversarial_weight,
+            calibration_weight=self.calibration_weight,
+            r1_gamma=self.r1_gamma,
+            l2=self.l2,
         )
         _require(
             0 < self.discriminator_active <= self.discriminator_period,
@@ -266,22 +294,33 @@ class Train:
     Attributes:
       seed: of weights, augmentation, noise and dropout.
       checkpoint_every: steps between checkpoints.
-      select_every: stage-2 steps between evaluations on the selection split.
+      select_every: stage-2 steps between evaluations on the selection split, a
+        multiple of `checkpoint_every`.
       num_selection_images: images of the selection split that are used for it.
       deterministic: bit-identical weights across runs.
     """
 
     seed: int = 1
-    checkpoint_every: int = 200
+    checkpoint_every: int = 250
     select_every: int = 500
     num_selection_images: int = 24
     deterministic: bool = False
 
     def __post_init__(self):
+        _require_positive(
+            "train",
+            checkpoint_every=self.checkpoint_every,
+            select_every=self.select_every,
+        )
         _require(
-            min(self.checkpoint_every, self.select_every) > 0,
-            "train.checkpoint_every and select_every: wanted positive, got "
-            f"{self.checkpoint_every} and {self.select_every}",
+            self.select_every % self.checkpoint_every == 0,
+            "train.select_every: wanted a multiple of train.checkpoint_every "
+            f"({self.checkpoint_every}), got {self.select_every}",
+        )
+        _require_not_negative("train", num_selection_images=self.num_selection_images)
+        _require(
+            0 <= self.seed <= MAX_SEED,
+            f"train.seed: wanted 0 to {MAX_SEED}, got {self.seed}",
         )
 
 
@@ -294,9 +333,11 @@ class Evaluation:
     seed: int = 0
 
     def __post_init__(self):
+        _require_positive("evaluation", num_samples=self.num_samples)
+        _require_not_negative("evaluation", num_images=self.num_images)
         _require(
-            self.num_samples > 0,
-            f"evaluation.num_samples: wanted positive, got {self.num_samples}",
+            0 <= self.seed <= MAX_SEED,
+            f"evaluation.seed: wanted 0 to {MAX_SEED}, got {self.seed}",
         )
 
 
@@ -314,6 +355,15 @@ class Config:
     stage2: Stage2 = Stage2()
     train: Train = Train()
     evaluation: Evaluation = Evaluation()
+
+    def __post_init__(self):
+        _require(
+            self.calibration_net.kind
+            not in ("blackbox_calibrator", "true_distribution")
+            or self.blackbox.kind != "none",
+            f"calibration_net.kind: {self.calibration_net.kind} works on a black box, "
+            "but blackbox.kind=none",
+        )
 
 
 def config_dirs() -> list:

@@ -1,0 +1,246 @@
+"""Loading, overriding, checking and saving of configurations."""
+
+import dataclasses
+import json
+import re
+import subprocess
+import sys
+
+import pytest
+
+from car_tf import config as config_lib
+
+CONFIG_FILE = """
+from car_tf import config as config_lib
+
+def get_config():
+    return config_lib.Config(name="mine", stage1=config_lib.Stage1(steps=3))
+"""
+
+
+@pytest.fixture
+def base():
+    return config_lib.Config(name="base")
+
+
+def fails(*words):
+    """Expects a ConfigError of one line that holds all the words."""
+    pattern = "".join(f"(?=.*{re.escape(word)})" for word in words)
+    return pytest.raises(config_lib.ConfigError, match=f"^{pattern}[^\n]*$")
+
+
+def test_a_file_is_loaded_by_path_and_overridden(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text(CONFIG_FILE)
+    config = config_lib.load(str(path), ["stage1.batch_size=5"])
+    assert config.name == "mine"
+    assert config.stage1.steps == 3
+    assert config.stage1.batch_size == 5
+
+
+def test_every_name_that_is_offered_can_be_loaded():
+    names = config_lib.available()
+    assert {"cityscapes", "cityscapes_gt", "cityscapes_lce"} <= set(names)
+    for name in names:
+        assert config_lib.load(name).name == name
+
+
+def test_loading_does_not_start_tensorflow():
+    code = (
+        "import sys; from car_tf import config\n"
+        "for name in config.available(): config.load(name)\n"
+        "assert not {'tensorflow', 'keras', 'numpy'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_an_unknown_name_suggests_the_nearest_and_lists_all():
+    with fails("'cityscape'", "did you mean 'cityscapes'", "cityscapes_gt"):
+        config_lib.load("cityscape")
+
+
+def test_files_that_are_no_configurations(tmp_path):
+    with fails("no file", "absent.py"):
+        config_lib.load(str(tmp_path / "absent.py"))
+    empty = tmp_path / "empty.py"
+    empty.write_text("")
+    with fails("empty.py", "get_config"):
+        config_lib.load(str(empty))
+    wrong = tmp_path / "wrong.py"
+    wrong.write_text("def get_config(:\n")
+    with fails("wrong.py", "not valid Python"):
+        config_lib.load(str(wrong))
+
+
+@pytest.mark.parametrize(
+    "text, section, field, value",
+    [
+        ("train.seed=7", "train", "seed", 7),
+        ("stage1.learning_rate=1e-3", "stage1", "learning_rate", 1e-3),
+        ("stage2.steps = 12", "stage2", "steps", 12),
+        ("data.size=300,400", "data", "size", (300, 400)),
+        ("data.size=(300, 400)", "data", "size", (300, 400)),
+        ("data.scale_range=0.9,1", "data", "scale_range", (0.9, 1.0)),
+        ("train.deterministic=True", "train", "deterministic", True),
+        ("train.deterministic=false", "train", "deterministic", False),
+        ("stage1.decay=halve", "stage1", "decay", "halve"),
+        ("blackbox.path=/a=b", "blackbox", "path", "/a=b"),
+        ("blackbox.class_map=0,3,255", "blackbox", "class_map", (0, 3, 255)),
+        ("blackbox.class_map=", "blackbox", "class_map", ()),
+    ],
+)
+def test_values_are_parsed_by_the_type_of_their_field(
+    base, text, section, field, value
+):
+    got = getattr(getattr(config_lib.override(base, [text]), section), field)
+    assert got == value
+    assert type(got) is type(value)
+
+
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        ("train.sed=1", ("'train.sed'", "did you mean 'seed'", "deterministic")),
+        ("trian.seed=1", ("'trian.seed'", "did you mean 'train'", "stage2")),
+        ("train.seed", ("section.field=value", "'train.seed'")),
+        ("train=1", ("'train'", "deterministic")),
+        ("name=other", ("name", "section's field")),
+        ("seed=1", ("'seed'",)),
+        ("train.seed=1.5", ("train.seed", "wanted int", "'1.5'")),
+        ("train.seed=", ("train.seed", "wanted int", "''")),
+        ("stage1.l2=much", ("stage1.l2", "wanted float", "'much'")),
+        ("train.deterministic=1", ("train.deterministic", "true or false", "'1'")),
+        ("data.size=128", ("data.size", "2 values", "'128'")),
+        ("data.size=1,2,3", ("data.size", "2 values")),
+        ("data.size=a,b", ("data.size", "wanted int", "'a'")),
+        ("stage1.decay=halved", ("stage1.decay", "did you mean 'halve'", "linear")),
+    ],
+)
+def test_a_wrong_override_names_its_field(base, text, words):
+    with fails(*words):
+        config_lib.override(base, [text])
+
+
+def test_the_last_of_two_overrides_of_a_field_wins(base):
+    config = config_lib.override(base, ["train.seed=1", "train.seed=2"])
+    assert config.train.seed == 2
+
+
+def test_fields_that_must_agree_change_together_in_any_order(base):
+    # Neither alone fits the default crop of 128 x 128.
+    for order in (1, -1):
+        texts = ["data.size=32,32", "data.crop_size=16,16"][::order]
+        assert config_lib.override(base, texts).data.size == (32, 32)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "data.size=0,8",
+        "data.crop_size=8,128",
+        "data.crop_size=512,512",
+        "data.scale_range=0,1",
+        "data.scale_range=1.5,1",
+        "data.num_drawn=0,1,1",
+        "data.drawn_seed=-1",
+        "data.selection_fraction=1",
+        "blackbox.kind=predictions",
+        "blackbox.class_map=0,256",
+        "blackbox.input_size=0,5",
+        "calibration_net.channels=0",
+        "calibration_net.dropout=1",
+        "refinement_net.base_channels=0",
+        "refinement_net.noise_dim=0",
+        "refinement_net.dropout=-0.1",
+        "discriminator.base_channels=0",
+        "stage1.steps=0",
+        "stage1.batch_size=-1",
+        "stage1.learning_rate=0",
+        "stage1.learning_rate=nan",
+        "stage1.l2=-1",
+        "stage2.steps=0",
+        "stage2.num_samples=0",
+        "stage2.learning_rate=-1",
+        "stage2.discriminator_learning_rate=inf",
+        "stage2.adversarial_weight=-1",
+        "stage2.calibration_weight=nan",
+        "stage2.r1_gamma=-1",
+        "stage2.l2=inf",
+        "stage2.discriminator_active=0",
+        "stage2.discriminator_active=251",
+        "train.seed=-1",
+        "train.seed=300000000",
+        "train.checkpoint_every=0",
+        "train.select_every=0",
+        "train.select_every=300",
+        "train.num_selection_images=-1",
+        "evaluation.num_samples=0",
+        "evaluation.num_images=-1",
+        "evaluation.seed=3000000000",
+    ],
+)
+def test_a_value_out_of_range_names_its_field(base, text):
+    section, _, field = text.split("=")[0].partition(".")
+    with fails(section, field):
+        config_lib.override(base, [text])
+
+
+@pytest.mark.parametrize(
+    "size, crop, low, fits",
+    [
+        # A crop spans crop - 1 pixel distances, divided by the magnification; the image
+        # offers size - 1 of them.
+        (32, 32, 1.0, True),  # 31 <= 31
+        (32, 33, 1.0, False),  # 32 > 31
+        (33, 17, 0.5, True),  # 16 / 0.5 = 32 <= 32
+        (32, 17, 0.5, False),  # 32 > 31
+        (16, 16, 0.97, False),  # 15 / 0.97 = 15.46 > 15
+        (16, 22, 1.4, True),  # 21 / 1.4 = 15 <= 15
+        (16, 23, 1.4, False),  # 22 / 1.4 = 15.7 > 15
+    ],
+)
+def test_crops_must_lie_within_the_image(size, crop, low, fits):
+    def build():
+        return config_lib.Data(
+            size=(size, size), crop_size=(crop, crop), scale_range=(low, 2.0)
+        )
+
+    if fits:
+        build()
+        return
+    with fails("data.crop_size", f"({crop}, {crop})", f"({size}, {size})", str(low)):
+        build()
+
+
+def test_a_calibrator_of_a_black_box_needs_one(base):
+    with fails("calibration_net.kind", "blackbox_calibrator", "blackbox.kind=none"):
+        config_lib.override(base, ["blackbox.kind=none"])
+
+
+def test_json_gives_the_same_configuration_back(base):
+    config = config_lib.override(
+        base, ["data.size=200,300", "train.deterministic=true", "stage1.l2=0.25"]
+    )
+    text = config_lib.to_json(config)
+    assert json.loads(text)["data"]["size"] == [200, 300]
+    assert config_lib.from_json(text) == config
+
+
+def test_json_of_another_version_is_refused(base):
+    content = json.loads(config_lib.to_json(base))
+    content["train"]["speed"] = 3
+    with fails("not a configuration", "speed"):
+        config_lib.from_json(json.dumps(content))
+    with fails("not a configuration"):
+        config_lib.from_json("{")
+
+
+def test_differences_name_the_field_and_both_values(base):
+    assert config_lib.differences(base, base) == []
+    other = config_lib.override(base, ["train.seed=9", "data.size=300,300"])
+    other = dataclasses.replace(other, name="other")
+    assert config_lib.differences(base, other) == [
+        "name: 'base' -> 'other'",
+        "data.size: (256, 512) -> (300, 300)",
+        "train.seed: 1 -> 9",
+    ]
