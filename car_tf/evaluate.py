@@ -34,11 +34,11 @@ def main(argv: Sequence[str]) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    from car_tf import build, train_lib  # TensorFlow starts here.
+    from car_tf import build_data, train_lib  # TensorFlow starts here.
     from car_tf.data import files
 
     try:
-        dataset = build.build_data(config)
+        dataset = build_data.build_data(config)
         if FLAGS.split and FLAGS.split not in dataset.splits:
             raise config_lib.ConfigError(
                 f"--split: wanted one of {', '.join(dataset.splits)}, got {FLAGS.split}"

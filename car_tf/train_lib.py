@@ -10,7 +10,7 @@ from typing import Any, Callable, Dict, List, Optional, Tuple
 import keras
 import tensorflow as tf
 
-from car_tf import build, eval_lib, figures
+from car_tf import build, build_data, eval_lib, figures
 from car_tf import config as config_lib
 from car_tf import workdir as workdir_lib
 from car_tf.data import cache
@@ -46,7 +46,7 @@ def run(
     keras.utils.set_random_seed(config.train.seed)
     if config.train.deterministic:
         tf.config.experimental.enable_op_determinism()
-    dataset = build.build_data(config)
+    dataset = build_data.build_data(config)
     for note in dataset.notes:
         say(f"note: {note}")
     sizes = ", ".join(f"{name} {len(split)}" for name, split in dataset.splits.items())
@@ -67,7 +67,7 @@ def run(
     return metrics
 
 
-def _record_data(workdir: workdir_lib.RunDir, dataset: build.Dataset) -> None:
+def _record_data(workdir: workdir_lib.RunDir, dataset: build_data.Dataset) -> None:
     described = dataset.describe()
     recorded = workdir.read_json("data.json")
     if recorded is None:
@@ -84,7 +84,7 @@ def _record_data(workdir: workdir_lib.RunDir, dataset: build.Dataset) -> None:
 
 def train_calibration(
     config: config_lib.Config,
-    dataset: build.Dataset,
+    dataset: build_data.Dataset,
     workdir: workdir_lib.RunDir,
     strategy: tf.distribute.Strategy,
     stop: workdir_lib.StopSignal,
@@ -114,7 +114,7 @@ def train_calibration(
 
 def train_refinement(
     config: config_lib.Config,
-    dataset: build.Dataset,
+    dataset: build_data.Dataset,
     calibration_net: keras.Model,
     workdir: workdir_lib.RunDir,
     strategy: tf.distribute.Strategy,
@@ -211,7 +211,7 @@ def _fit(
     trainer: keras.Model,
     checkpoint: tf.train.Checkpoint,
     config: config_lib.Config,
-    dataset: build.Dataset,
+    dataset: build_data.Dataset,
     *,
     stage: int,
     workdir: workdir_lib.RunDir,
@@ -354,7 +354,7 @@ class _Keeper(keras.callbacks.Callback):
 
 def evaluate_run(
     config: config_lib.Config,
-    dataset: build.Dataset,
+    dataset: build_data.Dataset,
     model,
     workdir: workdir_lib.RunDir,
     say: Callable[[str], None],
@@ -423,7 +423,7 @@ def evaluate_run(
     return metrics
 
 
-def load_sampler(config: config_lib.Config, dataset: build.Dataset, workdir):
+def load_sampler(config: config_lib.Config, dataset: build_data.Dataset, workdir):
     """Builds the sampler of a finished run with its best weights.
 
     Raises:

@@ -1,0 +1,233 @@
+"""From a configuration to data: splits with labels and black-box outputs.
+
+With `build`, the one place where configuration fields become arguments.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+from typing import Any, Dict, List
+
+import numpy as np
+
+from car_tf import config as config_lib
+from car_tf.blackbox import imitation, live, on_disk
+from car_tf.data import cache, cityscapes, examples, info, street_scenes
+
+
+@dataclasses.dataclass(frozen=True)
+class Dataset:
+    """A data set ready for use.
+
+    Attributes:
+      facts: what the rest asks for.
+      splits: name -> examples, with their black-box outputs.
+      selection: name of the split for model selection.
+      evaluation: name of the split that results are reported on.
+      notes: what a user must be told, one sentence each.
+    """
+
+    facts: info.DatasetInfo
+    splits: Dict[str, examples.Examples]
+    selection: str
+    evaluation: str
+    notes: List[str]
+
+    def describe(self) -> Dict[str, Any]:
+        """Returns what the run directory records of the data."""
+        return {
+            "title": self.facts.title,
+            "notes": self.notes,
+            "splits": {
+                name: {
+                    "num_images": len(split),
+                    "fingerprint": split.fingerprint(),
+                    "skipped": list(split.skipped),
+                    "names": list(split.names),
+                }
+                for name, split in self.splits.items()
+            },
+        }
+
+
+def build_data(config: config_lib.Config) -> Dataset:
+    """Reads or draws the data set and adds the black box's outputs."""
+    if config.data.data_dir:
+        dataset = _cityscapes_on_disk(config)
+    else:
+        dataset = _drawn_street_scenes(config)
+    notes = list(dataset.notes)
+    segmenter = build_blackbox(config)
+    splits = {
+        name: with_blackbox(
+            config, split, notes=notes, segmenter=segmenter, split_index=index
+        )
+        for index, (name, split) in enumerate(dataset.splits.items())
+    }
+    facts = dataset.facts
+    if config.blackbox.kind == "none":
+        facts = dataclasses.replace(facts, num_blackbox_classes=0)
+    return dataclasses.replace(dataset, facts=facts, splits=splits, notes=notes)
+
+
+def _cityscapes_on_disk(config: config_lib.Config) -> Dataset:
+    data = config.data
+    read = {
+        split: cityscapes.read(
+            data.data_dir,
+            split,
+            size=data.size,
+            cache_dir=cache.folder(data.cache_dir),
+            on_error=data.on_error,
+        )
+        for split in ("train", "val")
+    }
+    training, selection, words = cityscapes.split_training(
+        read["train"], fraction=data.selection_fraction, seed=config.train.seed
+    )
+    return Dataset(
+        facts=cityscapes.dataset_info(f"street scenes in {data.data_dir}"),
+        splits={"train": training, "selection": selection, "val": read["val"]},
+        selection="selection",
+        evaluation="val",
+        notes=[f"model selection: {words}"],
+    )
+
+
+def _drawn_street_scenes(config: config_lib.Config) -> Dataset:
+    splits, first = {}, 0
+    for name, num in zip(cityscapes.SPLITS, config.data.num_drawn):
+        images, labels = street_scenes.draw_scenes(
+            num,
+            seed=config.data.drawn_seed,
+            size=config.data.size,
+            first_index=first,
+            progress=True,
+        )
+        splits[name] = examples.Examples(
+            names=tuple(f"scene_{first + i:06d}" for i in range(num)),
+            groups=tuple(f"scene_{first + i:06d}" for i in range(num)),
+            images=images,
+            labels=labels[:, None],
+        )
+        first += num
+    return Dataset(
+        facts=cityscapes.dataset_info("street scenes drawn by car_tf"),
+        splits=splits,
+        selection="selection",
+        evaluation="val",
+        notes=[
+            "these are street scenes that car_tf draws itself, not Cityscapes: their "
+            "figures say that the method works, not how well it does on photographs "
+            "(--data_dir takes real data)"
+        ],
+    )
+
+
+def with_blackbox(
+    config: config_lib.Config,
+    split: examples.Examples,
+    *,
+    notes: List[str],
+    segmenter: Optional[segmenter_lib.Segmenter],
+    split_index: int = 0,
+) -> examples.Examples:
+    """Adds the black box's output to a split.
+
+    Args:
+      config: the configuration.
+      split: examples without it.
+      notes: to which is added what a user must be told.
+      segmenter: of `build_blackbox`.
+      split_index: decides the errors of an imitation.
+    """
+    kind = _blackbox_kind(config.blackbox)
+    if kind == "none":
+        return split
+    if kind == "truth":
+        _note(notes, "G is conditioned on the true labels before their flips")
+        return dataclasses.replace(split, blackbox=np.asarray(split.labels[:, 0]))
+    if kind == "imitation":
+        _note(
+            notes,
+            "the black box is imitated by degrading the true labels "
+            "(--blackbox takes a real one)",
+        )
+        # Each split draws its own errors.
+        maps = [
+            imitation.imitate(
+                label[0], seed=config.data.drawn_seed + split_index, index=index
+            )
+            for index, label in enumerate(split.labels)
+        ]
+        return dataclasses.replace(split, blackbox=np.stack(maps))
+    cache_dir = cache.folder(config.data.cache_dir)
+    if not split.image_files:
+        raise config_lib.ConfigError(
+            "blackbox.path: drawn scenes have no files that a black box could be run "
+            "on; give --data_dir as well"
+        )
+    shared = dict(
+        image_files=split.image_files, size=config.data.size, cache_dir=cache_dir
+    )
+    if segmenter is not None:
+        _note(notes, f"black box: {config.blackbox.path} ({config.blackbox.output})")
+        return dataclasses.replace(
+            split, blackbox=live.predictions(segmenter, **shared)
+        )
+    maps, encoding = on_disk.predictions(
+        config.blackbox.path,
+        names=split.names,
+        encoding=config.blackbox.encoding,
+        tables={
+            "train_ids": cityscapes.train_id_table(),
+            "label_ids": cityscapes.label_id_table(),
+        },
+        num_classes=cityscapes.NUM_TRAIN_IDS,
+        output=config.blackbox.output,
+        class_map=config.blackbox.class_map,
+        **shared,
+    )
+    words = encoding.replace("_", " ")
+    _note(notes, f"black box: predictions in {config.blackbox.path}, read as {words}")
+    return dataclasses.replace(split, blackbox=maps)
+
+
+def _blackbox_kind(blackbox: config_lib.BlackBox) -> str:
+    if blackbox.kind != "auto":
+        return blackbox.kind
+    if not blackbox.path:
+        return "imitation"
+    return "live" if live.is_model(blackbox.path) else "predictions"
+
+
+def build_blackbox(config: config_lib.Config) -> Optional[segmenter_lib.Segmenter]:
+    """Finds the segmenter at `blackbox.path`, which is opened when first needed.
+
+    Returns:
+      The segmenter; None where no model is run on the images.
+    """
+    settings = config.blackbox
+    if _blackbox_kind(settings) != "live":
+        return None
+    class_map = settings.class_map
+    if not class_map and settings.encoding == "label_ids":
+        class_map = tuple(cityscapes.label_id_table()[:34].tolist())
+    return live.load(
+        settings.path,
+        num_classes=cityscapes.NUM_TRAIN_IDS,
+        output=settings.output,
+        class_map=class_map,
+        input_size=settings.input_size if any(settings.input_size) else None,
+        channels=settings.channels,
+        pixel_scale=settings.pixel_scale,
+        signature=settings.signature,
+        input_name=settings.input_name,
+        output_name=settings.output_name,
+    )
+
+
+def _note(notes: List[str], text: str) -> None:
+    if text not in notes:
+        notes.append(text)
