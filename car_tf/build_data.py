@@ -6,13 +6,13 @@ With `build`, the one place where configuration fields become arguments.
 from __future__ import annotations
 
 import dataclasses
-import pathlib
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Optional
 
 import numpy as np
 
 from car_tf import config as config_lib
 from car_tf.blackbox import imitation, live, on_disk
+from car_tf.blackbox import segmenter as segmenter_lib
 from car_tf.data import cache, cityscapes, examples, info, street_scenes
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from car_tf.blackbox import live
+from car_tf.blackbox import base, live, maps
 from car_tf.data import files
 
 K = models.NUM_CLASSES
@@ -225,8 +225,6 @@ def test_damaged_keras_models_are_refused(tmp_path):
 
 
 def test_pixel_scales():
-    from car_tf.blackbox import maps
-
     pixels = tf.constant([[[[0, 255, 51]]]], tf.uint8)
 
     def prepare(scale, channels="rgb"):
@@ -250,8 +248,6 @@ def test_pixel_scales():
 
 
 def test_resized_images_keep_whole_grey_levels():
-    from car_tf.blackbox import maps
-
     image = tf.constant(np.random.default_rng(0).integers(0, 256, (1, 8, 8, 3)))
     got = maps.prepare(
         tf.cast(image, tf.uint8),
@@ -262,6 +258,25 @@ def test_resized_images_keep_whole_grey_levels():
     ).numpy()
     assert got.shape == (1, 4, 4, 3)
     np.testing.assert_array_equal(got, np.rint(got))
+
+
+def test_coarse_scores_are_interpolated():
+    # Two pixels, enlarged to four, whose centres lie at -1/4, 1/4, 3/4 and 5/4.
+    probs = tf.constant([[[[1.0, 0.0], [0.2, 0.8]]]])
+
+    def finish(output, **kwargs):
+        return maps.finish(
+            probs,
+            kind="probabilities",
+            options=base.Options(2, output=output),
+            **kwargs,
+        ).numpy()[0, 0]
+
+    wanted = [[1.0, 0.0], [0.8, 0.2], [0.4, 0.6], [0.2, 0.8]]
+    np.testing.assert_allclose(finish("probabilities", size=(1, 4)), wanted, rtol=1e-6)
+    assert finish("labels", size=(1, 4)).tolist() == [0, 0, 1, 1]
+    # Rows are enlarged, columns made fewer.
+    np.testing.assert_allclose(finish("probabilities", size=(2, 1)), [[0.6, 0.4]])
 
 
 FUNCTIONS = """

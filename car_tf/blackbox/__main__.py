@@ -36,7 +36,7 @@ flags.DEFINE_multi_string(
 )
 
 _NUM_ROWS = 6
-_NUM_TRIED = 4
+_NUM_TRIED = 8
 
 
 def _resolved() -> config_lib.Config:
@@ -51,15 +51,23 @@ def _resolved() -> config_lib.Config:
     )
 
 
-def check(config: config_lib.Config, split: str, num_images: int, sheet_file: str):
+def _evenly(num: int, wanted: int) -> list:
+    """Returns at most `wanted` indices below `num`, spread evenly."""
+    wanted = min(num, wanted)
+    return [index * num // wanted for index in range(wanted)]
+
+
+def check(
+    config: config_lib.Config, split: str, num_images: int, sheet_file: str
+) -> None:
     """Predicts a split and prints what came of it."""
     import numpy as np
 
-    from car_tf import build
+    from car_tf import build_data
     from car_tf.blackbox import report, sheet
     from car_tf.data import cache, cityscapes
 
-    segmenter = build.build_blackbox(config)
+    segmenter = build_data.build_blackbox(config)
     source = cityscapes.read(
         config.data.data_dir,
         split,
@@ -72,7 +80,7 @@ def check(config: config_lib.Config, split: str, num_images: int, sheet_file: st
     if segmenter is not None:
         print(segmenter.describe(), flush=True)
     notes = []
-    source = build.with_blackbox(config, source, notes=notes, segmenter=segmenter)
+    source = build_data.with_blackbox(config, source, notes=notes, segmenter=segmenter)
     print("\n".join(notes), flush=True)
 
     facts = cityscapes.dataset_info(config.data.data_dir)
@@ -84,17 +92,20 @@ def check(config: config_lib.Config, split: str, num_images: int, sheet_file: st
     print(report.table(counts, names), flush=True)
     hints = [report.order_hint(counts)]
     if segmenter is not None:
-        chosen = np.linspace(0, len(source) - 1, _NUM_TRIED).astype(int)
+        chosen = _evenly(len(source), _NUM_TRIED)
         tried = report.try_other_inputs(
-            segmenter, [source.image_files[i] for i in chosen], labels[chosen]
+            segmenter,
+            [source.image_files[i] for i in chosen],
+            labels[chosen],
+            predictions[chosen],
         )
         print(f"pixel accuracy on {len(chosen)} images by how they are given:")
-        for words, value in tried:
-            print(f"  {value:.3f} {words}")
+        for words, values in tried.items():
+            print(f"  {np.nanmean(values):.3f} {words}")
         hints.append(report.input_hint(tried))
     print("\n".join(hint for hint in hints if hint) or "no sign of a misunderstanding")
     if sheet_file:
-        rows = np.unique(np.linspace(0, len(source) - 1, _NUM_ROWS).astype(int))
+        rows = _evenly(len(source), _NUM_ROWS)
         picture = sheet.draw(
             source.images[rows],
             labels[rows],

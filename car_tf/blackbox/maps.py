@@ -107,8 +107,10 @@ def finish(
 ) -> tf.Tensor:
     """Turns an output into maps of the data set's classes and of one size.
 
-    Labels are resized by nearest neighbour, probabilities by area. A class that the
-    data set lacks becomes 255 in labels and leaves its share out of probabilities.
+    Labels are resized by nearest neighbour, probabilities by area; scores coarser than
+    the maps are interpolated first, as networks with coarse outputs are meant. A class
+    that the data set lacks becomes 255 in labels and leaves its share out of
+    probabilities.
 
     Args:
       raw: `[B, h, w]` integer ids or `[B, h, w, K']` scores of the black box.
@@ -122,12 +124,13 @@ def finish(
     Raises:
       DataError: probabilities are wanted of a black box that gives labels.
     """
+    is_labels = kind == base.LABELS
+    scores = None if is_labels else _enlarge(tf.cast(raw, tf.float32), size)
     if options.output == base.PROBABILITIES:
-        if kind == base.LABELS:
+        if is_labels:
             raise files.DataError(
                 "blackbox.output=probabilities, but this black box gives labels only"
             )
-        scores = tf.cast(raw, tf.float32)
         probs = tf.nn.softmax(scores) if kind == base.LOGITS else scores
         if options.class_map:
             matrix = _class_matrix(options)
@@ -135,13 +138,23 @@ def finish(
             shape = tf.concat([tf.shape(probs)[:3], [options.num_classes]], 0)
             probs = tf.reshape(flat, shape)
         return tf.image.resize(probs, size, method="area")
-    ids = raw if kind == base.LABELS else tf.argmax(raw, -1, output_type=tf.int32)
+    ids = raw if is_labels else tf.argmax(scores, -1, output_type=tf.int32)
     # Resized first, so that only what is kept is mapped.
     ids = tf.image.resize(tf.cast(ids, tf.int32)[..., None], size, method="nearest")
     ids = ids[..., 0]
     if options.class_map:
         ids = tf.gather(tf.constant(options.class_map, tf.int32), ids)
     return tf.cast(ids, tf.uint8)
+
+
+def _enlarge(scores: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
+    """Interpolates `[B, h, w, K]` scores that have fewer rows or columns than `size`."""
+    own = tf.shape(scores)[1:3]
+    return tf.cond(
+        tf.reduce_any(own < size),
+        lambda: tf.image.resize(scores, tf.maximum(own, size)),
+        lambda: scores,
+    )
 
 
 def _class_matrix(options: base.Options) -> np.ndarray:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pathlib
-from typing import List, Sequence, Tuple
+from typing import Dict, Mapping, Sequence, Tuple
 
 import numpy as np
 import scipy.optimize
@@ -13,8 +13,9 @@ from car_tf.data import info
 from car_tf.metrics import iou
 
 _PIXEL_SCALES = ("0..255", "0..1", "-1..1", "imagenet")
-# Accuracy by which another reading of the black box must be better to be pointed out.
-_CLEARLY = 0.02
+# Another way to give the images must be better by so much accuracy, and on so large a
+# share of the images, to be pointed out.
+_CLEARLY, _MOSTLY = 0.03, 0.875
 
 
 def confusion(
@@ -98,46 +99,66 @@ def try_other_inputs(
     blackbox: segmenter.Segmenter,
     image_files: Sequence[pathlib.Path],
     labels: np.ndarray,
-) -> List[Tuple[str, float]]:
-    """Measures the accuracy of other channel orders and grey-level ranges.
+    predictions: np.ndarray,
+) -> Dict[str, np.ndarray]:
+    """Measures what other channel orders and grey-level ranges would give.
 
     Args:
       blackbox: the black box as it is used now.
       image_files: N images.
       labels: `[N, H, W]` class ids, 255 ignored.
+      predictions: `[N, H, W]` class ids as it is used now.
 
     Returns:
-      (setting in words, pixel accuracy), the one in use first.
+      Setting in words -> `[N]` pixel accuracies; the one in use first.
     """
     now = (blackbox.options.channels, blackbox.options.pixel_scale)
     scales = _PIXEL_SCALES
     if blackbox.backend.input_dtype.is_integer:
         scales = (now[1],)
     others = [(c, s) for s in scales for c in ("rgb", "bgr") if (c, s) != now]
-    tried = []
+    tried = {}
     for channels, scale in [now, *others]:
-        variant = blackbox.variant(channels=channels, pixel_scale=scale)
-        maps = [
-            variant.predict(live.read_image(path)[None], labels.shape[1:])[0]
-            for path in image_files
-        ]
-        counts = confusion(
-            labels, hard_labels(np.stack(maps)), num_classes=variant.options.num_classes
-        )
+        if (channels, scale) != now:
+            variant = blackbox.variant(channels=channels, pixel_scale=scale)
+            predictions = _predict(variant, image_files, labels.shape[1:])
         words = f"blackbox.channels={channels}"
         if len(scales) > 1:
             words += f" blackbox.pixel_scale={scale}"
-        tried.append((words, accuracy(counts)))
+        num_classes = blackbox.options.num_classes
+        pairs = zip(labels[:, None], predictions[:, None])
+        counts = [confusion(*pair, num_classes=num_classes) for pair in pairs]
+        tried[words] = np.array([accuracy(count) for count in counts])
     return tried
 
 
-def input_hint(tried: Sequence[Tuple[str, float]]) -> str:
-    """Returns advice where another reading of the images is clearly better."""
-    (_, now), *others = tried
-    words, best = max(others, key=lambda item: item[1])
-    if not best > now + _CLEARLY:
+def _predict(
+    blackbox: segmenter.Segmenter,
+    image_files: Sequence[pathlib.Path],
+    size: Tuple[int, int],
+) -> np.ndarray:
+    maps = [blackbox.predict(live.read_image(path)[None], size) for path in image_files]
+    return hard_labels(np.concatenate(maps))
+
+
+def input_hint(tried: Mapping[str, np.ndarray]) -> str:
+    """Returns advice where another reading of the images is clearly better, else nothing.
+
+    Clearly: by three points on average, and on seven of eight images; a segmenter that
+    hardly looks at colour differs by that much on single images.
+
+    Args:
+      tried: of `try_other_inputs`.
+    """
+    (_, now), *others = tried.items()
+    words, best = max(others, key=lambda item: np.nanmean(item[1]))
+    gain = np.nanmean(best) - np.nanmean(now)
+    if not (gain > _CLEARLY and np.mean(best > now) >= _MOSTLY):
         return ""
-    return f"hint: with {words} the pixel accuracy rises from {now:.3f} to {best:.3f}"
+    return (
+        f"hint: with {words} the pixel accuracy on these images rises from "
+        f"{np.nanmean(now):.3f} to {np.nanmean(best):.3f}"
+    )
 
 
 def hard_labels(predictions: np.ndarray) -> np.ndarray:

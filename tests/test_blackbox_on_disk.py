@@ -1,0 +1,119 @@
+"""Predictions that exist as files: finding, decoding, mapping."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from car_tf.blackbox import on_disk
+from car_tf.data import cityscapes, files
+
+K = cityscapes.NUM_TRAIN_IDS
+SIZE, IMAGE_SIZE = (4, 6), (8, 12)
+TABLES = {
+    "train_ids": cityscapes.train_id_table(),
+    "label_ids": cityscapes.label_id_table(),
+}
+NAMES = ("ulm_000000_000001", "ulm_000000_000002")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for name in NAMES:
+        (tmp_path / "images").mkdir(exist_ok=True)
+        image = np.zeros((*IMAGE_SIZE, 3), np.uint8)
+        Image.fromarray(image).save(tmp_path / "images" / f"{name}.png")
+    (tmp_path / "predicted" / "ulm").mkdir(parents=True)
+    return tmp_path
+
+
+def read(folder, **kwargs):
+    settings = dict(encoding="auto", tables=TABLES, num_classes=K, size=SIZE)
+    return on_disk.predictions(
+        str(folder / "predicted"),
+        names=NAMES,
+        image_files=[folder / "images" / f"{name}.png" for name in NAMES],
+        cache_dir=folder / "cache",
+        **{**settings, **kwargs},
+    )
+
+
+def write(folder, arrays, ending="_prior_preds_trainIds.npy"):
+    for name, array in zip(NAMES, arrays):
+        path = folder / "predicted" / "ulm" / f"{name}{ending}"
+        if ending.endswith(".npy"):
+            np.save(path, array)
+        else:
+            Image.fromarray(array.astype(np.uint8)).save(path)
+
+
+@pytest.mark.parametrize("ending", ["_prior_preds_trainIds.npy", ".png"])
+def test_label_ids_are_told_from_train_ids_in_spite_of_the_name(folder, ending):
+    # Road, car and sky: train ids 0, 13 and 10, label ids 7, 26 and 23.
+    train = np.array([0, 13, 10, 0, 0, 0] * 4).reshape(SIZE)
+    write(folder, [np.array([7, 26, 23, 7, 7, 7] * 4).reshape(SIZE)] * 2, ending)
+    maps, encoding = read(folder)
+    assert encoding == "label_ids"
+    np.testing.assert_array_equal(maps, [train, train])
+    write(folder, [train] * 2, ending)
+    maps, encoding = read(folder)
+    assert encoding == "train_ids"
+    np.testing.assert_array_equal(maps, [train, train])
+
+
+def test_maps_of_the_images_size_are_resized(folder):
+    large = np.arange(4 * 6).reshape(SIZE) % K
+    write(folder, [large.repeat(2, 0).repeat(2, 1)[None]] * 2)
+    maps, _ = read(folder, encoding="train_ids")
+    np.testing.assert_array_equal(maps, [large, large])
+
+
+def test_class_map_replaces_the_encoding(folder):
+    write(folder, [np.array([0, 1, 2] * 8).reshape(SIZE)] * 2)
+    maps, encoding = read(folder, class_map=(13, 255, 0))
+    assert encoding == "class_map"
+    np.testing.assert_array_equal(maps[0], np.array([13, 255, 0] * 8).reshape(SIZE))
+    with pytest.raises(
+        files.DataError, match="wanted class map of 2 classes, got id 2"
+    ):
+        read(folder, class_map=(13, 255))
+
+
+@pytest.mark.parametrize("are_logits", [False, True])
+def test_probabilities_are_averaged_over_areas(folder, are_logits):
+    logits = np.random.default_rng(0).normal(size=(2, *IMAGE_SIZE, K))
+    probs = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+    write(folder, (logits if are_logits else probs).astype(np.float32), ".npy")
+    maps, encoding = read(folder, output="probabilities")
+    assert encoding == "probabilities" and maps.dtype == np.float16
+    # The mean of 2 x 2 pixels.
+    wanted = probs.reshape(2, 4, 2, 6, 2, K).mean((2, 4))
+    np.testing.assert_allclose(maps, wanted, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    "array, kwargs, message",
+    [
+        (np.zeros((3, 3), int), {}, "wanted 4 x 6 or 8 x 12 pixels, got 3 x 3"),
+        (np.zeros(SIZE), {}, "wanted integer class ids, got float64"),
+        (np.full(SIZE, 19), {"encoding": "train_ids"}, "19 classes, got id 19"),
+        (np.full(SIZE, 300), {}, "wanted class ids, got 300 to 300"),
+        (np.zeros(SIZE, int), {"output": "probabilities"}, r"wanted floats \[h, w, 19"),
+        (np.full((*SIZE, K), np.nan), {"output": "probabilities"}, "NaN"),
+        (np.ones((*SIZE, 20)) / 20, {"output": "probabilities"}, "got 20 scores"),
+    ],
+)
+def test_bad_predictions_are_named(folder, array, kwargs, message):
+    write(folder, [array] * 2)
+    with pytest.raises(files.DataError, match=message) as caught:
+        read(folder, **kwargs)
+    assert "ulm_00000" in str(caught.value)
+
+
+def test_missing_and_damaged_predictions_are_named(folder):
+    write(folder, [np.zeros(SIZE, int)])
+    with pytest.raises(files.DataError, match="prediction of ulm_000000_000002"):
+        read(folder)
+    path = folder / "predicted" / f"{NAMES[1]}.npy"
+    path.write_bytes(b"damaged")
+    with pytest.raises(files.DataError, match="000002.npy: not a readable array"):
+        read(folder)
