@@ -1,0 +1,120 @@
+"""From uint8 images to samples: seeds, batches, and the figures beside the samples."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from car_tf.models import calibration, refinement, sampler
+
+K, KB, Z, H, W = 5, 3, 4, 20, 24
+
+
+@pytest.fixture(scope="module")
+def model():
+    calibrator = calibration.BlackBoxCalibrator(num_classes=K, channels=4, dropout=0.5)
+    net = refinement.RefinementNet(
+        num_classes=K, base_channels=4, noise_dim=Z, dropout=0.5
+    )
+    calibrator(tf.zeros([1, 16, 16, 3]), tf.zeros([1, 16, 16, KB]))
+    net(tf.zeros([1, 16, 16, 3]), tf.zeros([1, 16, 16, K]), tf.zeros([1, 1, Z]))
+    for index, variable in enumerate([*calibrator.variables, *net.variables]):
+        if "variance" not in variable.name:
+            variable.assign(
+                0.5 * tf.random.stateless_normal(variable.shape, [index, 1])
+            )
+    return sampler.Sampler(
+        calibration_net=calibrator, refinement_net=net, num_blackbox_classes=KB
+    )
+
+
+@pytest.fixture(scope="module")
+def inputs():
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (3, H, W, 3)).astype(np.uint8)
+    blackbox = rng.integers(0, KB, (3, H, W)).astype(np.uint8)
+    return tf.constant(images), tf.constant(blackbox)
+
+
+SEEDS = [[1, 0], [1, 1], [7, 2]]
+
+
+def test_shapes_and_types(model, inputs):
+    drawn = model.sample(*inputs, tf.constant(SEEDS), tf.constant(2))
+    assert drawn["samples"].shape == [3, 2, H, W]
+    assert drawn["samples"].dtype == tf.uint8
+    for name in ("probs", "sample_mean", "first_probs"):
+        assert drawn[name].shape == [3, H, W, K]
+        np.testing.assert_allclose(tf.reduce_sum(drawn[name], -1), 1, atol=1e-5)
+
+
+def test_figures_beside_the_samples_are_those_of_the_samples(model, inputs):
+    image, blackbox = inputs
+    log_probs = model.log_probs(image, blackbox)
+    noise = model.noise(tf.constant(SEEDS), tf.constant(4))
+    drawn = model.decode(model.encode(image, log_probs), log_probs, noise)
+    image = tf.cast(image, tf.float32) / 127.5 - 1
+    probs = tf.nn.softmax(model.refinement_net(image, log_probs, noise)).numpy()
+    np.testing.assert_array_equal(drawn["samples"], probs.argmax(-1))
+    np.testing.assert_allclose(drawn["sample_mean"], probs.mean(1), atol=1e-6)
+    np.testing.assert_allclose(drawn["first_probs"], probs[:, 0], atol=1e-6)
+
+
+def test_same_seed_same_samples_whatever_else_is_in_the_batch(model, inputs):
+    image, blackbox = inputs
+    together = model.sample(image, blackbox, tf.constant(SEEDS), tf.constant(4))
+    assert np.any(together["samples"][:, 0] != together["samples"][:, 1])
+    for order in ([0], [1], [2, 0], [2, 1, 0]):
+        drawn = model.sample(
+            tf.gather(image, order),
+            tf.gather(blackbox, order),
+            tf.constant([SEEDS[i] for i in order]),
+            tf.constant(4),
+        )
+        for place, i in enumerate(order):
+            same = drawn["samples"][place] == together["samples"][i]
+            # Rounding may decide a tie otherwise in another batch.
+            assert np.mean(same) > 0.999
+            for name in ("probs", "sample_mean", "first_probs"):
+                np.testing.assert_allclose(
+                    drawn[name][place], together[name][i], atol=1e-4
+                )
+
+
+def test_a_larger_number_of_samples_does_not_change_f(model, inputs):
+    few = model.sample(*inputs, tf.constant(SEEDS), tf.constant(1))
+    many = model.sample(*inputs, tf.constant(SEEDS), tf.constant(6))
+    np.testing.assert_array_equal(few["probs"], many["probs"])
+    np.testing.assert_allclose(few["sample_mean"], few["first_probs"], atol=1e-6)
+
+
+def test_noise_is_standard_normal_and_its_rows_seeds_alone(model):
+    noise = model.noise(tf.constant([[1, 0], [1, 1], [1, 0]]), tf.constant(5000))
+    np.testing.assert_array_equal(noise[0], noise[2])
+    assert np.any(noise[0] != noise[1])
+    assert abs(np.mean(noise[:2])) < 0.02 and abs(np.std(noise[:2]) - 1) < 0.02
+    between = np.corrcoef(np.ravel(noise[0]), np.ravel(noise[1]))[0, 1]
+    assert abs(between) < 0.03
+
+
+def test_another_seed_gives_other_samples(model, inputs):
+    one = model.sample(*inputs, tf.constant([[0, 0]] * 3), tf.constant(2))
+    other = model.sample(*inputs, tf.constant([[1, 0]] * 3), tf.constant(2))
+    for index in range(3):
+        assert np.any(one["samples"][index] != other["samples"][index])
+
+
+def test_log_probs_are_normalised_and_see_the_black_box(model, inputs):
+    image, blackbox = inputs
+    log_probs = model.log_probs(image, blackbox)
+    np.testing.assert_allclose(tf.reduce_logsumexp(log_probs, -1), 0, atol=1e-5)
+    other = model.log_probs(image, (blackbox + 1) % KB)
+    assert np.abs(log_probs - other).max() > 1e-3
+    # One-hot probabilities say the same as labels.
+    probs = tf.one_hot(tf.cast(blackbox, tf.int32), KB, dtype=tf.float16)
+    np.testing.assert_array_equal(model.log_probs(image, probs), log_probs)
+
+
+def test_entropy_in_bits_by_hand():
+    probs = tf.constant([[0.5, 0.5, 0.0], [1.0, 0.0, 0.0], [0.25, 0.25, 0.5]])
+    # 1 bit; 0, with 0 ln 0 = 0; 2 * 0.25 * 2 + 0.5 * 1 = 1.5
+    np.testing.assert_allclose(sampler.entropy_bits(probs), [1, 0, 1.5], atol=1e-6)
