@@ -131,11 +131,11 @@ def _draw_boxes(
     scale_range: Tuple[float, float],
     random_crop: bool,
 ) -> tf.Tensor:
-    """Draws `[B, 4]` boxes (top, left, bottom, right) as `crop_and_resize` wants them.
+    """Draws `[B, 4]` boxes (top, left, bottom, right) in pixels.
 
-    In pixels a box runs from the centre of its first to the centre of its last pixel,
-    so that a magnification of 1 copies pixels. Left and right change places where the
-    crop is mirrored.
+    A box runs from the centre of its first to the centre of its last pixel, so that a
+    magnification of 1 copies pixels. Left and right change places where the crop is
+    mirrored.
     """
     draws = tf.random.stateless_uniform([4, batch_size], key)
     low, high = scale_range
@@ -145,12 +145,11 @@ def _draw_boxes(
     ends = []
     for axis in range(2):
         extent = (crop_size[axis] - 1) / scale
-        room = image_size[axis] - 1 - extent
-        start = room * draws[1 + axis]
+        room = tf.maximum(image_size[axis] - 1 - extent, 0.0)
         # Whole pixels where nothing is magnified: labels stay exact, images crisp.
-        start = tf.where(scale == 1.0, tf.floor(start), start)
-        limit = max(image_size[axis] - 1, 1)
-        ends.append((start / limit, (start + extent) / limit))
+        whole = tf.minimum(tf.floor((room + 1) * draws[1 + axis]), room)
+        start = tf.where(scale == 1.0, whole, room * draws[1 + axis])
+        ends.append((start, start + extent))
     (top, bottom), (left, right) = ends
     mirror = draws[3] < 0.5
     return tf.stack(
@@ -162,6 +161,11 @@ def _crop(
     arrays: Sequence[tf.Tensor], *, boxes: tf.Tensor, crop_size: Tuple[int, int]
 ) -> list:
     """Cuts the same boxes from all arrays: ids by nearest neighbour, else bilinearly."""
+    height, width = arrays[0].shape[1:3]
+    # A border repeats the outermost pixels, because what rounding moves out of the
+    # image would be read as zeros, the label of a class.
+    border = [[0, 0], [1, 1], [1, 1], [0, 0]]
+    boxes = (boxes + 1.0) / [height + 1.0, width + 1.0, height + 1.0, width + 1.0]
     crops = []
     for index, array in enumerate(arrays):
         is_ids = array.shape.rank == 3
@@ -170,7 +174,7 @@ def _crop(
         elif not array.dtype.is_integer:
             array = tf.cast(array, tf.float32)
         crop = tf.image.crop_and_resize(
-            array,
+            tf.pad(array, border, "SYMMETRIC"),
             boxes,
             tf.range(tf.shape(boxes)[0]),
             crop_size,
