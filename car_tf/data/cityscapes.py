@@ -132,14 +132,17 @@ def read(
     """
     root = pathlib.Path(data_dir).expanduser()
     found = find(root, split)
-    names = list(found)
-    image_files = [found[name][0] for name in names]
-    label_files = [label_file(root, split, found[name][1], name) for name in names]
-    for image_file, path in zip(image_files, label_files):
-        if not path.is_file():
+    names = []
+    for name, (image_file, city) in found.items():
+        path = label_file(root, split, city, name)
+        if path.is_file():
+            names.append(name)
+        elif on_error == "stop":
             raise files.DataError(
                 f"{path}: wanted the label of {image_file}, found none"
             )
+    image_files = [found[name][0] for name in names]
+    label_files = [label_file(root, split, found[name][1], name) for name in names]
     hashes = cache.content_hashes([*image_files, *label_files], cache_dir)
     key = f"cityscapes|{cache.FORMAT_VERSION}|{size}|{names}|{hashes}"
     table = label_id_table()
@@ -173,7 +176,7 @@ def read(
         names=tuple(names[i] for i in kept),
         groups=tuple(found[names[i]][1] for i in kept),
         image_files=tuple(image_files[i] for i in kept),
-        skipped=tuple(sorted(set(names) - {names[i] for i in kept})),
+        skipped=tuple(sorted(set(found) - {names[i] for i in kept})),
         **stored,
     )
 
