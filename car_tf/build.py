@@ -5,19 +5,16 @@ With `build_data`, the one place where configuration fields become arguments.
 
 from __future__ import annotations
 
-import dataclasses
 import math
-from typing import Any, Dict, List, Optional
+from typing import Optional
 
 import keras
-import numpy as np
 import tensorflow as tf
 
+from car_tf import build_data
 from car_tf import config as config_lib
-from car_tf.blackbox import imitation, live, on_disk
-from car_tf.blackbox import segmenter as segmenter_lib
-from car_tf.data import cache, cityscapes, examples, info, pipeline, street_scenes
-from car_tf.models import calibration, discriminator, refinement, sampler
+from car_tf.data import info, pipeline
+from car_tf.models import calibration, discriminator, refinement, sampler, segnet
 from car_tf.trainers import calibration as calibration_trainer
 from car_tf.trainers import common
 from car_tf.trainers import refinement as refinement_trainer
@@ -71,6 +68,14 @@ def build_calibration_net(
             flipped=[flip.flipped for flip in facts.flips],
             probabilities=[flip.probability for flip in facts.flips],
         )
+    elif settings.kind == "segnet":
+        net = segnet.SegNet(
+            num_classes=facts.num_classes,
+            channels=settings.channels,
+            dropout=settings.dropout,
+            skips=settings.decoder == "skips",
+            synchronized=synchronized,
+        )
     else:
         net = calibration.BlackBoxCalibrator(
             num_classes=facts.num_classes,
@@ -79,7 +84,8 @@ def build_calibration_net(
             synchronized=synchronized,
         )
     image, blackbox, _ = _dummy_inputs(config, facts)
-    net(image, blackbox)
+    # Traced, not run: that makes the variables, and run at once the unpooling warns.
+    tf.function(net).get_concrete_function(image, blackbox)
     return net
 
 

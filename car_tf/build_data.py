@@ -13,7 +13,8 @@ import numpy as np
 from car_tf import config as config_lib
 from car_tf.blackbox import imitation, live, on_disk
 from car_tf.blackbox import segmenter as segmenter_lib
-from car_tf.data import cache, cityscapes, examples, info, street_scenes
+from car_tf.data import cache, cityscapes, examples, files, info, lidc
+from car_tf.data import lidc_crops_drawn, splits, street_scenes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,6 +54,8 @@ class Dataset:
 
 def build_data(config: config_lib.Config) -> Dataset:
     """Reads or draws the data set and adds the black box's outputs."""
+    if config.data.dataset == "lidc":
+        return _lidc(config)
     if config.data.data_dir:
         dataset = _cityscapes_on_disk(config)
     else:
@@ -84,7 +87,7 @@ def _cityscapes_on_disk(config: config_lib.Config) -> Dataset:
         for split in ("train", "val")
     }
     training, selection, words = cityscapes.split_training(
-        read["train"], fraction=data.selection_fraction, seed=config.train.seed
+        read["train"], fraction=data.selection_fraction, seed=data.split_seed
     )
     return Dataset(
         facts=cityscapes.dataset_info(f"street scenes in {data.data_dir}"),
@@ -123,6 +126,86 @@ def _drawn_street_scenes(config: config_lib.Config) -> Dataset:
             "(--data_dir takes real data)"
         ],
     )
+
+
+def _lidc(config: config_lib.Config) -> Dataset:
+    """Reads or draws crops; they are cut at the centre, for training and evaluation."""
+    data = config.data
+    if config.blackbox.kind != "none" or config.blackbox.path:
+        raise config_lib.ConfigError(
+            "blackbox: there are no black boxes for LIDC; wanted blackbox.kind=none and "
+            f"no blackbox.path, got {config.blackbox.kind} and "
+            f"{config.blackbox.path or 'none'}"
+        )
+    if data.size != data.crop_size:
+        raise config_lib.ConfigError(
+            "data.size: LIDC is cropped at the centre, so wanted data.crop_size "
+            f"{data.crop_size}, got {data.size}"
+        )
+    if data.data_dir:
+        title = f"CT crops in {data.data_dir}"
+        read = {name: _read_crops(config, name) for name in splits.SPLITS}
+        notes = []
+    else:
+        title, read = "CT-like crops drawn by car_tf", _drawn_crops(config)
+        notes = [
+            "these are CT-like crops with four imitated readers that car_tf draws "
+            "itself, not LIDC: their figures say that the method works and nothing of "
+            "real scans (--data_dir takes real data)"
+        ]
+    return Dataset(
+        facts=lidc.dataset_info(title),
+        splits=read,
+        selection="val",
+        evaluation="test",
+        notes=["model selection: split val, results: split test", *notes],
+    )
+
+
+def _read_crops(config: config_lib.Config, name: str) -> examples.Examples:
+    data = config.data
+    read = lidc.read(
+        data.data_dir,
+        name,
+        seed=data.split_seed,
+        size=data.size,
+        cache_dir=cache.folder(data.cache_dir),
+    )
+    if read.images.shape[1:3] != data.size:
+        found = " x ".join(str(side) for side in read.images.shape[1:3])
+        raise files.DataError(
+            f"{data.data_dir}: wanted crops of at least {data.size[0]} x "
+            f"{data.size[1]} pixels (data.size), found {found}"
+        )
+    return examples.Examples(
+        names=tuple(read.names),
+        groups=tuple(read.groups),
+        images=read.images,
+        labels=read.labels,
+    )
+
+
+def _drawn_crops(config: config_lib.Config) -> Dict[str, examples.Examples]:
+    size, drawn, first = config.data.size, {}, 0
+    for name, num in zip(splits.SPLITS, config.data.num_drawn):
+        crops = [
+            lidc_crops_drawn.draw_crop(
+                index, seed=config.data.drawn_seed, size=max(size)
+            )
+            for index in cache.progress(
+                iterable=range(first, first + num), desc=f"drawing {name}", unit="crop"
+            )
+        ]
+        names = tuple(f"crop_{first + i:06d}" for i in range(num))
+        images, labels = (np.stack(arrays) for arrays in zip(*crops))
+        drawn[name] = examples.Examples(
+            names=names,
+            groups=names,
+            images=lidc.centre_crop(images, size, axes=(1, 2)),
+            labels=lidc.centre_crop(labels, size),
+        )
+        first += num
+    return drawn
 
 
 def with_blackbox(

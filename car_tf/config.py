@@ -57,6 +57,8 @@ class Data:
       drawn_seed: seed of the drawn scenes.
       selection_fraction: share held out for model selection where the data set's
         own held-out cities or patients do not exist.
+      split_seed: of the draws that split a data set; apart from `train.seed`, so that
+        repetitions of a training are judged on the same images.
       on_error: `skip` leaves unreadable examples out and counts them.
     """
 
@@ -69,6 +71,7 @@ class Data:
     num_drawn: Tuple[int, int, int] = (400, 40, 60)
     drawn_seed: int = 1
     selection_fraction: float = 0.1
+    split_seed: int = 1
     on_error: Literal["stop", "skip"] = "stop"
 
     def __post_init__(self):
@@ -95,7 +98,9 @@ class Data:
             min(self.num_drawn) > 0,
             f"data.num_drawn: wanted positive numbers, got {self.num_drawn}",
         )
-        _require_not_negative("data", drawn_seed=self.drawn_seed)
+        _require_not_negative(
+            "data", drawn_seed=self.drawn_seed, split_seed=self.split_seed
+        )
         _require(
             0 < self.selection_fraction < 1,
             "data.selection_fraction: wanted between 0 and 1, got "
@@ -159,13 +164,20 @@ class BlackBox:
 
 @dataclasses.dataclass(frozen=True)
 class CalibrationNet:
-    """F: the calibration network."""
+    """F: the calibration network.
+
+    Attributes:
+      channels: of every block; of a SegNet's first level, 64 in the paper.
+      decoder: of a SegNet: `unpooling` by the indices of the max-pooling, or `skips`
+        as in a U-Net.
+    """
 
     kind: Literal["blackbox_calibrator", "segnet", "true_distribution", "mlp"] = (
         "blackbox_calibrator"
     )
     channels: int = 64
     dropout: float = 0.1
+    decoder: Literal["unpooling", "skips"] = "unpooling"
 
     def __post_init__(self):
         _require_positive("calibration_net", channels=self.channels)
@@ -363,6 +375,11 @@ class Config:
             or self.blackbox.kind != "none",
             f"calibration_net.kind: {self.calibration_net.kind} works on a black box, "
             "but blackbox.kind=none",
+        )
+        _require(
+            self.calibration_net.kind != "segnet" or self.blackbox.kind == "none",
+            "calibration_net.kind: segnet works on the image alone, so wanted "
+            f"blackbox.kind=none, got {self.blackbox.kind}",
         )
 
 

@@ -20,6 +20,7 @@ import collections
 import concurrent.futures
 import contextlib
 import dataclasses
+import hashlib
 import os
 import pathlib
 import re
@@ -28,7 +29,7 @@ from typing import Dict, List, Optional, Tuple
 import numpy as np
 import PIL.Image
 
-from car_tf.data import files, lidc_arrays, splits
+from car_tf.data import cache, files, info, lidc_arrays, splits
 
 NUM_READERS = lidc_arrays.NUM_READERS
 _MASK_NAME = re.compile(r"(?P<stem>.+)_l(?P<reader>\d+)\.png")
@@ -52,6 +53,18 @@ class LidcSplit:
     groups: List[str]
 
 
+def dataset_info(title: str) -> info.DatasetInfo:
+    """Returns the facts of LIDC: lesions in grey images, as four readers saw them."""
+    return info.DatasetInfo(
+        title=title,
+        class_names=("background", "lesion"),
+        class_colors=((0, 0, 0), (255, 255, 255)),
+        image_channels=1,
+        num_annotators=NUM_READERS,
+        random_crop=False,
+    )
+
+
 def read(
     data_dir: str | os.PathLike[str],
     split: str,
@@ -68,7 +81,8 @@ def read(
       seed: of the splits where the source has none.
       size: (height, width) in pixels; larger images are cropped to it around their
         centre, smaller ones are delivered whole.
-      cache_dir: where a pickle is converted to once; None reads the pickle each time.
+      cache_dir: where folders and a pickle are converted to arrays once; None reads
+        them each time.
 
     Returns:
       The split, in the order of the names.
@@ -85,7 +99,9 @@ def read(
         )
     path = _locate(pathlib.Path(data_dir))
     if path.is_dir():
-        return _read_folders(path, split, size)
+        return _read_folders(
+            path, split, size, cache_dir and pathlib.Path(cache_dir).expanduser()
+        )
     if path.suffix in (".hdf5", ".h5"):
         images, labels, names, groups = lidc_arrays.read_hdf5(path, split)
     else:
@@ -214,7 +230,12 @@ def _pair_by_name(folder: pathlib.Path) -> List[_Crop]:
     return crops
 
 
-def _read_folders(root: pathlib.Path, split: str, size: Tuple[int, int]) -> LidcSplit:
+def _read_folders(
+    root: pathlib.Path,
+    split: str,
+    size: Tuple[int, int],
+    cache_dir: Optional[pathlib.Path],
+) -> LidcSplit:
     found = {name: _split_folder(root, name) for name in splits.SPLITS}
     folders = {name: folder for name, folder in found.items() if folder}
     try:
@@ -228,24 +249,48 @@ def _read_folders(root: pathlib.Path, split: str, size: Tuple[int, int]) -> Lidc
             f"{root}: wanted split {split}, found {', '.join(folders)}"
         )
     crops = _pair_by_name(folders[split])
+    names, groups = [crop.name for crop in crops], [crop.patient for crop in crops]
     height, width = _fit(_read_grey(crops[0].image), size).shape
-    images = np.empty((len(crops), height, width, 1), np.uint8)
-    labels = np.empty((len(crops), NUM_READERS, height, width), np.uint8)
+    specs = {
+        "images": ((height, width, 1), np.uint8),
+        "labels": ((NUM_READERS, height, width), np.uint8),
+    }
+    if cache_dir is None:
+        stored = {
+            name: np.empty((len(crops), *shape), dtype)
+            for name, (shape, dtype) in specs.items()
+        }
+        with concurrent.futures.ThreadPoolExecutor() as pool:
+            examples = pool.map(lambda crop: _load(crop, size, specs), crops)
+            for index, example in enumerate(examples):
+                for name, array in example.items():
+                    stored[name][index] = array
+    else:
+        paths = [path for crop in crops for path in (crop.image, *crop.masks)]
+        hashes = cache.content_hashes(paths, cache_dir)
+        key = f"lidc|{cache.FORMAT_VERSION}|{size}|{names}|{hashes}"
+        stored, _ = cache.arrays(
+            key=hashlib.sha256(key.encode()).hexdigest(),
+            cache_dir=cache_dir,
+            specs=specs,
+            num=len(crops),
+            read=lambda index: _load(crops[index], size, specs),
+            what=f"reading {split}",
+        )
+    return LidcSplit(names=names, groups=groups, **stored)
 
-    def load(index: int) -> None:
-        crop = crops[index]
-        image = _read_grey(crop.image)
-        lidc_arrays.store(_fit(image, size), images[index, ..., 0], str(crop.image))
-        for reader, path in enumerate(crop.masks):
-            mask = lidc_arrays.as_mask(_read_grey(path), image.shape, str(path))
-            labels[index, reader] = _fit(mask, size)
 
-    with concurrent.futures.ThreadPoolExecutor() as pool:
-        for _ in pool.map(load, range(len(crops))):
-            pass
-    return LidcSplit(
-        images, labels, [crop.name for crop in crops], [crop.patient for crop in crops]
-    )
+def _load(
+    crop: _Crop, size: Tuple[int, int], specs: Dict[str, tuple]
+) -> Dict[str, np.ndarray]:
+    """Reads one crop with its masks into arrays of the shapes in `specs`."""
+    arrays = {name: np.empty(shape, dtype) for name, (shape, dtype) in specs.items()}
+    image = _read_grey(crop.image)
+    lidc_arrays.store(_fit(image, size), arrays["images"][..., 0], str(crop.image))
+    for reader, path in enumerate(crop.masks):
+        mask = lidc_arrays.as_mask(_read_grey(path), image.shape, str(path))
+        arrays["labels"][reader] = _fit(mask, size)
+    return arrays
 
 
 def _read_grey(path: pathlib.Path) -> np.ndarray:

@@ -114,3 +114,10 @@ class ConvBlock(keras.layers.Layer):
         """Maps `[B, H, W, C]` to `[B, H / strides, W / strides, channels]`."""
         features = self.norm(self.conv(inputs), training=training)
         return self.dropout(self.activation(features), seed=seed)
+
+
+def pad_to_multiple(features: tf.Tensor, multiple: int) -> tf.Tensor:
+    """Pads `[B, H, W, C]` with zeros at the bottom and right to multiples of a side."""
+    shape = tf.shape(features)
+    bottom, right = -shape[1] % multiple, -shape[2] % multiple
+    return tf.pad(features, [[0, 0], [0, bottom], [0, right], [0, 0]])

@@ -170,7 +170,9 @@ class RefinementNet(keras.Model):
           The bottleneck `[B, h, w, 8 * base]` (h = ceil(H / 16)), then the skip terms
           of the up blocks, coarsest first.
         """
-        features = pad_to_stride(tf.concat([image, tf.exp(log_probs)], axis=-1))
+        features = layers.pad_to_multiple(
+            tf.concat([image, tf.exp(log_probs)], axis=-1), STRIDE
+        )
         skips = []
         for block in self.down_blocks:
             skips.append(features)
@@ -223,10 +225,3 @@ class RefinementNet(keras.Model):
         """Encodes once and decodes every noise vector; see `encode` and `decode`."""
         features = self.encode(image, log_probs, training=training, seed=seed)
         return self.decode(features, log_probs, noise, training=training, seed=seed)
-
-
-def pad_to_stride(features: tf.Tensor) -> tf.Tensor:
-    """Pads `[B, H, W, C]` with zeros at the bottom and right to multiples of 16."""
-    shape = tf.shape(features)
-    bottom, right = -shape[1] % STRIDE, -shape[2] % STRIDE
-    return tf.pad(features, [[0, 0], [0, bottom], [0, right], [0, 0]])

@@ -1,0 +1,122 @@
+"""SegNet as F, the calibration network without a black box (CAR, A.3).
+
+Badrinarayanan et al., 2017: the encoder is that of VGG-16 with batch norm, and the
+decoder is its mirror image. What joins them is a choice: the indices of the max-pooling,
+or the encoder's features as in a U-Net.
+"""
+
+from __future__ import annotations
+
+from typing import Optional
+
+import keras
+import tensorflow as tf
+
+from car_tf.models import layers, unpooling
+
+# Convolutions of each level, and its channels as multiples of the first level's.
+DEPTHS = (2, 2, 3, 3, 3)
+WIDTHS = (1, 2, 4, 8, 8)
+STRIDE = 2 ** len(DEPTHS)
+
+
+class SegNet(keras.Model):
+    """VGG-16's encoder and its mirror image; see the module's docstring."""
+
+    def __init__(
+        self,
+        *,
+        num_classes: int,
+        channels: int = 64,
+        dropout: float = 0.1,
+        skips: bool = False,
+        synchronized: bool = False,
+        name: str = "calibration_net",
+    ):
+        """Creates the network.
+
+        Args:
+          num_classes: K.
+          channels: of the first level; 64 in the paper.
+          dropout: rate after every convolution.
+          skips: whether the decoder up-samples by transposed convolutions and sees
+            the encoder's features; else it unpools by the encoder's indices, as
+            SegNet does.
+          synchronized: whether batch statistics span all replicas.
+          name: of the model.
+        """
+        super().__init__(name=name)
+        self.skips = skips
+        widths = [channels * width for width in WIDTHS]
+
+        def block(width: int, salt: int) -> layers.ConvBlock:
+            return layers.ConvBlock(
+                width,
+                dropout=dropout,
+                salt=salt,
+                synchronized=synchronized,
+                slope=0.0,
+                name=f"conv{salt}",
+            )
+
+        salts = iter(range(100))
+        self.encoder = [
+            [block(width, next(salts)) for _ in range(depth)]
+            for depth, width in zip(DEPTHS, widths)
+        ]
+        # Coarsest level first. The last convolution of a level narrows to the next
+        # level's width; that of the finest gives the logits.
+        self.decoder, self.ups = [], []
+        for level in reversed(range(len(DEPTHS))):
+            convs = [
+                block(widths[level], next(salts)) for _ in range(DEPTHS[level] - 1)
+            ]
+            if level:
+                convs.append(block(widths[level - 1], next(salts)))
+            self.decoder.append(convs)
+            if skips:
+                up = keras.layers.Conv2DTranspose(
+                    widths[level], 2, strides=2, use_bias=False, name=f"up{level}"
+                )
+                self.ups.append(up)
+        self.logits_layer = keras.layers.Conv2D(
+            num_classes, 3, padding="same", name="logits"
+        )
+
+    def call(
+        self,
+        image: tf.Tensor,
+        blackbox_probs: Optional[tf.Tensor] = None,
+        training: bool = False,
+        seed: Optional[tf.Tensor] = None,
+    ) -> tf.Tensor:
+        """Computes the logits of q(y | x).
+
+        Args:
+          image: `[B, H, W, C]` float32 in [-1, 1], any H and W.
+          blackbox_probs: None; SegNet stands alone.
+          training: whether batch statistics are used and updated.
+          seed: `[2]` int32 of the dropout masks; None for no dropout.
+
+        Returns:
+          `[B, H, W, K]` logits.
+        """
+        if blackbox_probs is not None:
+            raise ValueError("SegNet takes no black box, got its output")
+        height, width = tf.shape(image)[1], tf.shape(image)[2]
+        features = layers.pad_to_multiple(image, STRIDE)
+        links = []
+        for convs in self.encoder:
+            for conv in convs:
+                features = conv(features, training=training, seed=seed)
+            link = features
+            features, indices = unpooling.max_pool(features)
+            links.append(link if self.skips else indices)
+        for level, (convs, link) in enumerate(zip(self.decoder, reversed(links))):
+            if self.skips:
+                features = tf.concat([self.ups[level](features), link], axis=-1)
+            else:
+                features = unpooling.max_unpool(features, link)
+            for conv in convs:
+                features = conv(features, training=training, seed=seed)
+        return self.logits_layer(features)[:, :height, :width]

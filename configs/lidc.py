@@ -1,0 +1,40 @@
+"""CAR on CT crops with four readers (CAR, Section 5.2.1), sized for a laptop.
+
+Cost: about 40 minutes on 2 CPU cores.
+"""
+
+from car_tf import config as config_lib
+
+
+def get_config() -> config_lib.Config:
+    return config_lib.Config(
+        name="lidc",
+        data=config_lib.Data(
+            dataset="lidc",
+            size=(128, 128),
+            crop_size=(128, 128),
+            scale_range=(1.0, 1.0),
+            num_drawn=(400, 60, 100),
+        ),
+        blackbox=config_lib.BlackBox(kind="none"),
+        calibration_net=config_lib.CalibrationNet(kind="segnet", channels=16),
+        refinement_net=config_lib.RefinementNet(base_channels=16, noise_dim=8),
+        discriminator=config_lib.Discriminator(base_channels=32),
+        stage1=config_lib.Stage1(steps=1500, batch_size=8, learning_rate=1e-3),
+        stage2=config_lib.Stage2(
+            steps=1500,
+            batch_size=4,
+            num_samples=20,
+            learning_rate=4e-4,
+            discriminator_learning_rate=2e-4,
+            discriminator_active=1,
+            discriminator_period=1,
+            r1_gamma=0.5,
+            decay="linear",
+            l2=0.0,
+        ),
+        train=config_lib.Train(
+            checkpoint_every=100, select_every=300, num_selection_images=60
+        ),
+        evaluation=config_lib.Evaluation(num_samples=100),
+    )

@@ -1,0 +1,176 @@
+"""LIDC from a configuration: splits, facts, cache, and what is refused."""
+
+import dataclasses
+
+import numpy as np
+import PIL.Image
+import pytest
+
+import real_data
+from car_tf import build, build_data
+from car_tf import config as config_lib
+from car_tf.data import files, pipeline
+
+SPLITS = {"train": 3, "val": 1, "test": 2}  # Patients.
+SIDE = 20
+
+
+def _config(data_dir="", *overrides):
+    overrides = [
+        "data.size=16,16",
+        "data.crop_size=16,16",
+        "data.num_drawn=3,1,2",
+        f"data.data_dir={data_dir}",
+        *overrides,
+    ]
+    return config_lib.load("lidc", overrides)
+
+
+def _crop(patient, index):
+    """An image and its masks that name themselves."""
+    rng = np.random.default_rng([patient, index])
+    return rng.integers(0, 256, (SIDE, SIDE), np.uint8), (
+        rng.random((4, SIDE, SIDE)) < 0.2
+    ).astype(np.uint8)
+
+
+@pytest.fixture
+def crops(tmp_path):
+    """A folder of crops, two of each patient."""
+    patient = 0
+    for split, num in SPLITS.items():
+        for _ in range(num):
+            patient += 1
+            for index in range(2):
+                image, masks = _crop(patient, index)
+                folder = tmp_path / "crops" / split
+                for kind, name, pixels in [("images", f"s{index}", image)] + [
+                    ("gt", f"s{index}_l{reader}", 255 * mask)
+                    for reader, mask in enumerate(masks)
+                ]:
+                    path = folder / kind / f"P{patient}" / f"{name}.png"
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    PIL.Image.fromarray(pixels).save(path)
+    return tmp_path / "crops"
+
+
+@pytest.fixture
+def cache_dir(tmp_path):
+    return f"data.cache_dir={tmp_path / 'cache'}"
+
+
+def test_all_masks_of_the_centre_are_delivered(crops, cache_dir):
+    dataset = build_data.build_data(_config(crops, cache_dir))
+    train = dataset.splits["train"]
+    assert train.names == tuple(f"P{p}/s{i}" for p in (1, 2, 3) for i in (0, 1))
+    assert train.groups == tuple(f"P{p}" for p in (1, 2, 3) for _ in (0, 1))
+    # (20 - 16) / 2 = 2 pixels are cut off on each side.
+    image, masks = _crop(2, 1)
+    np.testing.assert_array_equal(train.images[3, ..., 0], image[2:-2, 2:-2])
+    np.testing.assert_array_equal(train.labels[3], masks[:, 2:-2, 2:-2])
+    assert (dataset.selection, dataset.evaluation) == ("val", "test")
+    facts = dataset.facts
+    assert facts.class_names == ("background", "lesion")
+    assert (facts.image_channels, facts.num_annotators) == (1, 4)
+    assert facts.num_blackbox_classes == 0
+    assert not facts.flips and not facts.random_crop
+
+
+def test_no_patient_is_in_two_splits_and_all_are_recorded(crops, cache_dir):
+    splits = build_data.build_data(_config(crops, cache_dir)).describe()["splits"]
+    patients = {
+        name: {crop.split("/")[0] for crop in split["names"]}
+        for name, split in splits.items()
+    }
+    assert {name: len(found) for name, found in patients.items()} == SPLITS
+    assert len(set.union(*patients.values())) == sum(SPLITS.values())
+
+
+def test_a_second_reading_comes_from_the_cache(crops, cache_dir, monkeypatch):
+    config = _config(crops, cache_dir)
+    first = build_data.build_data(config)
+
+    def refuse(*unused):
+        raise AssertionError("read again")
+
+    monkeypatch.setattr("car_tf.data.lidc._load", refuse)
+    second = build_data.build_data(config)
+    for name, split in first.splits.items():
+        assert split.fingerprint() == second.splits[name].fingerprint()
+
+
+def test_a_changed_mask_is_read_again(crops, cache_dir):
+    config = _config(crops, cache_dir)
+    before = build_data.build_data(config).splits["test"].labels[0, 2].copy()
+    path = crops / "test" / "gt" / "P5" / "s0_l2.png"
+    PIL.Image.fromarray(np.full((SIDE, SIDE), 255, np.uint8)).save(path)
+    after = build_data.build_data(config).splits["test"].labels[0, 2]
+    assert before.mean() < 1 and after.all()
+
+
+def test_drawn_crops_say_so_and_do_not_overlap():
+    dataset = build_data.build_data(_config())
+    assert "drawn by car_tf" in dataset.facts.title
+    assert any("not LIDC" in note for note in dataset.notes)
+    assert [len(split) for split in dataset.splits.values()] == [3, 1, 2]
+    names = [name for split in dataset.splits.values() for name in split.names]
+    assert len(set(names)) == 6
+    images = np.concatenate([split.images for split in dataset.splits.values()])
+    assert images.shape == (6, 16, 16, 1)
+    assert len(np.unique(images, axis=0)) == 6
+
+
+def test_training_meets_every_reader_and_mirrors_alone(crops, cache_dir):
+    config = _config(crops, cache_dir, "stage1.batch_size=6")
+    dataset = build_data.build_data(config)
+    batches = build.build_batches(config, dataset, stage=1, first_step=0, num_steps=8)
+    train, met = dataset.splits["train"], set()
+    rows, readers = pipeline.draw(
+        6, 4, batch_size=6, seed=config.train.seed * 10 + 1, first_step=0, num_steps=8
+    )
+    for batch, row, reader in zip(batches, rows, readers):
+        for image, label, i, r in zip(batch["image"], batch["label"], row, reader):
+            image, label = np.asarray(image), np.asarray(label)
+            mirrored = not np.array_equal(image, train.images[i])
+            if mirrored:
+                image, label = image[:, ::-1], label[:, ::-1]
+            np.testing.assert_array_equal(image, train.images[i])
+            np.testing.assert_array_equal(label, train.labels[i, r])
+            met.add((int(r), mirrored))
+    assert met == {(r, mirrored) for r in range(4) for mirrored in (False, True)}
+
+
+@pytest.mark.parametrize(
+    "override, words",
+    [
+        ("blackbox.path=maps", "no black boxes for LIDC"),
+        ("data.size=18,18", "wanted data.crop_size"),
+    ],
+)
+def test_what_cannot_be_is_refused(override, words):
+    with pytest.raises(config_lib.ConfigError, match=words):
+        build_data.build_data(_config("", override))
+
+
+def test_a_black_box_kind_is_refused_before_tensorflow_starts():
+    with pytest.raises(config_lib.ConfigError, match="wanted blackbox.kind=none"):
+        _config("", "blackbox.kind=imitation")
+
+
+def test_crops_that_are_too_small_are_refused(crops, cache_dir):
+    config = _config(crops, cache_dir, "data.size=24,24", "data.crop_size=24,24")
+    with pytest.raises(files.DataError, match="at least 24 x 24 .*found 20 x 20"):
+        build_data.build_data(config)
+
+
+def test_real_crops_keep_their_splits(tmp_path):
+    folder = real_data.folder("lidc_crops")
+    config = config_lib.load("lidc", [f"data.data_dir={folder}"])
+    data = dataclasses.replace(config.data, cache_dir=str(tmp_path))
+    config = dataclasses.replace(config, data=data)
+    test = build_data._read_crops(config, "test")
+    assert test.images.shape == (315, 128, 128, 1)
+    assert test.labels.shape == (315, 4, 128, 128)
+    assert set(np.unique(test.labels)) == {0, 1}
+    listed = sorted(path.name for path in (folder / "test" / "images").iterdir())
+    assert sorted(set(test.groups)) == listed

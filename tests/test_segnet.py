@@ -1,0 +1,168 @@
+"""Tests of car_tf.models.segnet and unpooling."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from car_tf.data import lidc
+from car_tf.models import refinement, sampler, segnet, unpooling
+from export import savedmodel
+
+BOTH = pytest.mark.parametrize("skips", [False, True])
+
+
+def _net(skips=False, dropout=0.1, channels=2):
+    tf.random.set_seed(3)
+    return segnet.SegNet(num_classes=2, channels=channels, dropout=dropout, skips=skips)
+
+
+def _image(height=32, width=32, batch=1):
+    rng = np.random.default_rng(0)
+    values = rng.uniform(-1, 1, (batch, height, width, 1))
+    return tf.constant(values, tf.float32)
+
+
+def test_values_return_to_where_the_maxima_were():
+    image = tf.reshape(tf.constant([1.0, 5, 2, 0, 3, 4, 1, 9]), [1, 2, 4, 1])
+    pooled, indices = unpooling.max_pool(image)
+    np.testing.assert_array_equal(pooled[0, :, :, 0], [[5, 9]])
+    back = unpooling.max_unpool(10 * pooled, indices)
+    np.testing.assert_array_equal(back[0, :, :, 0], [[0, 50, 0, 0], [0, 0, 0, 90]])
+
+
+def test_unpooling_keeps_images_and_channels_apart():
+    rng = np.random.default_rng(1)
+    image = rng.permutation(2 * 4 * 6 * 3).reshape(2, 4, 6, 3).astype(np.float32)
+    pooled, indices = unpooling.max_pool(tf.constant(image))
+    back = unpooling.max_unpool(pooled, indices).numpy()
+    windows = image.reshape(2, 2, 2, 3, 2, 3)
+    is_largest = windows == windows.max(axis=(2, 4), keepdims=True)
+    np.testing.assert_array_equal(
+        back, np.where(is_largest, windows, 0).reshape(image.shape)
+    )
+
+
+def test_the_gradient_of_unpooling_picks_the_maxima():
+    image = tf.reshape(tf.constant([1.0, 5, 2, 0, 3, 4, 1, 9]), [1, 2, 4, 1])
+    pooled, indices = unpooling.max_pool(image)
+    weights = tf.reshape(tf.range(8.0), [1, 2, 4, 1])
+    with tf.GradientTape() as tape:
+        tape.watch(pooled)
+        loss = tf.reduce_sum(weights * unpooling.max_unpool(pooled, indices))
+    # The maxima stood at flat positions 1 and 7.
+    np.testing.assert_array_equal(tape.gradient(loss, pooled)[0, :, :, 0], [[1, 7]])
+
+
+def test_the_encoder_is_that_of_vgg_16():
+    net = _net(channels=64)
+    net(_image())
+    widths = [[conv.conv.filters for conv in level] for level in net.encoder]
+    assert widths == [[64] * 2, [128] * 2, [256] * 3, [512] * 3, [512] * 3]
+    widths = [[conv.conv.filters for conv in level] for level in net.decoder]
+    assert widths == [[512] * 3, [512, 512, 256], [256, 256, 128], [128, 64], [64]]
+    encoder = [conv for level in net.encoder for conv in level]
+    # VGG-16 without its dense layers has 14,714,688 weights, of which 4,224 are biases;
+    # its first layer sees 3 channels, this one 1: 2 * 9 * 64 fewer.
+    kernels = sum(int(tf.size(conv.conv.kernel)) for conv in encoder)
+    assert kernels == 14_714_688 - 4_224 - 2 * 9 * 64
+
+
+@BOTH
+def test_any_size_goes_in_and_comes_out(skips):
+    net = _net(skips)
+    for height, width in ((32, 64), (33, 47), (5, 1)):
+        assert net(_image(height, width)).shape == (1, height, width, 2)
+
+
+@BOTH
+def test_dropout_is_a_function_of_the_seed(skips):
+    net, image = _net(skips), _image(batch=2)
+    runs = [
+        net(image, training=True, seed=tf.constant(seed)).numpy()
+        for seed in ([1, 2], [1, 2], [1, 3])
+    ]
+    np.testing.assert_array_equal(runs[0], runs[1])
+    assert np.abs(runs[0] - runs[2]).max() > 1e-3
+    # Without a seed nothing is dropped.
+    np.testing.assert_array_equal(net(image), net(image))
+
+
+@BOTH
+def test_every_weight_is_trained_and_none_is_a_bias_before_batch_norm(skips):
+    net = _net(skips)
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(tf.square(net(_image(64, 64, 2), training=True)))
+    gradients = tape.gradient(loss, net.trainable_variables)
+    for variable, gradient in zip(net.trainable_variables, gradients):
+        assert gradient is not None, variable.name
+        assert "bias" not in variable.name or "logits" in variable.name
+    moved = [float(tf.reduce_max(tf.abs(gradient))) > 0 for gradient in gradients]
+    assert np.mean(moved) > 0.95
+
+
+def test_a_black_box_is_refused():
+    with pytest.raises(ValueError, match="takes no black box"):
+        _net()(_image(), tf.zeros([1, 32, 32, 19]))
+
+
+LOADER = """
+import sys
+sys.modules["tensorflow_addons"] = None  # Its import fails from here on.
+import numpy as np, tensorflow as tf
+inputs = np.load(sys.argv[2])
+run = tf.saved_model.load(sys.argv[1]).signatures["sample"]
+drawn = run(
+    image=tf.constant(inputs["image"]),
+    num_samples=tf.constant(3),
+    seed=tf.constant(inputs["seed"]),
+)
+assert "car_tf" not in sys.modules
+np.savez(sys.argv[3], **{name: value.numpy() for name, value in drawn.items()})
+"""
+
+
+def test_an_export_loads_where_addons_cannot_be_imported(tmp_path):
+    model = sampler.Sampler(
+        calibration_net=_net(),
+        refinement_net=refinement.RefinementNet(
+            num_classes=2, base_channels=2, noise_dim=3, residual=False
+        ),
+        num_blackbox_classes=0,
+    )
+    image = np.random.default_rng(0).integers(0, 256, (2, 40, 33, 1), dtype=np.uint8)
+    seed = np.array([[1, 2], [3, 4]], np.int32)
+    wanted = model.sample(tf.constant(image), None, tf.constant(seed), tf.constant(3))
+    folder = savedmodel.export(model, lidc.dataset_info("test"), tmp_path / "export")
+    np.savez(tmp_path / "in.npz", image=image, seed=seed)
+    subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            LOADER,
+            folder,
+            tmp_path / "in.npz",
+            tmp_path / "out.npz",
+        ],
+        check=True,
+        cwd=tmp_path,
+    )
+    loaded = np.load(tmp_path / "out.npz")
+    np.testing.assert_allclose(loaded["probabilities"], wanted["probs"], atol=1e-6)
+    np.testing.assert_array_equal(loaded["samples"], wanted["samples"])
+    used = {node.op for node in _nodes(folder)}
+    assert not {op for op in used if op.startswith("Addons")}, used
+
+
+def _nodes(folder):
+    """All operations of a SavedModel, those in functions included."""
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    model = saved_model_pb2.SavedModel()
+    model.ParseFromString((folder / "saved_model.pb").read_bytes())
+    graph = model.meta_graphs[0].graph_def
+    yield from graph.node
+    for function in graph.library.function:
+        yield from function.node_def
