@@ -195,10 +195,9 @@ def naive_refinement(net, image, log_probs, noise, *, training=False):
     """G from the same weights, but with every sample on its own from the image on.
 
     Image and probabilities are repeated for every sample, and each decoder level is
-    one 3x3 convolution of a concatenation [up-sampled features; skip]. The transposed
-    2x2 convolution of stride 2 is that convolution's half on features up-sampled with
-    zeros between: an output of row 2i takes its value from row i through the kernel's
-    centre, one of row 2i + 1 through the kernel's tap above; the taps below see zeros.
+    one 5x5 convolution of a concatenation [enlarged features; skip]: convolving 3x3
+    before enlarging by 2 (nearest) is convolving afterwards with the same taps two
+    pixels apart, and the skip's 3x3 taps are the inner ones.
     """
     size = image.shape[1:3]
     num = noise.shape[1]
@@ -222,15 +221,12 @@ def naive_refinement(net, image, log_probs, noise, *, training=False):
         features = tf.nn.conv2d(features, block.conv.kernel, 2, "SAME")
         features = tf.nn.leaky_relu(normalised(block.norm, features), 0.2)
     for block, skip in zip(net.up_blocks, reversed(skips)):
-        shape = features.shape
-        stuffed = tf.reshape(features, [shape[0], shape[1], 1, shape[2], 1, shape[3]])
-        stuffed = tf.pad(stuffed, [[0, 0], [0, 0], [0, 1], [0, 0], [0, 1], [0, 0]])
-        stuffed = tf.reshape(stuffed, [shape[0], 2 * shape[1], 2 * shape[2], shape[3]])
-        # Keras stores transposed kernels as [rows, columns, out, in].
-        taps = tf.transpose(block.up.kernel, [0, 1, 3, 2])[::-1, ::-1]
-        up_kernel = tf.pad(taps, [[0, 1], [0, 1], [0, 0], [0, 0]])
-        kernel = tf.concat([up_kernel, block.skip.kernel], axis=2)
-        merged = tf.nn.conv2d(tf.concat([stuffed, skip], -1), kernel, 1, "SAME")
+        enlarged = tf.repeat(tf.repeat(features, 2, axis=1), 2, axis=2)
+        apart = np.zeros([5, 5, *block.up.kernel.shape[2:]], np.float32)
+        apart[::2, ::2] = block.up.kernel
+        inner = tf.pad(block.skip.kernel, [[1, 1], [1, 1], [0, 0], [0, 0]])
+        kernel = tf.concat([apart, inner], axis=2)
+        merged = tf.nn.conv2d(tf.concat([enlarged, skip], -1), kernel, 1, "SAME")
         merged = normalised(block.norm, merged)
         scale = block.inject.scale(each_noise)[:, None, None]
         residual = block.inject.residual(each_noise)[:, None, None]
@@ -250,7 +246,7 @@ def test_computing_the_encoder_once_equals_repeating_it(size, residual, training
     expected = naive_refinement(net, *args, training=training)
     got = net(*args, training=training)
     assert tf.math.reduce_std(got, axis=1).numpy().max() > 0.1, "noise does nothing"
-    np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-3)
 
 
 def test_each_sample_is_of_its_own_noise_and_image():
