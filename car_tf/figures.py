@@ -37,7 +37,7 @@ def entropy_bits(probs: np.ndarray) -> np.ndarray:
 
 def _grid(
     rows: Sequence[Sequence[Any]],
-    titles: Sequence[str],
+    titles: Sequence[Sequence[str]],
     *,
     entropy_limit: Optional[float] = None,
     width: float = 16.0,
@@ -47,15 +47,16 @@ def _grid(
     columns = max(len(row) for row in rows)
     tile = width / columns
     figure = matplotlib.figure.Figure(
-        figsize=(width, tile * height / image_width * len(rows) + 0.35), dpi=DPI
+        figsize=(width, tile * height / image_width * len(rows) + 0.25 * len(titles)),
+        dpi=DPI,
     )
     axes = figure.subplots(
         len(rows),
         columns,
         squeeze=False,
-        gridspec_kw=dict(wspace=0.03, hspace=0.04),
+        gridspec_kw=dict(wspace=0.03, hspace=0.05 + 0.1 * (len(titles) > 1)),
     )
-    figure.subplots_adjust(0.005, 0.005, 0.995, 1 - 0.3 / figure.get_figheight())
+    figure.subplots_adjust(0.005, 0.005, 0.995, 1 - 0.25 / figure.get_figheight())
     for row_axes, row in zip(axes, rows):
         for axis in row_axes:
             axis.set_axis_off()
@@ -71,8 +72,9 @@ def _grid(
                 )
             else:
                 axis.imshow(picture, cmap="magma", vmin=0, vmax=entropy_limit)
-    for axis, title in zip(axes[0], titles):
-        axis.set_title(title, fontsize=9, pad=3)
+    for row_axes, row_titles in zip(axes, titles):
+        for axis, title in zip(row_axes, row_titles):
+            axis.set_title(title, fontsize=9, pad=3)
     return figure
 
 
@@ -96,24 +98,18 @@ def samples_figure(
       num_shown: samples per image, on two lines.
     """
     per_line = num_shown // 2
-    rows, titles = [], ["input", "label", "black box", "entropy of F"]
-    titles += [f"sample {i + 1}" for i in range(per_line)]
+    numbers = [f"sample {i + 1}" for i in range(num_shown)]
+    titles = [["input", "label", *numbers[:per_line]]]
+    titles += [["black box", "entropy of F", *numbers[per_line:]]]
+    rows = []
     for item in gallery:
-        empty = np.full((*images.shape[1:3], 3), 255, np.uint8)
-        shown = (
-            colorize(blackbox[item.index], class_colors)
-            if blackbox is not None
-            else empty
-        )
-        first = [
-            images[item.index],
-            colorize(labels[item.index, 0], class_colors),
-            shown,
-            entropy_bits(item.probs),
-        ]
+        below = np.full((*images.shape[1:3], 3), 255, np.uint8)
+        if blackbox is not None:
+            below = colorize(blackbox[item.index], class_colors)
         painted = list(colorize(item.samples[:num_shown], class_colors))
-        rows.append([*first, *painted[:per_line]])
-        rows.append([empty] * len(first) + painted[per_line:])
+        label = colorize(labels[item.index, 0], class_colors)
+        rows.append([images[item.index], label, *painted[:per_line]])
+        rows.append([below, entropy_bits(item.probs), *painted[per_line:]])
     limit = max(float(entropy_bits(item.probs).max()) for item in gallery)
     return _grid(rows, titles, entropy_limit=max(limit, 1.0))
 
@@ -149,7 +145,7 @@ def entropies_figure(
     limit = max(float(row[3].max()) for row in rows)
     titles = ["input", "pixels of F, independent", "one sample of G"]
     titles += ["entropy of F", "entropy of the mean of G", "entropy of one sample"]
-    return _grid(rows, titles, entropy_limit=max(limit, 1.0))
+    return _grid(rows, [titles], entropy_limit=max(limit, 1.0))
 
 
 def _axes(title: str, x_label: str, y_label: str, size=(6.0, 4.0)):
