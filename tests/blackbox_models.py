@@ -11,6 +11,8 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
+from car_tf.blackbox import segmenter
+
 NUM_CLASSES = 19
 
 
@@ -171,3 +173,22 @@ def write_images(folder: pathlib.Path, images: Sequence[np.ndarray]) -> list:
     for path, image in zip(paths, images):
         Image.fromarray(image).save(path, compress_level=1)
     return paths
+
+
+def images_of_all_classes(num: int, size: Tuple[int, int]) -> np.ndarray:
+    """Returns `[num, H, W, 3]` images in which every class occurs."""
+    labels = np.arange(num * size[0] * size[1]) % NUM_CLASSES
+    return class_image(labels.reshape(num, *size))
+
+
+def check(blackbox: segmenter.Segmenter, images: np.ndarray) -> None:
+    """Asserts that a segmenter sees the red of images, at the images' own size."""
+    size = images.shape[1:3]
+    got = blackbox.predict(images, size)
+    if blackbox.options.output == "labels":
+        assert got.dtype == np.uint8
+        np.testing.assert_array_equal(got, expected_labels(images))
+        return
+    red = images[..., :1].astype(np.float64) * (NUM_CLASSES / 255)
+    exps = np.exp(-np.square(red - np.arange(NUM_CLASSES) - 0.5))
+    np.testing.assert_allclose(got, exps / exps.sum(-1, keepdims=True), atol=1e-5)

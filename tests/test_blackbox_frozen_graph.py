@@ -117,7 +117,9 @@ def test_the_true_size_is_the_default(tmp_path):
 
 def test_graphs_made_for_another_size_get_that_size(tmp_path, graphs):
     path = write(tmp_path, graphs[tf.int64])
-    assert load(path).backend.input_size == (64, 128)
+    backend = load(path).backend
+    assert backend.input_size == (64, 128)
+    assert backend.takes((65, 129)) and not backend.takes((66, 129))
     with pytest.raises(files.DataError, match="at most 65 x 129 .* is 66 x 129"):
         load(path, input_size=(66, 129)).describe()
     with pytest.raises(tf.errors.InvalidArgumentError):

@@ -1,4 +1,4 @@
-"""SavedModels, Keras models, TFLite and Python functions: what is made of them."""
+"""SavedModels, Keras models and TFLite: what is made of them, and of their maps."""
 
 import blackbox_models as models
 import keras
@@ -26,26 +26,7 @@ def red():
 
 @pytest.fixture(scope="module")
 def images():
-    labels = np.arange(2 * 16 * 32).reshape(2, 16, 32) % K
-    return models.class_image(labels)
-
-
-def softmax(logits):
-    exps = np.exp(logits - logits.max(-1, keepdims=True))
-    return exps / exps.sum(-1, keepdims=True)
-
-
-def check(blackbox, images):
-    """The labels or probabilities must be those of the red, at the working size."""
-    labels = models.expected_labels(images)
-    got = blackbox.predict(images, SIZE)
-    if blackbox.options.output == "labels":
-        assert got.dtype == np.uint8
-        np.testing.assert_array_equal(got, labels)
-        return
-    red = images[..., :1].astype(np.float64) * (K / 255)
-    wanted = softmax(-np.square(red - np.arange(K) - 0.5))
-    np.testing.assert_allclose(got, wanted, atol=1e-5)
+    return models.images_of_all_classes(2, SIZE)
 
 
 @pytest.fixture(scope="module")
@@ -110,13 +91,13 @@ def several(red, tmp_path_factory):
 )
 def test_saved_models_are_understood(several, images, name, output):
     blackbox = load(several, signature=name, output=output)
-    check(blackbox, images)
+    models.check(blackbox, images)
     assert blackbox.batch_size(SIZE) == (1 if name == "fixed" else 8)
 
 
 @pytest.mark.parametrize("name", ["labels", "labels_with_axis"])
 def test_saved_models_that_give_labels(several, images, name):
-    check(load(several, signature=name), images)
+    models.check(load(several, signature=name), images)
     with pytest.raises(files.DataError, match="gives labels only"):
         load(several, signature=name, output="probabilities").describe()
 
@@ -138,7 +119,7 @@ def test_two_plausible_outputs_are_listed_and_one_can_be_chosen(several, images)
     text = str(caught.value)
     assert "2 outputs may be the segmentation: auxiliary, main" in text
     assert "blackbox.output_name" in text
-    check(load(several, signature="two", output_name="main"), images)
+    models.check(load(several, signature="two", output_name="main"), images)
     with pytest.raises(files.DataError, match="no output mine; it gives"):
         load(several, signature="two", output_name="mine").describe()
 
@@ -179,9 +160,9 @@ def test_saved_models_of_tensorflow_1(tmp_path, images):
         logits = -tf.square(image[..., :1] * (K / 255.0) - centres)
         session.run(v1.global_variables_initializer())
         v1.saved_model.simple_save(session, str(path), {"x": image}, {"y": logits})
-    check(load(path), images)
+    models.check(load(path), images)
     # The file inside names its folder as well.
-    check(load(path / "saved_model.pb", output="probabilities"), images)
+    models.check(load(path / "saved_model.pb", output="probabilities"), images)
 
 
 @pytest.fixture(scope="module")
@@ -212,7 +193,8 @@ def test_keras_models(tmp_path, keras_model, images, ending, output):
     np.testing.assert_array_equal(got, models.expected_labels(images))
     assert "BGR 0..1" in blackbox.describe()
     # Read wrongly, nearly everything is wrong.
-    wrong = blackbox.variant(channels="rgb", pixel_scale="0..1").predict(images, SIZE)
+    wrongly = blackbox.variant(channels="rgb", pixel_scale="0..1", input_size=None)
+    wrong = wrongly.predict(images, SIZE)
     wrong = wrong if output == "labels" else wrong.argmax(-1)
     assert (wrong == models.expected_labels(images)).mean() < 0.1
 
@@ -277,80 +259,6 @@ def test_coarse_scores_are_interpolated():
     assert finish("labels", size=(1, 4)).tolist() == [0, 0, 1, 1]
     # Rows are enlarged, columns made fewer.
     np.testing.assert_allclose(finish("probabilities", size=(2, 1)), [[0.6, 0.4]])
-
-
-FUNCTIONS = """
-import numpy as np
-
-K = {num_classes}
-
-def labels(images):
-    assert images.dtype == np.uint8
-    return np.minimum(images[..., 0].astype(int) * K // 255, K - 1)
-
-def logits(images):
-    red = images[..., :1].astype(np.float64) * (K / 255)
-    return -np.square(red - np.arange(K) - 0.5)
-
-def probs(images):
-    exps = np.exp(logits(images))
-    return exps / exps.sum(-1, keepdims=True)
-
-def nan(images):
-    scores = probs(images)
-    scores[0, 0, 0] = np.nan
-    return scores
-
-def one_map(images):
-    return labels(images)[0]
-
-def high(images):
-    return labels(images) + 1
-
-def fails(images):
-    raise RuntimeError("out of order")
-"""
-
-
-@pytest.fixture
-def module(tmp_path, monkeypatch):
-    name = f"functions_{tmp_path.name}".replace("-", "_")
-    (tmp_path / f"{name}.py").write_text(FUNCTIONS.format(num_classes=K))
-    monkeypatch.syspath_prepend(tmp_path)
-    return name
-
-
-@pytest.mark.parametrize("function", ["labels", "logits", "probs"])
-def test_python_functions(module, images, function):
-    check(load(f"{module}:{function}"), images)
-    if function == "labels":
-        with pytest.raises(files.DataError, match="gives labels only"):
-            load(f"{module}:labels", output="probabilities").predict(images, SIZE)
-    else:
-        check(load(f"{module}:{function}", output="probabilities"), images)
-
-
-@pytest.mark.parametrize(
-    "function, message",
-    [
-        ("nan", "19 logits that are NaN"),
-        ("one_map", r"wanted integers \[2, h, w\].*got int64 \[16, 32\]"),
-        ("high", "wanted 19 classes, got class ids 1 to 19"),
-    ],
-)
-def test_bad_outputs_of_functions_are_refused(module, images, function, message):
-    with pytest.raises(files.DataError, match=message):
-        load(f"{module}:{function}").predict(images, SIZE)
-
-
-def test_missing_functions_are_named(module, tmp_path):
-    with pytest.raises(files.DataError, match="has no function none; it has fails, hi"):
-        load(f"{module}:none")
-    with pytest.raises(files.DataError, match="no_such_package.*ModuleNotFoundError"):
-        load("no_such_package.module:function")
-    (tmp_path / "broken_module.py").write_text("1 / 0")
-    with pytest.raises(files.DataError, match="cannot import.*ZeroDivisionError"):
-        load("broken_module:function")
 
 
 def test_fingerprints_change_with_whatever_changes_predictions(tmp_path, monkeypatch):
@@ -429,7 +337,7 @@ def tflite_files(red, tmp_path_factory):
 @pytest.mark.parametrize("name", ["labels", "probs"])
 def test_tflite_models(tflite_files, images, name, output):
     blackbox = load(tflite_files / f"{name}.tflite", output=output)
-    check(blackbox, images)
+    models.check(blackbox, images)
     with pytest.raises(files.DataError, match="cannot be embedded"):
         blackbox.as_module()
 

@@ -99,7 +99,7 @@ def check(
             labels[chosen],
             predictions[chosen],
         )
-        print(f"pixel accuracy on {len(chosen)} images by how they are given:")
+        print(f"pixel accuracy on {len(chosen)} images, by how they are given:")
         for words, values in tried.items():
             print(f"  {np.nanmean(values):.3f} {words}")
         hints.append(report.input_hint(tried))

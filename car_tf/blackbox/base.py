@@ -63,7 +63,7 @@ class Backend(Protocol):
       description: how its inputs and outputs were understood, for people.
       kind: `labels`, `logits` or `probabilities`; empty where each output tells.
       input_dtype: of the images.
-      input_size: (height, width) of the images; None for any.
+      input_size: (height, width) to give it images at; None for their own.
       single: whether it takes one image at a time.
       embeddable: whether it is a `tf.Module` that may be called in a graph.
     """
@@ -74,6 +74,9 @@ class Backend(Protocol):
     input_size: Optional[Tuple[int, int]]
     single: bool
     embeddable: bool
+
+    def takes(self, size: Tuple[int, int]) -> bool:
+        """Tells whether images may have a (height, width)."""
 
     def __call__(self, images: tf.Tensor) -> Any:
         """Segments images.
@@ -111,6 +114,11 @@ def folder_hash(path: str) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
+def fits(size: Tuple[int, int], fixed: Tuple[Optional[int], Optional[int]]) -> bool:
+    """Tells whether a (height, width) agrees with one that may be open (None)."""
+    return all(mine in (None, asked) for mine, asked in zip(fixed, size))
+
+
 def settle_input_size(
     path: str,
     own: Tuple[Optional[int], Optional[int]],
@@ -126,9 +134,7 @@ def settle_input_size(
     Raises:
       DataError: the model does not take the size that is wanted.
     """
-    if wanted is not None and any(
-        mine not in (None, asked) for mine, asked in zip(own, wanted)
-    ):
+    if wanted is not None and not fits(wanted, own):
         raise files.DataError(
             f"{path}: takes images of {own[0]} x {own[1]} pixels, but "
             f"blackbox.input_size is {wanted[0]} x {wanted[1]}"

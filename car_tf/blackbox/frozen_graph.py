@@ -197,10 +197,10 @@ class FrozenGraph(tf.Module):
                 f"{path}: wanted integer class ids [1, H, W] from {self._output}, got "
                 f"{labels.dtype.name} {labels.shape}"
             )
-        *padded, num_classes = found
+        *self._padded, num_classes = found
         if num_classes not in (None, options.num_own_classes):
             raise base.wrong_number_of_classes(path, options, num_classes)
-        self.input_size = _input_size(path, padded, options.input_size)
+        self.input_size = _input_size(path, self._padded, options.input_size)
         self.kind = base.LABELS
         words = f"class ids from {self._output}, {labels.dtype.name}"
         if self._wants_scores:
@@ -240,6 +240,13 @@ class FrozenGraph(tf.Module):
                 + describe_ends(graph_def)
             ) from error
         return self._function.outputs[0], scores_shape
+
+    def takes(self, size: Tuple[int, int]) -> bool:
+        """See `base.Backend`."""
+        return all(
+            limit is None or length <= limit
+            for length, limit in zip(size, self._padded)
+        )
 
     def __call__(self, images: tf.Tensor) -> tf.Tensor:
         """Segments one image; see `base.Backend`."""

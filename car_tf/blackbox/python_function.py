@@ -6,7 +6,7 @@ import importlib
 import os
 import re
 import sys
-from typing import Any, Callable
+from typing import Any, Callable, Tuple
 
 import numpy as np
 import tensorflow as tf
@@ -87,6 +87,10 @@ class PythonFunction:
             f"Python function: {self.input_dtype.name} images [B, H, W, 3]; integers "
             "are class ids, floats probabilities where they sum to one, else logits"
         )
+
+    def takes(self, size: Tuple[int, int]) -> bool:
+        """See `base.Backend`."""
+        return True
 
     def __call__(self, images: tf.Tensor) -> np.ndarray:
         """Segments images; see `base.Backend`."""

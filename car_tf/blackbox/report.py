@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import pathlib
-from typing import Dict, Mapping, Sequence, Tuple
+from typing import Any, Dict, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 import scipy.optimize
 
 from car_tf.blackbox import live, segmenter
-from car_tf.data import info
+from car_tf.data import cache, info
 from car_tf.metrics import iou
 
 _PIXEL_SCALES = ("0..255", "0..1", "-1..1", "imagenet")
@@ -101,7 +101,7 @@ def try_other_inputs(
     labels: np.ndarray,
     predictions: np.ndarray,
 ) -> Dict[str, np.ndarray]:
-    """Measures what other channel orders and grey-level ranges would give.
+    """Measures what another channel order, range of grey levels or size would give.
 
     Args:
       blackbox: the black box as it is used now.
@@ -112,24 +112,53 @@ def try_other_inputs(
     Returns:
       Setting in words -> `[N]` pixel accuracies; the one in use first.
     """
-    now = (blackbox.options.channels, blackbox.options.pixel_scale)
-    scales = _PIXEL_SCALES
-    if blackbox.backend.input_dtype.is_integer:
-        scales = (now[1],)
-    others = [(c, s) for s in scales for c in ("rgb", "bgr") if (c, s) != now]
+    settings = _other_inputs(blackbox, image_files[0])
     tried = {}
-    for channels, scale in [now, *others]:
-        if (channels, scale) != now:
-            variant = blackbox.variant(channels=channels, pixel_scale=scale)
-            predictions = _predict(variant, image_files, labels.shape[1:])
-        words = f"blackbox.channels={channels}"
-        if len(scales) > 1:
-            words += f" blackbox.pixel_scale={scale}"
-        num_classes = blackbox.options.num_classes
-        pairs = zip(labels[:, None], predictions[:, None])
-        counts = [confusion(*pair, num_classes=num_classes) for pair in pairs]
-        tried[words] = np.array([accuracy(count) for count in counts])
+    bar = cache.progress(
+        total=len(settings) * len(image_files), desc="trying other inputs", unit="image"
+    )
+    with bar:
+        for words, changes in settings.items():
+            bar.update(len(image_files))
+            if changes is not None:
+                variant = blackbox.variant(**changes)
+                try:
+                    predictions = _predict(variant, image_files, labels.shape[1:])
+                except Exception:  # Whatever a model raises that bears no other input.
+                    continue
+            num_classes = blackbox.options.num_classes
+            pairs = zip(labels[:, None], predictions[:, None])
+            counts = [confusion(*pair, num_classes=num_classes) for pair in pairs]
+            tried[words] = np.array([accuracy(count) for count in counts])
     return tried
+
+
+def _other_inputs(
+    blackbox: segmenter.Segmenter, image_file: pathlib.Path
+) -> Dict[str, Optional[Dict[str, Any]]]:
+    """Settings in words -> arguments of `variant`; None for those in use, the first."""
+    options, backend = blackbox.options, blackbox.backend
+    now = {
+        "channels": options.channels,
+        "pixel_scale": options.pixel_scale,
+        "input_size": options.input_size,
+    }
+    whole = backend.input_dtype.is_integer
+    scales = (options.pixel_scale,) if whole else _PIXEL_SCALES
+    settings = {"as it is": None}
+    for scale in scales:
+        for channels in ("rgb", "bgr"):
+            changed = {**now, "channels": channels, "pixel_scale": scale}
+            if changed != now:
+                words = f"blackbox.channels={channels}"
+                words += "" if whole else f" blackbox.pixel_scale={scale}"
+                settings[words] = changed
+    size = blackbox.input_size or live.read_image(image_file).shape[:2]
+    for other in (tuple(n // 2 for n in size), tuple(n * 2 for n in size)):
+        if backend.takes(other):
+            words = f"blackbox.input_size={other[0]},{other[1]}"
+            settings[words] = {**now, "input_size": other}
+    return settings
 
 
 def _predict(

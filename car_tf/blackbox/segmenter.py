@@ -65,17 +65,31 @@ class Segmenter:
                 )
         return self._backend
 
+    @property
+    def input_size(self) -> Optional[Tuple[int, int]]:
+        """(height, width) that images are given at; None for their own."""
+        return self.options.input_size or self.backend.input_size
+
     def describe(self) -> str:
         """Returns how the black box was understood, in a sentence."""
-        size = self.backend.input_size
+        size = self.input_size
         words = "at their own size" if size is None else f"at {size[0]} x {size[1]}"
         pixels = f"{self.options.channels.upper()} {self.options.pixel_scale}"
         return f"{self.backend.description}; it is given images {words}, {pixels}"
 
-    def variant(self, *, channels: str, pixel_scale: str) -> "Segmenter":
+    def variant(
+        self,
+        *,
+        channels: str,
+        pixel_scale: str,
+        input_size: Optional[Tuple[int, int]],
+    ) -> "Segmenter":
         """Returns the same black box with its input understood in another way."""
         options = dataclasses.replace(
-            self.options, channels=channels, pixel_scale=pixel_scale
+            self.options,
+            channels=channels,
+            pixel_scale=pixel_scale,
+            input_size=input_size,
         )
         backend = self.backend
         return Segmenter(
@@ -89,7 +103,7 @@ class Segmenter:
         """Returns how many images of a (height, width) are best predicted at once."""
         if self.backend.single:
             return 1
-        height, width = self.backend.input_size or image_size
+        height, width = self.input_size or image_size
         return max(1, min(_MAX_BATCH, _MAX_BATCH_PIXELS // (height * width)))
 
     def predict(self, images: np.ndarray, size: Tuple[int, int]) -> np.ndarray:
@@ -108,7 +122,9 @@ class Segmenter:
         """
         if self.backend.single and len(images) > 1:
             return np.concatenate([self.predict(image[None], size) for image in images])
-        raw = self.backend(_prepare(self.backend, self.options, tf.constant(images)))
+        raw = self.backend(
+            _prepare(tf.constant(images), self.backend, self.options, self.input_size)
+        )
         kind = self.backend.kind or maps.kind_of(raw)
         maps.check(raw, kind=kind, path=self.path, options=self.options)
         return maps.finish(
@@ -126,7 +142,7 @@ class Segmenter:
                 f"{self.path}: cannot be embedded in a SavedModel, because it is no "
                 "TensorFlow graph; frozen graphs, SavedModels and Keras models can"
             )
-        return Embedded(self.backend, self.options)
+        return Embedded(self.backend, self.options, self.input_size)
 
 
 class Embedded(tf.Module):
@@ -136,10 +152,16 @@ class Embedded(tf.Module):
     returns what `Segmenter.predict` returns.
     """
 
-    def __init__(self, backend: base.Backend, options: base.Options):
+    def __init__(
+        self,
+        backend: base.Backend,
+        options: base.Options,
+        input_size: Optional[Tuple[int, int]],
+    ):
         super().__init__(name="blackbox")
         self.backend = backend
         self._options = options
+        self._input_size = input_size
         classes = [options.num_classes] if options.output == base.PROBABILITIES else []
         dtype = tf.float32 if classes else tf.uint8
         self._map_spec = tf.TensorSpec([None, None, *classes], dtype)
@@ -161,18 +183,23 @@ class Embedded(tf.Module):
         )
 
     def _segment(self, images: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
-        raw = self.backend(_prepare(self.backend, self._options, images))
+        raw = self.backend(
+            _prepare(images, self.backend, self._options, self._input_size)
+        )
         return maps.finish(
             raw, kind=self.backend.kind, options=self._options, size=size
         )
 
 
 def _prepare(
-    backend: base.Backend, options: base.Options, images: tf.Tensor
+    images: tf.Tensor,
+    backend: base.Backend,
+    options: base.Options,
+    input_size: Optional[Tuple[int, int]],
 ) -> tf.Tensor:
     return maps.prepare(
         images,
-        input_size=backend.input_size,
+        input_size=input_size,
         channels=options.channels,
         pixel_scale=options.pixel_scale,
         dtype=backend.input_dtype,

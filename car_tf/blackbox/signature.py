@@ -233,9 +233,9 @@ class SignatureBackend(tf.Module):
                 f"{path}: wanted a model for one image or any number, got "
                 + _describe(self._input, spec)
             )
-        fixed = tuple(shape[2:] if self._channels_first else shape[1:3])
+        self._fixed = tuple(shape[2:] if self._channels_first else shape[1:3])
         self.input_dtype = spec.dtype
-        self.input_size = base.settle_input_size(path, fixed, options.input_size)
+        self.input_size = base.settle_input_size(path, self._fixed, options.input_size)
         self.single = shape[0] == 1
         outputs = self._try(chosen, options)
         self._output = choose_output(
@@ -274,6 +274,10 @@ class SignatureBackend(tf.Module):
         if self._channels_first:
             images = tf.transpose(images, [0, 3, 1, 2])
         return self._run(**{self._input: images})
+
+    def takes(self, size: Tuple[int, int]) -> bool:
+        """See `base.Backend`."""
+        return base.fits(size, self._fixed)
 
     def __call__(self, images: tf.Tensor) -> tf.Tensor:
         """Segments images; see `base.Backend`."""

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import pathlib
-from typing import Any, Dict, Optional
+from typing import Any, Dict, Optional, Tuple
 
 import numpy as np
 import tensorflow as tf
@@ -43,7 +42,6 @@ class TFLiteModel:
                 model_content=pathlib.Path(path).read_bytes(),
                 # Tensors within the model are overwritten otherwise.
                 experimental_preserve_all_tensors=wants_scores,
-                num_threads=os.cpu_count(),
             )
             self._interpreter.allocate_tensors()
         except OSError as error:
@@ -134,6 +132,10 @@ class TFLiteModel:
             if operation["op_name"] not in _BETWEEN:
                 return None
         return None
+
+    def takes(self, size: Tuple[int, int]) -> bool:
+        """See `base.Backend`."""
+        return base.fits(size, self.input_size)
 
     def __call__(self, images: tf.Tensor) -> np.ndarray:
         """Segments one image; see `base.Backend`."""
