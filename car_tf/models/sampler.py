@@ -75,9 +75,12 @@ class Sampler(tf.Module):
           mean of the samples' probabilities; `first_probs` `[B, H, W, K]`, one
           sample's probabilities.
         """
-        probs = tf.nn.softmax(self.refinement_net.decode(features, log_probs, noise))
+        logits = self.refinement_net.decode(features, log_probs, noise)
+        # Of the logits, so that who wants samples alone does not pay for a softmax.
+        samples = tf.argmax(logits, -1, output_type=tf.int32)
+        probs = tf.nn.softmax(logits)
         return {
-            "samples": tf.cast(tf.argmax(probs, -1, output_type=tf.int32), tf.uint8),
+            "samples": tf.cast(samples, tf.uint8),
             "sample_mean": tf.reduce_mean(probs, axis=1),
             "first_probs": probs[:, 0],
         }

@@ -1,0 +1,67 @@
+"""Exports a trained run for TensorFlow Serving and other TensorFlow programs.
+
+    python -m export --workdir RUN --output DIR
+
+Writes DIR/<model>/<version>, which TensorFlow Serving loads as it stands.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Sequence
+
+from absl import app, flags
+
+from car_tf import config as config_lib
+from car_tf import workdir as workdir_lib
+
+FLAGS = flags.FLAGS
+
+flags.DEFINE_string("workdir", None, "Run directory.", required=True)
+flags.DEFINE_string(
+    "output", "", "Folder of served models (default: `export` in the run directory)."
+)
+flags.DEFINE_string("name", "", "Name of the model (default: the configuration's).")
+flags.DEFINE_integer(
+    "num_samples", 16, "Samples per image where a request does not say."
+)
+flags.DEFINE_bool(
+    "embed_blackbox",
+    False,
+    "Puts the black box that the run was trained on inside, so that the model takes "
+    "images alone.",
+)
+
+
+def main(argv: Sequence[str]) -> int:
+    """Exports; returns the exit code."""
+    if len(argv) > 1:
+        raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
+    try:
+        config = workdir_lib.saved_config(FLAGS.workdir)
+        workdir = workdir_lib.RunDir(FLAGS.workdir, config)
+    except (config_lib.ConfigError, workdir_lib.RunError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    from export import run  # TensorFlow starts here.
+
+    try:
+        path = run.export_workdir(
+            config,
+            workdir,
+            output=FLAGS.output,
+            name=FLAGS.name,
+            num_samples=FLAGS.num_samples,
+            embed_blackbox=FLAGS.embed_blackbox,
+        )
+    except (ValueError, workdir_lib.RunError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(f"exported: {path}")
+    return 0
+
+
+if __name__ == "__main__":
+    app.run(main)

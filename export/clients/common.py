@@ -1,0 +1,144 @@
+"""What the clients share: finding images, seeds, and writing what comes back.
+
+Needs NumPy, Pillow and tqdm; no TensorFlow and nothing else of this project.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import pathlib
+import sys
+import zlib
+from typing import Callable, Dict, Iterable, List, Optional, Sequence, Tuple
+
+import numpy as np
+import tqdm
+from PIL import Image
+
+IMAGE_ENDINGS = (".png", ".jpg", ".jpeg")
+MAP_ENDINGS = (".png", ".npy")
+
+
+class ClientError(ValueError):
+    """A request that cannot be made or was refused; the message says why."""
+
+
+def find_images(
+    paths: Sequence[str], endings: Sequence[str] = IMAGE_ENDINGS
+) -> Dict[str, pathlib.Path]:
+    """Finds images.
+
+    Args:
+      paths: files, or folders that are searched to the bottom.
+      endings: of the files that are taken.
+
+    Returns:
+      name -> file, sorted by name: the path below its folder, without the ending.
+
+    Raises:
+      ClientError: no image, or two with one name.
+    """
+    found: Dict[str, pathlib.Path] = {}
+    for path in map(pathlib.Path, paths):
+        inside = sorted(path.rglob("*")) if path.is_dir() else [path]
+        root = path if path.is_dir() else path.parent
+        for item in inside:
+            if item.suffix.lower() not in endings:
+                continue
+            name = item.relative_to(root).with_suffix("").as_posix()
+            if name in found:
+                raise ClientError(
+                    f"{item}: wanted one image named {name}, found {found[name]} too"
+                )
+            found[name] = item
+    if not found:
+        raise ClientError(
+            f"{', '.join(map(str, paths))}: wanted images ({', '.join(endings)}), "
+            "found none"
+        )
+    return dict(sorted(found.items()))
+
+
+def seed_for(seed: int, name: str) -> Tuple[int, int]:
+    """Returns an image's seed, which depends on its name and not on its neighbours."""
+    return seed, zlib.crc32(name.encode()) & 0x7FFFFFFF
+
+
+def map_file(folder: Optional[str], name: str) -> Optional[pathlib.Path]:
+    """Returns the black box's output for an image: `<name>.png` or `<name>.npy`."""
+    if not folder:
+        return None
+    for ending in MAP_ENDINGS:
+        path = pathlib.Path(folder) / f"{name}{ending}"
+        if path.is_file():
+            return path
+    raise ClientError(
+        f"{folder}: wanted the black box's {name}.png or .npy, found none"
+    )
+
+
+def read_colors(path: str) -> Optional[np.ndarray]:
+    """Returns `[256, 3]` uint8 colours of a `labels.json`, None without a path."""
+    if not path:
+        return None
+    table = np.zeros((256, 3), np.uint8)
+    try:
+        classes = json.loads(pathlib.Path(path).read_text(encoding="utf-8"))["classes"]
+        for entry in classes:
+            table[entry["id"]] = entry["color"]
+    except (OSError, ValueError, KeyError, IndexError) as error:
+        raise ClientError(
+            f"{path}: wanted labels.json of an export ({error})"
+        ) from None
+    return table
+
+
+def write_results(
+    folder: pathlib.Path,
+    samples: np.ndarray,
+    entropy_levels: np.ndarray,
+    colors: Optional[np.ndarray],
+) -> None:
+    """Writes the samples of one image and its entropy as PNG files.
+
+    Args:
+      folder: of the image.
+      samples: `[M, H, W]` uint8 class ids.
+      entropy_levels: `[H, W]` uint16, entropy of F in parts of a bit.
+      colors: `[256, 3]` uint8, or None to write class ids alone.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for index, sample in enumerate(samples):
+        Image.fromarray(sample).save(folder / f"sample_{index:02d}.png")
+        if colors is not None:
+            painted = Image.fromarray(colors[sample])
+            painted.save(folder / f"sample_{index:02d}_color.png")
+    Image.fromarray(entropy_levels).save(folder / "entropy.png")
+
+
+def decode_png(content: bytes) -> np.ndarray:
+    """Decodes a PNG string to an array."""
+    array = np.asarray(Image.open(io.BytesIO(content)))
+    return array if array.dtype == np.uint8 else array.astype(np.uint16)
+
+
+def run(
+    names: Iterable[str], handle: Callable[[str], None], errors: Tuple[type, ...]
+) -> int:
+    """Handles images under a progress bar; an image that fails does not stop the rest.
+
+    Returns:
+      The exit code: 1 where an image failed.
+    """
+    failed: List[str] = []
+    bar = tqdm.tqdm(list(names), unit="image", dynamic_ncols=True)
+    for name in bar:
+        try:
+            handle(name)
+        except errors as error:
+            failed.append(name)
+            bar.write(f"error: {name}: {error}", file=sys.stderr)
+    if failed:
+        print(f"{len(failed)} images failed", file=sys.stderr)
+    return 1 if failed else 0

@@ -1,0 +1,169 @@
+"""What lies beside the graph: labels, model card and fingerprint."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import pathlib
+from typing import Any, Dict, List, Optional, Sequence
+
+import car_tf
+from car_tf.data import info
+from export import checks, program
+
+LABELS_FILE = "labels.json"
+CARD_FILE = "model_card.md"
+FINGERPRINT_FILE = "fingerprint"
+
+
+def labels(
+    settings: program.Settings,
+    *,
+    name: str,
+    embedded: bool,
+    config: Optional[Dict[str, Any]],
+) -> Dict[str, Any]:
+    """Returns what a program must know to use the samples, ready for JSON.
+
+    Args:
+      settings: of the export.
+      name: of the model.
+      embedded: whether the black box is inside.
+      config: the resolved configuration.
+    """
+    facts = settings.facts
+    blackbox = None
+    if facts.num_blackbox_classes:
+        blackbox = {
+            "num_classes": facts.num_blackbox_classes,
+            "input": settings.blackbox,
+            "embedded": embedded,
+        }
+    return {
+        "name": name,
+        "title": facts.title,
+        "classes": [
+            {"id": index, "name": class_name, "color": list(color)}
+            for index, (class_name, color) in enumerate(
+                zip(facts.class_names, facts.class_colors)
+            )
+        ],
+        "flips": [dataclasses.asdict(flip) for flip in facts.flips],
+        "ignored_id": info.IGNORE_LABEL,
+        "image_channels": facts.image_channels,
+        "trained_size": list(settings.trained_size),
+        "resizes": settings.resizes,
+        "blackbox": blackbox,
+        "num_samples": settings.num_samples,
+        "limits": {
+            "samples_per_image": checks.MAX_SAMPLES,
+            "pixels_per_request": checks.MAX_PIXELS,
+            "sample_pixels_per_request": checks.MAX_VALUES,
+        },
+        "config": config,
+    }
+
+
+def card(
+    described: Dict[str, Any],
+    *,
+    notes: Sequence[str],
+    results: Sequence[str],
+    made_with: str,
+) -> str:
+    """Returns the model card.
+
+    Args:
+      described: of `labels`.
+      notes: on the data, one sentence each.
+      results: of the evaluation, one line each.
+      made_with: versions.
+    """
+    height, width = described["trained_size"]
+    twins = {flip["original"]: flip for flip in described["flips"]}
+    rows = ["| id | class | takes the name | with probability |", "|---|---|---|---|"]
+    for entry in described["classes"]:
+        flip = twins.get(entry["id"])
+        other, chance = "", ""
+        if flip is not None:
+            other = described["classes"][flip["flipped"]]["name"]
+            chance = f"{flip['probability']:.4f}"
+        rows.append(f"| {entry['id']} | {entry['name']} | {other} | {chance} |")
+    config = json.dumps(described["config"], indent=2)
+    parts = [
+        f"# {described['name']}",
+        "Draws samples of whole segmentation maps for an image, and gives each pixel's "
+        "class probabilities: Calibrated Adversarial Refinement (CAR).",
+        "## Data",
+        f"Trained on {described['title']}, at {height} x {width} pixels.",
+        *[f"- {note}" for note in notes],
+        "\n".join(rows),
+        "## Results",
+        *([f"- {line}" for line in results] or ["Not evaluated."]),
+        "## Limits",
+        *[f"- {line}" for line in _limits(described)],
+        "## Configuration",
+        f"```json\n{config}\n```" if described["config"] else "Not recorded.",
+        "## Made with",
+        made_with,
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _limits(described: Dict[str, Any]) -> List[str]:
+    height, width = described["trained_size"]
+    limits = described["limits"]
+    lines = [
+        f"Any image size is taken, but objects should be as large, in pixels, as in "
+        f"training at {height} x {width}; elsewhere the results are untested.",
+        "The samples show the disagreement that the training data hold, on images like "
+        "those; they say nothing of what such data lack.",
+        f"A request may ask for at most {limits['samples_per_image']} samples per image "
+        f"and hold at most {limits['pixels_per_request']} pixels.",
+        "Not for decisions on people without a validation on data of the place of use.",
+    ]
+    blackbox = described["blackbox"]
+    if blackbox and not blackbox["embedded"]:
+        lines.insert(
+            0,
+            f"Needs the {blackbox['input']} of the segmenter that it was trained on "
+            f"top of ({blackbox['num_classes']} classes); another one's errors are "
+            "others.",
+        )
+    return lines
+
+
+def content_hash(
+    described: Dict[str, Any], variables: Sequence[Any], results: Sequence[str]
+) -> str:
+    """Returns a SHA-256 over what decides an export: facts, weights and code."""
+    digest = hashlib.sha256(json.dumps([described, list(results)]).encode())
+    for variable in variables:
+        array = variable.numpy()
+        digest.update(f"{variable.name}|{array.dtype}|{array.shape}".encode())
+        digest.update(array.tobytes())
+    package = pathlib.Path(car_tf.__file__).parent
+    for folder in (package / "models", pathlib.Path(__file__).parent):
+        for path in sorted(folder.glob("*.py")):
+            digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def write_fingerprint(folder: pathlib.Path, content: str) -> None:
+    """Writes the hash of the content and those of all files, for `sha256sum --check`."""
+    lines = [f"# content {content}"]
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            digest = hashlib.sha256(path.read_bytes()).hexdigest()
+            lines.append(f"{digest}  {path.relative_to(folder).as_posix()}")
+    (folder / FINGERPRINT_FILE).write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def read_content_hash(folder: pathlib.Path) -> Optional[str]:
+    """Returns the hash of the content of an export, None where it has none."""
+    try:
+        first = (folder / FINGERPRINT_FILE).read_text(encoding="utf-8").split("\n")[0]
+    except OSError:
+        return None
+    return first.split(" ")[-1]

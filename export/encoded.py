@@ -1,0 +1,119 @@
+"""PNG and JPEG strings in, PNG strings out, inside the graph."""
+
+from __future__ import annotations
+
+from typing import List, Sequence
+
+import tensorflow as tf
+
+from export import checks
+
+# Entropies are at most 8 bits, for 256 classes; a grey level is this part of a bit.
+ENTROPY_LEVELS_PER_BIT = 8000
+
+_PNG = b"\x89PNG\r\n\x1a\n"
+_JPEG = b"\xff\xd8\xff"
+# Bytes of a PNG file: height and width lie at 16, bit depth and colour type at 24.
+_PNG_HEADER = 26
+_GREY_8_BIT = b"\x08\x00"
+
+
+def _starts(strings: tf.Tensor, magic: bytes) -> tf.Tensor:
+    long = tf.strings.length(strings) >= len(magic)
+    # Padded, because a substring beyond the end is an error of its own.
+    padded = tf.strings.join([strings, b" " * _PNG_HEADER])
+    return long & tf.equal(tf.strings.substr(padded, 0, len(magic)), magic)
+
+
+def _size(string: tf.Tensor) -> tf.Tensor:
+    """Reads (height, width) off the header, so that no bomb is decoded."""
+
+    def of_png() -> tf.Tensor:
+        header = tf.strings.substr(string, 16, 8)
+        return tf.io.decode_raw(header, tf.int32, little_endian=False)[::-1]
+
+    return tf.cond(
+        _starts(string, _PNG),
+        of_png,
+        lambda: tf.image.extract_jpeg_shape(string)[:2],
+    )
+
+
+def _kind_checks(strings: tf.Tensor, name: str, jpeg: bool) -> List[checks.Check]:
+    is_png = _starts(strings, _PNG) & (tf.strings.length(strings) >= _PNG_HEADER)
+    known = is_png | _starts(strings, _JPEG) if jpeg else is_png
+    kinds = "PNG or JPEG" if jpeg else "PNG"
+    return [
+        checks.shape_is(strings, [None], f"{name}: wanted [B] strings"),
+        (
+            tf.reduce_all(known),
+            tf.constant(f"{name}: wanted encoded {kinds} images, got something else"),
+        ),
+    ]
+
+
+def decode_images(strings: tf.Tensor, channels: int, name: str) -> tf.Tensor:
+    """Decodes `[B]` PNG or JPEG strings of one size to `[B, H, W, C]` uint8."""
+
+    def kinds(fed: Sequence[tf.Tensor]) -> List[checks.Check]:
+        return _kind_checks(fed[0], name, jpeg=True)
+
+    (strings,) = checks.gate([strings], [[None]], kinds)
+    return _decode(strings, channels, name)
+
+
+def decode_maps(strings: tf.Tensor, name: str) -> tf.Tensor:
+    """Decodes `[B]` PNG strings of class ids to `[B, H, W]` uint8."""
+
+    def kinds(fed: Sequence[tf.Tensor]) -> List[checks.Check]:
+        padded = tf.strings.join([fed[0], b" " * _PNG_HEADER])
+        # A palette would be decoded to its colours, and 16 bits to their upper half.
+        grey = tf.equal(tf.strings.substr(padded, 24, 2), _GREY_8_BIT)
+        sentence = f"{name}: wanted grey PNG images of 8 bits, which are class ids"
+        return [
+            *_kind_checks(fed[0], name, jpeg=False),
+            (tf.reduce_all(grey), tf.constant(sentence)),
+        ]
+
+    (strings,) = checks.gate([strings], [[None]], kinds)
+    return _decode(strings, 1, name)[..., 0]
+
+
+def _decode(strings: tf.Tensor, channels: int, name: str) -> tf.Tensor:
+    sizes = tf.map_fn(_size, strings, fn_output_signature=tf.TensorSpec([2], tf.int32))
+    strings, _ = checks.gate(
+        [strings, sizes],
+        [[None], [None, 2]],
+        lambda fed: checks.size_checks(fed[1], name),
+    )
+    return tf.map_fn(
+        lambda string: tf.io.decode_png(string, channels=channels),
+        strings,
+        fn_output_signature=tf.TensorSpec([None, None, channels], tf.uint8),
+    )
+
+
+def encode_maps(maps: tf.Tensor) -> tf.Tensor:
+    """Encodes `[B, M, H, W]` uint8 maps as `[B, M]` grey PNG strings."""
+
+    def of_image(samples: tf.Tensor) -> tf.Tensor:
+        return tf.map_fn(
+            lambda sample: tf.io.encode_png(sample[..., None]),
+            samples,
+            fn_output_signature=tf.TensorSpec([], tf.string),
+        )
+
+    return tf.map_fn(
+        of_image, maps, fn_output_signature=tf.TensorSpec([None], tf.string)
+    )
+
+
+def encode_entropies(entropy_bits: tf.Tensor) -> tf.Tensor:
+    """Encodes `[B, H, W]` entropies as `[B]` PNG strings of 16 bits."""
+    levels = tf.round(entropy_bits * ENTROPY_LEVELS_PER_BIT)
+    pixels = tf.cast(tf.clip_by_value(levels, 0, 65535), tf.uint16)
+    return tf.map_fn(
+        lambda one: tf.io.encode_png(one[..., None]),
+        pixels,
+        fn_output_signature=tf.TensorSpec([], tf.string),
+    )

@@ -1,0 +1,103 @@
+"""From a run to a SavedModel: the fields of a configuration become arguments here."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+from typing import Any, Callable, Dict, Optional, Sequence
+
+from car_tf import build_data, eval_lib
+from car_tf import config as config_lib
+from car_tf import workdir as workdir_lib
+from car_tf.data import info
+from car_tf.models import sampler
+from export import program, savedmodel
+
+FOLDER = "export"
+
+
+def export_run(
+    config: config_lib.Config,
+    model: sampler.Sampler,
+    facts: info.DatasetInfo,
+    output: pathlib.Path,
+    *,
+    name: str = "",
+    num_samples: int = program.NUM_SAMPLES,
+    notes: Sequence[str] = (),
+    metrics: Optional[Dict[str, Any]] = None,
+    blackbox_function: Optional[program.BlackBoxFunction] = None,
+    say: Callable[[str], None] = print,
+) -> pathlib.Path:
+    """Exports a trained sampler with all that its run knows; see `savedmodel.export`.
+
+    Args:
+      config: of the run.
+      model: its sampler.
+      facts: of its data set.
+      output: the folder of served models.
+      name: of the model; empty for the configuration's.
+      num_samples: M where a request does not say.
+      notes: on the data.
+      metrics: of the evaluation, None before it.
+      blackbox_function: a black box to embed.
+      say: takes lines for people.
+    """
+    return savedmodel.export(
+        model,
+        facts,
+        output,
+        name=name or config.name,
+        num_samples=num_samples,
+        blackbox=config.blackbox.output,
+        trained_size=config.data.size,
+        # Where crops are cut at the centre of the files, nothing is resized.
+        resizes=facts.random_crop,
+        blackbox_function=blackbox_function,
+        config=json.loads(config_lib.to_json(config)),
+        notes=notes,
+        results=eval_lib.summary_lines(metrics, facts) if metrics else (),
+        say=say,
+    )
+
+
+def export_workdir(
+    config: config_lib.Config,
+    workdir: workdir_lib.RunDir,
+    *,
+    output: str = "",
+    name: str = "",
+    num_samples: int = program.NUM_SAMPLES,
+    embed_blackbox: bool = False,
+) -> pathlib.Path:
+    """Exports a finished run; see `export_run`.
+
+    Raises:
+      RunError: the run has no trained networks yet.
+      ConfigError: a black box is to be embedded, but the run was trained on none that
+        is a model.
+    """
+    from car_tf import train_lib  # Which exports, too.
+
+    blackbox_function = None
+    if embed_blackbox:
+        segmenter = build_data.build_blackbox(config)
+        if segmenter is None:
+            raise config_lib.ConfigError(
+                "--embed_blackbox: wanted a run that was trained on a model as its "
+                f"black box, got blackbox.kind={config.blackbox.kind} and "
+                f"blackbox.path={config.blackbox.path or 'none'}"
+            )
+        blackbox_function = segmenter.as_module()
+    dataset = build_data.build_data(config)
+    return export_run(
+        config,
+        train_lib.load_sampler(config, dataset, workdir),
+        dataset.facts,
+        pathlib.Path(output).expanduser() if output else workdir.path / FOLDER,
+        name=name,
+        num_samples=num_samples,
+        notes=dataset.notes,
+        metrics=workdir.read_json("metrics.json"),
+        blackbox_function=blackbox_function,
+    )

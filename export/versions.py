@@ -1,0 +1,124 @@
+"""The folder of a served model: versions that appear whole or not at all. No TensorFlow."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import pathlib
+import re
+import shutil
+import tempfile
+from typing import Iterator, List, Optional
+
+SAVED_MODEL_FILE = "saved_model.pb"
+# A server takes folders with whole numbers for versions and leaves others alone.
+_WORK_PREFIX = ".exporting-"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+
+
+class ExportError(ValueError):
+    """An export that cannot be made or found; the message says what was wanted."""
+
+
+def check_name(name: str) -> None:
+    """Refuses names that could not stand in a server's address."""
+    if not _NAME.fullmatch(name):
+        raise ExportError(
+            f"--name: wanted letters, digits, '_', '-' and '.', got {name!r}"
+        )
+
+
+def numbers(folder: pathlib.Path) -> List[int]:
+    """Returns the versions in a model's folder, in order."""
+    if not folder.is_dir():
+        return []
+    return sorted(
+        int(path.name)
+        for path in folder.iterdir()
+        if path.name.isdecimal() and path.is_dir()
+    )
+
+
+def latest(folder: pathlib.Path) -> Optional[pathlib.Path]:
+    """Returns the newest version in a model's folder, None where there is none."""
+    found = numbers(folder)
+    return folder / str(found[-1]) if found else None
+
+
+def find(path: str) -> pathlib.Path:
+    """Finds a SavedModel.
+
+    Args:
+      path: a version, a model's folder, or a folder of a single model.
+
+    Returns:
+      The version's folder, the newest one where there are several.
+
+    Raises:
+      ExportError: no SavedModel, or several models.
+    """
+    folder = pathlib.Path(path).expanduser()
+    if (folder / SAVED_MODEL_FILE).is_file():
+        return folder
+    newest = latest(folder)
+    if newest is not None:
+        return newest
+    models = [item for item in sorted(folder.glob("*")) if numbers(item)]
+    if len(models) > 1:
+        names = ", ".join(item.name for item in models)
+        raise ExportError(f"{folder}: wanted one model, found {names}: name one")
+    if not models:
+        raise ExportError(
+            f"{folder}: wanted a SavedModel ({SAVED_MODEL_FILE}) or a folder of its "
+            "versions, found none"
+        )
+    return latest(models[0])
+
+
+@contextlib.contextmanager
+def locked(folder: pathlib.Path) -> Iterator[None]:
+    """Lets one process at a time export into a model's folder, and clears it up.
+
+    What an export left behind that was killed is removed.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / ".lock", "w", encoding="utf-8") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        for path in folder.glob(f"{_WORK_PREFIX}*"):
+            shutil.rmtree(path, ignore_errors=True)
+        yield
+
+
+@contextlib.contextmanager
+def new_version(folder: pathlib.Path) -> Iterator[pathlib.Path]:
+    """Yields a folder that becomes the next version if the block succeeds.
+
+    Until the one renaming at the end, which cannot be seen half done, there is nothing
+    that a server would load. Call it inside `locked`.
+    """
+    number = max(numbers(folder), default=0) + 1
+    work = pathlib.Path(tempfile.mkdtemp(prefix=_WORK_PREFIX, dir=folder))
+    try:
+        # A server runs as another user.
+        work.chmod(0o755)
+        yield work
+        _flush(work)
+        os.rename(work, folder / str(number))
+        _flush_one(folder)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def _flush(folder: pathlib.Path) -> None:
+    """Makes a folder's contents survive a loss of power."""
+    for path in [*folder.rglob("*"), folder]:
+        _flush_one(path)
+
+
+def _flush_one(path: pathlib.Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,94 @@
+"""Requests that a server runs through a model before it offers it.
+
+TensorFlow Serving reads them from the model's folder, so that no client pays for the
+first optimisation of the graphs. A model whose warm-up fails is not loaded, so every
+request names all inputs (old servers know no defaults) and gives each a batch axis
+(servers that merge requests refuse scalars).
+"""
+
+from __future__ import annotations
+
+import io
+import pathlib
+from typing import Any, Dict
+
+import numpy as np
+import tensorflow as tf
+from PIL import Image
+
+FILE = "assets.extra/tf_serving_warmup_requests"
+# Without the probabilities, which are by far the largest; the client asks for these.
+# A server prepares each set of outputs of its own.
+SLIM_OUTPUTS = ("samples", "entropy_bits")
+_SLIM_SIGNATURES = ("serving_default", "sample")
+
+
+def requests(module: Any, computation: Any) -> Dict[str, Dict[str, Any]]:
+    """Returns signature -> input -> tensor proto, of one image of the trained size.
+
+    Args:
+      module: the `signatures.ServedSampler`.
+      computation: its `program.Program`.
+    """
+    height, width = computation.settings.trained_size
+    channels = computation.settings.facts.image_channels
+    inner = {
+        "image": [height, width, channels],
+        "blackbox": [height, width, computation.settings.facts.num_blackbox_classes],
+        "log_probs": [height, width, computation.settings.facts.num_classes],
+        "seed": [2],
+    }
+    sizes = computation.feature_sizes(height, width)
+    for spec, size in zip(computation.feature_specs, sizes):
+        inner[spec.name] = size
+
+    def value(spec: tf.TensorSpec) -> Any:
+        if spec.name == "image_bytes":
+            return tf.make_tensor_proto([_png(height, width, channels)])
+        if spec.name == "blackbox_bytes":
+            return tf.make_tensor_proto([_png(height, width, 1)])
+        if spec.name == "num_samples":
+            return tf.make_tensor_proto([computation.settings.num_samples], tf.int32)
+        shape = [1, *inner[spec.name]][: spec.shape.rank]
+        # One number stands for all: the file stays small at any size.
+        return tf.make_tensor_proto(0, spec.dtype, shape)
+
+    return {
+        name: {spec.name: value(spec) for spec in function.input_signature}
+        for name, function in module.functions().items()
+    }
+
+
+def _png(height: int, width: int, channels: int) -> bytes:
+    pixels = np.zeros([height, width, channels], np.uint8)
+    stream = io.BytesIO()
+    Image.fromarray(pixels[..., 0] if channels == 1 else pixels).save(stream, "PNG")
+    return stream.getvalue()
+
+
+def write(folder: pathlib.Path, module: Any, computation: Any, name: str) -> bool:
+    """Writes the requests of all signatures into a SavedModel's folder.
+
+    Returns:
+      False where the package with TensorFlow Serving's messages is missing.
+    """
+    try:
+        from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
+    except ImportError:
+        return False
+    path = folder / FILE
+    path.parent.mkdir(exist_ok=True)
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        found = requests(module, computation)
+        plans = [(signature, ()) for signature in found]
+        plans += [(signature, SLIM_OUTPUTS) for signature in _SLIM_SIGNATURES]
+        for signature, outputs in plans:
+            request = predict_pb2.PredictRequest(output_filter=outputs)
+            request.model_spec.name = name
+            request.model_spec.signature_name = signature
+            for key, proto in found[signature].items():
+                request.inputs[key].CopyFrom(proto)
+            log = prediction_log_pb2.PredictionLog()
+            log.predict_log.request.CopyFrom(request)
+            writer.write(log.SerializeToString())
+    return True
