@@ -90,9 +90,11 @@ def _network(
     # As the image pooling of the real network, this fails at any other size.
     red = tf.reshape(red, [1, *quarter, 1]) * (num_classes / 255.0)
     centres = np.arange(num_classes, dtype=np.float32) + 0.5
-    kernel = np.stack([2 * centres])[None, None]
-    # -(red - centre)^2 + red^2, a 1x1 convolution.
-    return tf.nn.conv2d(red, kernel, 1, "SAME") - tf.constant(centres**2)
+    # -(red - centre)^2 + red^2, a 1x1 convolution; of 16 features, so that it is large
+    # enough to be taken for weights.
+    features = tf.tile(red, [1, 1, 1, 16])
+    kernel = np.tile(2 * centres / 16, (1, 1, 16, 1))
+    return tf.nn.conv2d(features, kernel, 1, "SAME") - tf.constant(centres**2)
 
 
 def write_archive(

@@ -119,6 +119,8 @@ def test_graphs_made_for_another_size_get_that_size(tmp_path, graphs):
     path = write(tmp_path, graphs[tf.int64])
     backend = load(path).backend
     assert backend.input_size == (64, 128)
+    # The weights are variables, not copied with every function that uses them.
+    assert [tuple(weights.shape) for weights in backend.variables] == [(1, 1, 16, 19)]
     assert backend.takes((65, 129)) and not backend.takes((66, 129))
     with pytest.raises(files.DataError, match="at most 65 x 129 .* is 66 x 129"):
         load(path, input_size=(66, 129)).describe()

@@ -7,6 +7,7 @@ import blackbox_models as models
 import numpy as np
 import pytest
 
+from car_tf import build_data, config
 from car_tf.blackbox import live, store
 from car_tf.data import cache, files
 
@@ -222,6 +223,15 @@ def test_the_model_is_opened_once_and_not_at_all_where_all_is_cached(box, monkey
     assert len(opened) == 1
     box.predict(paths)
     assert len(opened) == 1
+
+
+def test_label_ids_of_a_model_are_mapped_by_its_configuration(box):
+    settings = config.BlackBox(path=f"{box.module}:labels", encoding="label_ids")
+    blackbox = build_data.build_blackbox(config.Config(name="a", blackbox=settings))
+    # Label ids 0 to 33: road is 7, car 26 and bicycle 33; 0 and 9 (parking) are none.
+    class_map = blackbox.options.class_map
+    assert len(class_map) == 34
+    assert [class_map[k] for k in (7, 26, 33, 0, 9)] == [0, 13, 18, 255, 255]
 
 
 def test_reading_ahead_is_bounded_and_in_order():
