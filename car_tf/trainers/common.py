@@ -10,6 +10,9 @@ import tensorflow as tf
 from car_tf.data import info
 from car_tf.models import layers
 
+# Keeps the noise apart from all else that is drawn from the same seed and step.
+NOISE_SALT = 1_000_003
+
 
 def learning_rate(
     initial: float,
@@ -45,8 +48,10 @@ def update(
 
     Keras' own `weight_decay` is the decoupled kind.
     """
+    # The optimiser sums over replicas what each of them hands in.
+    share = l2 / tf.distribute.get_strategy().num_replicas_in_sync
     gradients = [
-        gradient + l2 * variable for gradient, variable in zip(gradients, variables)
+        gradient + share * variable for gradient, variable in zip(gradients, variables)
     ]
     optimizer.apply_gradients(zip(gradients, variables))
 
@@ -71,6 +76,8 @@ def batch_noise(
     context = tf.distribute.get_replica_context()
     num_replicas = context.num_replicas_in_sync
     key = tf.stack([tf.constant(seed, tf.int32), tf.cast(step, tf.int32)])
+    # The pipeline draws its crops from seed and step as they are.
+    key = tf.random.experimental.stateless_fold_in(key, NOISE_SALT)
     noise = tf.random.stateless_normal(
         [num_replicas * batch_size, num_samples, noise_dim], key
     )

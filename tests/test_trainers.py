@@ -1,0 +1,562 @@
+"""Both training stages: replicas, D's cycle, L2, ignored pixels, R1, and NaN."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from car_tf.data import examples, pipeline
+from car_tf.models import calibration, discriminator, refinement
+from car_tf.trainers import calibration as calibration_trainer
+from car_tf.trainers import common
+from car_tf.trainers import refinement as refinement_trainer
+
+K, KB, Z, SIDE = 6, 4, 3, 16
+SEED = 21
+# D is updated in steps 0, 3, 6, ...
+ACTIVE, PERIOD = 1, 3
+
+
+def source(num=6):
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, KB, (num, 1, 6, 6)).repeat(4, 2).repeat(4, 3)
+    labels[:, :, :12, :12] = 255
+    images = rng.integers(0, 256, (num, 24, 24, 3))
+    names = tuple(str(i) for i in range(num))
+    return examples.Examples(
+        names=names,
+        groups=names,
+        images=images.astype(np.uint8),
+        labels=labels.astype(np.uint8),
+        blackbox=rng.integers(0, KB, (num, 24, 24)).astype(np.uint8),
+    )
+
+
+def batches(num_steps, first_step=0):
+    return pipeline.training_batches(
+        source(),
+        batch_size=4,
+        crop_size=(SIDE, SIDE),
+        seed=SEED,
+        first_step=first_step,
+        num_steps=num_steps,
+    )
+
+
+def one_batch():
+    return next(iter(batches(1)))
+
+
+def image_zeros(channels, *middle):
+    return tf.zeros([1, *middle, SIDE, SIDE, channels])
+
+
+def build_calibrator(synchronized=False):
+    net = calibration.BlackBoxCalibrator(
+        num_classes=K, channels=3, dropout=0.0, synchronized=synchronized
+    )
+    net(image_zeros(3), image_zeros(KB))
+    return net
+
+
+def stage_1(strategy=None, *, optimizer=None, net=None, l2=1e-2, **compiled):
+    strategy = strategy or tf.distribute.get_strategy()
+    with strategy.scope():
+        keras.utils.set_random_seed(1)
+        net = net or build_calibrator(strategy.num_replicas_in_sync > 1)
+        trainer = calibration_trainer.CalibrationTrainer(
+            calibration_net=net, num_blackbox_classes=KB, l2=l2, seed=SEED
+        )
+        # Adam divides by a gradient's size, so that its first steps would blow up the
+        # rounding of gradients near zero; plain descent shows the gradients.
+        optimizer = optimizer or keras.optimizers.SGD(0.1)
+        optimizer.build(net.trainable_variables)
+        trainer.compile(optimizer=optimizer, **compiled)
+    return trainer
+
+
+def stage_2(
+    strategy=None,
+    *,
+    calibration_net=None,
+    refinement_net=None,
+    judge=None,
+    rate=0.05,
+    **changes,
+):
+    strategy = strategy or tf.distribute.get_strategy()
+    synchronized = strategy.num_replicas_in_sync > 1
+    compiled = {
+        name: changes.pop(name) for name in ("steps_per_execution",) if name in changes
+    }
+    settings = dict(
+        num_classes=K,
+        num_blackbox_classes=KB,
+        num_samples=2,
+        adversarial_weight=10.0,
+        calibration_weight=5.0,
+        pixel_loss="calibration",
+        r1_gamma=10.0,
+        discriminator_active=ACTIVE,
+        discriminator_period=PERIOD,
+        l2=1e-2,
+        seed=SEED,
+    )
+    settings.update(changes)
+    with strategy.scope():
+        keras.utils.set_random_seed(2)
+        calibration_net = calibration_net or build_calibrator(synchronized)
+        if refinement_net is None:
+            refinement_net = refinement.RefinementNet(
+                num_classes=K,
+                base_channels=2,
+                noise_dim=Z,
+                dropout=0.0,
+                synchronized=synchronized,
+            )
+            refinement_net(image_zeros(3), image_zeros(K), tf.zeros([1, 1, Z]))
+            # The residual starts at zero, where the noise has no gradient.
+            kernel = refinement_net.logits_layer.kernel
+            kernel.assign(tf.random.stateless_normal(kernel.shape, [1, 2]))
+        if judge is None:
+            judge = discriminator.Discriminator(
+                input_size=(SIDE, SIDE), base_channels=2
+            )
+            judge(image_zeros(3), image_zeros(K, 1))
+        trainer = refinement_trainer.RefinementTrainer(
+            calibration_net=calibration_net,
+            refinement_net=refinement_net,
+            discriminator=judge,
+            **settings,
+        )
+        optimizers = [keras.optimizers.SGD(rate), keras.optimizers.SGD(rate)]
+        optimizers[0].build(refinement_net.trainable_variables)
+        optimizers[1].build(judge.trainable_variables)
+        trainer.compile(
+            generator_optimizer=optimizers[0],
+            discriminator_optimizer=optimizers[1],
+            **compiled,
+        )
+    return trainer
+
+
+def weights(net):
+    return [variable.numpy() for variable in net.variables]
+
+
+def trained(net):
+    return [variable.numpy() for variable in net.trainable_variables]
+
+
+def assert_close(ones, others, atol=1e-5):
+    assert len(ones) == len(others)
+    for one, other in zip(ones, others):
+        np.testing.assert_allclose(one, other, atol=atol)
+
+
+def assert_equal(ones, others):
+    assert_close(ones, others, atol=0)
+
+
+def changed(before, after):
+    return any(np.any(one != other) for one, other in zip(before, after))
+
+
+def fit(trainer, num_steps, first_step=0):
+    """Trains in one epoch, as the job does; returns the epoch's means."""
+    history = trainer.fit(
+        batches(num_steps, first_step),
+        epochs=1,
+        steps_per_epoch=num_steps - first_step,
+        verbose=0,
+    )
+    return {name: values[0] for name, values in history.history.items()}
+
+
+# Stage 1
+
+
+def test_stage_1_gives_equal_weights_on_one_and_two_replicas(two_replicas):
+    single, double = stage_1(), stage_1(two_replicas)
+    start = weights(single.calibration_net)
+    assert_equal(start, weights(double.calibration_net))
+    one, two = fit(single, 2), fit(double, 2)
+    assert int(single.step.numpy()) == int(double.step.numpy()) == 2
+    assert changed(start, trained(single.calibration_net))
+    assert_close(trained(single.calibration_net), trained(double.calibration_net))
+    # Fused batch norm divides a variance by n - 1 where the synchronised one divides
+    # by n; here n = 4 * 16 * 16 = 1024.
+    assert_close(
+        weights(single.calibration_net), weights(double.calibration_net), atol=1e-3
+    )
+    # The means shown are over images, whatever the number of replicas.
+    assert one.keys() == two.keys() == {"cross_entropy", "accuracy"}
+    for name in one:
+        assert one[name] == pytest.approx(two[name], abs=1e-4)
+
+
+def test_stage_1_descends_the_mean_loss_of_the_batch_with_coupled_l2():
+    # The update of one step of plain descent is -rate * (gradient + l2 * weight).
+    trainer = stage_1(l2=0.5)
+    net, batch = trainer.calibration_net, one_batch()
+    image = batch["image"] / 127.5 - 1
+    blackbox = tf.one_hot(tf.cast(batch["blackbox"], tf.int32), KB)
+    label = tf.cast(batch["label"], tf.int32)
+    with tf.GradientTape() as tape:
+        log_probs = tf.nn.log_softmax(net(image, blackbox, training=True))
+        loss = 0.0
+        for index in range(4):
+            valid = label[index] != 255
+            rows = tf.boolean_mask(log_probs[index], valid)
+            ids = tf.boolean_mask(label[index], valid)
+            loss -= tf.reduce_mean(tf.gather(rows, ids, axis=1, batch_dims=1)) / 4
+    before = trained(net)
+    gradients = tape.gradient(loss, net.trainable_variables)
+    trainer.train_step(batch)
+    expected = [w - 0.1 * (g + 0.5 * w) for w, g in zip(before, gradients)]
+    assert_close(trained(net), expected)
+    metrics = {metric.name: float(metric.result()) for metric in trainer.metrics}
+    assert metrics["cross_entropy"] == pytest.approx(float(loss), abs=1e-5)
+
+
+# Adam and its schedule
+
+
+def test_adam_is_the_papers_with_l2_added_to_the_gradient():
+    variable = tf.Variable([2.0, -1.0])
+    optimizer = common.adam(0.1, variables=[variable])
+    assert len(optimizer.variables) > 1, "slots must exist before the first step"
+    weight = np.array([2.0, -1.0])
+    first, second = np.zeros(2), np.zeros(2)
+    for step, gradient in enumerate(([-0.1, 0.3], [0.2, -0.4], [0.0, 1.0]), 1):
+        # Step 1, entry 0: -0.1 + 0.1 * 2 = 0.1, so that the weight falls by 0.1 to
+        # 1.9; with decoupled decay it would rise.
+        common.update(optimizer, [tf.constant(gradient)], [variable], l2=0.1)
+        total = np.array(gradient) + 0.1 * weight
+        first = 0.5 * first + 0.5 * total
+        second = 0.99 * second + 0.01 * total**2
+        mean, square = first / (1 - 0.5**step), second / (1 - 0.99**step)
+        weight = weight - 0.1 * mean / (np.sqrt(square) + 1e-8)
+        np.testing.assert_allclose(variable, weight, atol=1e-5)
+        if step == 1:
+            np.testing.assert_allclose(variable[0], 1.9, atol=1e-5)
+
+
+def test_learning_rates_by_hand():
+    def rates(decay):
+        schedule = common.learning_rate(8.0, decay=decay, num_updates=4, halve_at=2)
+        return [float(schedule(step)) for step in range(5)]
+
+    assert rates("linear") == [8, 6, 4, 2, 0]
+    # Keras' boundaries belong to what lies before them.
+    assert rates("halve") == [8, 8, 8, 4, 4]
+    assert rates("constant") == [8, 8, 8, 8, 8]
+
+
+# Seeds
+
+
+def test_noise_is_that_of_the_whole_batch_and_no_function_of_the_crops(two_replicas):
+    step = tf.constant(7, tf.int64)
+    whole = common.batch_noise(4, 2, Z, seed=SEED, step=step)
+    parts = two_replicas.run(
+        lambda: common.batch_noise(2, 2, Z, seed=SEED, step=step)
+    ).values
+    np.testing.assert_array_equal(whole, tf.concat(parts, axis=0))
+    assert np.any(whole != common.batch_noise(4, 2, Z, seed=SEED, step=step + 1))
+    # Box and Muller's transform makes pairs of normal draws of pairs of uniform ones:
+    # z0^2 + z1^2 = -2 ln u0, if both come from one key.
+    uniform = tf.random.stateless_uniform([24], tf.stack([SEED, step])).numpy()
+    flat = np.ravel(whole)
+    related = np.isclose(
+        flat[0::2] ** 2 + flat[1::2] ** 2, -2 * np.log(uniform[0::2]), rtol=1e-3
+    )
+    assert not related.any()
+
+
+def test_dropout_differs_between_replicas_and_steps(two_replicas):
+    def seeds(step):
+        return two_replicas.run(
+            lambda: common.step_seed(SEED, tf.constant(step, tf.int64))
+        ).values
+
+    found = {tuple(seed.numpy()) for step in (0, 1) for seed in seeds(step)}
+    assert len(found) == 4
+    one = common.step_seed(SEED, tf.constant(0, tf.int64))
+    np.testing.assert_array_equal(one, seeds(0)[0])
+
+
+# Stage 2
+
+
+@pytest.fixture(scope="module")
+def both(two_replicas):
+    """Five steps on one replica, one by one, and on two, in a single execution."""
+    single = stage_2()
+    double = stage_2(two_replicas, steps_per_execution=5)
+    assert_equal(weights(single.refinement_net), weights(double.refinement_net))
+    assert_equal(weights(single.discriminator), weights(double.discriminator))
+    states, means = [], []
+    for step in range(5):
+        states.append((trained(single.refinement_net), trained(single.discriminator)))
+        means.append(fit(single, step + 1, step))
+    states.append((trained(single.refinement_net), trained(single.discriminator)))
+    return single, states, means, double, fit(double, 5)
+
+
+def test_stage_2_gives_equal_weights_on_one_and_two_replicas(both):
+    single, states, _, double, _ = both
+    assert changed(states[0][0], states[-1][0])
+    assert_close(trained(single.refinement_net), trained(double.refinement_net), 2e-5)
+    assert_close(trained(single.discriminator), trained(double.discriminator), 2e-5)
+    assert int(single.step.numpy()) == int(double.step.numpy()) == 5
+
+
+def test_d_is_updated_in_active_steps_alone(both):
+    single, states, _, double, _ = both
+    for step in range(5):
+        before, after = states[step], states[step + 1]
+        assert changed(before[0], after[0])
+        assert changed(before[1], after[1]) == (step % PERIOD < ACTIVE)
+    # Steps 0 and 3 of 0 to 4; the optimizer of G counts all.
+    for trainer in (single, double):
+        assert int(trainer.discriminator_optimizer.iterations.numpy()) == 2
+        assert int(trainer.generator_optimizer.iterations.numpy()) == 5
+
+
+def test_d_rests_on_two_replicas_too(both, two_replicas):
+    double = both[3]
+    double._steps_per_execution.assign(1)
+    for step in (5, 6):
+        before = trained(double.discriminator)
+        fit(double, step + 1, step)
+        assert changed(before, trained(double.discriminator)) == (step == 6)
+
+
+def test_means_of_stage_2_are_over_images(both):
+    _, _, means, _, double = both
+    names = ["pixel_loss", "adversarial", "discriminator", "r1"]
+    assert list(double) == names + ["real_accuracy", "fake_accuracy"]
+    for name in double:
+        steps = (0, 3) if name not in ("pixel_loss", "adversarial") else range(5)
+        expected = np.mean([means[step][name] for step in steps])
+        assert double[name] == pytest.approx(expected, rel=1e-3, abs=1e-4)
+
+
+def test_f_stays_as_it_was(both):
+    single = both[0]
+    assert_equal(weights(single.calibration_net), weights(stage_2().calibration_net))
+    assert single.calibration_net.trainable_variables == []
+
+
+# Networks without a neighbourhood, to see exactly where pixels have influence
+
+
+class Pointwise(keras.Model):
+    """A stand-in for G, one 1x1 convolution."""
+
+    noise_dim = Z
+
+    def __init__(self):
+        super().__init__()
+        self.conv = keras.layers.Conv2D(K, 1, kernel_initializer="random_normal")
+
+    def call(self, image, log_probs, noise, training=False, seed=None):
+        num = tf.shape(noise)[1]
+        inputs = tf.repeat(tf.concat([image, log_probs], -1)[:, None], num, axis=1)
+        shift = tf.reduce_sum(noise, -1)[:, :, None, None, None]
+        return self.conv(inputs) * (1 + shift)
+
+
+def pointwise_trainer(**changes):
+    keras.utils.set_random_seed(3)
+    net = Pointwise()
+    net(image_zeros(3), image_zeros(K), tf.zeros([1, 1, Z]))
+    known = calibration.TrueDistribution(
+        num_classes=K, originals=[0, 1], flipped=[4, 5], probabilities=[0.5, 0.25]
+    )
+    return stage_2(calibration_net=known, refinement_net=net, **changes)
+
+
+def two_steps(trainer, batch):
+    for _ in range(2):
+        trainer.discriminator_step(*trainer.train_step(batch))
+    return trained(trainer.refinement_net) + trained(trainer.discriminator)
+
+
+@pytest.mark.parametrize("pixel_loss", ["calibration", "cross_entropy"])
+def test_ignored_pixels_have_no_influence(pixel_loss):
+    batch = one_batch()
+    ignored = (batch["label"] == 255).numpy()
+    assert 0.1 < ignored.mean() < 0.9
+    expected = two_steps(pointwise_trainer(pixel_loss=pixel_loss), batch)
+    other = dict(batch)
+    other["image"] = tf.where(ignored[..., None], 255 - batch["image"], batch["image"])
+    other["blackbox"] = tf.where(ignored, 3 - batch["blackbox"], batch["blackbox"])
+    assert_equal(two_steps(pointwise_trainer(pixel_loss=pixel_loss), other), expected)
+    # All others do have influence.
+    other["image"] = tf.where(ignored[..., None], batch["image"], 255 - batch["image"])
+    assert changed(two_steps(pointwise_trainer(pixel_loss=pixel_loss), other), expected)
+
+
+def test_both_of_ds_inputs_are_zero_where_ignored():
+    batch = one_batch()
+    ignored = (batch["label"] == 255).numpy()
+    image, real, samples = stage_2().train_step(batch)
+    assert not np.any(image[ignored])
+    assert not np.any(real[:, 0][ignored])
+    np.testing.assert_allclose(image[~ignored], batch["image"][~ignored] / 127.5 - 1)
+    np.testing.assert_array_equal(
+        tf.argmax(real[:, 0], -1)[~ignored], batch["label"][~ignored]
+    )
+    for sample in range(2):
+        assert not np.any(samples[:, sample][ignored])
+        totals = tf.reduce_sum(samples[:, sample], -1)[~ignored]
+        np.testing.assert_allclose(totals, 1, atol=1e-5)
+
+
+def test_an_image_without_a_labelled_pixel_adds_nothing():
+    batch = one_batch()
+    label = batch["label"].numpy()
+    label[0] = 255
+    trainer = pointwise_trainer()
+    two_steps(trainer, {**batch, "label": tf.constant(label)})
+    for value in trained(trainer.refinement_net) + trained(trainer.discriminator):
+        assert np.isfinite(value).all()
+    label[:] = 255
+    everything = stage_1()
+    before = weights(everything.calibration_net)
+    everything.train_step({**batch, "label": tf.constant(label)})
+    logits = everything.calibration_net.logits_layer
+    # Plain descent with a gradient of zero leaves the decay: w - 0.1 * 0.01 * w.
+    np.testing.assert_allclose(logits.kernel, 0.999 * before[-2], rtol=1e-5)
+
+
+def test_g_follows_the_weighted_sum_of_its_losses():
+    # Without Ladv's weight D has no say, without Lcal's F has none.
+    batch = one_batch()
+
+    def after(**changes):
+        trainer = pointwise_trainer(**changes)
+        trainer.train_step(batch)
+        return trained(trainer.refinement_net)
+
+    start = trained(pointwise_trainer().refinement_net)
+    both_losses = after(l2=0.0)
+    ladv = after(l2=0.0, calibration_weight=0.0)
+    lcal = after(l2=0.0, adversarial_weight=0.0)
+    for s, b, a, c in zip(start, both_losses, ladv, lcal):
+        assert np.any(a != s) and np.any(c != s)
+        # Gradients add up.
+        np.testing.assert_allclose(b - s, (a - s) + (c - s), atol=1e-5)
+    double = after(l2=0.0, adversarial_weight=20.0, calibration_weight=0.0)
+    for s, a, d in zip(start, ladv, double):
+        np.testing.assert_allclose(d - s, 2 * (a - s), atol=1e-5)
+
+
+def test_the_cross_entropy_baseline_is_the_mean_over_samples():
+    batch = one_batch()
+    trainer = pointwise_trainer(pixel_loss="cross_entropy")
+    samples = trainer.train_step(batch)[2].numpy()
+    label = batch["label"].numpy()
+    each = []
+    for b in range(4):
+        valid = label[b] != 255
+        for m in range(2):
+            probs = samples[b, m][valid]
+            each.append(-np.log(probs[np.arange(len(probs)), label[b][valid]]).mean())
+    got = float(trainer._means["pixel_loss"].result())
+    assert got == pytest.approx(np.mean(each), rel=1e-4)
+
+
+# R1
+
+
+class SmoothDiscriminator(keras.Model):
+    """D(x, y) = v . tanh(A x + B y) in float64."""
+
+    def __init__(self, image, label, out):
+        super().__init__(dtype=tf.float64)
+        self.image, self.label, self.out = (
+            tf.Variable(value, dtype=tf.float64) for value in (image, label, out)
+        )
+
+    def call(self, image, label_maps):
+        image = tf.reshape(image, [len(image), 1, -1])
+        maps = tf.reshape(label_maps, [*label_maps.shape[:2], -1])
+        hidden = tf.tanh(image @ self.image + maps @ self.label)
+        return tf.linalg.matvec(hidden, self.out)
+
+
+def test_ds_update_follows_finite_differences_of_its_loss_with_r1():
+    rng = np.random.default_rng(3)
+    batch, num, gamma = 2, 3, 10.0
+    image = rng.normal(size=(batch, 1, 2, 1))
+    real = rng.normal(size=(batch, 1, 1, 2, 2))
+    samples = rng.normal(size=(batch, num, 1, 2, 2))
+    start = [rng.normal(size=s) for s in ((2, 3), (4, 3), (3,))]
+
+    def objective(values):
+        """Loss of D with the gradient of R1 worked out: v * (1 - tanh^2) times A, B."""
+        a, b, v = values
+
+        def hidden(x, y):
+            return np.tanh(x.reshape(-1) @ a + y.reshape(-1) @ b)
+
+        total = 0.0
+        for index in range(batch):
+            h = hidden(image[index], real[index, 0])
+            slope = v * (1 - h**2)
+            squared = np.sum((a @ slope) ** 2) + np.sum((b @ slope) ** 2)
+            fakes = [hidden(image[index], samples[index, m]) @ v for m in range(num)]
+            total += np.logaddexp(0, -h @ v) + np.mean(np.logaddexp(0, fakes))
+            total += gamma / 2 * squared
+        return total / batch
+
+    judge = SmoothDiscriminator(*start)
+    trainer = stage_2(judge=judge, r1_gamma=gamma, l2=0.0, rate=1.0)
+    trainer.discriminator_step(*(tf.constant(v) for v in (image, real, samples)))
+    for place, variable in enumerate(judge.trainable_variables):
+        descent = start[place] - variable.numpy()
+        for index in np.ndindex(*descent.shape):
+            values = [value.copy() for value in start]
+            values[place][index] += 1e-6
+            above = objective(values)
+            values[place][index] -= 2e-6
+            slope = (above - objective(values)) / 2e-6
+            assert descent[index] == pytest.approx(slope, rel=1e-5, abs=1e-7)
+
+
+# NaN
+
+
+def test_a_nan_stops_stage_1_and_names_the_term():
+    trainer, batch = stage_1(), one_batch()
+    image = tf.tensor_scatter_nd_update(
+        batch["image"], [[1, 15, 15, 0]], [float("nan")]
+    )
+    before = trained(trainer.calibration_net)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="cross_entropy is not"):
+        trainer.train_step({**batch, "image": image})
+    assert_equal(before, trained(trainer.calibration_net))
+
+
+def test_a_nan_stops_stage_2_and_names_the_term():
+    trainer, batch = pointwise_trainer(), one_batch()
+    trainer.refinement_net.conv.kernel.assign(
+        float("nan") * trainer.refinement_net.conv.kernel
+    )
+    with pytest.raises(tf.errors.InvalidArgumentError, match="adversarial is not"):
+        trainer.train_step(batch)
+
+
+@pytest.mark.parametrize("r1_gamma, term", [(10.0, "discriminator")])
+def test_a_nan_stops_ds_update_and_names_the_term(r1_gamma, term):
+    trainer, batch = pointwise_trainer(r1_gamma=r1_gamma), one_batch()
+    pair = trainer.train_step(batch)
+    bias = trainer.discriminator.logit_layer.bias
+    bias.assign([float("nan")])
+    before = trained(trainer.discriminator)
+    with pytest.raises(tf.errors.InvalidArgumentError, match=f"{term} is not"):
+        trainer.discriminator_step(*pair)
+    assert_equal(before[:-1], trained(trainer.discriminator)[:-1])
