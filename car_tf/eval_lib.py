@@ -132,6 +132,8 @@ class _Tally:
         self.seed = seed
         self.geds: Dict[str, List[ged.GedResult]] = {}
         self.hm_ious: List[float] = []
+        flipping = {i for flip in facts.flips for i in (flip.original, flip.flipped)}
+        self.neutral = min(set(range(facts.num_classes)) - flipping, default=0)
         self.reliability = calibration.Reliability()
         self.flip_calibration = {
             name: calibration.FlipCalibration(**flip_arrays(facts))
@@ -169,8 +171,9 @@ class _Tally:
             maps["blackbox"] = blackbox
         for name, one_map in maps.items():
             rng = np.random.default_rng([self.seed, drawn.index])
-            # Unlabelled pixels count nowhere; any class may stand there.
-            filled = np.where(one_map == info.IGNORE_LABEL, 0, one_map)
+            # Unlabelled pixels count nowhere, and what a black box does not know is
+            # none of the classes that flip.
+            filled = np.where(one_map == info.IGNORE_LABEL, self.neutral, one_map)
             oracle = class_flips.flip_oracle(
                 filled.astype(np.uint8),
                 flips=flips,
@@ -180,11 +183,11 @@ class _Tally:
             result = label_distances(oracle, labels, self.facts).ged()
             self.geds.setdefault(f"flip_oracle_{name}", []).append(result)
             if name != "truth":
-                confusion = iou.confusion_matrix(
-                    label,
-                    class_flips.fold(one_map, flips),
-                    num_classes=self.facts.num_classes,
-                )
+                # One class more for what a black box does not know: always wrong.
+                num_classes = self.facts.num_classes + 1
+                folded = class_flips.fold(one_map, flips)
+                folded[folded == info.IGNORE_LABEL] = num_classes - 1
+                confusion = iou.confusion_matrix(label, folded, num_classes=num_classes)
                 self.confusions[name] = self.confusions.get(name, 0) + confusion
         # F is judged where the black box is right, as in CAR, A.4.
         agrees = None if blackbox is None else blackbox == label
@@ -219,8 +222,9 @@ class _Tally:
         result["reliability"] = self.reliability.to_dict()
         result["ece"] = self.reliability.ece()
         for name, confusion in self.confusions.items():
-            per_class = iou.per_class_iou(confusion)
-            result[f"miou_{name}"] = float(iou.mean_iou(confusion))
+            per_class = iou.per_class_iou(confusion)[:-1]
+            known = per_class[~np.isnan(per_class)]
+            result[f"miou_{name}"] = float(known.mean()) if known.size else None
             result[f"pixel_accuracy_{name}"] = float(
                 np.trace(confusion) / max(confusion.sum(), 1)
             )
