@@ -20,7 +20,9 @@ flags.DEFINE_string("workdir", None, "Run directory.", required=True)
 flags.DEFINE_string(
     "split", "", "Split; by default the one that results are reported on."
 )
-flags.DEFINE_integer("num_samples", 0, "Samples per image; 0: as configured.")
+flags.DEFINE_integer(
+    "num_samples", 0, "Samples per image; 0: as configured.", lower_bound=0
+)
 
 
 def main(argv: Sequence[str]) -> int:

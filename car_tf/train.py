@@ -13,7 +13,7 @@ import os
 import sys
 from typing import Sequence
 
-from absl import app, flags
+from absl import app, flags, logging
 
 from car_tf import config as config_lib
 from car_tf import workdir as workdir_lib
@@ -63,6 +63,7 @@ def main(argv: Sequence[str]) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     print(f"run directory: {workdir.path}", flush=True)
+    logging.set_verbosity(logging.WARNING)  # TensorFlow tells much while it exports.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     from car_tf import train_lib  # TensorFlow starts here, after the cheap checks.
     from car_tf.data import files
@@ -72,6 +73,9 @@ def main(argv: Sequence[str]) -> int:
     except workdir_lib.Stopped as stopped:
         print(stopped, file=sys.stderr)
         return 130
+    except KeyboardInterrupt:
+        print("interrupted; the same command begins again", file=sys.stderr)
+        return 130
     except (
         config_lib.ConfigError,
         files.DataError,
@@ -80,6 +84,8 @@ def main(argv: Sequence[str]) -> int:
     ) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    finally:
+        workdir.close()
     return 0
 
 

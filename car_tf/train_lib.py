@@ -19,6 +19,11 @@ from export import savedmodel
 BEST_FILE = "best.json"
 LOG_FILE = "log.jsonl"
 
+# What TensorFlow raises on checkpoints that are truncated, missing or of other code.
+_UNREADABLE = (
+    *(tf.errors.OpError, AssertionError, LookupError, RuntimeError, ValueError),
+)
+
 
 def run(
     config: config_lib.Config,
@@ -43,7 +48,6 @@ def run(
       workdir_lib.RunError: a loss that is not finite.
     """
     strategy = strategy or tf.distribute.get_strategy()
-    keras.utils.set_random_seed(config.train.seed)
     if config.train.deterministic:
         tf.config.experimental.enable_op_determinism()
     dataset = build_data.build_data(config)
@@ -51,6 +55,7 @@ def run(
         say(f"note: {note}")
     sizes = ", ".join(f"{name} {len(split)}" for name, split in dataset.splits.items())
     say(f"data: {dataset.facts.title} ({sizes} images)")
+    workdir.begin(config)
     _record_data(workdir, dataset)
     with workdir_lib.StopSignal() as stop:
         calibration_net = train_calibration(
@@ -92,6 +97,8 @@ def train_calibration(
 ) -> keras.Model:
     """Runs stage 1, or what is left of it; returns F with its trained weights."""
     synchronized = strategy.num_replicas_in_sync > 1
+    # Whatever was built before, such as a black box, must not change the weights.
+    keras.utils.set_random_seed(config.train.seed)
     with strategy.scope():
         if config.calibration_net.kind == "true_distribution":
             return build.build_calibration_net(config, dataset.facts)
@@ -123,6 +130,7 @@ def train_refinement(
 ) -> keras.Model:
     """Runs stage 2, or what is left of it; returns G with its best weights."""
     synchronized = strategy.num_replicas_in_sync > 1
+    keras.utils.set_random_seed(config.train.seed + 1)
     with strategy.scope():
         trainer = build.build_refinement_trainer(
             config, dataset, calibration_net, synchronized=synchronized
@@ -176,17 +184,20 @@ class _Selection:
             seed=self._config.evaluation.seed,
             num_images=settings.num_selection_images,
         )
-        if ged is None:
-            return {}
         best = self._workdir.read_json(BEST_FILE)
+        better = best is None or best["ged"] is None
+        better = better or (ged is not None and ged < best["ged"])
         # A run that was killed between this file and its checkpoint comes here twice.
-        if best is None or ged < best["ged"] or best["step"] >= step:
+        if better or best["step"] >= step:
             name = f"checkpoints/best-{step}"
             self._weights.write(str(self._workdir.path / name))
             self._workdir.write_json(
                 BEST_FILE, {"step": step, "ged": ged, "weights": name}
             )
             self._forget(keep=name)
+        if ged is None:
+            self._say(f"step {step}: no GED is defined on the selection split")
+            return {}
         self._say(f"step {step}: GED {ged:.4f} on the selection split")
         return {"selection_ged": ged}
 
@@ -199,12 +210,9 @@ class _Selection:
     def restore(self) -> None:
         """Loads the best weights into G."""
         best = self._workdir.read_json(BEST_FILE)
-        if best is None:
-            self._say("no GED could be computed on the selection split: last weights")
-            return
-        path = self._workdir.path / best["weights"]
-        self._weights.read(str(path)).assert_consumed()
-        self._say(f"best weights: step {best['step']}, GED {best['ged']:.4f}")
+        _read_weights(self._weights, self._workdir.path / best["weights"])
+        score = "undefined" if best["ged"] is None else f"{best['ged']:.4f}"
+        self._say(f"best weights: step {best['step']}, GED {score}")
 
 
 def _fit(
@@ -243,6 +251,7 @@ def _fit(
         stop=stop,
         every_epoch=every_epoch,
     )
+    keeper.completed = first
     for start, end, epoch_steps in stretches(first, steps, every):
         batches = build.build_batches(
             config, dataset, stage=stage, first_step=start, num_steps=end
@@ -258,7 +267,7 @@ def _fit(
                 verbose=1 if os.isatty(1) else 2,
             )
         except tf.errors.InvalidArgumentError as error:
-            raise _explained(error, trainer, stage, manager) from error
+            raise _explained(error, keeper.completed, stage, manager) from error
 
 
 def stretches(first: int, last: int, every: int) -> List[Tuple[int, int, int]]:
@@ -288,7 +297,7 @@ def restore_latest(
         try:
             checkpoint.restore(path).assert_existing_objects_matched()
             return
-        except (tf.errors.OpError, ValueError, AssertionError) as error:
+        except _UNREADABLE as error:
             reason = str(error).splitlines()[0]
             say(f"checkpoint {path} cannot be read ({reason}): using the one before")
     if manager.checkpoints:
@@ -297,14 +306,23 @@ def restore_latest(
         )
 
 
-def _explained(error, trainer, stage: int, manager) -> Exception:
+def _read_weights(checkpoint: tf.train.Checkpoint, path: pathlib.Path) -> None:
+    """Reads all of a checkpoint's objects from one file, which may hold more."""
+    try:
+        checkpoint.read(str(path)).assert_existing_objects_matched().expect_partial()
+    except _UNREADABLE as error:
+        reason = str(error).splitlines()[0]
+        raise workdir_lib.RunError(f"{path}: cannot be read ({reason})") from error
+
+
+def _explained(error, step: int, stage: int, manager) -> Exception:
     """Turns a failed in-graph check of a loss into a sentence."""
     message = str(error)
     if "is not finite" not in message:
         return error
     term = message.split("the loss term ")[-1].split(" is not finite")[0]
     return workdir_lib.RunError(
-        f"stage {stage}, step {int(trainer.step.numpy())}: the loss term {term} is not "
+        f"stage {stage}, step {step}: the loss term {term} is not "
         f"finite; the last good checkpoint is {manager.latest_checkpoint}"
     )
 
@@ -321,22 +339,31 @@ class _Keeper(keras.callbacks.Callback):
         self._every_epoch = every_epoch
         self._writer = tf.summary.create_file_writer(str(workdir.path / "tensorboard"))
         self._started = time.monotonic()
+        # In a step that fails, the trainer's own counter may already have moved.
+        self.completed = 0
 
     def on_epoch_begin(self, epoch, logs=None):
         self._started = time.monotonic()
 
     def on_train_batch_end(self, batch, logs=None):
-        if self._stop.number is not None:
+        self.completed = self._step()
+        # After an epoch's last step there is more to do than to save.
+        if self._stop.number is not None and batch + 1 < self.params["steps"]:
             self._manager.save(self._step())
-            raise workdir_lib.Stopped(
-                f"stopped in stage {self._stage} after step {self._step()}; the same "
-                f"command with --workdir {self._workdir.path} goes on from there"
-            )
+            raise self._stopped()
 
     def on_epoch_end(self, epoch, logs=None):
         step = self._step()
         seconds = time.monotonic() - self._started
-        values = {name: float(value) for name, value in (logs or {}).items()}
+        # The mean of nothing would be logged as 0: D may have rested all the time.
+        idle = {
+            metric.name for metric in self.model.metrics if not metric.count.numpy()
+        }
+        values = {
+            name: float(value)
+            for name, value in (logs or {}).items()
+            if name not in idle
+        }
         values.update(self._every_epoch(step))
         self._workdir.append_line(
             f"stage{self._stage}_{LOG_FILE}",
@@ -347,9 +374,17 @@ class _Keeper(keras.callbacks.Callback):
                 tf.summary.scalar(f"stage{self._stage}/{name}", value)
         self._writer.flush()
         self._manager.save(step)
+        if self._stop.number is not None:
+            raise self._stopped()
 
     def _step(self) -> int:
         return int(self.model.step.numpy())
+
+    def _stopped(self) -> Exception:
+        return workdir_lib.Stopped(
+            f"stopped in stage {self._stage} after step {self._step()}; the same "
+            f"command with --workdir {self._workdir.path} goes on from there"
+        )
 
 
 def evaluate_run(
@@ -435,12 +470,12 @@ def load_sampler(config: config_lib.Config, dataset: build_data.Dataset, workdir
         latest = tf.train.latest_checkpoint(str(folder))
         if latest is None:
             raise workdir_lib.RunError(f"{workdir.path}: stage 1 has no checkpoint yet")
-        reader = tf.train.Checkpoint(net=calibration_net)
-        reader.restore(latest).expect_partial()
+        weights = tf.train.Checkpoint(net=calibration_net)
+        _read_weights(weights, pathlib.Path(latest))
     best = workdir.read_json(BEST_FILE)
     if best is None:
         raise workdir_lib.RunError(f"{workdir.path}: stage 2 has no best weights yet")
     refinement_net = build.build_refinement_net(config, dataset.facts)
-    path = workdir.path / best["weights"]
-    tf.train.Checkpoint(net=refinement_net).read(str(path)).assert_consumed()
+    weights = tf.train.Checkpoint(net=refinement_net)
+    _read_weights(weights, workdir.path / best["weights"])
     return build.build_sampler(calibration_net, refinement_net, dataset.facts)

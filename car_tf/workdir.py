@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import importlib.metadata
 import json
@@ -87,8 +88,10 @@ class RunDir:
                     f"({'; '.join(changed)}); resume with the same, or choose another "
                     "directory"
                 )
-        self.resumed = saved.exists()
-        if not self.resumed:
+
+    def begin(self, config: config_lib.Config) -> None:
+        """Writes down what is run, once it is clear that it can be."""
+        if not (self.path / "config.json").exists():
             self.write_json("environment.json", environment())
             self.write_text("config.json", config_lib.to_json(config))
 
@@ -140,7 +143,11 @@ class RunDir:
         return lines
 
     def close(self) -> None:
-        """Lets other runs in."""
+        """Lets other runs in; a directory in which nothing has begun is removed."""
+        if not (self.path / "config.json").exists():
+            (self.path / ".lock").unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                self.path.rmdir()
         self._lock.close()
 
 

@@ -58,9 +58,11 @@ class Examples:
         )
 
     def fingerprint(self) -> str:
-        """Returns a SHA-256 over names, images and labels."""
+        """Returns a SHA-256 over names, images, labels and black-box outputs."""
         digest = hashlib.sha256("\n".join(self.names).encode())
-        for array in (self.images, self.labels):
+        arrays = [self.images, self.labels]
+        arrays += [] if self.blackbox is None else [self.blackbox]
+        for array in arrays:
             digest.update(str(array.shape).encode())
             for item in array:
                 digest.update(np.ascontiguousarray(item))

@@ -1,0 +1,118 @@
+"""Run directories: locks, configurations, atomic files, logs and stop signals."""
+
+import json
+import os
+import re
+import signal
+
+import pytest
+
+from car_tf import config as config_lib
+from car_tf import workdir as workdir_lib
+
+CONFIG = config_lib.Config(name="one")
+
+
+def fails(*words):
+    """Expects a RunError of one line that holds all the words."""
+    pattern = "".join(f"(?=.*{re.escape(str(word))})" for word in words)
+    return pytest.raises(workdir_lib.RunError, match=f"^{pattern}[^\n]*$")
+
+
+@pytest.fixture
+def run(tmp_path):
+    run = workdir_lib.RunDir(str(tmp_path / "run"), CONFIG)
+    run.begin(CONFIG)
+    yield run
+    run.close()
+
+
+def test_a_new_run_writes_its_configuration_and_environment(run):
+    assert workdir_lib.saved_config(str(run.path)) == CONFIG
+    environment = run.read_json("environment.json")
+    assert environment["packages"]["tensorflow"] == "2.15.1"
+    assert {"git_revision", "git_changes", "command", "python"} <= set(environment)
+
+
+def test_the_same_configuration_resumes(run):
+    started = run.read_json("environment.json")
+    run.close()
+    again = workdir_lib.RunDir(str(run.path), CONFIG)
+    again.begin(CONFIG)
+    assert again.read_json("environment.json") == started
+    again.close()
+
+
+def test_a_second_run_in_the_same_directory_is_refused(run):
+    with fails("another run", run.path):
+        workdir_lib.RunDir(str(run.path), CONFIG)
+    run.close()
+    workdir_lib.RunDir(str(run.path), CONFIG).close()
+
+
+def test_another_configuration_is_refused_and_its_fields_named(run):
+    run.close()
+    other = config_lib.override(CONFIG, ["train.seed=5", "stage2.num_samples=3"])
+    with fails(run.path, "train.seed: 1 -> 5", "stage2.num_samples: 7 -> 3"):
+        workdir_lib.RunDir(str(run.path), other)
+    assert workdir_lib.saved_config(str(run.path)) == CONFIG
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    for place in ("file", "file/run"):
+        with fails("cannot write", tmp_path / place):
+            workdir_lib.RunDir(str(tmp_path / place), CONFIG)
+
+
+def test_a_run_that_never_began_leaves_nothing(tmp_path):
+    run = workdir_lib.RunDir(str(tmp_path / "run"), CONFIG)
+    run.close()
+    assert list(tmp_path.iterdir()) == []
+    # Nor does it bind the directory to its configuration, nor remove what others left.
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "notes.txt").write_text("mine")
+    workdir_lib.RunDir(str(tmp_path / "run"), CONFIG).close()
+    assert [p.name for p in (tmp_path / "run").iterdir()] == ["notes.txt"]
+
+
+def test_no_run_to_evaluate(tmp_path):
+    with fails("config.json", tmp_path):
+        workdir_lib.saved_config(str(tmp_path))
+
+
+def test_files_are_written_whole_and_nan_is_refused(run):
+    run.write_json("sub/some.json", {"a": 1})
+    assert run.read_json("sub/some.json") == {"a": 1}
+    with pytest.raises(ValueError):
+        run.write_json("sub/some.json", {"a": float("nan")})
+    assert run.read_json("sub/some.json") == {"a": 1}
+    (run.path / "sub" / ".some.json.new").write_text("left by a kill")
+    run.write_json("sub/some.json", {"a": 2})
+    assert [p.name for p in (run.path / "sub").iterdir()] == ["some.json"]
+    assert run.read_json("absent.json") is None
+
+
+def test_a_log_forgets_what_a_killed_run_had_done_after_its_checkpoint(run):
+    for step in (2, 4, 6):
+        run.append_line("log", {"step": step, "loss": step / 2})
+    with open(run.path / "log", "a", encoding="utf-8") as file:
+        file.write('{"step": 8, "lo')
+    assert [line["step"] for line in run.read_lines("log")] == [2, 4, 6]
+    assert [line["step"] for line in run.read_lines("log", last_step=4)] == [2, 4]
+    run.append_line("log", {"step": 6})
+    lines = (run.path / "log").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines] == [2, 4, 6]
+    assert run.read_lines("absent", last_step=3) == []
+
+
+def test_the_first_signal_sets_a_flag_and_the_second_acts(capsys):
+    before = signal.getsignal(signal.SIGINT)
+    with workdir_lib.StopSignal() as stop:
+        assert stop.number is None
+        os.kill(os.getpid(), signal.SIGINT)
+        assert stop.number == signal.SIGINT
+        assert "stopping after this step" in capsys.readouterr().err
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) == before
