@@ -10,17 +10,17 @@ def get_config() -> config_lib.Config:
     return config_lib.Config(
         name="cityscapes",
         data=config_lib.Data(
-            size=(128, 256),
-            crop_size=(128, 128),
+            size=(96, 192),
+            crop_size=(96, 96),
             scale_range=(1.0, 1.5),
             num_drawn=(300, 30, 60),
         ),
-        calibration_net=config_lib.CalibrationNet(channels=32),
+        calibration_net=config_lib.CalibrationNet(channels=32, dropout=0.0),
         refinement_net=config_lib.RefinementNet(base_channels=16, dropout=0.0),
         discriminator=config_lib.Discriminator(base_channels=24),
-        stage1=config_lib.Stage1(steps=400, batch_size=8, learning_rate=3e-3),
+        stage1=config_lib.Stage1(steps=500, batch_size=4, learning_rate=3e-3),
         stage2=config_lib.Stage2(
-            steps=700,
+            steps=500,
             batch_size=4,
             num_samples=6,
             learning_rate=2e-3,
@@ -30,5 +30,5 @@ def get_config() -> config_lib.Config:
             decay="linear",
             l2=0.0,
         ),
-        train=config_lib.Train(checkpoint_every=100, select_every=100),
+        train=config_lib.Train(checkpoint_every=100, select_every=200),
     )
