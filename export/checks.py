@@ -142,12 +142,12 @@ def blackbox_checks(
             "got {}",
             tf.cast(tf.reduce_max(known), tf.int32),
         )
-        wanted, words = list(image_size), "[B, H, W] of the image's size"
+        wanted, words = list(image_size), "[B, H, W], as large as the images"
     else:
         good = tf.reduce_all((blackbox >= 0.0) & (blackbox <= 1.001))
         sentence = tf.constant("blackbox: wanted probabilities in [0, 1], got others")
         wanted = [*image_size, num_classes]
-        words = f"[B, H, W, {num_classes}] of the image's size"
+        words = f"[B, H, W, {num_classes}], as large as the images"
     return [
         shape_is(blackbox, wanted, f"blackbox: wanted {words}"),
         (good, sentence),

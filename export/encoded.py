@@ -6,10 +6,8 @@ from typing import List, Sequence
 
 import tensorflow as tf
 
+import export
 from export import checks
-
-# Entropies are at most 8 bits, for 256 classes; a grey level is this part of a bit.
-ENTROPY_LEVELS_PER_BIT = 8000
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _JPEG = b"\xff\xd8\xff"
@@ -110,7 +108,7 @@ def encode_maps(maps: tf.Tensor) -> tf.Tensor:
 
 def encode_entropies(entropy_bits: tf.Tensor) -> tf.Tensor:
     """Encodes `[B, H, W]` entropies as `[B]` PNG strings of 16 bits."""
-    levels = tf.round(entropy_bits * ENTROPY_LEVELS_PER_BIT)
+    levels = tf.round(entropy_bits * export.ENTROPY_LEVELS_PER_BIT)
     pixels = tf.cast(tf.clip_by_value(levels, 0, 65535), tf.uint16)
     return tf.map_fn(
         lambda one: tf.io.encode_png(one[..., None]),

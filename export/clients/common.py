@@ -37,7 +37,7 @@ def find_images(
       name -> file, sorted by name: the path below its folder, without the ending.
 
     Raises:
-      ClientError: no image, or two with one name.
+      ClientError: no image, or images whose results would share a folder.
     """
     found: Dict[str, pathlib.Path] = {}
     for path in map(pathlib.Path, paths):
@@ -57,6 +57,13 @@ def find_images(
             f"{', '.join(map(str, paths))}: wanted images ({', '.join(endings)}), "
             "found none"
         )
+    for name, item in found.items():
+        for parent in map(str, pathlib.PurePosixPath(name).parents):
+            if parent in found:
+                raise ClientError(
+                    f"{item}: its results would lie inside those of {found[parent]}: "
+                    "give them apart"
+                )
     return dict(sorted(found.items()))
 
 

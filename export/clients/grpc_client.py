@@ -19,6 +19,7 @@ import numpy as np
 from absl import app, flags
 from PIL import Image
 
+import export
 from export.clients import common
 
 FLAGS = flags.FLAGS
@@ -37,8 +38,6 @@ flags.DEFINE_integer("seed", 0, "Seed of the samples.")
 flags.DEFINE_integer("channels", 3, "Channels of the images: 1 or 3.")
 flags.DEFINE_float("timeout", 60.0, "Seconds that a request may take.")
 
-# Half a bit, in the parts that `sample_bytes` counts in, is a visible step in a PNG.
-_LEVELS_PER_BIT = 8000
 # A server that is starting or that a load balancer replaces is asked again.
 _RETRIES = """{"methodConfig": [{"name": [{}], "retryPolicy": {"maxAttempts": 4,
 "initialBackoff": "0.2s", "maxBackoff": "2s", "backoffMultiplier": 2,
@@ -157,7 +156,9 @@ def main(argv: Sequence[str]) -> int:
             num_samples=FLAGS.num_samples,
             seed=common.seed_for(FLAGS.seed, name),
         )
-        levels = np.round(entropy_bits * _LEVELS_PER_BIT).astype(np.uint16)
+        levels = np.round(entropy_bits * export.ENTROPY_LEVELS_PER_BIT).astype(
+            np.uint16
+        )
         folder = pathlib.Path(FLAGS.output) / name
         common.write_results(folder, samples, levels, colors)
 

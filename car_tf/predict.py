@@ -1,0 +1,112 @@
+"""Predicts images with a trained run or an exported model.
+
+    python -m car_tf.predict --workdir RUN --images DIR --output DIR
+    python -m car_tf.predict --saved_model MODEL --images DIR --blackbox MODEL_OR_FOLDER
+        --output DIR
+
+Writes for each image a folder with samples (class ids and coloured), their mean, the
+entropy, an overview and statistics. The same command goes on where it was stopped.
+"""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import sys
+from typing import Any, Sequence
+
+from absl import app, flags
+
+from car_tf import workdir as workdir_lib
+from export import versions
+from export.clients import common
+
+FLAGS = flags.FLAGS
+
+flags.DEFINE_string("workdir", "", "Run directory, whose exported model is used.")
+flags.DEFINE_string(
+    "saved_model", "", "Exported model: its version, or a folder of versions."
+)
+flags.DEFINE_multi_string(
+    "images", None, "Images (PNG or JPEG), or folders of images.", required=True
+)
+flags.DEFINE_string("output", None, "Folder to write to.", required=True)
+flags.DEFINE_integer("num_samples", 16, "Samples per image.")
+flags.DEFINE_integer("seed", 0, "Seed of the samples.")
+flags.DEFINE_string(
+    "size",
+    "trained",
+    "Size at which images are predicted: `trained`, `own`, or HEIGHT,WIDTH.",
+)
+flags.DEFINE_string(
+    "blackbox",
+    "",
+    "Segmenter, or folder of its predictions, for a model that works on one (default: "
+    "that of the training).",
+)
+
+
+def _size() -> Any:
+    if FLAGS.size in ("trained", "own"):
+        return FLAGS.size
+    parts = FLAGS.size.split(",")
+    if len(parts) != 2 or not all(part.strip().isdecimal() for part in parts):
+        raise versions.ExportError(
+            f"--size: wanted `trained`, `own` or HEIGHT,WIDTH, got {FLAGS.size!r}"
+        )
+    size = tuple(int(part) for part in parts)
+    if min(size) < 1:
+        raise versions.ExportError(f"--size: wanted positive numbers, got {FLAGS.size}")
+    return size
+
+
+def _model_path() -> pathlib.Path:
+    if bool(FLAGS.workdir) == bool(FLAGS.saved_model):
+        raise versions.ExportError("wanted one of --workdir and --saved_model")
+    if FLAGS.saved_model:
+        return versions.find(FLAGS.saved_model)
+    workdir_lib.saved_config(FLAGS.workdir)
+    try:
+        return versions.find(os.path.join(FLAGS.workdir, "export"))
+    except versions.ExportError as error:
+        raise versions.ExportError(
+            f"--workdir: no exported model yet ({error}); `python -m export --workdir "
+            f"{FLAGS.workdir}` makes one of a run whose training is finished"
+        ) from None
+
+
+def main(argv: Sequence[str]) -> int:
+    """Predicts; returns the exit code."""
+    if len(argv) > 1:
+        raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
+    try:
+        path, size = _model_path(), _size()
+        images = common.find_images(FLAGS.images)
+    except (ValueError, workdir_lib.RunError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    from car_tf import predict_lib  # TensorFlow starts here, after the cheap checks.
+
+    options = predict_lib.Options(
+        num_samples=FLAGS.num_samples,
+        seed=FLAGS.seed,
+        size=size,
+        blackbox=FLAGS.blackbox,
+    )
+    try:
+        failed = predict_lib.predict(
+            predict_lib.Predictor(path),
+            images,
+            pathlib.Path(FLAGS.output).expanduser(),
+            options,
+        )
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(f"{len(images) - len(failed)} images predicted: {FLAGS.output}")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    app.run(main)

@@ -1,0 +1,306 @@
+"""Prediction on folders of images with an exported model: PNG files and statistics."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import dataclasses
+import hashlib
+import json
+import pathlib
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
+
+import numpy as np
+import tensorflow as tf
+from PIL import Image
+
+from car_tf import build_data, predict_output
+from car_tf import config as config_lib
+from car_tf.data import cache, examples, files
+from export import description, versions
+from export.clients import common
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """How images are predicted.
+
+    Attributes:
+      num_samples: samples per image.
+      seed: of the samples; an image's own seed is made of it and the image's name.
+      size: (height, width) that images are resized to; `trained` for that of the
+        training, `own` for each image's own.
+      blackbox: a model, or a folder of predictions; empty for that of the training.
+    """
+
+    num_samples: int = 16
+    seed: int = 0
+    size: Any = "trained"
+    blackbox: str = ""
+
+
+class Predictor:
+    """An exported model.
+
+    Attributes:
+      path: of its version.
+      labels: its `labels.json`.
+      content: hash of its content.
+    """
+
+    def __init__(self, path: pathlib.Path):
+        self.path = path
+        loaded = tf.saved_model.load(str(path))
+        try:
+            labels_file = loaded.labels.asset_path.numpy().decode()
+            self._sample = loaded.sample
+        except AttributeError:
+            raise versions.ExportError(
+                f"{path}: wanted a model of `python -m export`, found another SavedModel"
+            ) from None
+        self.labels = json.loads(pathlib.Path(labels_file).read_text(encoding="utf-8"))
+        self.content = description.read_content_hash(path)
+
+    @property
+    def needs_blackbox(self) -> bool:
+        """Whether a black box's output must be given."""
+        blackbox = self.labels["blackbox"]
+        return blackbox is not None and not blackbox["embedded"]
+
+    def sample(
+        self,
+        image: np.ndarray,
+        blackbox: Optional[np.ndarray],
+        *,
+        num_samples: int,
+        seed: Tuple[int, int],
+    ) -> Tuple[np.ndarray, np.ndarray]:
+        """Draws samples for `[H, W, C]` uint8.
+
+        Returns:
+          `[M, H, W]` uint8 class ids, and the entropy of F, `[H, W]` in bits.
+        """
+        inputs = {"image": tf.constant(image[None])}
+        if blackbox is not None:
+            kind = (
+                tf.uint8 if self.labels["blackbox"]["input"] == "labels" else tf.float32
+            )
+            inputs["blackbox"] = tf.cast(blackbox[None], kind)
+        drawn = self._sample(
+            **inputs, num_samples=tf.constant(num_samples), seed=tf.constant([seed])
+        )
+        return drawn["samples"][0].numpy(), drawn["entropy_bits"][0].numpy()
+
+
+def predict(
+    predictor: Predictor,
+    images: Dict[str, pathlib.Path],
+    output: pathlib.Path,
+    options: Options,
+    say: Callable[[str], None] = print,
+) -> List[str]:
+    """Predicts images into `output/<name>/`; what is there already is left.
+
+    Args:
+      predictor: the model.
+      images: name -> file, of `common.find_images`.
+      output: the folder to write to.
+      options: how.
+      say: takes lines for people.
+
+    Returns:
+      The names of images that failed; each was reported.
+
+    Raises:
+      DataError: a black box that is needed and missing.
+    """
+    black_boxes = _BlackBoxes(predictor, images, options)
+    todo, failed = [], []
+    for name, file in images.items():
+        key = _key(predictor, file, options)
+        if predict_output.recorded_key(output / name) != key:
+            todo.append((name, key))
+    if len(todo) < len(images):
+        say(f"{len(images) - len(todo)} of {len(images)} images were predicted before")
+    bar = cache.progress(total=len(todo), desc="predicting", unit="image")
+    with bar, concurrent.futures.ThreadPoolExecutor(1) as pool:
+        writing: List[concurrent.futures.Future] = []
+        for name, key in todo:
+            try:
+                result = _predict_one(
+                    predictor, name, images[name], options, black_boxes
+                )
+            except (files.DataError, tf.errors.InvalidArgumentError) as error:
+                failed.append(name)
+                bar.write(f"error: {name}: {_sentence(error)}")
+                bar.update()
+                continue
+            # One result is written while the next image is computed.
+            if writing:
+                writing.pop().result()
+            writing.append(pool.submit(result.write, output / name, key))
+            bar.update()
+        for future in writing:
+            future.result()
+    return failed
+
+
+def _sentence(error: Exception) -> str:
+    text = str(error)
+    if "assertion failed: [" in text:
+        return text.split("assertion failed: [")[1].split("]\n")[0]
+    return text.split("\n")[0]
+
+
+def _key(predictor: Predictor, file: pathlib.Path, options: Options) -> str:
+    """Identifies a result: model, image and options."""
+    try:
+        content = hashlib.sha256(file.read_bytes()).hexdigest()
+    except OSError as error:
+        content = str(error)
+    facts = [predictor.content, content, dataclasses.asdict(options)]
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+
+
+def working_size(
+    labels: Dict[str, Any], options: Options, own: Tuple[int, int]
+) -> Tuple[int, int]:
+    """Returns the (height, width) at which an image of its own size is predicted."""
+    blackbox = labels["blackbox"]
+    if blackbox is not None and blackbox["embedded"]:
+        return own  # The model resizes, after its black box has seen the whole image.
+    if options.size == "own" or (options.size == "trained" and not labels["resizes"]):
+        return own
+    return tuple(labels["trained_size"] if options.size == "trained" else options.size)
+
+
+def read_image(path: pathlib.Path, channels: int) -> Image.Image:
+    """Reads an image, `RGB` or grey.
+
+    Raises:
+      DataError: unreadable, or of more than 8 bits per channel.
+    """
+    try:
+        with Image.open(path) as opened:
+            mode = opened.mode
+    except OSError as error:
+        raise files.DataError(f"{path}: not a readable image ({error})") from error
+    if mode.startswith(("I", "F")):
+        raise files.DataError(
+            f"{path}: wanted 8 bits per channel, got mode {mode}: scale it first"
+        )
+    image = files.read_png(path, mode="RGB")
+    return image if channels == 3 else image.convert("L")
+
+
+def _predict_one(
+    predictor: Predictor,
+    name: str,
+    file: pathlib.Path,
+    options: Options,
+    black_boxes: "_BlackBoxes",
+) -> predict_output.Result:
+    channels = predictor.labels["image_channels"]
+    opened = read_image(file, channels)
+    own = (opened.height, opened.width)
+    size = working_size(predictor.labels, options, own)
+    image = np.atleast_3d(files.resize_antialiased(opened, size))
+    seed = common.seed_for(options.seed, name)
+    samples, entropy_bits = predictor.sample(
+        image,
+        black_boxes.of(name, opened, size),
+        num_samples=options.num_samples,
+        seed=seed,
+    )
+    return predict_output.Result(
+        file=file,
+        picture=opened,
+        samples=samples,
+        entropy_bits=entropy_bits,
+        seed=seed,
+        labels=predictor.labels,
+    )
+
+
+class _BlackBoxes:
+    """Gives the black box's output for an image, from a model or a folder."""
+
+    def __init__(
+        self,
+        predictor: Predictor,
+        images: Dict[str, pathlib.Path],
+        options: Options,
+    ):
+        self._segmenter = None
+        self._maps: Dict[str, np.ndarray] = {}
+        if not predictor.needs_blackbox:
+            if options.blackbox:
+                raise files.DataError(
+                    "--blackbox: this model takes images alone and needs none"
+                )
+            return
+        config = _blackbox_config(predictor, options)
+        self._segmenter = build_data.build_blackbox(config)
+        if self._segmenter is None:
+            by_size: Dict[Tuple[int, int], List[str]] = {}
+            for name, file in images.items():
+                size = working_size(predictor.labels, options, _own_size(file))
+                by_size.setdefault(size, []).append(name)
+            for size, names in by_size.items():
+                self._maps.update(_read_maps(config, images, names, size))
+
+    def of(
+        self, name: str, picture: Image.Image, size: Tuple[int, int]
+    ) -> Optional[np.ndarray]:
+        """Returns `[H, W]` class ids or `[H, W, K]` probabilities; None for none."""
+        if self._segmenter is not None:
+            # As in training, the segmenter sees the image at its own size.
+            return self._segmenter.predict(np.asarray(picture)[None], size)[0]
+        return self._maps.get(name)
+
+
+def _own_size(file: pathlib.Path) -> Tuple[int, int]:
+    try:
+        with Image.open(file) as image:
+            return image.height, image.width
+    except OSError as error:
+        raise files.DataError(f"{file}: not a readable image ({error})") from error
+
+
+def _blackbox_config(predictor: Predictor, options: Options) -> config_lib.Config:
+    """Returns the configuration of the training with the black box of the options."""
+    config = config_lib.from_json(json.dumps(predictor.labels["config"]))
+    path = options.blackbox or config.blackbox.path
+    if not path:
+        raise files.DataError(
+            "--blackbox: wanted a segmenter, or a folder of its predictions: this model "
+            f"works on the {predictor.labels['blackbox']['input']} of one"
+        )
+    section = dataclasses.replace(config.blackbox, kind="auto", path=path)
+    return dataclasses.replace(config, blackbox=section)
+
+
+def _read_maps(
+    config: config_lib.Config,
+    images: Dict[str, pathlib.Path],
+    names: Sequence[str],
+    size: Tuple[int, int],
+) -> Dict[str, np.ndarray]:
+    """Reads the predictions of images of one working size from a folder."""
+    nothing = np.zeros([len(names), 0], np.uint8)
+    split = examples.Examples(
+        # Predictions are named after the frame, without what the file of the image adds.
+        names=tuple(
+            pathlib.PurePath(name).name.replace("_leftImg8bit", "") for name in names
+        ),
+        groups=tuple(names),
+        images=nothing,
+        labels=nothing,
+        image_files=tuple(images[name] for name in names),
+    )
+    # Nothing is cropped here, so that no crop limits the size.
+    data = dataclasses.replace(
+        config.data, size=size, crop_size=(16, 16), scale_range=(1.0, 1.0)
+    )
+    config = dataclasses.replace(config, data=data)
+    split = build_data.with_blackbox(config, split, notes=[], segmenter=None)
+    return dict(zip(names, split.blackbox))

@@ -1,0 +1,199 @@
+"""What prediction writes for an image: samples, maps, a sheet and statistics."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import pathlib
+import shutil
+from typing import Any, Dict, List, Optional, Sequence, Tuple
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+import export
+from car_tf.data import cache
+
+STATISTICS_FILE = "statistics.json"
+_TILE_WIDTH = 320
+_TITLE_HEIGHT = 14
+_SHEET_COLUMNS = 3
+_SHEET_SAMPLES = 6
+# Weight of the class colours over the image.
+_OVERLAY = 0.6
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """A prediction of one image.
+
+    Attributes:
+      file: of the image.
+      picture: the image at its own size.
+      samples: `[M, H, W]` uint8 class ids, at the working size.
+      entropy_bits: `[H, W]` float32, of F.
+      seed: of the samples.
+      labels: the model's `labels.json`.
+    """
+
+    file: pathlib.Path
+    picture: Image.Image
+    samples: np.ndarray
+    entropy_bits: np.ndarray
+    seed: Tuple[int, int]
+    labels: Dict[str, Any]
+
+    def statistics(self) -> Dict[str, Any]:
+        """Returns areas per class over the samples, as shares of the image."""
+        num = len(self.samples)
+        num_classes = len(self.labels["classes"])
+        flat = self.samples.reshape(num, -1)
+        counts = np.stack([np.bincount(s, minlength=num_classes) for s in flat])
+        areas = counts / flat.shape[1]
+        classes = {
+            entry["name"]: {
+                "id": entry["id"],
+                "mean_area": float(areas[:, entry["id"]].mean()),
+                "std_area": float(areas[:, entry["id"]].std()),
+                "min_area": float(areas[:, entry["id"]].min()),
+                "max_area": float(areas[:, entry["id"]].max()),
+                "num_samples_with_it": int((counts[:, entry["id"]] > 0).sum()),
+                "areas": areas[:, entry["id"]].tolist(),
+            }
+            for entry in self.labels["classes"]
+            if counts[:, entry["id"]].any()
+        }
+        return {
+            "image": str(self.file),
+            "size": [self.picture.height, self.picture.width],
+            "working_size": list(self.samples.shape[1:]),
+            "num_samples": num,
+            "seed": list(self.seed),
+            "classes": classes,
+            "flips": self._flips(counts),
+            "entropy_bits": {
+                "mean": float(self.entropy_bits.mean()),
+                "max": float(self.entropy_bits.max()),
+            },
+            "sample_entropy_bits": float(self._sample_entropy_bits(num_classes)),
+        }
+
+    def _flips(self, counts: np.ndarray) -> List[Dict[str, Any]]:
+        """In how many samples a class took its other name, of those that have it."""
+        rows = []
+        for flip in self.labels["flips"]:
+            one, other = counts[:, flip["original"]], counts[:, flip["flipped"]]
+            present = (one + other) > 0
+            if present.any():
+                names = self.labels["classes"]
+                rows.append(
+                    {
+                        "class": names[flip["original"]]["name"],
+                        "other_name": names[flip["flipped"]]["name"],
+                        "frequency": float((other > one)[present].mean()),
+                        "true_probability": flip["probability"],
+                    }
+                )
+        return rows
+
+    def _sample_entropy_bits(self, num_classes: int) -> float:
+        """Mean entropy of the classes' frequencies over the samples, per pixel."""
+        total = 0.0
+        for class_id in range(num_classes):
+            share = (self.samples == class_id).mean(axis=0, dtype=np.float64)
+            positive = share[share > 0]
+            total -= (positive * np.log2(positive)).sum()
+        return total / self.samples[0].size
+
+    def write(self, folder: pathlib.Path, key: str) -> None:
+        """Writes everything into a new folder, which appears when it is complete.
+
+        Args:
+          folder: of the image; an older one is replaced.
+          key: identifies model, image and options; see `recorded_key`.
+        """
+        shutil.rmtree(folder, ignore_errors=True)
+        with cache.atomic_folder(folder) as work:
+            # Readable by whoever may read other new files.
+            work.chmod(0o755)
+            colors = color_table(self.labels)
+            size = self.picture.size
+            for index, sample in enumerate(self.samples):
+                ids = _resized(sample, size)
+                ids.save(work / f"sample_{index:02d}.png")
+                painted = Image.fromarray(colors[np.asarray(ids)])
+                painted.save(work / f"sample_{index:02d}_color.png")
+            mean = np.mean(colors[self.samples], axis=0, dtype=np.float32)
+            mean_picture = Image.fromarray(np.round(mean).astype(np.uint8))
+            mean_picture.resize(size, Image.Resampling.NEAREST).save(work / "mean.png")
+            bits = Image.fromarray(self.entropy_bits.astype(np.float32))
+            bits = np.asarray(bits.resize(size, Image.Resampling.BILINEAR))
+            levels = np.round(bits * export.ENTROPY_LEVELS_PER_BIT).astype(np.uint16)
+            Image.fromarray(levels).save(work / "entropy.png")
+            heat = heat_map(bits)
+            heat.save(work / "entropy_color.png")
+            self._sheet(colors, mean_picture, heat).save(work / "sheet.png")
+            text = json.dumps({"key": key, **self.statistics()}, indent=2)
+            (work / STATISTICS_FILE).write_text(text + "\n", encoding="utf-8")
+
+    def _sheet(
+        self, colors: np.ndarray, mean: Image.Image, heat: Image.Image
+    ) -> Image.Image:
+        """Image, mean, entropy and the first samples over the image, as one picture."""
+        image = self.picture.convert("RGB")
+        tiles = [
+            ("image", image),
+            ("mean of the samples", mean),
+            (f"entropy, up to {self.entropy_bits.max():.2f} bits", heat),
+        ]
+        for index, sample in enumerate(self.samples[:_SHEET_SAMPLES]):
+            painted = _resized(colors[sample], image.size)
+            tiles.append((f"sample {index}", Image.blend(image, painted, _OVERLAY)))
+        return montage(tiles)
+
+
+def recorded_key(folder: pathlib.Path) -> Optional[str]:
+    """Returns the key of a complete result, None where there is none."""
+    try:
+        text = (folder / STATISTICS_FILE).read_text(encoding="utf-8")
+        return json.loads(text)["key"]
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+def color_table(labels: Dict[str, Any]) -> np.ndarray:
+    """Returns `[256, 3]` uint8, class id -> colour."""
+    table = np.zeros((256, 3), np.uint8)
+    for entry in labels["classes"]:
+        table[entry["id"]] = entry["color"]
+    return table
+
+
+def _resized(pixels: np.ndarray, size: Tuple[int, int]) -> Image.Image:
+    """Makes an image of a (width, height) without inventing classes or colours."""
+    return Image.fromarray(pixels).resize(size, Image.Resampling.NEAREST)
+
+
+def heat_map(values: np.ndarray) -> Image.Image:
+    """Paints `[H, W]` values from 0 to their maximum: black, red, yellow, white."""
+    limit = max(float(values.max()), 1e-6)
+    # Three ramps, one after the other.
+    ramps = values[..., None] / limit * 3.0 - np.arange(3.0)
+    return Image.fromarray(np.round(ramps.clip(0, 1) * 255).astype(np.uint8))
+
+
+def montage(tiles: Sequence[Tuple[str, Image.Image]]) -> Image.Image:
+    """Lays titled pictures of one size out in rows."""
+    width, height = tiles[0][1].size
+    tile_height = max(1, round(_TILE_WIDTH * height / width))
+    rows = -(-len(tiles) // _SHEET_COLUMNS)
+    row_height = tile_height + _TITLE_HEIGHT
+    sheet = Image.new("RGB", (_SHEET_COLUMNS * _TILE_WIDTH, rows * row_height), "white")
+    draw = ImageDraw.Draw(sheet)
+    for index, (title, picture) in enumerate(tiles):
+        row, column = divmod(index, _SHEET_COLUMNS)
+        corner = (column * _TILE_WIDTH, row * row_height)
+        draw.text((corner[0] + 3, corner[1] + 1), title, fill="black")
+        small = picture.resize((_TILE_WIDTH, tile_height))
+        sheet.paste(small, (corner[0], corner[1] + _TITLE_HEIGHT))
+    return sheet
