@@ -6,7 +6,7 @@ With `build_data`, the one place where configuration fields become arguments.
 from __future__ import annotations
 
 import math
-from typing import Optional
+from typing import Callable, Optional
 
 import keras
 import tensorflow as tf
@@ -160,6 +160,12 @@ def build_calibration_trainer(
     return trainer
 
 
+def _active_steps(steps: int, active: int, period: int) -> int:
+    """Counts D's updates in the first `steps` steps."""
+    cycles, rest = divmod(steps, period)
+    return cycles * active + min(rest, active)
+
+
 def build_refinement_trainer(
     config: config_lib.Config,
     dataset: build_data.Dataset,
@@ -195,21 +201,27 @@ def build_refinement_trainer(
         seed=config.train.seed * 10 + 2,
     )
     halve_at = _halve_at(settings.batch_size, len(dataset.splits["train"]))
-    share = settings.discriminator_active / settings.discriminator_period
 
-    def optimizer(rate: float, net: keras.Model, share: float):
+    def updates_of_d(steps: int) -> int:
+        return _active_steps(
+            steps, settings.discriminator_active, settings.discriminator_period
+        )
+
+    def optimizer(rate: float, net: keras.Model, updates: Callable[[int], int]):
         schedule = common.learning_rate(
             rate,
             decay=settings.decay,
-            num_updates=max(1, round(share * settings.steps)),
-            halve_at=max(1, round(share * halve_at)),
+            num_updates=updates(settings.steps),
+            halve_at=updates(halve_at),
         )
         return common.adam(schedule, variables=net.trainable_variables)
 
     trainer.compile(
-        generator_optimizer=optimizer(settings.learning_rate, generator, 1.0),
+        generator_optimizer=optimizer(
+            settings.learning_rate, generator, lambda steps: steps
+        ),
         discriminator_optimizer=optimizer(
-            settings.discriminator_learning_rate, judge, share
+            settings.discriminator_learning_rate, judge, updates_of_d
         ),
     )
     return trainer

@@ -230,7 +230,7 @@ class Stage1:
     Attributes:
       steps: iterations.
       batch_size: images per step over all devices.
-      decay: `linear` falls to zero at the last step, `halve` halves at half-time.
+      decay: `linear` falls to zero at the last step, `halve` halves after 30 epochs.
     """
 
     steps: int = 5000
