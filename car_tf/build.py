@@ -6,7 +6,7 @@ With `build_data`, the one place where configuration fields become arguments.
 from __future__ import annotations
 
 import math
-from typing import Callable, Optional
+from typing import Callable, Optional, Sequence
 
 import keras
 import tensorflow as tf
@@ -100,10 +100,29 @@ def build_refinement_net(
         noise_dim=settings.noise_dim,
         dropout=settings.dropout,
         residual=settings.logits == "residual",
+        encoded_noise=settings.noise == "encoded",
         synchronized=synchronized,
     )
     image, _, log_probs = _dummy_inputs(config, facts)
     net(image, log_probs, tf.zeros([1, 1, settings.noise_dim]))
+    return net
+
+
+def build_posterior_net(
+    config: config_lib.Config, facts: info.DatasetInfo, *, synchronized: bool = False
+) -> Optional[refinement.Posterior]:
+    """Builds q(z | x, y) with its variables; None where no ELBO is trained."""
+    if config.stage2.pixel_loss != "elbo":
+        return None
+    settings = config.refinement_net
+    net = refinement.Posterior(
+        base_channels=settings.base_channels,
+        noise_dim=settings.noise_dim,
+        dropout=settings.dropout,
+        synchronized=synchronized,
+    )
+    image, _, log_probs = _dummy_inputs(config, facts)
+    net(image, log_probs, log_probs)
     return net
 
 
@@ -199,6 +218,8 @@ def build_refinement_trainer(
         discriminator_period=settings.discriminator_period,
         l2=settings.l2,
         seed=config.train.seed * 10 + 2,
+        posterior_net=build_posterior_net(config, facts, synchronized=synchronized),
+        kl_weight=settings.kl_weight,
     )
     halve_at = _halve_at(settings.batch_size, len(dataset.splits["train"]))
 
@@ -207,21 +228,25 @@ def build_refinement_trainer(
             steps, settings.discriminator_active, settings.discriminator_period
         )
 
-    def optimizer(rate: float, net: keras.Model, updates: Callable[[int], int]):
+    def optimizer(
+        rate: float, variables: Sequence[tf.Variable], updates: Callable[[int], int]
+    ):
         schedule = common.learning_rate(
             rate,
             decay=settings.decay,
             num_updates=updates(settings.steps),
             halve_at=updates(halve_at),
         )
-        return common.adam(schedule, variables=net.trainable_variables)
+        return common.adam(schedule, variables=variables)
 
     trainer.compile(
         generator_optimizer=optimizer(
-            settings.learning_rate, generator, lambda steps: steps
+            settings.learning_rate, trainer.generator_variables, lambda steps: steps
         ),
         discriminator_optimizer=optimizer(
-            settings.discriminator_learning_rate, judge, updates_of_d
+            settings.discriminator_learning_rate,
+            judge.trainable_variables,
+            updates_of_d,
         ),
     )
     return trainer

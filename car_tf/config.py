@@ -194,12 +194,15 @@ class RefinementNet:
     Attributes:
       logits: `residual` adds a learned map to log F, `scratch` is the paper's form.
       noise_dim: length of the noise vector z.
+      noise: `standard` normal, or `encoded`: a Gaussian for each image, from a head
+        of the encoder (the cVAE; CAR, B.2.3).
     """
 
     base_channels: int = 32
     noise_dim: int = 32
     dropout: float = 0.1
     logits: Literal["residual", "scratch"] = "residual"
+    noise: Literal["standard", "encoded"] = "standard"
 
     def __post_init__(self):
         _require_positive(
@@ -257,7 +260,10 @@ class Stage2:
       steps: iterations of G.
       batch_size: images per step over all devices.
       num_samples: M, samples per image for Lcal and Ladv.
-      pixel_loss: `calibration` is CAR; `cross_entropy` is the cGAN+Lce baseline.
+      pixel_loss: `calibration` is CAR; `cross_entropy` is the cGAN+Lce baseline;
+        `elbo` the cVAE-GAN: cross entropy with z from a posterior that sees the
+        label, and `kl_weight` times its KL from N(0, I).
+      kl_weight: beta of the ELBO (CAR, Eq. 20).
       discriminator_period: D is updated in the first `discriminator_active` of
         every `discriminator_period` steps (the paper: 50 of 250).
     """
@@ -265,7 +271,8 @@ class Stage2:
     steps: int = 120_000
     batch_size: int = 16
     num_samples: int = 7
-    pixel_loss: Literal["calibration", "cross_entropy"] = "calibration"
+    pixel_loss: Literal["calibration", "cross_entropy", "elbo"] = "calibration"
+    kl_weight: float = 1.0
     adversarial_weight: float = 10.0
     calibration_weight: float = 5.0
     r1_gamma: float = 10.0
@@ -290,6 +297,7 @@ class Stage2:
             adversarial_weight=self.adversarial_weight,
             calibration_weight=self.calibration_weight,
             r1_gamma=self.r1_gamma,
+            kl_weight=self.kl_weight,
             l2=self.l2,
         )
         _require(
@@ -380,6 +388,11 @@ class Config:
             self.calibration_net.kind != "segnet" or self.blackbox.kind == "none",
             "calibration_net.kind: segnet works on the image alone, so wanted "
             f"blackbox.kind=none, got {self.blackbox.kind}",
+        )
+        _require(
+            self.stage2.pixel_loss != "elbo" or self.refinement_net.noise == "standard",
+            "refinement_net.noise: the prior of stage2.pixel_loss=elbo is N(0, I), so "
+            f"wanted standard, got {self.refinement_net.noise}",
         )
 
 

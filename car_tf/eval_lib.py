@@ -10,11 +10,14 @@ import numpy as np
 import tensorflow as tf
 
 from car_tf.data import class_flips, examples, info
-from car_tf.metrics import calibration, ged, hungarian, iou, protocols
+from car_tf.metrics import calibration, ged, hungarian, iou, protocols, readers
 from car_tf.models import sampler
 
 # Float values of one batch's samples; bounds the memory that drawing takes.
 MAX_VALUES = 2**27
+# Numbers of samples that the field reports; model selection takes the smallest.
+SAMPLE_COUNTS = (16, 50, 100)
+SCORES = ("ged", "ged_unbiased", "sample_diversity", "hm_iou")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,8 +133,12 @@ class _Tally:
         self.facts = facts
         self.num_samples = num_samples
         self.seed = seed
-        self.geds: Dict[str, List[ged.GedResult]] = {}
-        self.hm_ious: List[float] = []
+        counts = [count for count in SAMPLE_COUNTS if count < num_samples]
+        self.counts = [*counts, num_samples]
+        self.geds: Dict[int, List[ged.GedResult]] = {n: [] for n in self.counts}
+        self.hm_ious: Dict[int, List[float]] = {n: [] for n in self.counts}
+        self.oracle_geds: Dict[str, List[ged.GedResult]] = {}
+        self.readers = readers.ReaderComparison(seed)
         flipping = {i for flip in facts.flips for i in (flip.original, flip.flipped)}
         self.neutral = min(set(range(facts.num_classes)) - flipping, default=0)
         self.reliability = calibration.Reliability()
@@ -149,12 +156,13 @@ class _Tally:
         """Adds one image; `blackbox` is `[H, W]` class ids or None."""
         valid = labels[0] != info.IGNORE_LABEL
         distances = label_distances(drawn.samples, labels, self.facts)
-        self.geds.setdefault("ged", []).append(distances.ged())
-        if not self.facts.flips:
-            self.hm_ious.append(hungarian.hungarian_matched_iou(1 - distances.cross))
+        for count in self.counts:
+            self.geds[count].append(distances.ged(count))
         prediction = drawn.probs.argmax(-1).astype(np.uint8)
         if self.facts.flips:
             self._add_flips(drawn, labels, prediction, blackbox)
+        else:
+            self._add_readers(drawn, labels, distances)
         self._add_reliability(drawn.probs, prediction, labels)
         for name in ("probs", "sample_mean", "first_probs"):
             entropy = calibration.entropy_bits(getattr(drawn, name))[valid]
@@ -181,7 +189,7 @@ class _Tally:
                 rng=rng,
             )
             result = label_distances(oracle, labels, self.facts).ged()
-            self.geds.setdefault(f"flip_oracle_{name}", []).append(result)
+            self.oracle_geds.setdefault(name, []).append(result)
             if name != "truth":
                 # One class more for what a black box does not know: always wrong.
                 num_classes = self.facts.num_classes + 1
@@ -193,6 +201,17 @@ class _Tally:
         agrees = None if blackbox is None else blackbox == label
         self.flip_calibration["calibration_net"].update(drawn.probs, label, agrees)
         self.flip_calibration["refinement_net"].update(drawn.sample_mean, label)
+
+    def _add_readers(self, drawn, labels, distances) -> None:
+        for count in self.counts:
+            matched = hungarian.hungarian_matched_iou(1 - distances.cross[:count])
+            self.hm_ious[count].append(matched)
+        self.readers.add(
+            drawn.index,
+            masks=labels,
+            probs=drawn.probs[..., 1],
+            sample_mean=drawn.sample_mean[..., 1],
+        )
 
     def _add_reliability(self, probs, prediction, labels) -> None:
         """Accuracy in expectation over the flips and annotators, so without a draw."""
@@ -208,12 +227,22 @@ class _Tally:
 
     def report(self) -> Dict[str, Any]:
         """Returns everything as a dict that is ready for JSON."""
-        hm_ious = self.hm_ious or None
-        result = protocols.summarize(self.num_samples, self.geds["ged"], hm_ious)
-        for name, geds in self.geds.items():
-            if name != "ged":
-                summary = protocols.summarize(self.num_samples, geds, None)
-                result[f"ged_{name}"] = summary["ged"]
+        by_count = {
+            count: protocols.summarize(
+                count, geds, None if self.facts.flips else self.hm_ious[count]
+            )
+            for count, geds in self.geds.items()
+        }
+        result = dict(by_count[self.num_samples])
+        result["by_num_samples"] = {
+            str(count): {name: summary[name] for name in SCORES if name in summary}
+            for count, summary in by_count.items()
+        }
+        for name, geds in self.oracle_geds.items():
+            summary = protocols.summarize(self.num_samples, geds, None)
+            result[f"ged_flip_oracle_{name}"] = summary["ged"]
+        if not self.facts.flips:
+            result["readers"] = self.readers.to_dict()
         if self.facts.flips:
             result["calibration"] = {
                 name: flip_calibration.to_dict()
@@ -307,13 +336,18 @@ def summary_lines(metrics: Dict[str, Any], facts: info.DatasetInfo) -> Sequence[
     def shown(value: Optional[float]) -> str:
         return "undefined" if value is None else f"{value:.3f}"
 
-    lines = [
-        f"GED{metrics['num_samples']} {shown(metrics['ged'])} "
-        f"(unbiased {shown(metrics['ged_unbiased'])}) on {metrics['num_images']} "
-        f"images, {metrics['num_undefined_images']} of them undefined"
-    ]
-    if "hm_iou" in metrics:
-        lines.append(f"HM-IoU {shown(metrics['hm_iou'])}")
+    lines = []
+    for count, scores in metrics["by_num_samples"].items():
+        line = f"GED{count} {shown(scores['ged'])}"
+        line += f" (unbiased {shown(scores['ged_unbiased'])})"
+        if "hm_iou" in scores:
+            line += f", HM-IoU {shown(scores['hm_iou'])}"
+        lines.append(line)
+    lines[-1] += f" on {metrics['num_images']} images"
+    if metrics["num_undefined_images"]:
+        lines[-1] += f", {metrics['num_undefined_images']} of them undefined"
+    if "readers" in metrics:
+        lines += _reader_lines(metrics["readers"])
     oracles = {
         name[len("ged_flip_oracle_") :]: value
         for name, value in metrics.items()
@@ -335,5 +369,28 @@ def summary_lines(metrics: Dict[str, Any], facts: info.DatasetInfo) -> Sequence[
         lines.append(
             f"flip probabilities of {net}: {entries}; "
             f"offset mean {shown(mean)}, worst {shown(worst)}"
+        )
+    return lines
+
+
+def _reader_lines(result: Dict[str, Any]) -> List[str]:
+    names = {
+        "argmax": "F's arg-max as a constant sampler",
+        "independent": "independent pixels of F",
+        "leave_one_out": "the other readers against each",
+        "readers_drawn": "the readers' own masks, drawn",
+    }
+    lines = [
+        f"for comparison, {words}: GED{readers.NUM_SAMPLES} "
+        f"{result['comparisons'][name]['ged']:.3f}, "
+        f"HM-IoU {result['comparisons'][name]['hm_iou']:.3f}"
+        for name, words in names.items()
+    ]
+    differences = result["mean_difference"]
+    if "calibration_net_marked_pixels" in differences:
+        lines.append(
+            "mean absolute difference from the readers' mean where one marked a lesion:"
+            f" F {differences['calibration_net_marked_pixels']:.3f}, "
+            f"mean of G {differences['refinement_net_marked_pixels']:.3f}"
         )
     return lines

@@ -114,6 +114,46 @@ def samples_figure(
     return _grid(rows, titles, entropy_limit=max(limit, 1.0))
 
 
+def readers_figure(
+    gallery: Sequence[Any],
+    *,
+    images: np.ndarray,
+    labels: np.ndarray,
+    class_colors: Sequence[Sequence[int]],
+    num_shown: int = 6,
+) -> matplotlib.figure.Figure:
+    """Input, all annotators, their mean, F, the mean of G and samples (CAR, Fig. 3).
+
+    Args:
+      gallery: items with `index`, `probs`, `sample_mean` and `samples`.
+      images: `[N, H, W, C]` uint8.
+      labels: `[N, A, H, W]` uint8.
+      class_colors: K triples; a distribution is shown as the mean of its colours.
+      num_shown: samples per image.
+    """
+    num_annotators, num_classes = labels.shape[1], len(class_colors)
+    colors = np.asarray(class_colors, float)
+    titles = ["input", *(f"reader {i + 1}" for i in range(num_annotators))]
+    titles += ["mean of readers", "F", "mean of G"]
+    titles += [f"sample {i + 1}" for i in range(num_shown)]
+    rows = []
+    for item in gallery:
+        masks = labels[item.index]
+        mean = (masks[..., None] == np.arange(num_classes)).mean(0)
+        rows.append(
+            [
+                images[item.index],
+                *colorize(masks, class_colors),
+                *(
+                    np.rint(probs @ colors).astype(np.uint8)
+                    for probs in (mean, item.probs, item.sample_mean)
+                ),
+                *colorize(item.samples[:num_shown], class_colors),
+            ]
+        )
+    return _grid(rows, [titles])
+
+
 def entropies_figure(
     gallery: Sequence[Any],
     *,
@@ -268,14 +308,13 @@ def run_figures(
     """Returns all figures of a run by name; arguments as in the figures above."""
     if blackbox is not None and blackbox.ndim == 4:
         blackbox = np.stack([item.argmax(-1) for item in blackbox]).astype(np.uint8)
+    shown = dict(images=images, labels=labels, class_colors=class_colors)
+    if labels.shape[1] > 1:
+        samples = readers_figure(gallery, **shown)
+    else:
+        samples = samples_figure(gallery, blackbox=blackbox, **shown)
     drawn = {
-        "samples": samples_figure(
-            gallery,
-            images=images,
-            labels=labels,
-            blackbox=blackbox,
-            class_colors=class_colors,
-        ),
+        "samples": samples,
         "entropies": entropies_figure(
             gallery[:3], images=images, class_colors=class_colors
         ),

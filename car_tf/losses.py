@@ -87,6 +87,21 @@ def categorical_mean(sample_log_probs: tf.Tensor) -> tfd.Distribution:
     return tfd.Categorical(logits=tfp.math.reduce_logmeanexp(sample_log_probs, axis=1))
 
 
+def complexity(mean: tf.Tensor, std: tf.Tensor) -> tf.Tensor:
+    """KL of a Gaussian posterior of z from the prior N(0, I) (CAR, Eq. 20).
+
+    Args:
+      mean: `[B, Z]`.
+      std: `[B, Z]`, positive.
+
+    Returns:
+      `[B]`, nats, sum over the dimensions of z.
+    """
+    prior = tfd.Normal(tf.zeros_like(mean), tf.ones_like(std))
+    kl = tfd.kl_divergence(tfd.Normal(mean, std), prior)
+    return tf.reduce_sum(kl, axis=1)
+
+
 def adversarial(fake_logits: tf.Tensor) -> tf.Tensor:
     """Ladv: the non-saturating loss softplus(-D) over all samples (CAR, Eq. 3).
 

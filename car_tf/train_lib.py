@@ -135,12 +135,16 @@ def train_refinement(
         trainer = build.build_refinement_trainer(
             config, dataset, calibration_net, synchronized=synchronized
         )
+    nets = dict(
+        refinement_net=trainer.refinement_net, discriminator=trainer.discriminator
+    )
+    if trainer.posterior_net is not None:
+        nets["posterior_net"] = trainer.posterior_net
     checkpoint = tf.train.Checkpoint(
         step=trainer.step,
-        refinement_net=trainer.refinement_net,
-        discriminator=trainer.discriminator,
         generator_optimizer=trainer.generator_optimizer,
         discriminator_optimizer=trainer.discriminator_optimizer,
+        **nets,
     )
     selection = _Selection(config, dataset, trainer, workdir, say)
     _fit(
@@ -180,7 +184,9 @@ class _Selection:
             self._model,
             self._dataset.splits[self._dataset.selection],
             self._dataset.facts,
-            num_samples=self._config.evaluation.num_samples,
+            num_samples=min(
+                self._config.evaluation.num_samples, eval_lib.SAMPLE_COUNTS[0]
+            ),
             seed=self._config.evaluation.seed,
             num_images=settings.num_selection_images,
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Optional
+from typing import Optional, Tuple
 
 import keras
 import tensorflow as tf
@@ -114,6 +114,25 @@ class ConvBlock(keras.layers.Layer):
         """Maps `[B, H, W, C]` to `[B, H / strides, W / strides, channels]`."""
         features = self.norm(self.conv(inputs), training=training)
         return self.dropout(self.activation(features), seed=seed)
+
+
+class GaussianHead(keras.layers.Layer):
+    """Mean and standard deviation of a latent code, from features (CAR, B.2.3)."""
+
+    def __init__(self, size: int, **kwargs):
+        super().__init__(**kwargs)
+        self.dense = keras.layers.Dense(2 * size, name="dense")
+
+    def call(self, features: tf.Tensor) -> Tuple[tf.Tensor, tf.Tensor]:
+        """Maps `[B, h, w, C]` to mean and standard deviation, `[B, Z]` each."""
+        mean, raw = tf.split(self.dense(tf.reduce_mean(features, [1, 2])), 2, axis=-1)
+        # softplus(0.5413) = 1: training begins near the standard Gaussian.
+        return mean, tf.nn.softplus(raw + 0.5413)
+
+
+def reparameterize(mean: tf.Tensor, std: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
+    """Makes codes of `[B, Z]` Gaussians from standard noise `[B, M, Z]`."""
+    return mean[:, None] + std[:, None] * noise
 
 
 def pad_to_multiple(features: tf.Tensor, multiple: int) -> tf.Tensor:

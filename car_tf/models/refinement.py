@@ -8,7 +8,7 @@ that acts on a skip connection (a convolution of a concatenation is the sum of t
 
 from __future__ import annotations
 
-from typing import List, Optional
+from typing import List, Optional, Tuple
 
 import keras
 import tensorflow as tf
@@ -113,6 +113,7 @@ class RefinementNet(keras.Model):
         noise_dim: int = 32,
         dropout: float = 0.1,
         residual: bool = True,
+        encoded_noise: bool = False,
         synchronized: bool = False,
         name: str = "refinement_net",
     ):
@@ -126,20 +127,20 @@ class RefinementNet(keras.Model):
           residual: whether the logits are log F plus a learned map that starts at
             zero, so that the samples' mean equals F at step 0; else they come from
             scratch (the paper's form, more than ten times slower to converge).
+          encoded_noise: whether each image has its own Gaussian of z, which a head of
+            the encoder gives (the cVAE; CAR, B.2.3); else z is standard normal.
           synchronized: whether batch statistics span all replicas.
           name: of the model.
         """
         super().__init__(name=name)
         self.noise_dim = noise_dim
         self.residual = residual
+        self.down_blocks = _down_blocks(base_channels, dropout, synchronized)
+        self.noise_head = (
+            layers.GaussianHead(noise_dim, name="noise_head") if encoded_noise else None
+        )
         widths = [base_channels * 2**level for level in range(NUM_BLOCKS)]
         shared = dict(dropout=dropout, synchronized=synchronized)
-        self.down_blocks = [
-            layers.ConvBlock(
-                width, strides=2, salt=level, name=f"down{level}", **shared
-            )
-            for level, width in enumerate(widths)
-        ]
         self.up_blocks = [
             UpBlock(width, salt=NUM_BLOCKS + level, name=f"up{level}", **shared)
             for level, width in enumerate([*widths[-2::-1], base_channels])
@@ -195,7 +196,7 @@ class RefinementNet(keras.Model):
         Args:
           features: of `encode`.
           log_probs: `[B, H, W, K]`, as given to `encode`.
-          noise: `[B, M, Z]`.
+          noise: `[B, M, Z]`, standard normal.
           training: whether batch statistics are used and updated.
           seed: `[2]` int32 of the dropout masks; None for no dropout.
 
@@ -203,6 +204,8 @@ class RefinementNet(keras.Model):
           `[B, M, H, W, K]` logits.
         """
         bottleneck, *skip_terms = features
+        if self.noise_head is not None:
+            noise = layers.reparameterize(*self.noise_head(bottleneck), noise)
         # The first block's convolution and normalisation see no noise: M = 1 there.
         decoded = bottleneck[:, None]
         for block, skip_term in zip(self.up_blocks, skip_terms):
@@ -225,3 +228,62 @@ class RefinementNet(keras.Model):
         """Encodes once and decodes every noise vector; see `encode` and `decode`."""
         features = self.encode(image, log_probs, training=training, seed=seed)
         return self.decode(features, log_probs, noise, training=training, seed=seed)
+
+
+class Posterior(keras.Model):
+    """q(z | x, y) of the ELBO: G's encoder, which sees the label too (CAR, B.2.3)."""
+
+    def __init__(
+        self,
+        *,
+        base_channels: int = 32,
+        noise_dim: int = 32,
+        dropout: float = 0.1,
+        synchronized: bool = False,
+        name: str = "posterior_net",
+    ):
+        super().__init__(name=name)
+        self.down_blocks = _down_blocks(base_channels, dropout, synchronized)
+        self.head = layers.GaussianHead(noise_dim, name="head")
+
+    def call(
+        self,
+        image: tf.Tensor,
+        log_probs: tf.Tensor,
+        label: tf.Tensor,
+        training: bool = False,
+        seed: Optional[tf.Tensor] = None,
+    ) -> Tuple[tf.Tensor, tf.Tensor]:
+        """Computes the posterior of each image's z.
+
+        Args:
+          image: `[B, H, W, C]` float32 in [-1, 1].
+          log_probs: `[B, H, W, K]`, log q(y | x) of F.
+          label: `[B, H, W, K]` one-hot, zero where ignored.
+          training: whether batch statistics are used and updated.
+          seed: `[2]` int32 of the dropout masks; None for no dropout.
+
+        Returns:
+          Mean and standard deviation, `[B, Z]` each.
+        """
+        features = tf.concat([image, tf.exp(log_probs), label], axis=-1)
+        for block in self.down_blocks:
+            features = block(features, training=training, seed=seed)
+        return self.head(features)
+
+
+def _down_blocks(
+    base_channels: int, dropout: float, synchronized: bool
+) -> List[layers.ConvBlock]:
+    """The encoder: each block halves the size and doubles the channels."""
+    return [
+        layers.ConvBlock(
+            base_channels * 2**level,
+            strides=2,
+            dropout=dropout,
+            salt=level,
+            synchronized=synchronized,
+            name=f"down{level}",
+        )
+        for level in range(NUM_BLOCKS)
+    ]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Callable, Dict, Tuple
+from typing import Callable, Dict, List, Optional, Tuple
 
 import keras
 import tensorflow as tf
 import tensorflow_probability as tfp
 
 from car_tf import losses
+from car_tf.models import layers
 from car_tf.trainers import common
 
 
@@ -20,6 +21,9 @@ class RefinementTrainer(keras.Model):
     that G has just drawn. The choice is made outside the replicas
     (`make_train_function`), because a condition around an optimiser's update inside
     one cannot be distributed; while D rests, nothing of its update is computed.
+
+    With a `posterior_net` z comes from q(z | x, y), which is trained together with G:
+    the pixel loss is then the negative ELBO of the cVAE-GAN (CAR, Eq. 20).
     """
 
     def __init__(
@@ -39,12 +43,16 @@ class RefinementTrainer(keras.Model):
         discriminator_period: int,
         l2: float,
         seed: int,
+        posterior_net: Optional[keras.Model] = None,
+        kl_weight: float = 0.0,
     ):
         super().__init__(name="refinement_trainer")
         self.calibration_net = calibration_net
         self.calibration_net.trainable = False
         self.refinement_net = refinement_net
         self.discriminator = discriminator
+        self.posterior_net = posterior_net
+        self.kl_weight = kl_weight
         self.num_classes = num_classes
         self.num_blackbox_classes = num_blackbox_classes
         self.num_samples = num_samples
@@ -65,6 +73,8 @@ class RefinementTrainer(keras.Model):
         )
         names = ("pixel_loss", "adversarial", "discriminator", "r1")
         names += ("real_accuracy", "fake_accuracy")
+        if posterior_net is not None:
+            names += ("complexity",)
         self._means = {name: keras.metrics.Mean(name) for name in names}
 
     def compile(self, *, generator_optimizer, discriminator_optimizer, **kwargs):
@@ -72,6 +82,13 @@ class RefinementTrainer(keras.Model):
         super().compile(**kwargs)
         self.generator_optimizer = generator_optimizer
         self.discriminator_optimizer = discriminator_optimizer
+
+    @property
+    def generator_variables(self) -> List[tf.Variable]:
+        """What G's optimiser updates: G, and the posterior where there is one."""
+        posterior = self.posterior_net
+        extra = [] if posterior is None else posterior.trainable_variables
+        return [*self.refinement_net.trainable_variables, *extra]
 
     @property
     def metrics(self) -> list:
@@ -109,9 +126,17 @@ class RefinementTrainer(keras.Model):
         )
         seed = common.step_seed(self.seed, self.step)
         masked_image = image * valid_mask[..., None]
-        variables = self.refinement_net.trainable_variables
+        real = tf.one_hot(label, self.num_classes) * valid_mask[..., None]
+        variables = self.generator_variables
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(variables)
+            complexity = None
+            if self.posterior_net is not None:
+                mean, std = self.posterior_net(
+                    image, log_probs, real, training=True, seed=seed
+                )
+                noise = layers.reparameterize(mean, std, noise)
+                complexity = losses.complexity(mean, std)
             logits = self.refinement_net(
                 image, log_probs, noise, training=True, seed=seed
             )
@@ -120,6 +145,8 @@ class RefinementTrainer(keras.Model):
             adversarial = losses.adversarial(self.discriminator(masked_image, samples))
             pixel = self._pixel_loss(sample_log_probs, log_probs, label, valid_mask)
             adversarial = common.finite(adversarial, "adversarial")
+            if complexity is not None:
+                pixel += self.kl_weight * complexity
             pixel = common.finite(pixel, self.pixel_loss)
             loss = tf.nn.compute_average_loss(
                 self.adversarial_weight * adversarial + self.calibration_weight * pixel
@@ -128,7 +155,8 @@ class RefinementTrainer(keras.Model):
         common.update(self.generator_optimizer, gradients, variables, l2=self.l2)
         self._means["adversarial"].update_state(adversarial)
         self._means["pixel_loss"].update_state(pixel)
-        real = tf.one_hot(label, self.num_classes) * valid_mask[..., None]
+        if complexity is not None:
+            self._means["complexity"].update_state(complexity)
         return masked_image, real[:, None], samples
 
     def _pixel_loss(self, sample_log_probs, log_probs, label, valid_mask) -> tf.Tensor:

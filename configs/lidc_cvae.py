@@ -1,0 +1,20 @@
+"""The paper's cVAE-GAN+Lcal: `lidc` with a Gaussian of z for each image.
+
+A head of G's encoder gives its mean and standard deviation, trained by Ladv and Lcal
+alone: no prior is needed, beta = 0 (CAR, B.2.3 and Table 4).
+
+Cost: as `lidc`.
+"""
+
+import dataclasses
+
+from car_tf import config as config_lib
+
+
+def get_config() -> config_lib.Config:
+    base = config_lib.load("lidc")
+    return dataclasses.replace(
+        base,
+        name="lidc_cvae",
+        refinement_net=dataclasses.replace(base.refinement_net, noise="encoded"),
+    )

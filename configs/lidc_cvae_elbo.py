@@ -1,0 +1,21 @@
+"""The paper's baseline cVAE-GAN: `lidc` with Lcal replaced by the negative ELBO.
+
+beta is `stage2.kl_weight`, 0.1, 1 or 10 in the paper; its samples show little
+diversity whichever (CAR, B.2.3 and Table 4). The ELBO's first term is Lce, so a mean
+over the pixels like all pixel losses here; its second a sum over the 8 dimensions of z.
+
+Cost: as `lidc`.
+"""
+
+import dataclasses
+
+from car_tf import config as config_lib
+
+
+def get_config() -> config_lib.Config:
+    base = config_lib.load("lidc")
+    return dataclasses.replace(
+        base,
+        name="lidc_cvae_elbo",
+        stage2=dataclasses.replace(base.stage2, pixel_loss="elbo", kl_weight=1.0),
+    )

@@ -1,0 +1,114 @@
+"""Tests of car_tf.metrics.readers: hand-worked scores of samplers and readers."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from car_tf.metrics import ged, readers
+
+# Four masks of a 1 x 4 image: two pixels, one of them, the other one, nothing.
+MASKS = np.array([[[1, 1, 0, 0]], [[1, 0, 0, 0]], [[0, 1, 0, 0]], [[0, 0, 0, 0]]])
+
+
+def _compare(masks=MASKS, probs=None, sample_mean=None, seed=0, indices=(0,)):
+    comparison = readers.ReaderComparison(seed)
+    zeros = np.zeros(masks.shape[1:])
+    for index in indices:
+        comparison.add(
+            index,
+            masks=masks,
+            probs=zeros if probs is None else probs,
+            sample_mean=zeros if sample_mean is None else sample_mean,
+        )
+    return comparison.to_dict()
+
+
+def _distance(a, b):
+    union = np.logical_or(a, b).sum()
+    return 1 - np.logical_and(a, b).sum() / union if union else 0.0
+
+
+def test_the_arg_max_is_scored_as_a_constant_sampler():
+    probs = np.array([[0.9, 0.5, 0.1, 0.0]])
+    result = _compare(probs=probs)["comparisons"]["argmax"]
+    # The mask is (1, 0, 0, 0), a tie being no lesion. IoU with the readers: 1/2, 1, 0
+    # and 0, so E d(s, y) = 1 - 3/8 = 5/8 and HM-IoU = 3/8.
+    assert result["hm_iou"] == pytest.approx(3 / 8)
+    # Pairs of readers: d = 1/2, 1/2, 1, 1, 1, 1, twice each, of 16: 10/16 = 5/8.
+    # GED = 2 * 5/8 - 0 - 5/8.
+    assert result["ged"] == pytest.approx(5 / 8)
+
+
+def test_independent_pixels_are_drawn_from_the_probabilities():
+    certain = np.array([[1.0, 1.0, 0.0, 0.0]])
+    result = _compare(probs=certain)["comparisons"]["independent"]
+    # All samples are (1, 1, 0, 0): IoU 1, 1/2, 1/2, 0; GED = 2 * 1/2 - 0 - 5/8.
+    assert result == {"ged": pytest.approx(3 / 8), "hm_iou": pytest.approx(1 / 2)}
+    # Half the pixels of 2 x 2 equal readers: two samples overlap little.
+    masks = np.ones((4, 40, 40), int)
+    half = np.full((40, 40), 0.5)
+    result = _compare(masks, probs=half)["comparisons"]["independent"]
+    # d(s, y) is 1/2; two samples share 1/4 and join 3/4, so d(s, s') = 2/3 but for
+    # the diagonal: GED = 2 * 1/2 - 15/16 * 2/3 = 0.375.
+    assert result["ged"] == pytest.approx(0.375, abs=0.01)
+    assert result["hm_iou"] == pytest.approx(0.5, abs=0.01)
+
+
+def test_three_readers_are_scored_against_the_fourth():
+    result = _compare()["comparisons"]["leave_one_out"]
+    geds, ious = [], []
+    for left in range(4):
+        others = [MASKS[k] for k in range(4) if k != left]
+        cross = np.mean([_distance(other, MASKS[left]) for other in others])
+        pairs = itertools.product(others, repeat=2)
+        geds.append(2 * cross - np.mean([_distance(a, b) for a, b in pairs]))
+        ious.append(1 - cross)
+    assert result["ged"] == pytest.approx(np.mean(geds))
+    assert result["hm_iou"] == pytest.approx(np.mean(ious))
+    # IoU of distinct pairs: 1/2, 1/2, 0, 0, 0, 0.
+    assert result["hm_iou"] == pytest.approx(1 / 6)
+
+
+def test_readers_that_agree_leave_nothing_to_gain():
+    agreed = MASKS[:1].repeat(4, axis=0)
+    comparisons = _compare(agreed)["comparisons"]
+    for name in ("leave_one_out", "readers_drawn"):
+        assert comparisons[name] == {"ged": pytest.approx(0), "hm_iou": 1}
+
+
+def test_drawn_readers_score_a_sixteenth_of_their_diversity():
+    result = _compare(indices=range(400))["comparisons"]["readers_drawn"]
+    # E d(s, y) = D = 5/8 and E d(s, s') = 15/16 D, so GED = D / 16 = 0.039.
+    assert result["ged"] == pytest.approx(5 / 8 / 16, abs=0.004)
+    assert ged.multi_rater_ged(MASKS, MASKS).ged == pytest.approx(0)
+
+
+def test_the_draws_are_a_function_of_seed_and_index():
+    probs = np.full((1, 4), 0.5)
+    first = _compare(probs=probs)
+    assert first == _compare(probs=probs)
+    assert first != _compare(probs=probs, seed=1)
+    assert first != _compare(probs=probs, indices=(1,))
+
+
+def test_means_are_compared_with_the_readers_mean():
+    # The readers' mean is (1/2, 1/2, 0, 0), of which two pixels are marked.
+    probs = np.array([[0.6, 0.3, 0.2, 0.0]])
+    sample_mean = np.array([[0.5, 0.5, 0.0, 0.4]])
+    result = _compare(probs=probs, sample_mean=sample_mean)["mean_difference"]
+    assert result == {
+        "calibration_net_all_pixels": pytest.approx(0.5 / 4),
+        "calibration_net_marked_pixels": pytest.approx(0.3 / 2),
+        "refinement_net_all_pixels": pytest.approx(0.4 / 4),
+        "refinement_net_marked_pixels": pytest.approx(0),
+    }
+
+
+def test_an_image_without_a_mark_stays_out_of_marked_pixels():
+    result = _compare(np.zeros((4, 1, 4), int))
+    assert "calibration_net_marked_pixels" not in result["mean_difference"]
+    assert result["mean_difference"]["calibration_net_all_pixels"] == 0
+    # Nothing is all agreed on: two empty masks have IoU 1.
+    for scores in result["comparisons"].values():
+        assert scores == {"ged": 0, "hm_iou": 1}
