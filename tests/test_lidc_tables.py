@@ -1,0 +1,187 @@
+"""The tables on LIDC: their runs, what is shared and skipped, and what is printed."""
+
+import dataclasses
+import json
+
+import pytest
+
+from car_tf import config as config_lib
+from car_tf import lidc_tables
+from car_tf import workdir as workdir_lib
+
+COMPARISONS = {"argmax": {"ged": 0.7, "hm_iou": 0.4}}
+
+
+class FakeJob:
+    """Stands for `train_lib.run`: notes its runs and scores each as it is told."""
+
+    def __init__(self, monkeypatch, score):
+        self.score = score
+        self.runs = []
+        self.had_calibration_net = []
+        monkeypatch.setattr(lidc_tables.train_lib, "run", self)
+
+    def __call__(self, config, workdir, say):
+        stage = workdir.path / "checkpoints" / "stage1"
+        self.had_calibration_net.append((stage / "ckpt").is_file())
+        self.runs.append((workdir.path.name, config))
+        workdir.write_text("config.json", config_lib.to_json(config))
+        workdir.write_text("checkpoints/stage1/ckpt", str(config.train.seed))
+        workdir.write_text("stage1_log.jsonl", "")
+        ged, hm_iou = self.score(config)
+        scores = {"ged": ged, "hm_iou": hm_iou, "sample_diversity": 0.5}
+        workdir.write_json(
+            "metrics.json",
+            {
+                "data": "drawn",
+                "by_num_samples": {"16": scores},
+                "readers": {"comparisons": COMPARISONS},
+            },
+        )
+
+
+@pytest.fixture
+def base(monkeypatch):
+    # What is slow, and would forget what other tests have built.
+    monkeypatch.setattr(workdir_lib, "environment", dict)
+    monkeypatch.setattr(lidc_tables, "_forget_graphs", lambda: None)
+    return config_lib.load("lidc")
+
+
+def _constant(config):
+    return 0.25, 0.5
+
+
+def _run(table, base, output, num_seeds=1):
+    lines = []
+    result = lidc_tables.run(
+        table, base, num_seeds=num_seeds, output=output, say=lines.append
+    )
+    return result, lines
+
+
+def test_mean_and_standard_deviation_stand_beside_the_paper(
+    base, tmp_path, monkeypatch
+):
+    # Seeds 1, 2, 3: mean 0.2, deviations -0.1, 0, 0.1: sqrt(0.02 / 2) = 0.1.
+    FakeJob(monkeypatch, lambda config: (0.1 * config.train.seed, 0.5))
+    result, lines = _run("table1", base, tmp_path, num_seeds=3)
+    ours = {row["method"]: row["summary"] for row in result["rows"]}
+    assert ours["cGAN+Lce"]["GED 16"]["mean"] == pytest.approx(0.2)
+    assert ours["cGAN+Lce"]["GED 16"]["std"] == pytest.approx(0.1)
+    assert ours["cGAN+Lce"]["GED 50"] is None
+    assert ours["Kohl et al. (2018)"] == {}
+    text = (tmp_path / "table1.md").read_text()
+    assert lines[-1] == text
+    (line,) = (line for line in text.splitlines() if "cGAN+Lcal" in line)
+    assert [cell.strip() for cell in line.split("|")[1:-1]] == [
+        "cGAN+Lcal (20)",
+        "3",
+        "0.200 ± 0.100",
+        "—",
+        "—",
+        "0.500 ± 0.000",
+        "0.500 ± 0.000",
+        "0.264 ± 0.002",
+        "0.248 ± 0.004",
+        "0.243 ± 0.004",
+        "0.592 ± 0.005",
+    ]
+    assert "- argmax: GED 16 0.700 ± 0.000, HM-IoU 16 0.400 ± 0.000." in text
+    assert json.loads((tmp_path / "table1.json").read_text()) == result
+
+
+def test_every_line_of_the_table_has_as_many_cells(base, tmp_path, monkeypatch):
+    FakeJob(monkeypatch, _constant)
+    for table in lidc_tables.TABLES:
+        _run(table, base, tmp_path)
+        text = (tmp_path / f"{table}.md").read_text()
+        widths = {line.count("|") for line in text.splitlines() if "|" in line}
+        assert widths == {1 + 2 + 5 + 4}
+
+
+def test_finished_runs_are_skipped_and_shared_by_the_tables(
+    base, tmp_path, monkeypatch
+):
+    job = FakeJob(monkeypatch, _constant)
+    _run("table3", base, tmp_path)
+    assert [name for name, _ in job.runs] == [
+        f"lcal-{m}-seed1" for m in (1, 5, 10, 15, 20)
+    ]
+    _run("table3", base, tmp_path)
+    assert len(job.runs) == 5
+    _run("table1", base, tmp_path)
+    _run("table4", base, tmp_path)
+    names = [name for name, _ in job.runs[5:]]
+    assert names == [
+        f"{key}-seed1" for key in ("lce", "elbo-0.1", "elbo-1", "elbo-10", "cvae-lcal")
+    ]
+
+
+def test_an_interrupted_table_shows_what_is_finished(base, tmp_path, monkeypatch):
+    def score(config):
+        if config.stage2.num_samples == 10:
+            raise workdir_lib.Stopped("stopped")
+        return 0.25, 0.5
+
+    FakeJob(monkeypatch, score)
+    with pytest.raises(workdir_lib.Stopped):
+        _run("table3", base, tmp_path)
+    result = json.loads((tmp_path / "table3.json").read_text())
+    assert [len(row["runs"]) for row in result["rows"]] == [1, 1, 0, 0, 0]
+    # Its directory is free again for the run that goes on.
+    job = FakeJob(monkeypatch, _constant)
+    _run("table3", base, tmp_path)
+    assert [name for name, _ in job.runs] == [f"lcal-{m}-seed1" for m in (10, 15, 20)]
+
+
+def test_the_calibration_network_of_a_seed_is_trained_once(base, tmp_path, monkeypatch):
+    job = FakeJob(monkeypatch, _constant)
+    _run("table1", base, tmp_path, num_seeds=2)
+    assert [name for name, _ in job.runs] == [
+        "lce-seed1",
+        "lcal-20-seed1",
+        "lce-seed2",
+        "lcal-20-seed2",
+    ]
+    assert job.had_calibration_net == [False, True, False, True]
+    taken = tmp_path / "lcal-20-seed2" / "checkpoints" / "stage1" / "ckpt"
+    assert taken.read_text() == "2"
+
+
+def test_another_calibration_network_is_not_taken(base, tmp_path, monkeypatch):
+    FakeJob(monkeypatch, _constant)
+    _run("table1", base, tmp_path)
+    (tmp_path / "lcal-20-seed1" / "metrics.json").unlink()
+    other = dataclasses.replace(
+        base, stage1=dataclasses.replace(base.stage1, steps=base.stage1.steps + 1)
+    )
+    # The same name for another configuration is refused.
+    with pytest.raises(workdir_lib.RunError, match="another configuration"):
+        _run("table1", other, tmp_path)
+    job = FakeJob(monkeypatch, _constant)
+    folder = tmp_path / "cvae-lcal-seed1"
+    lidc_tables._train(other, lidc_tables._CVAE, 1, folder, print)
+    assert job.had_calibration_net == [False]
+
+
+def test_rows_are_the_configurations_of_the_same_names(base):
+    for name, row in (
+        ("lidc", lidc_tables._LCAL),
+        ("lidc_lce", lidc_tables._LCE),
+        ("lidc_cvae", lidc_tables._CVAE),
+        ("lidc_cvae_elbo", lidc_tables.TABLES["table4"][3]),
+    ):
+        changed = config_lib.override(base, row.overrides)
+        named = config_lib.load(name)
+        assert dataclasses.replace(changed, name=name) == named
+
+
+def test_the_scale_multiplies_steps_and_channels(base):
+    scaled = lidc_tables.scaled(base, 0.1, 0.5)
+    assert scaled.stage1.steps == round(0.1 * base.stage1.steps)
+    assert scaled.stage2.steps == round(0.1 * base.stage2.steps)
+    assert scaled.calibration_net.channels == base.calibration_net.channels // 2
+    assert scaled.refinement_net.base_channels == base.refinement_net.base_channels // 2
+    assert scaled.discriminator.base_channels == base.discriminator.base_channels // 2
+    assert lidc_tables.scaled(base, 1e-9, 1e-9).stage1.steps == 1
