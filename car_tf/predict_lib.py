@@ -52,6 +52,8 @@ class Predictor:
         loaded = tf.saved_model.load(str(path))
         try:
             labels_file = loaded.labels.asset_path.numpy().decode()
+            # Its variables live as long as it does.
+            self._loaded = loaded
             self._sample = loaded.sample
         except AttributeError:
             raise versions.ExportError(
@@ -131,7 +133,7 @@ def predict(
                 )
             except (files.DataError, tf.errors.InvalidArgumentError) as error:
                 failed.append(name)
-                bar.write(f"error: {name}: {_sentence(error)}")
+                bar.write(f"error: {name}: {common.sentence(str(error))}")
                 bar.update()
                 continue
             # One result is written while the next image is computed.
@@ -142,13 +144,6 @@ def predict(
         for future in writing:
             future.result()
     return failed
-
-
-def _sentence(error: Exception) -> str:
-    text = str(error)
-    if "assertion failed: [" in text:
-        return text.split("assertion failed: [")[1].split("]\n")[0]
-    return text.split("\n")[0]
 
 
 def _key(predictor: Predictor, file: pathlib.Path, options: Options) -> str:

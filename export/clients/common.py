@@ -67,6 +67,15 @@ def find_images(
     return dict(sorted(found.items()))
 
 
+def sentence(text: str) -> str:
+    """Returns what a model's check said in an error's text, else its first line."""
+    _, mark, said = text.partition("assertion failed: [")
+    if not mark:
+        return text.split("\n")[0]
+    # The sentence may hold brackets; the last one on its line closes the list.
+    return said.split("\n")[0].rpartition("]")[0]
+
+
 def seed_for(seed: int, name: str) -> Tuple[int, int]:
     """Returns an image's seed, which depends on its name and not on its neighbours."""
     return seed, zlib.crc32(name.encode()) & 0x7FFFFFFF

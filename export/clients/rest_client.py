@@ -1,42 +1,17 @@
-"""Samples from a server over REST, with encoded images both ways.
-
-    python -m export.clients.rest_client --server http://HOST:8501 --model cityscapes \
-        --images DIR --blackbox DIR --output DIR
-
-Needs no TensorFlow: NumPy, Pillow and tqdm. Writes what the gRPC client writes.
-"""
+"""A client over REST, with encoded images both ways. Needs NumPy and Pillow alone."""
 
 from __future__ import annotations
 
 import base64
 import json
 import pathlib
-import sys
 import urllib.error
 import urllib.request
-from typing import Optional, Sequence, Tuple
+from typing import Optional, Tuple
 
 import numpy as np
-from absl import app, flags
 
 from export.clients import common
-
-FLAGS = flags.FLAGS
-
-flags.DEFINE_string("server", "http://localhost:8501", "Address.")
-flags.DEFINE_string("model", None, "Name of the model.", required=True)
-flags.DEFINE_integer("version", 0, "Version of the model; 0: the newest.")
-flags.DEFINE_multi_string(
-    "images", None, "Images, or folders of images.", required=True
-)
-flags.DEFINE_string(
-    "blackbox", "", "Folder of the black box's PNG maps, by image name."
-)
-flags.DEFINE_string("output", None, "Folder to write to.", required=True)
-flags.DEFINE_string("labels", "", "labels.json of the export, for colours.")
-flags.DEFINE_integer("num_samples", 16, "Samples per image.")
-flags.DEFINE_integer("seed", 0, "Seed of the samples.")
-flags.DEFINE_float("timeout", 60.0, "Seconds that a request may take.")
 
 
 class Client:
@@ -74,7 +49,7 @@ def _reason(error: urllib.error.HTTPError) -> str:
         text = json.loads(text)["error"]
     except (ValueError, KeyError, TypeError):
         pass
-    return f"{error.code}: {text}".split("\n")[0]
+    return f"{error.code}: {common.sentence(text)}"
 
 
 def _b64(content: bytes) -> dict:
@@ -104,35 +79,3 @@ def sample(
     ]
     entropy = base64.b64decode(drawn["entropy_bytes"][0]["b64"])
     return np.stack(samples), common.decode_png(entropy)
-
-
-def main(argv: Sequence[str]) -> int:
-    """Samples; returns the exit code."""
-    if len(argv) > 1:
-        raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
-    try:
-        found = common.find_images(FLAGS.images)
-        colors = common.read_colors(FLAGS.labels)
-    except common.ClientError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    client = Client(
-        FLAGS.server, FLAGS.model, version=FLAGS.version, timeout=FLAGS.timeout
-    )
-
-    def handle(name: str) -> None:
-        samples, levels = sample(
-            client,
-            found[name],
-            common.map_file(FLAGS.blackbox, name),
-            num_samples=FLAGS.num_samples,
-            seed=common.seed_for(FLAGS.seed, name),
-        )
-        folder = pathlib.Path(FLAGS.output) / name
-        common.write_results(folder, samples, levels, colors)
-
-    return common.run(found, handle, (common.ClientError, OSError))
-
-
-if __name__ == "__main__":
-    app.run(main)

@@ -95,8 +95,14 @@ tensorflow::Status RunRequest(const tensorflow::SavedModelBundle& bundle,
 
   size_t index = 0;
   for (const auto& output : signature.outputs()) {
+    const tensorflow::Tensor& tensor = outputs[index++];
     tensorflow::TensorProto proto;
-    outputs[index++].AsProtoTensorContent(&proto);
+    // Python cannot read strings from the packed form.
+    if (tensor.dtype() == tensorflow::DT_STRING) {
+      tensor.AsProtoField(&proto);
+    } else {
+      tensor.AsProtoTensorContent(&proto);
+    }
     WriteFile(folder / (output.first + ".out.pb"), proto.SerializeAsString());
   }
   return tensorflow::OkStatus();

@@ -1,0 +1,214 @@
+"""Prediction on folders of images with an exported model."""
+
+import json
+import subprocess
+import sys
+
+import exported
+import numpy as np
+import pytest
+from PIL import Image
+
+from car_tf import predict_lib, predict_output
+from car_tf.data import files
+from export.clients import common
+
+
+@pytest.fixture(scope="module")
+def predictor():
+    return predict_lib.Predictor(exported.version())
+
+
+@pytest.fixture
+def folders(tmp_path, monkeypatch):
+    """Images of three sizes and kinds with the maps of a black box."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    sizes = {"wide.png": (50, 90), "deep/tall.jpg": (70, 40), "small.png": (24, 32)}
+    for name, (height, width) in sizes.items():
+        image = exported.images(1, height, width)[0]
+        path = tmp_path / "images" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(path)
+        ids = exported.labels(1, *exported.SIZE)[0]
+        ids = tmp_path / "maps" / f"{path.stem}.png", np.where(ids == 255, 0, ids)
+        ids[0].parent.mkdir(exist_ok=True)
+        Image.fromarray(ids[1]).save(ids[0])
+    return tmp_path
+
+
+def find(folders):
+    return common.find_images([str(folders / "images")])
+
+
+def options(folders, **changes):
+    settings = dict(num_samples=4, seed=5, blackbox=str(folders / "maps"))
+    return predict_lib.Options(**{**settings, **changes})
+
+
+def test_everything_is_written_at_the_size_of_the_image(predictor, folders):
+    output = folders / "output"
+    images = find(folders)
+    assert list(images) == ["deep/tall", "small", "wide"]
+    assert predict_lib.predict(predictor, images, output, options(folders)) == []
+    for name, size in (
+        ("deep/tall", (40, 70)),
+        ("small", (32, 24)),
+        ("wide", (90, 50)),
+    ):
+        written = {path.name for path in (output / name).iterdir()}
+        maps = {
+            f"sample_{i:02d}{kind}.png" for i in range(4) for kind in ("", "_color")
+        }
+        others = {"mean.png", "entropy.png", "entropy_color.png", "sheet.png"}
+        assert written == maps | others | {"statistics.json"}
+        for file in maps | others - {"sheet.png"}:
+            assert Image.open(output / name / file).size == size, file
+
+    # The files hold what the signature gives for the image at the trained size.
+    opened = Image.open(images["wide"]).resize((64, 48), Image.Resampling.BILINEAR)
+    drawn = exported.call(
+        "sample",
+        image=np.asarray(opened)[None],
+        blackbox=np.asarray(Image.open(folders / "maps" / "wide.png"))[None],
+        num_samples=np.int32(4),
+        seed=np.array([common.seed_for(5, "wide")], np.int32),
+    )
+    samples = drawn["samples"][0]
+    for index, sample in enumerate(samples):
+        want = Image.fromarray(sample).resize((90, 50), Image.Resampling.NEAREST)
+        got = Image.open(output / "wide" / f"sample_{index:02d}.png")
+        np.testing.assert_array_equal(got, want)
+    found = json.loads((output / "wide" / "statistics.json").read_text())
+    assert found["size"] == [50, 90] and found["working_size"] == [48, 64]
+    for entry in found["classes"].values():
+        areas = (samples == entry["id"]).mean(axis=(1, 2))
+        np.testing.assert_allclose(entry["areas"], areas)
+        assert entry["mean_area"] == pytest.approx(areas.mean())
+    total = sum(entry["mean_area"] for entry in found["classes"].values())
+    assert total == pytest.approx(1.0)
+    assert found["entropy_bits"]["mean"] == pytest.approx(
+        drawn["entropy_bits"].mean(), rel=1e-5
+    )
+
+
+def test_a_second_run_does_only_what_is_missing(predictor, folders):
+    output, images = folders / "output", find(folders)
+    said = []
+    del images["deep/tall"]
+    predict_lib.predict(predictor, images, output, options(folders), said.append)
+    before = (output / "wide" / "statistics.json").stat().st_mtime_ns
+    (output / "small" / "statistics.json").unlink()  # as if it had been interrupted
+    predict_lib.predict(predictor, images, output, options(folders), said.append)
+    assert said == ["1 of 2 images were predicted before"]
+    assert (output / "wide" / "statistics.json").stat().st_mtime_ns == before
+    assert (output / "small" / "statistics.json").is_file()
+    other = options(folders, num_samples=2)
+    predict_lib.predict(predictor, images, output, other, said.append)
+    assert len(said) == 1
+    assert len(list((output / "wide").glob("sample_??.png"))) == 2
+    assert not list(output.glob(".*"))
+
+
+def test_own_size_and_a_damaged_image(predictor, folders):
+    broken = folders / "images" / "broken.png"
+    broken.write_bytes((folders / "images" / "small.png").read_bytes()[:200])
+    own = exported.labels(1, 24, 32)[0]
+    Image.fromarray(np.where(own == 255, 0, own)).save(folders / "maps" / "small.png")
+    Image.fromarray(own * 0).save(folders / "maps" / "broken.png")
+    images = {name: path for name, path in find(folders).items() if name != "wide"}
+    del images["deep/tall"]
+    output = folders / "output"
+    failed = predict_lib.predict(
+        predictor, images, output, options(folders, size="own")
+    )
+    assert failed == ["broken"]
+    assert not (output / "broken").exists()
+    found = json.loads((output / "small" / "statistics.json").read_text())
+    assert found["working_size"] == [24, 32]
+
+
+def test_a_missing_black_box_is_said_before_the_work(predictor, folders):
+    images = find(folders)
+    output = folders / "output"
+    with pytest.raises(files.DataError, match="--blackbox: wanted a segmenter"):
+        predict_lib.predict(predictor, images, output, options(folders, blackbox=""))
+    (folders / "maps" / "wide.png").unlink()
+    with pytest.raises(files.DataError, match="prediction of wide"):
+        predict_lib.predict(predictor, images, output, options(folders))
+    assert not output.exists()
+
+
+def test_statistics_by_hand():
+    labels = {
+        "classes": [
+            {"id": i, "name": name, "color": [i, i, i]}
+            for i, name in enumerate(("road", "sky", "road2"))
+        ],
+        "flips": [{"original": 0, "flipped": 2, "probability": 0.25}],
+    }
+    # Road covers 2 of 4 pixels in the first three samples and is road2 in the last.
+    samples = np.array([[[0, 0], [1, 1]]] * 3 + [[[2, 2], [1, 1]]], np.uint8)
+    result = predict_output.Result(
+        file="x.png",
+        picture=Image.new("RGB", (4, 4)),
+        samples=samples,
+        entropy_bits=np.array([[1.0, 0.0], [0.0, 0.0]], np.float32),
+        seed=(0, 1),
+        labels=labels,
+    )
+    found = result.statistics()
+    assert found["classes"]["road"]["mean_area"] == pytest.approx(0.375)  # 3/4 of 0.5
+    assert found["classes"]["road"]["max_area"] == 0.5
+    assert found["classes"]["road"]["num_samples_with_it"] == 3
+    assert found["classes"]["sky"]["std_area"] == 0
+    assert found["flips"] == [
+        {
+            "class": "road",
+            "other_name": "road2",
+            "frequency": 0.25,
+            "true_probability": 0.25,
+        }
+    ]
+    assert found["entropy_bits"] == {"mean": 0.25, "max": 1.0}
+    # Two of four pixels are (3/4, 1/4): 0.8113 bits, the others certain.
+    assert found["sample_entropy_bits"] == pytest.approx(0.8112781 / 2)
+
+
+def test_heat_map_runs_from_black_to_white():
+    pixels = np.asarray(predict_output.heat_map(np.array([[0.0, 0.5, 1.0]])))
+    np.testing.assert_array_equal(
+        pixels[0], [[0, 0, 0], [255, 128, 0], [255, 255, 255]]
+    )
+
+
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        (["--images=nowhere"], "one of --workdir and --saved_model"),
+        (["--images=nowhere", "--saved_model=nowhere"], "wanted a SavedModel"),
+        (["--images=nowhere", "--workdir=nowhere"], "wanted a run directory"),
+    ],
+)
+def test_bad_arguments_end_in_one_line(tmp_path, arguments, words):
+    command = [sys.executable, "-m", "car_tf.predict", "--output=out", *arguments]
+    done = subprocess.run(
+        command,
+        cwd=exported.pathlib.Path(__file__).resolve().parent.parent,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: ") and words in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_images_whose_results_would_collide_are_refused(tmp_path):
+    for name in ("a.png", "a.jpg"):
+        (tmp_path / name).touch()
+    with pytest.raises(common.ClientError, match="wanted one image named a"):
+        common.find_images([str(tmp_path)])
+    (tmp_path / "a.jpg").unlink()
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "b.png").touch()
+    with pytest.raises(common.ClientError, match="inside those of"):
+        common.find_images([str(tmp_path)])
