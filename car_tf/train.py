@@ -10,13 +10,16 @@ where an interrupted run stopped.
 from __future__ import annotations
 
 import os
+import pathlib
 import sys
 from typing import Sequence
 
 from absl import app, flags, logging
 
 from car_tf import config as config_lib
+from car_tf import regression_config
 from car_tf import workdir as workdir_lib
+from car_tf.data import files
 
 FLAGS = flags.FLAGS
 
@@ -41,13 +44,16 @@ flags.DEFINE_string(
 
 def _resolved() -> config_lib.Config:
     overrides = list(FLAGS.set)
-    # Flags give paths as the shell completes them; a resumed run may start elsewhere.
     for field, value in (
         ("data.data_dir", FLAGS.data_dir),
         ("blackbox.path", FLAGS.blackbox),
     ):
         if value:
-            overrides.append(f"{field}={os.path.abspath(os.path.expanduser(value))}")
+            # A run may be resumed from elsewhere; what is no path, such as
+            # package.module:function, stays as it is.
+            path = os.path.abspath(os.path.expanduser(value))
+            value = value if ":" in value and not os.path.exists(path) else path
+            overrides.append(f"{field}={value}")
     return config_lib.load(FLAGS.config, overrides)
 
 
@@ -58,18 +64,12 @@ def main(argv: Sequence[str]) -> int:
     try:
         config = _resolved()
         path = FLAGS.workdir or workdir_lib.default_path(config.name)
-        workdir = workdir_lib.RunDir(path, config)
-    except (config_lib.ConfigError, workdir_lib.RunError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    print(f"run directory: {workdir.path}", flush=True)
-    logging.set_verbosity(logging.WARNING)  # TensorFlow tells much while it exports.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    from car_tf import train_lib  # TensorFlow starts here, after the cheap checks.
-    from car_tf.data import files
-
-    try:
-        train_lib.run(config, workdir, say=lambda line: print(line, flush=True))
+        logging.set_verbosity(logging.WARNING)  # TensorFlow tells much in an export.
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+        if isinstance(config, regression_config.Regression):
+            _regression(config, path)
+        else:
+            _segmentation(config, path)
     except workdir_lib.Stopped as stopped:
         print(stopped, file=sys.stderr)
         return 130
@@ -84,9 +84,29 @@ def main(argv: Sequence[str]) -> int:
     ) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    return 0
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+def _segmentation(config: config_lib.Config, path: str) -> None:
+    workdir = workdir_lib.RunDir(path, config)
+    try:
+        _say(f"run directory: {workdir.path}")
+        from car_tf import train_lib  # TensorFlow starts here, after the cheap checks.
+
+        train_lib.run(config, workdir, say=_say)
     finally:
         workdir.close()
-    return 0
+
+
+def _regression(config: regression_config.Regression, path: str) -> None:
+    from car_tf import regression_lib  # TensorFlow starts here.
+
+    regression_lib.use_one_thread_per_operation()
+    regression_lib.run(config, pathlib.Path(path).expanduser().resolve(), _say)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,149 @@
+"""Scores of the 1-D regression's runs: curves and mode weights in, tables out."""
+
+from __future__ import annotations
+
+from typing import Any, Dict, List, Optional, Sequence
+
+import numpy as np
+
+from car_tf import regression_config
+
+
+def iterations_to_90_percent(
+    curve: np.ndarray, iterations: np.ndarray
+) -> Optional[int]:
+    """First iteration by which a curve has made 90 % of its way to its final value.
+
+    Log-likelihoods may be negative, so that the way is measured from the curve's first
+    value.
+
+    Args:
+      curve: `[E]` values.
+      iterations: `[E]` iterations.
+
+    Returns:
+      The iteration, or None where the final value is not above the first.
+    """
+    first, final = curve[0], curve[-1]
+    if final <= first:
+        return None
+    return int(iterations[np.argmax(curve >= first + 0.9 * (final - first))])
+
+
+def is_collapsed(upper_weight: float, mode_probability: float) -> bool:
+    """Whether a mode has less than half of its true weight."""
+    return bool(
+        upper_weight < mode_probability / 2
+        or 1 - upper_weight < (1 - mode_probability) / 2
+    )
+
+
+def results(
+    runs: Sequence[regression_config.Run],
+    *,
+    curves: np.ndarray,
+    iterations: np.ndarray,
+    upper_weights: np.ndarray,
+    perfect: np.ndarray,
+) -> Dict[str, Any]:
+    """Scores runs one by one, per distribution and calibration weight, and pooled.
+
+    Args:
+      runs: N runs.
+      curves: `[N, E]` log-likelihoods, nats.
+      iterations: `[E]` iterations of the evaluations.
+      upper_weights: `[N]` shares of the final samples in the upper mode.
+      perfect: `[N]` log-likelihoods of draws from the true distribution, nats.
+
+    Returns:
+      `runs`, `configurations` and `pooled`: lists of dictionaries.
+    """
+    each = []
+    for run, curve, weight, reference in zip(runs, curves, upper_weights, perfect):
+        probability = run.problem.mode_probability
+        each.append(
+            {
+                "calibration_weight": run.calibration_weight,
+                "mode_probability": probability,
+                "mode_noise": run.problem.mode_noise,
+                "seed": run.problem.seed,
+                "final_log_likelihood": float(curve[-1]),
+                "perfect_log_likelihood": float(reference),
+                "iterations_to_90_percent": iterations_to_90_percent(curve, iterations),
+                "upper_weight": float(weight),
+                "upper_weight_error": float(weight - probability),
+                "collapsed": is_collapsed(weight, probability),
+            }
+        )
+    keys = ("calibration_weight", "mode_probability", "mode_noise")
+    return {
+        "runs": each,
+        "configurations": _grouped(each, keys),
+        "pooled": _grouped(each, keys[:1]),
+    }
+
+
+def _grouped(each: List[Dict[str, Any]], keys: Sequence[str]) -> List[Dict[str, Any]]:
+    """Summarises runs that agree in `keys`, in order of appearance."""
+    groups = {}
+    for entry in each:
+        groups.setdefault(tuple(entry[key] for key in keys), []).append(entry)
+    return [
+        {**dict(zip(keys, values)), **_summary(members)}
+        for values, members in groups.items()
+    ]
+
+
+def _summary(members: List[Dict[str, Any]]) -> Dict[str, Any]:
+    def column(name):
+        return [entry[name] for entry in members if entry[name] is not None]
+
+    lower, median, upper = np.percentile(column("final_log_likelihood"), [25, 50, 75])
+    steps = column("iterations_to_90_percent")
+    return {
+        "num_runs": len(members),
+        "final_median": float(median),
+        "final_quartiles": [float(lower), float(upper)],
+        "perfect_log_likelihood": float(np.mean(column("perfect_log_likelihood"))),
+        "median_iterations_to_90_percent": float(np.median(steps)) if steps else None,
+        "num_collapsed": sum(column("collapsed")),
+        "collapsed_fraction": float(np.mean(column("collapsed"))),
+        "mean_upper_weight": float(np.mean(column("upper_weight"))),
+        "worst_upper_weight_error": float(np.max(np.abs(column("upper_weight_error")))),
+    }
+
+
+def to_markdown(scores: Dict[str, Any]) -> str:
+    """Returns the tables of `results` as Markdown."""
+    names = ["λ", "π", "σ", "runs", "final log-likelihood, median (quartiles)"]
+    names += ["perfect sampler", "iterations to 90 %", "collapsed"]
+    names += ["upper mode's weight", "worst error"]
+    lines = [_row(names), _row(["---:"] * len(names))]
+    for entry in [*scores["configurations"], *scores["pooled"]]:
+        lower, upper = entry["final_quartiles"]
+        steps = entry["median_iterations_to_90_percent"]
+        lines.append(
+            _row(
+                [
+                    f"{entry['calibration_weight']:g}",
+                    _number(entry.get("mode_probability"), "g", "all"),
+                    _number(entry.get("mode_noise"), "g", "all"),
+                    str(entry["num_runs"]),
+                    f"{entry['final_median']:.2f} ({lower:.2f} to {upper:.2f})",
+                    f"{entry['perfect_log_likelihood']:.2f}",
+                    _number(steps, ".0f", "never"),
+                    f"{entry['num_collapsed']} of {entry['num_runs']}",
+                    f"{entry['mean_upper_weight']:.3f}",
+                    f"{entry['worst_upper_weight_error']:.3f}",
+                ]
+            )
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _number(value: Optional[float], form: str, missing: str) -> str:
+    return missing if value is None else format(value, form)

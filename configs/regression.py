@@ -1,0 +1,7 @@
+"""The 1-D bimodal regression, one distribution, with and without Lcal (CAR, Fig. 2)."""
+
+from car_tf import regression_config
+
+
+def get_config() -> regression_config.Regression:
+    return regression_config.Regression(name="regression")
