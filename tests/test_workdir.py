@@ -107,12 +107,16 @@ def test_a_log_forgets_what_a_killed_run_had_done_after_its_checkpoint(run):
 
 
 def test_the_first_signal_sets_a_flag_and_the_second_acts(capsys):
-    before = signal.getsignal(signal.SIGINT)
-    with workdir_lib.StopSignal() as stop:
-        assert stop.number is None
-        os.kill(os.getpid(), signal.SIGINT)
-        assert stop.number == signal.SIGINT
-        assert "stopping after this step" in capsys.readouterr().err
-        with pytest.raises(KeyboardInterrupt):
+    # A shell starts background jobs with SIGINT ignored; the test brings its own.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with workdir_lib.StopSignal() as stop:
+            assert stop.number is None
             os.kill(os.getpid(), signal.SIGINT)
-    assert signal.getsignal(signal.SIGINT) == before
+            assert stop.number == signal.SIGINT
+            assert "stopping after this step" in capsys.readouterr().err
+            with pytest.raises(KeyboardInterrupt):
+                os.kill(os.getpid(), signal.SIGINT)
+        assert signal.getsignal(signal.SIGINT) == signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
