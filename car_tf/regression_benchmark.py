@@ -9,7 +9,7 @@ from typing import Any, Callable, Dict, List, Tuple
 
 import tensorflow as tf
 
-from car_tf import regression_config, regression_lib
+from car_tf import regression_config, regression_program
 
 PEAK_SIZE = 2048
 NUM_REPEATS = 5
@@ -114,7 +114,7 @@ class _Timer:
             config, stage2=dataclasses.replace(config.stage2, steps=MAX_TIMED_STEPS)
         )
         # A lone run is not joined by a copy of itself here, which would double its cost.
-        self._program = regression_lib.Program(roomy, even=len(config.runs) > 1)
+        self._program = regression_program.Program(roomy, even=len(config.runs) > 1)
         self._advance = [
             function.get_concrete_function()
             for function in (self._program.advance_stage1, self._program.advance_stage2)

@@ -19,6 +19,7 @@ from car_tf import (
     regression_benchmark,
     regression_config,
     regression_lib,
+    regression_program,
     regression_scores,
 )
 from car_tf import workdir as workdir_lib
@@ -43,7 +44,7 @@ def small(seeds=(1,), mode_probabilities=(0.6, 0.9), **stage2):
 
 def trained(config, *, even=True):
     """Trains a program and returns it with its curves in the runs' order."""
-    program = regression_lib.Program(config, even=even)
+    program = regression_program.Program(config, even=even)
     program.advance_stage1(tf.constant(config.stage1.steps // 5))
     program.begin_stage2()
     program.advance_stage2(tf.constant(config.stage2.steps // 5))
@@ -109,8 +110,8 @@ def plain_step(nets, optimizers, data, weight, num_runs):
 
 def test_stage_2_makes_the_updates_of_the_plain_losses():
     config = small(learning_rate=1e-2)
-    trainer = regression_lib.Program(config).stage2[0]
-    plain = regression_lib.Program(config).stage2[0]
+    trainer = regression_program.Program(config).stage2[0]
+    plain = regression_program.Program(config).stage2[0]
     optimizers = [tf.keras.optimizers.Adam(1e-2, epsilon=1e-8) for _ in range(2)]
     nets = (plain.calibration_net, plain.refinement_net, plain.discriminator)
     data = trainer.draw()
@@ -126,7 +127,7 @@ def test_stage_2_makes_the_updates_of_the_plain_losses():
 
 
 def test_losses_of_unit_gaussians_are_half_squared_errors():
-    program = regression_lib.Program(small())
+    program = regression_program.Program(small())
     trainer = program.stage1[0]
     x, y = (part[:, 0] for part in trainer.draw())
     error = np.mean((y - trainer.calibration_net(x)) ** 2, axis=1)
@@ -220,7 +221,7 @@ def test_a_stopped_job_goes_on_and_ends_like_an_uninterrupted_one(
 
 
 def test_a_loss_that_is_not_finite_names_term_and_run():
-    program = regression_lib.Program(small())
+    program = regression_program.Program(small())
     program.stage2[0].last_losses["adversarial"].assign([0.5, float("nan")])
     with pytest.raises(workdir_lib.RunError, match="adversarial is nan.*0.9"):
         program.check_finite(2)
