@@ -54,14 +54,30 @@ def _config(name, *overrides):
     )
 
 
+class SmallNet(keras.Model):
+    """Stands for F."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = keras.layers.Conv2D(K, 3, padding="same")
+
+    def call(self, image, blackbox_probs, training=False, seed=None):
+        return self.conv(image)
+
+
 def _trainer(config, strategy=None):
     """Stage 2 with plain descent: Adam would blow up the rounding of small gradients."""
     strategy = strategy or tf.distribute.get_strategy()
     with strategy.scope():
         keras.utils.set_random_seed(2)
         dataset = build_data.build_data(config)
+        calibration_net = SmallNet()
+        calibration_net(_inputs()[0], None)
         trainer = build.build_refinement_trainer(
-            config, dataset, synchronized=strategy.num_replicas_in_sync > 1
+            config,
+            dataset,
+            calibration_net,
+            synchronized=strategy.num_replicas_in_sync > 1,
         )
         # The residual starts at zero, where z has no gradient.
         kernel = trainer.refinement_net.logits_layer.kernel
