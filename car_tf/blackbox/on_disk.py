@@ -60,7 +60,7 @@ def find(folder: pathlib.Path, names: Sequence[str]) -> Dict[str, pathlib.Path]:
 
 def _read_array(path: pathlib.Path) -> np.ndarray:
     try:
-        return np.squeeze(np.load(path, allow_pickle=False))
+        return np.squeeze(files.decode_array(path.read_bytes()))
     except Exception as error:  # NumPy raises many types on damaged files.
         raise files.DataError(f"{path}: not a readable array ({error})") from error
 

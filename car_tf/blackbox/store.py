@@ -75,8 +75,8 @@ class Store:
         """
         path = self.file(image_hash)
         try:
-            with np.load(path, allow_pickle=False) as stored:
-                steps = stored["prediction"]
+            with zipfile.ZipFile(path) as stored:
+                steps = files.decode_array(stored.read("prediction.npy"))
         except Exception as error:  # NumPy and zlib raise many types.
             raise files.DataError(
                 f"{path}: damaged prediction in the cache; delete it ({error})"
