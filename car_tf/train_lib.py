@@ -14,7 +14,7 @@ from car_tf import build, build_data, eval_lib, figures
 from car_tf import config as config_lib
 from car_tf import workdir as workdir_lib
 from car_tf.data import cache
-from export import savedmodel
+from export import run as run_export
 
 BEST_FILE = "best.json"
 LOG_FILE = "log.jsonl"
@@ -66,9 +66,16 @@ def run(
         )
     model = build.build_sampler(calibration_net, refinement_net, dataset.facts)
     metrics = evaluate_run(config, dataset, model, workdir, say)
-    export_dir = workdir.path / "export"
-    savedmodel.export(model, dataset.facts, export_dir)
-    say(f"exported: {export_dir}")
+    exported = run_export.export_run(
+        config,
+        model,
+        dataset.facts,
+        workdir.path / run_export.FOLDER,
+        notes=dataset.notes,
+        metrics=metrics,
+        say=say,
+    )
+    say(f"exported: {exported}")
     return metrics
 
 

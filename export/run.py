@@ -11,7 +11,7 @@ from car_tf import config as config_lib
 from car_tf import workdir as workdir_lib
 from car_tf.data import info
 from car_tf.models import sampler
-from export import program, savedmodel
+from export import program, savedmodel, versions
 
 FOLDER = "export"
 
@@ -47,7 +47,7 @@ def export_run(
         model,
         facts,
         output,
-        name=name or config.name,
+        name=name or versions.servable(config.name),
         num_samples=num_samples,
         blackbox=config.blackbox.output,
         trained_size=config.data.size,

@@ -29,6 +29,11 @@ def check_name(name: str) -> None:
         )
 
 
+def servable(name: str) -> str:
+    """Returns a name with what `check_name` refuses replaced."""
+    return re.sub(r"[^A-Za-z0-9_.-]+", "_", name).lstrip("_.-") or "car"
+
+
 def numbers(folder: pathlib.Path) -> List[int]:
     """Returns the versions in a model's folder, in order."""
     if not folder.is_dir():

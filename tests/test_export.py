@@ -125,6 +125,8 @@ def test_wrong_names_are_refused(tmp_path):
     for name in ("", "../x", "a b", ".hidden"):
         with pytest.raises(versions.ExportError, match="--name: wanted"):
             versions.check_name(name)
+        versions.check_name(versions.servable(name))
+    assert versions.servable("my config") == "my_config"
     with pytest.raises(versions.ExportError, match="wanted a SavedModel"):
         versions.find(str(tmp_path))
 

@@ -243,10 +243,10 @@ def test_the_exported_model_equals_the_run_in_plain_tensorflow(
     )
     np.savez(tmp_path / "in.npz", **inputs)
     (tmp_path / "load.py").write_text(LOADER)
-    (saved,) = (runs.folder / "whole" / "export").rglob("saved_model.pb")
+    exported = runs.folder / "whole" / "export" / "cityscapes" / "1"
     done = subprocess.run(
         [
-            *(sys.executable, "load.py", str(saved.parent)),
+            *(sys.executable, "load.py", str(exported)),
             *(str(tmp_path / "in.npz"), str(tmp_path / "out.npz")),
         ],
         cwd=tmp_path,
@@ -264,6 +264,19 @@ def test_the_exported_model_equals_the_run_in_plain_tensorflow(
     probs = got["probabilities"]
     bits = -(probs * np.log2(np.maximum(probs, 1e-30))).sum(-1)
     np.testing.assert_allclose(got["entropy_bits"], bits, atol=1e-3)
+
+
+def test_the_export_knows_what_the_run_knows(runs, whole):
+    run = runs.folder / "whole"
+    exported = run / "export" / "cityscapes" / "1"
+    assert f"exported: {exported}" in whole.stdout
+    labels = read_json(exported / "assets" / "labels.json")
+    assert labels["config"] == read_json(run / "config.json")
+    assert labels["trained_size"] == labels["config"]["data"]["size"]
+    card = (exported / "model_card.md").read_text()
+    metrics = read_json(run / "metrics.json")
+    assert all(f"- {note}" in card for note in metrics["notes"])
+    assert f"{metrics['ged']:.3f}" in card
 
 
 def test_the_exported_model_is_that_of_the_best_weights(runs, loaded):
