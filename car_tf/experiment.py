@@ -1,34 +1,59 @@
 """Experiments of the paper.
 
     python -m car_tf.experiment regression --output DIR
+    python -m car_tf.experiment table1|table3|table4 --data_dir DIR --output DIR
 
 `regression` trains the ninety runs of the 1-D bimodal regression (CAR, Section 5.1 and
-Appendix B.1) together. The same command with the same --output goes on where an
-interrupted one stopped; --benchmark measures its speed instead.
+Appendix B.1) together; --benchmark measures its speed instead.
+
+`table1`, `table3` and `table4` train the runs of those tables, all on LIDC, and write
+each as Markdown and JSON with the paper's values beside it. They share their runs where
+--output is the same. --num_seeds runs stand behind each row, and --scale STEPS,WIDTH
+multiplies the steps and the channels of the configuration, for a grid in small.
+
+The same command with the same --output goes on where an interrupted one stopped.
 """
 
 from __future__ import annotations
 
+import functools
+import math
 import os
 import pathlib
 import sys
-from typing import Callable, Dict, Sequence
+from typing import Callable, Dict, Sequence, Tuple
 
-from absl import app, flags
+from absl import app, flags, logging
 
 from car_tf import config as config_lib
 from car_tf import workdir as workdir_lib
+from car_tf.data import files
 
 FLAGS = flags.FLAGS
 
 flags.DEFINE_string(
-    "output", "", "Directory of results, new or to be resumed (default runs/<name>)."
+    "output",
+    "",
+    "Directory of results, new or to be resumed (default runs/<name>; the tables': "
+    "runs/lidc_tables).",
 )
 flags.DEFINE_multi_string(
     "set", [], "Overrides one field, such as stage2.steps=500; may be repeated."
 )
 flags.DEFINE_bool(
-    "benchmark", False, "Measures the speed of an experiment instead of running it."
+    "benchmark", False, "Measures the speed of `regression` instead of running it."
+)
+flags.DEFINE_string(
+    "config",
+    "lidc",
+    "Configuration that all rows of a table change: a name, or a path.",
+)
+flags.DEFINE_string(
+    "data_dir", "", "Data set of a table; without it, an embedded one is drawn."
+)
+flags.DEFINE_integer("num_seeds", 3, "Runs behind each row of a table.", lower_bound=1)
+flags.DEFINE_string(
+    "scale", "1,1", "STEPS,WIDTH: factors of a table's steps and channels."
 )
 
 
@@ -49,7 +74,52 @@ def regression() -> None:
     regression_lib.run(config, output.expanduser().resolve(), _say)
 
 
-EXPERIMENTS: Dict[str, Callable[[], None]] = {"regression": regression}
+def table(name: str) -> None:
+    """Runs one of the paper's tables on LIDC."""
+    overrides = list(FLAGS.set)
+    if FLAGS.data_dir:
+        folder = os.path.abspath(os.path.expanduser(FLAGS.data_dir))
+        overrides.append(f"data.data_dir={folder}")
+    config = config_lib.load(FLAGS.config, overrides)
+    dataset = (
+        config.data.dataset if isinstance(config, config_lib.Config) else "bimodal"
+    )
+    if dataset != "lidc":
+        raise config_lib.ConfigError(
+            f"--config: {name} is a table on LIDC, so wanted data.dataset=lidc, "
+            f"got {dataset}"
+        )
+    steps, width = _scale(FLAGS.scale)
+    output = pathlib.Path(FLAGS.output or os.path.join("runs", "lidc_tables"))
+    logging.set_verbosity(logging.WARNING)  # TensorFlow tells much in an export.
+    from car_tf import lidc_tables  # TensorFlow starts here.
+
+    lidc_tables.run(
+        name,
+        lidc_tables.scaled(config, steps, width),
+        num_seeds=FLAGS.num_seeds,
+        output=output.expanduser().resolve(),
+        say=_say,
+    )
+
+
+def _scale(text: str) -> Tuple[float, float]:
+    """Reads `STEPS,WIDTH`, two factors above 0."""
+    try:
+        steps, width = (float(part) for part in text.split(","))
+    except ValueError:
+        steps = width = 0.0
+    if not all(math.isfinite(factor) and factor > 0 for factor in (steps, width)):
+        raise config_lib.ConfigError(
+            f"--scale: wanted two numbers above 0 such as 0.3,0.5; got {text!r}"
+        )
+    return steps, width
+
+
+EXPERIMENTS: Dict[str, Callable[[], None]] = {
+    "regression": regression,
+    **{name: functools.partial(table, name) for name in ("table1", "table3", "table4")},
+}
 
 
 def main(argv: Sequence[str]) -> int:
@@ -65,7 +135,12 @@ def main(argv: Sequence[str]) -> int:
     except workdir_lib.Stopped as stopped:
         print(stopped, file=sys.stderr)
         return 130
-    except (config_lib.ConfigError, workdir_lib.RunError, OSError) as error:
+    except (
+        config_lib.ConfigError,
+        files.DataError,
+        workdir_lib.RunError,
+        OSError,
+    ) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0

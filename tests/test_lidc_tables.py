@@ -3,6 +3,7 @@
 import dataclasses
 import json
 
+import job
 import pytest
 
 from car_tf import config as config_lib
@@ -185,3 +186,67 @@ def test_the_scale_multiplies_steps_and_channels(base):
     assert scaled.refinement_net.base_channels == base.refinement_net.base_channels // 2
     assert scaled.discriminator.base_channels == base.discriminator.base_channels // 2
     assert lidc_tables.scaled(base, 1e-9, 1e-9).stage1.steps == 1
+
+
+def _experiment(*arguments, **kwargs):
+    return job.run(*arguments, module="car_tf.experiment", **kwargs)
+
+
+def test_the_command_makes_a_table_and_goes_on_where_it_stopped(tmp_path):
+    # A thousandth of the steps is two per stage; one row stands alone after a kill.
+    command = (
+        *("table1", "--output", tmp_path, "--num_seeds", 1, "--scale", "0.0013,0.15"),
+        *job.settings(
+            *("data.size=32,32", "data.crop_size=32,32", "data.num_drawn=4,2,2"),
+            *("stage1.batch_size=2", "stage2.batch_size=2", "stage2.num_samples=2"),
+            *("evaluation.num_samples=16", "train.num_selection_images=1"),
+        ),
+    )
+    done = _experiment(*command)
+    assert done.returncode == 0, done.stderr
+    text = (tmp_path / "table1.md").read_text()
+    assert text in done.stdout
+    result = json.loads((tmp_path / "table1.json").read_text())
+    runs = {row["method"]: len(row["runs"]) for row in result["rows"]}
+    assert runs["cGAN+Lce"] == runs["cGAN+Lcal (20)"] == 1
+    config = workdir_lib.saved_config(str(tmp_path / "lce-seed1"))
+    assert (config.stage1.steps, config.stage2.steps) == (2, 2)
+    assert config.refinement_net.base_channels == 2
+    for line in (tmp_path / "lce-seed1" / "stage1_log.jsonl").read_text().splitlines():
+        assert json.loads(line)["step"] == 2
+
+    (tmp_path / "lcal-20-seed1" / "metrics.json").unlink()
+    again = _experiment(*command)
+    assert again.returncode == 0, again.stderr
+    assert "run 1 of 2" not in again.stdout and "run 2 of 2" in again.stdout
+    assert "stage 2: finished before" in again.stdout
+    assert (tmp_path / "table1.md").read_text() == text
+
+
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        (["--scale", "1"], ["--scale", "two numbers", "'1'"]),
+        (["--scale", "0.5,0"], ["--scale", "above 0"]),
+        (["--scale", "nan,1"], ["--scale", "above 0"]),
+        (["--config", "cityscapes"], ["data.dataset=lidc", "cityscapes"]),
+        (["--config", "regression"], ["data.dataset=lidc"]),
+        (["--config", "ldic"], ["did you mean 'lidc'"]),
+        (["--set", "stage2.step=1"], ["did you mean 'steps'"]),
+    ],
+)
+def test_a_wrong_word_stops_a_table_with_one_line(tmp_path, arguments, words):
+    done = _experiment("table3", *arguments, cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
+    for word in words:
+        assert word in done.stderr
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_missing_data_set_is_named_in_one_line(tmp_path):
+    done = _experiment("table1", "--data_dir", "absent", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("error: ") and str(tmp_path / "absent") in last
