@@ -60,6 +60,24 @@ def test_help_comes_without_tensorflow(tmp_path, without_tensorflow):
     assert "--config" in job.run("--help", env=without_tensorflow).stdout
 
 
+def test_a_data_set_is_checked_without_tensorflow(tmp_path, without_tensorflow):
+    root = tree.write(tmp_path / "data")
+
+    def check(*words):
+        arguments = dict(module="car_tf.data", env=without_tensorflow, cwd=tmp_path)
+        return job.run(*words, **arguments)
+
+    done = check("check", "--data_dir", root, "--json", "out/report.json")
+    assert done.returncode == 0, done.stderr
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert report["splits"]["train"]["images"] == 6 and report["problems"] == []
+    tree.label_file(root, "val", "frankfurt", 0).unlink()
+    done = check("check", "--data_dir", root)
+    assert done.returncode == 1 and "missing label (1)" in done.stdout
+    done = check("check", "--data_dir", tmp_path)
+    assert done.returncode == 2 and done.stderr.startswith("error: ")
+
+
 def test_unknown_flags_and_stray_words_are_refused(tmp_path, without_tensorflow):
     for words in (["--confg", "cityscapes"], ["cityscapes"]):
         done = job.run(*words, cwd=tmp_path, env=without_tensorflow)

@@ -32,7 +32,7 @@ import PIL.Image
 from car_tf.data import cache, files, info, lidc_arrays, splits
 
 NUM_READERS = lidc_arrays.NUM_READERS
-_MASK_NAME = re.compile(r"(?P<stem>.+)_l(?P<reader>\d+)\.png")
+MASK_NAME = re.compile(r"(?P<stem>.+)_l(?P<reader>\d+)\.png")
 _ARRAY_FILES = (".hdf5", ".h5", ".pickle", ".pkl")
 
 
@@ -97,7 +97,7 @@ def read(
         raise ValueError(
             f"split must be one of {', '.join(splits.SPLITS)}, got {split!r}"
         )
-    path = _locate(pathlib.Path(data_dir))
+    path = locate(pathlib.Path(data_dir))
     if path.is_dir():
         return _read_folders(
             path, split, size, cache_dir and pathlib.Path(cache_dir).expanduser()
@@ -112,13 +112,13 @@ def read(
     return LidcSplit(images, _fit(labels, size), names, groups)
 
 
-def _locate(path: pathlib.Path) -> pathlib.Path:
+def locate(path: pathlib.Path) -> pathlib.Path:
     """Returns the folder of crops, the pickle or the HDF5 file at a place."""
     if path.is_file() and path.suffix in _ARRAY_FILES:
         return path
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file or folder")
-    if any(_split_folder(path, split) for split in splits.SPLITS):
+    if any(split_folder(path, split) for split in splits.SPLITS):
         return path
     for name in ("data_lidc.hdf5", "data_lidc.pickle"):
         if (path / name).is_file():
@@ -169,14 +169,14 @@ class _Crop:
     masks: List[pathlib.Path]
 
 
-def _split_folder(root: pathlib.Path, split: str) -> Optional[pathlib.Path]:
+def split_folder(root: pathlib.Path, split: str) -> Optional[pathlib.Path]:
     for folder in (root / split, root / f"lidc_crops_{split}" / split):
         if (folder / "images").is_dir():
             return folder
     return None
 
 
-def _listing(folder: pathlib.Path) -> Dict[str, List[str]]:
+def listing(folder: pathlib.Path) -> Dict[str, List[str]]:
     """Returns names of the PNG files by patient, both in order."""
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: no such folder")
@@ -197,12 +197,12 @@ def _listing(folder: pathlib.Path) -> Dict[str, List[str]]:
 
 def _pair_by_name(folder: pathlib.Path) -> List[_Crop]:
     """Returns each image of a split with the files of its four masks."""
-    images = _listing(folder / "images")
+    images = listing(folder / "images")
     readers = collections.defaultdict(set)
-    for patient, names in _listing(folder / "gt").items():
+    for patient, names in listing(folder / "gt").items():
         stems = {name[: -len(".png")] for name in images.get(patient, ())}
         for name in names:
-            match = _MASK_NAME.fullmatch(name)
+            match = MASK_NAME.fullmatch(name)
             if not match or match["stem"] not in stems:
                 path = folder / "gt" / patient / name
                 raise files.DataError(f"{path}: found no image of this mask's name")
@@ -236,11 +236,11 @@ def _read_folders(
     size: Tuple[int, int],
     cache_dir: Optional[pathlib.Path],
 ) -> LidcSplit:
-    found = {name: _split_folder(root, name) for name in splits.SPLITS}
+    found = {name: split_folder(root, name) for name in splits.SPLITS}
     folders = {name: folder for name, folder in found.items() if folder}
     try:
         splits.check_disjoint(
-            {name: _listing(folder / "images") for name, folder in folders.items()}
+            {name: listing(folder / "images") for name, folder in folders.items()}
         )
     except ValueError as error:
         raise files.DataError(f"{root}: {error}") from None
@@ -250,7 +250,7 @@ def _read_folders(
         )
     crops = _pair_by_name(folders[split])
     names, groups = [crop.name for crop in crops], [crop.patient for crop in crops]
-    height, width = _fit(_read_grey(crops[0].image), size).shape
+    height, width = _fit(read_grey(crops[0].image), size).shape
     specs = {
         "images": ((height, width, 1), np.uint8),
         "labels": ((NUM_READERS, height, width), np.uint8),
@@ -285,15 +285,15 @@ def _load(
 ) -> Dict[str, np.ndarray]:
     """Reads one crop with its masks into arrays of the shapes in `specs`."""
     arrays = {name: np.empty(shape, dtype) for name, (shape, dtype) in specs.items()}
-    image = _read_grey(crop.image)
+    image = read_grey(crop.image)
     lidc_arrays.store(_fit(image, size), arrays["images"][..., 0], str(crop.image))
     for reader, path in enumerate(crop.masks):
-        mask = lidc_arrays.as_mask(_read_grey(path), image.shape, str(path))
+        mask = lidc_arrays.as_mask(read_grey(path), image.shape, str(path))
         arrays["labels"][reader] = _fit(mask, size)
     return arrays
 
 
-def _read_grey(path: pathlib.Path) -> np.ndarray:
+def read_grey(path: pathlib.Path) -> np.ndarray:
     """Returns a grey image `[H, W]` uint8; the channels of a colour image are equal."""
     mode = "L"
     with contextlib.suppress(OSError), PIL.Image.open(path) as image:

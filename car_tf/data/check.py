@@ -1,0 +1,258 @@
+"""Checks a whole data set on disk and reports everything that is wrong with it at once.
+
+The readers stop at the first bad file; this goes on to the end. Errors would stop a
+training or falsify its results; warnings are what a user should have looked at.
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import functools
+import pathlib
+from typing import Any, Callable, Dict, List, Sequence, Tuple
+
+import numpy as np
+
+from car_tf.data import cache, cityscapes, files, findings, info, lidc, lidc_arrays
+from car_tf.data import splits
+
+DATASETS = ("cityscapes", "lidc")
+
+# What reads one example, and their problems as far as file names tell.
+Plan = Tuple[List[Callable[[], findings.Item]], List[findings.Problem]]
+
+
+def check(data_dir: str, dataset: str = "") -> Dict[str, Any]:
+    """Reads a whole data set.
+
+    Args:
+      data_dir: its folder (or file, of LIDC).
+      dataset: one of `DATASETS`; empty to tell by what lies there.
+
+    Returns:
+      `dataset`, `data_dir`, `splits` (numbers by split) and `problems`, as JSON holds
+      them.
+
+    Raises:
+      DataError, FileNotFoundError: nothing there that could be checked.
+    """
+    root = pathlib.Path(data_dir).expanduser()
+    if not dataset:
+        is_scenes = any((root / name).is_dir() for name in ("leftImg8bit", "gtFine"))
+        dataset = "cityscapes" if is_scenes else "lidc"
+    plan = _plan_cityscapes if dataset == "cityscapes" else _plan_lidc
+    jobs, problems = plan(root)
+    items = []
+    with cache.progress(total=len(jobs), desc="checking", unit="image") as bar:
+        for item in cache.read_ahead(lambda job: job(), jobs):
+            items.append(item)
+            problems += item.problems
+            bar.update()
+    problems += findings.duplicates(items) + findings.leaks(items)
+    problems += findings.odd_sizes(items) if dataset == "lidc" else _train_ids(items)
+    return {
+        "dataset": dataset,
+        "data_dir": str(root),
+        "splits": findings.summaries(items),
+        "problems": [dataclasses.asdict(problem) for problem in problems],
+    }
+
+
+# Cityscapes' layout
+
+
+def _plan_cityscapes(root: pathlib.Path) -> Plan:
+    if not (root / "leftImg8bit").is_dir():
+        raise files.DataError(f"{root}: wanted a folder leftImg8bit, found none")
+    jobs, problems = [], []
+    for split in ("train", "val"):
+        try:
+            found = cityscapes.find(root, split)
+        except files.DataError as error:
+            folder = root / "leftImg8bit" / split
+            problems.append(findings.unreadable(split, folder, error, "missing split"))
+            found = {}
+        images, labels = {path for path, _ in found.values()}, set()
+        for name, (image, city) in found.items():
+            label = cityscapes.label_file(root, split, city, name)
+            labels.add(label)
+            if label.is_file():
+                job = functools.partial(_read_scene, split, name, city, image, label)
+                jobs.append(job)
+            else:
+                words = f"the label of {image} is missing"
+                problems.append(findings.error("missing label", split, label, words))
+        for path in sorted((root / "gtFine" / split).glob("*/*_gtFine_labelIds.png")):
+            if path not in labels:
+                words = "the image of this label is missing"
+                problems.append(findings.error("missing image", split, path, words))
+        for path in sorted((root / "leftImg8bit" / split).glob("*/*.*")):
+            if path not in images:
+                words = "not named <city>/<name>_leftImg8bit.png, so it is not read"
+                problems.append(findings.warning("other name", split, path, words))
+    return jobs, problems
+
+
+def _read_scene(
+    split: str, name: str, city: str, image: pathlib.Path, label: pathlib.Path
+) -> findings.Item:
+    problems, size, digest, ids = [], None, None, None
+    try:
+        pixels = np.asarray(files.read_png(image, mode="RGB"))
+        size, digest = pixels.shape[:2], findings.digest(pixels)
+    except files.DataError as error:
+        problems.append(findings.unreadable(split, image, error))
+    try:
+        ids = files.read_ids(label)
+    except files.DataError as error:
+        problems.append(findings.unreadable(split, label, error))
+    counts = np.zeros(256, np.int64)
+    if ids is not None:
+        counts += np.bincount(ids.ravel(), minlength=256)
+        if size not in (None, ids.shape):
+            words = f"wanted {findings.by(size)}, as its image, got "
+            words += findings.by(ids.shape)
+            problems.append(findings.error("size of label", split, label, words))
+    table = cityscapes.label_id_table()
+    for bad in np.flatnonzero((counts > 0) & (table < 0)):
+        words = f"{counts[bad]} pixels of id {bad}, wanted 0 to 33, or 255"
+        problems.append(findings.error("unknown id", split, label, words))
+    is_empty = ids is not None and not counts[table != info.IGNORE_LABEL].any()
+    if is_empty:
+        words = "no pixel of any class, so that nothing can be learnt from it"
+        problems.append(findings.warning("empty label", split, label, words))
+    return findings.Item(
+        name=name,
+        group=city,
+        split=split,
+        problems=tuple(problems),
+        size=size,
+        digest=digest,
+        ids=frozenset(np.flatnonzero(counts).tolist()),
+        num_labels=int(ids is not None),
+        num_empty=int(is_empty),
+    )
+
+
+def _train_ids(items: Sequence[findings.Item]) -> List[findings.Problem]:
+    """Splits whose labels hold train ids under the name of label ids."""
+    problems = []
+    possible = {*range(cityscapes.NUM_TRAIN_IDS), info.IGNORE_LABEL}
+    for split in dict.fromkeys(item.split for item in items):
+        ids = frozenset().union(*(item.ids for item in items if item.split == split))
+        # Label ids of street scenes: at least vegetation 21, sky 23 or car 26.
+        if ids - {info.IGNORE_LABEL} and ids <= possible:
+            words = "no id above 18: these look like train ids, wanted label ids"
+            problems.append(findings.error("train ids", split, "gtFine", words))
+    return problems
+
+
+# LIDC
+
+
+def _plan_lidc(root: pathlib.Path) -> Plan:
+    path = lidc.locate(root)
+    if not path.is_dir():
+        return _plan_lidc_file(path)
+    jobs, problems = [], []
+    for split in splits.SPLITS:
+        folder = lidc.split_folder(path, split)
+        if folder is None:
+            words = f"wanted a folder {split}/images, found none"
+            problems.append(findings.error("missing split", split, path, words))
+            continue
+        more_jobs, more_problems = _plan_crops(folder, split)
+        jobs += more_jobs
+        problems += more_problems
+    return jobs, problems
+
+
+def _plan_crops(folder: pathlib.Path, split: str) -> Plan:
+    jobs, problems = [], []
+    images = lidc.listing(folder / "images")
+    masks = lidc.listing(folder / "gt") if (folder / "gt").is_dir() else {}
+    readers = collections.defaultdict(dict)
+    for patient, names in masks.items():
+        stems = {name[: -len(".png")] for name in images.get(patient, ())}
+        for name in names:
+            path = folder / "gt" / patient / name
+            match = lidc.MASK_NAME.fullmatch(name)
+            if match and match["stem"] in stems:
+                readers[patient, match["stem"]][int(match["reader"])] = path
+            else:
+                words = "there is no image of this mask's name"
+                problems.append(findings.error("missing image", split, path, words))
+    first = min((min(found) for found in readers.values()), default=0)
+    wanted = range(first, first + lidc.NUM_READERS)
+    for patient, names in images.items():
+        for stem in (name[: -len(".png")] for name in names):
+            found = readers[patient, stem]
+            for reader in sorted(set(wanted) - set(found)):
+                path = folder / "gt" / patient / f"{stem}_l{reader}.png"
+                words = "this reader's mask is missing"
+                problems.append(findings.error("missing label", split, path, words))
+            for reader in sorted(set(found) - set(wanted)):
+                words = f"wanted readers {first} to {wanted[-1]} alone"
+                problem = findings.error("fifth mask", split, found[reader], words)
+                problems.append(problem)
+            image = folder / "images" / patient / f"{stem}.png"
+            paths = [found[reader] for reader in wanted if reader in found]
+            jobs.append(functools.partial(_read_crop, split, patient, image, paths))
+    return jobs, problems
+
+
+def _read_crop(
+    split: str, patient: str, image: pathlib.Path, masks: List[pathlib.Path]
+) -> findings.Item:
+    problems, pixels, read = [], None, []
+    try:
+        pixels = lidc.read_grey(image)
+    except files.DataError as error:
+        problems.append(findings.unreadable(split, image, error))
+    for path in masks:
+        try:
+            mask = lidc.read_grey(path)
+        except files.DataError as error:
+            problems.append(findings.unreadable(split, path, error))
+            continue
+        try:
+            shape = mask.shape if pixels is None else pixels.shape
+            read.append(lidc_arrays.as_mask(mask, shape, str(path)))
+        except files.DataError as error:
+            problems.append(findings.unreadable(split, path, error, "unusable mask"))
+    name = f"{patient}/{image.stem}"
+    return _crop(split, name, patient, pixels, read, problems)
+
+
+def _crop(split, name, group, pixels, masks, problems=()) -> findings.Item:
+    problems = list(problems)
+    num_empty = sum(not np.any(mask) for mask in masks)
+    if num_empty == lidc.NUM_READERS:
+        words = "none of the four readers saw a lesion"
+        problems.append(findings.warning("empty label", split, name, words))
+    return findings.Item(
+        name=name,
+        group=group,
+        split=split,
+        problems=tuple(problems),
+        size=None if pixels is None else pixels.shape,
+        digest=None if pixels is None else findings.digest(pixels),
+        num_labels=len(masks),
+        num_empty=num_empty,
+    )
+
+
+def _plan_lidc_file(path: pathlib.Path) -> Plan:
+    """A pickle or HDF5 file: of a split, the reader's first error or all its crops."""
+    jobs, problems = [], []
+    for split in splits.SPLITS:
+        try:
+            # Larger than any crop, so that nothing is cut off.
+            read = lidc.read(path, split, seed=1, size=(1 << 30, 1 << 30))
+        except (ValueError, OSError) as error:
+            problems.append(findings.unreadable(split, path, error))
+            continue
+        rows = zip(read.names, read.groups, read.images[..., 0], read.labels)
+        jobs += [functools.partial(_crop, split, *row) for row in rows]
+    return jobs, problems

@@ -1,0 +1,199 @@
+"""What a check of a data set finds: problems, numbers, and their table."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import hashlib
+import os
+from typing import (
+    Any,
+    Callable,
+    Dict,
+    FrozenSet,
+    List,
+    Optional,
+    Sequence,
+    Tuple,
+    Union,
+)
+
+import numpy as np
+
+ERROR, WARNING = "error", "warning"
+_MAX_ROWS = 5
+
+PathLike = Union[str, "os.PathLike[str]"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Problem:
+    """Something wrong.
+
+    Attributes:
+      level: `error` or `warning`.
+      kind: what sort of thing, in words that are the same for all of its kind.
+      split: where.
+      place: file, or name of the example or group.
+      detail: what was wanted and what was found.
+    """
+
+    level: str
+    kind: str
+    split: str
+    place: str
+    detail: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Item:
+    """What was found out about one example.
+
+    Attributes:
+      name: of the example.
+      group: its city, patient or series.
+      split: where it lies.
+      problems: what is wrong with it alone.
+      size: (height, width) of its image; None if it cannot be read.
+      digest: SHA-256 of its pixels; None if it cannot be read.
+      ids: in its label as stored, of data sets with many classes.
+      num_labels: labels that could be read.
+      num_empty: those of them without any class, or without a lesion.
+    """
+
+    name: str
+    group: str
+    split: str
+    problems: Tuple[Problem, ...] = ()
+    size: Optional[Tuple[int, int]] = None
+    digest: Optional[str] = None
+    ids: FrozenSet[int] = frozenset()
+    num_labels: int = 0
+    num_empty: int = 0
+
+
+def error(kind: str, split: str, place: PathLike, detail: str) -> Problem:
+    """Returns what would stop a training or falsify its results."""
+    return Problem(ERROR, kind, split, str(place), detail)
+
+
+def warning(kind: str, split: str, place: PathLike, detail: str) -> Problem:
+    """Returns what a user should look at."""
+    return Problem(WARNING, kind, split, str(place), detail)
+
+
+def unreadable(
+    split: str, path: PathLike, complaint: Exception, kind: str = "unreadable"
+) -> Problem:
+    """Turns a reader's complaint about a file into a problem."""
+    text, start = str(complaint), f"{path}: "
+    return error(kind, split, path, text[len(start) * text.startswith(start) :])
+
+
+def digest(pixels: np.ndarray) -> str:
+    """Returns the SHA-256 of an array's shape and values."""
+    found = hashlib.sha256(str(pixels.shape).encode())
+    found.update(np.ascontiguousarray(pixels))
+    return found.hexdigest()
+
+
+def by(size: Tuple[int, int]) -> str:
+    """Returns a size in words."""
+    return f"{size[0]} x {size[1]}"
+
+
+def _grouped(items: Sequence[Item], key: Callable) -> Dict[Any, List[Item]]:
+    grouped = collections.defaultdict(list)
+    for item in items:
+        grouped[key(item)].append(item)
+    return grouped
+
+
+def duplicates(items: Sequence[Item]) -> List[Problem]:
+    """Images of equal pixels: across splits an error, within one a warning."""
+    problems = []
+    readable = [item for item in items if item.digest]
+    for members in _grouped(readable, lambda item: item.digest).values():
+        first = members[0]
+        for other in members[1:]:
+            words = f"same pixels as {first.name} of {first.split}"
+            make, kind = warning, "duplicate"
+            if other.split != first.split:
+                make, kind = error, "duplicate across splits"
+            problems.append(make(kind, other.split, other.name, words))
+    return problems
+
+
+def leaks(items: Sequence[Item]) -> List[Problem]:
+    """Cities, patients or series that lie in more than one split."""
+    problems = []
+    for group, members in sorted(_grouped(items, lambda item: item.group).items()):
+        numbers = collections.Counter(item.split for item in members)
+        if len(numbers) > 1:
+            words = ", ".join(f"{num} images in {s}" for s, num in numbers.items())
+            problems.append(error("leakage", " and ".join(numbers), group, words))
+    return problems
+
+
+def odd_sizes(items: Sequence[Item]) -> List[Problem]:
+    """Images of another size than most, for data sets in which all must have one."""
+    sizes = collections.Counter(item.size for item in items if item.size)
+    usual = sizes.most_common(1)[0][0] if sizes else None
+    return [
+        error(
+            "size of image",
+            item.split,
+            item.name,
+            f"wanted {by(usual)}, as most, got {by(item.size)}",
+        )
+        for item in items
+        if item.size not in (None, usual)
+    ]
+
+
+def summaries(items: Sequence[Item]) -> Dict[str, Dict[str, Any]]:
+    """Returns numbers by split, as JSON holds them."""
+    numbers = {}
+    for split, members in _grouped(items, lambda item: item.split).items():
+        sizes = collections.Counter(by(item.size) for item in members if item.size)
+        numbers[split] = {
+            "images": len(members),
+            "groups": len({item.group for item in members}),
+            "labels": sum(item.num_labels for item in members),
+            "empty_labels": sum(item.num_empty for item in members),
+            "sizes": dict(sizes.most_common()),
+        }
+    return numbers
+
+
+def num_errors(report: Dict[str, Any]) -> int:
+    """Counts a report's errors; warnings are none."""
+    return sum(problem["level"] == ERROR for problem in report["problems"])
+
+
+def table(report: Dict[str, Any]) -> str:
+    """Returns a report as text: the splits, then some problems of every kind."""
+    lines = ["split    images  groups  labels  empty  size"]
+    for split, found in report["splits"].items():
+        sizes = list(found["sizes"]) or ["-"]
+        size = sizes[0] + (f" and {len(sizes) - 1} more" if sizes[1:] else "")
+        lines.append(
+            f"{split:<8}{found['images']:>7}{found['groups']:>8}{found['labels']:>8}"
+            f"{found['empty_labels']:>7}  {size}"
+        )
+    kinds = collections.defaultdict(list)
+    for problem in report["problems"]:
+        kinds[problem["level"], problem["kind"]].append(problem)
+    for (level, kind), problems in sorted(kinds.items()):
+        lines += ["", f"{level}: {kind} ({len(problems)})"]
+        lines += [
+            f"  {problem['split']}  {problem['place']}: {problem['detail']}"
+            for problem in problems[:_MAX_ROWS]
+        ]
+        if len(problems) > _MAX_ROWS:
+            lines.append(
+                f"  and {len(problems) - _MAX_ROWS} more (--json has them all)"
+            )
+    errors = num_errors(report)
+    warnings = len(report["problems"]) - errors
+    return "\n".join([*lines, "", f"errors: {errors}, warnings: {warnings}"])
