@@ -42,5 +42,9 @@ setuptools.setup(
         "tqdm>=4.60",
         "typeguard<3",
     ],
-    extras_require={"test": ["pytest>=7"]},
+    extras_require={
+        # The gRPC client, and the warm-up requests of an export.
+        "serving": ["tensorflow-serving-api==2.15.1"],
+        "test": ["pytest>=7"],
+    },
 )

@@ -84,10 +84,7 @@ def export(
             computation = program.Program(model, settings, blackbox_function)
             complete = _write(work, computation, described)
             if not complete:
-                say(
-                    "exported without warm-up requests: tensorflow-serving-api is not "
-                    "installed, so a server's first requests will be slow"
-                )
+                say(warmup.NOT_WRITTEN)
             card = description.card(
                 described, notes=notes, results=results, made_with=_made_with()
             )

@@ -16,11 +16,17 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
+import export
+
 FILE = "assets.extra/tf_serving_warmup_requests"
 # Without the probabilities, which are by far the largest; the client asks for these.
 # A server prepares each set of outputs of its own.
 SLIM_OUTPUTS = ("samples", "entropy_bits")
 _SLIM_SIGNATURES = ("serving_default", "sample")
+NOT_WRITTEN = (
+    "exported without warm-up requests, so that a server's first requests will be slow: "
+    + export.SERVING_MISSING
+)
 
 
 def requests(module: Any, computation: Any) -> Dict[str, Dict[str, Any]]:

@@ -5,7 +5,7 @@
 
 Writes, for each image, class ids as PNG files and the entropy of F; with --labels, which
 takes the labels.json of the export, coloured samples too. gRPC needs tensorflow and
-tensorflow-serving-api, REST neither.
+tensorflow-serving-api (`pip install tensorflow-serving-api==2.15.1`), REST neither.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ import functools
 import os
 import pathlib
 import sys
-from typing import Sequence
+from typing import Callable, Sequence, Tuple
 
+import numpy as np
 from absl import app, flags
 
 from export.clients import common
@@ -47,27 +48,13 @@ def main(argv: Sequence[str]) -> int:
     try:
         found = common.find_images(FLAGS.images)
         colors = common.read_colors(FLAGS.labels)
+        sample = _sampling()
     except common.ClientError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    options = dict(version=FLAGS.version, timeout=FLAGS.timeout)
-    if FLAGS.protocol == "grpc":
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-        from export.clients import grpc_client  # TensorFlow starts here.
-
-        server = FLAGS.server or "localhost:8500"
-        client = grpc_client.Client(server, FLAGS.model, **options)
-        sample = functools.partial(grpc_client.sample, channels=int(FLAGS.channels))
-    else:
-        from export.clients import rest_client
-
-        server = FLAGS.server or "http://localhost:8501"
-        client = rest_client.Client(server, FLAGS.model, **options)
-        sample = rest_client.sample
 
     def handle(name: str) -> None:
         samples, levels = sample(
-            client,
             found[name],
             common.map_file(FLAGS.blackbox, name),
             num_samples=FLAGS.num_samples,
@@ -77,6 +64,24 @@ def main(argv: Sequence[str]) -> int:
         common.write_results(folder, samples, levels, colors)
 
     return common.run(found, handle, (common.ClientError, OSError))
+
+
+def _sampling() -> Callable[..., Tuple[np.ndarray, np.ndarray]]:
+    """Returns `sample` of the protocol's client, for the server of the flags."""
+    options = dict(version=FLAGS.version, timeout=FLAGS.timeout)
+    if FLAGS.protocol == "grpc":
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+        from export.clients import grpc_client  # TensorFlow starts here.
+
+        server = FLAGS.server or "localhost:8500"
+        client = grpc_client.Client(server, FLAGS.model, **options)
+        channels = int(FLAGS.channels)
+        return functools.partial(grpc_client.sample, client, channels=channels)
+    from export.clients import rest_client
+
+    server = FLAGS.server or "http://localhost:8501"
+    client = rest_client.Client(server, FLAGS.model, **options)
+    return functools.partial(rest_client.sample, client)
 
 
 if __name__ == "__main__":

@@ -18,11 +18,18 @@ _RETRIES = """{"methodConfig": [{"name": [{}], "retryPolicy": {"maxAttempts": 4,
 
 
 class Client:
-    """Asks one model of a server."""
+    """Asks one model of a server.
+
+    Raises:
+      ClientError: the package with TensorFlow Serving's messages is missing.
+    """
 
     def __init__(self, server: str, model: str, *, version: int = 0, timeout: float):
-        import grpc
-        from tensorflow_serving.apis import prediction_service_pb2_grpc
+        try:
+            import grpc
+            from tensorflow_serving.apis import prediction_service_pb2_grpc
+        except ImportError:
+            raise common.ClientError(export.SERVING_MISSING) from None
 
         self._model, self._version, self._timeout = model, version, timeout
         self._channel = grpc.insecure_channel(
