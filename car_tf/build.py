@@ -101,6 +101,7 @@ def build_refinement_net(
         dropout=settings.dropout,
         residual=settings.logits == "residual",
         encoded_noise=settings.noise == "encoded",
+        class_shift=settings.class_shift,
         synchronized=synchronized,
     )
     image, _, log_probs = _dummy_inputs(config, facts)

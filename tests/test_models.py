@@ -27,16 +27,16 @@ def randomize(net, seed=0):
         variable.assign(value)
 
 
-def build_refinement(*, residual=True, dropout=0.0, **kwargs):
+def build_refinement(*, residual=True, dropout=0.0, noise_dim=Z, **kwargs):
     net = refinement.RefinementNet(
         num_classes=K,
         base_channels=4,
-        noise_dim=Z,
+        noise_dim=noise_dim,
         dropout=dropout,
         residual=residual,
         **kwargs,
     )
-    net(tf.zeros([1, 16, 16, C]), tf.zeros([1, 16, 16, K]), tf.zeros([1, 1, Z]))
+    net(tf.zeros([1, 16, 16, C]), tf.zeros([1, 16, 16, K]), tf.zeros([1, 1, noise_dim]))
     return net
 
 
@@ -184,6 +184,21 @@ def test_at_step_zero_every_residual_sample_equals_f():
             np.testing.assert_array_equal(logits[:, sample], log_probs)
 
 
+def test_classes_shift_independently_and_everywhere_alike():
+    net = build_refinement(class_shift=2.0, noise_dim=8)
+    log_probs = log_probs_of([B, 20, 20])
+    logits = net(normal([B, 20, 20, C]), log_probs, normal([B, M, 8]))
+    shift = (logits - log_probs[:, None]).numpy()
+    first_pixel = shift[:, :, :1, :1]
+    np.testing.assert_allclose(
+        shift, np.broadcast_to(first_pixel, shift.shape), atol=1e-5
+    )
+    assert np.abs(first_pixel).max() > 0.1
+    # With z ~ N(0, I) the shifts W'z have the covariance W'W, here 2^2 times I.
+    kernel = net.class_shift.kernel.numpy()
+    np.testing.assert_allclose(kernel.T @ kernel, 4.0 * np.eye(K), atol=1e-5)
+
+
 def test_logits_from_scratch_do_not_start_at_f():
     net = build_refinement(residual=False)
     log_probs = log_probs_of([B, 16, 16])
@@ -233,6 +248,7 @@ def naive_refinement(net, image, log_probs, noise, *, training=False):
         features = tf.nn.leaky_relu(merged * (1 + scale) + residual, 0.2)
     logits = net.logits_layer(features)[:, : size[0], : size[1]]
     logits = tf.reshape(logits, [-1, num, *size, K])
+    logits += net.class_shift(noise)[:, :, None, None]
     return logits + log_probs[:, None] if net.residual else logits
 
 
@@ -240,7 +256,7 @@ def naive_refinement(net, image, log_probs, noise, *, training=False):
 @pytest.mark.parametrize("residual", [True, False])
 @pytest.mark.parametrize("size", [(32, 48), (19, 33)])
 def test_computing_the_encoder_once_equals_repeating_it(size, residual, training):
-    net = build_refinement(residual=residual)
+    net = build_refinement(residual=residual, class_shift=1.5)
     randomize(net)
     args = normal([B, *size, C]), log_probs_of([B, *size]), normal([B, M, Z], 7)
     expected = naive_refinement(net, *args, training=training)

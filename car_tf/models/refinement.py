@@ -4,6 +4,10 @@ Noise enters in the decoder alone. `encode` computes all that does not depend on
 once per image: the encoder, the bottleneck, and the half of every decoder convolution
 that acts on a skip connection (a convolution of a concatenation is the sum of two).
 `decode` computes the rest, once per sample.
+
+Noise also shifts the logits of each class, by the same amount everywhere in a sample.
+The paper has no such term. Without it the classes all switch along the one direction of
+z that training finds first: together, where the truth has them independent.
 """
 
 from __future__ import annotations
@@ -114,6 +118,7 @@ class RefinementNet(keras.Model):
         dropout: float = 0.1,
         residual: bool = True,
         encoded_noise: bool = False,
+        class_shift: float = 0.0,
         synchronized: bool = False,
         name: str = "refinement_net",
     ):
@@ -125,10 +130,14 @@ class RefinementNet(keras.Model):
           noise_dim: Z.
           dropout: rate in every block.
           residual: whether the logits are log F plus a learned map that starts at
-            zero, so that the samples' mean equals F at step 0; else they come from
-            scratch (the paper's form, more than ten times slower to converge).
+            zero, so that before training samples are F with its classes shifted;
+            else they come from scratch (the paper's form, more than ten times slower
+            to converge).
           encoded_noise: whether each image has its own Gaussian of z, which a head of
             the encoder gives (the cVAE; CAR, B.2.3); else z is standard normal.
+          class_shift: standard deviation before training, in nats, of what a linear
+            map of z adds to the logits of each class, everywhere in a sample alike,
+            and independently for each class (where Z >= K); 0 for no such map.
           synchronized: whether batch statistics span all replicas.
           name: of the model.
         """
@@ -145,6 +154,13 @@ class RefinementNet(keras.Model):
             UpBlock(width, salt=NUM_BLOCKS + level, name=f"up{level}", **shared)
             for level, width in enumerate([*widths[-2::-1], base_channels])
         ]
+        self.class_shift = None
+        if class_shift:
+            self.class_shift = keras.layers.Dense(
+                num_classes,
+                kernel_initializer=keras.initializers.Orthogonal(class_shift),
+                name="class_shift",
+            )
         self.logits_layer = keras.layers.Conv2D(
             num_classes,
             1,
@@ -215,6 +231,9 @@ class RefinementNet(keras.Model):
         logits = tf.cast(layers.split_samples(logits, batch, num), tf.float32)
         height, width = tf.shape(log_probs)[1], tf.shape(log_probs)[2]
         logits = logits[:, :, :height, :width]
+        if self.class_shift is not None:
+            shift = tf.cast(self.class_shift(noise), tf.float32)
+            logits += shift[:, :, None, None]
         return logits + log_probs[:, None] if self.residual else logits
 
     def call(
