@@ -18,7 +18,7 @@ from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 import keras
 
 from car_tf import config as config_lib
-from car_tf import train_lib
+from car_tf import paper_tables, train_lib
 from car_tf import workdir as workdir_lib
 from car_tf.data import cache
 
@@ -30,101 +30,6 @@ COLUMNS = {
     "GED 100": ("100", "ged"),
     "HM-IoU 16": ("16", "hm_iou"),
     "diversity 16": ("16", "sample_diversity"),
-}
-PAPER_COLUMNS = ("GED 16", "GED 50", "GED 100", "HM-IoU 16")
-NOTHING = "—"
-
-
-@dataclasses.dataclass(frozen=True)
-class Row:
-    """A line of a table.
-
-    Attributes:
-      method: as the paper calls it.
-      key: names the runs; empty for results that are quoted alone.
-      overrides: what the method changes.
-      paper: the paper's values in `PAPER_COLUMNS`.
-    """
-
-    method: str
-    key: str
-    overrides: Tuple[str, ...]
-    paper: Tuple[str, ...]
-
-
-def _calibrated(num_samples: int, *paper: str) -> Row:
-    return Row(
-        f"cGAN+Lcal ({num_samples})",
-        f"lcal-{num_samples}",
-        (f"stage2.num_samples={num_samples}",),
-        paper,
-    )
-
-
-def _elbo(beta: str, *paper: str) -> Row:
-    return Row(
-        f"cVAE-GAN (β={beta})",
-        f"elbo-{beta}",
-        ("stage2.pixel_loss=elbo", f"stage2.kl_weight={beta}"),
-        paper,
-    )
-
-
-def _quoted(method: str, *paper: str) -> Row:
-    return Row(method, "", (), paper)
-
-
-_LCE = Row(
-    "cGAN+Lce",
-    "lce",
-    ("stage2.pixel_loss=cross_entropy",),
-    ("0.639 ± 0.002", NOTHING, NOTHING, "0.477 ± 0.004"),
-)
-_LCAL = _calibrated(
-    20, "0.264 ± 0.002", "0.248 ± 0.004", "0.243 ± 0.004", "0.592 ± 0.005"
-)
-_CVAE = Row(
-    "cVAE-GAN+Lcal (β=0)",
-    "cvae-lcal",
-    ("refinement_net.noise=encoded",),
-    ("0.272 ± 0.006", "0.252 ± 0.006", "0.246 ± 0.006", "0.593 ± 0.003"),
-)
-TABLES: Dict[str, Tuple[Row, ...]] = {
-    "table1": (
-        _quoted(
-            "Kohl et al. (2018)", "0.320 ± 0.030", NOTHING, "0.252", "0.500 ± 0.030"
-        ),
-        _quoted(
-            "Kohl et al. (2019)", "0.270 ± 0.010", NOTHING, NOTHING, "0.530 ± 0.010"
-        ),
-        _quoted("Hu et al. (2019)", NOTHING, "0.267 ± 0.012", NOTHING, NOTHING),
-        _quoted("Baumgartner et al. (2019)", NOTHING, NOTHING, "0.224", NOTHING),
-        _LCE,
-        _LCAL,
-    ),
-    "table3": (
-        _calibrated(
-            1, "0.644 ± 0.033", "0.643 ± 0.033", "0.643 ± 0.033", "0.494 ± 0.013"
-        ),
-        _calibrated(
-            5, "0.278 ± 0.000", "0.257 ± 0.002", "0.252 ± 0.001", "0.585 ± 0.003"
-        ),
-        _calibrated(
-            10, "0.277 ± 0.003", "0.257 ± 0.003", "0.250 ± 0.003", "0.589 ± 0.007"
-        ),
-        _calibrated(
-            15, "0.271 ± 0.002", "0.250 ± 0.001", "0.245 ± 0.003", "0.593 ± 0.002"
-        ),
-        _LCAL,
-    ),
-    "table4": (
-        _LCE,
-        _LCAL,
-        _elbo("0.1", "0.577 ± 0.095", NOTHING, NOTHING, "0.484 ± 0.006"),
-        _elbo("1", "0.596 ± 0.078", NOTHING, NOTHING, "0.474 ± 0.005"),
-        _elbo("10", "0.609 ± 0.061", NOTHING, NOTHING, "0.482 ± 0.010"),
-        _CVAE,
-    ),
 }
 
 
@@ -156,7 +61,7 @@ def run(
     """Makes the runs of a table that are not finished yet, and writes the table.
 
     Args:
-      table: of `TABLES`.
+      table: of `paper_tables.TABLES`.
       base: the configuration that all rows override.
       num_seeds: runs per row, with the seeds from the configuration's on.
       output: folder of the runs; `<table>.md` and `<table>.json` are written to it
@@ -166,7 +71,7 @@ def run(
     Returns:
       What the JSON file holds.
     """
-    rows = TABLES[table]
+    rows = paper_tables.TABLES[table]
     seeds = range(base.train.seed, base.train.seed + num_seeds)
     # Seed by seed, so that an interrupted table has all its rows early.
     jobs = [(row, seed) for seed in seeds for row in rows if row.key]
@@ -183,7 +88,7 @@ def run(
 
 def _train(
     base: config_lib.Config,
-    row: Row,
+    row: paper_tables.Row,
     seed: int,
     folder: pathlib.Path,
     say: Callable[[str], None],
@@ -232,7 +137,7 @@ def write(
     """Writes a table of the runs that are finished, as JSON and Markdown.
 
     Args:
-      table: of `TABLES`.
+      table: of `paper_tables.TABLES`.
       output: folder of the runs and of the files.
       seeds: of the runs that count.
 
@@ -240,7 +145,7 @@ def write(
       The JSON file's content and the Markdown text.
     """
     rows, comparisons, notes = [], {}, set()
-    for row in TABLES[table]:
+    for row in paper_tables.TABLES[table]:
         runs = []
         for seed in seeds if row.key else ():
             path = output / f"{row.key}-seed{seed}" / METRICS_FILE
@@ -255,7 +160,7 @@ def write(
                 "method": row.method,
                 "runs": runs,
                 "summary": _summaries([each["values"] for each in runs]),
-                "paper": dict(zip(PAPER_COLUMNS, row.paper)),
+                "paper": dict(zip(paper_tables.PAPER_COLUMNS, row.paper)),
             }
         )
     result = {
@@ -302,7 +207,7 @@ def _summaries(
 
 def _shown(summary: Optional[Dict[str, float]]) -> str:
     if not summary:
-        return NOTHING
+        return paper_tables.NOTHING
     spread = "" if summary["std"] is None else f" ± {summary['std']:.3f}"
     return f"{summary['mean']:.3f}{spread}"
 
@@ -314,12 +219,12 @@ def markdown(result: Dict[str, Any]) -> str:
       result: what `write` returns.
     """
     heads = ["method", "runs", *COLUMNS]
-    heads += [f"{column} (CAR)" for column in PAPER_COLUMNS]
+    heads += [f"{column} (CAR)" for column in paper_tables.PAPER_COLUMNS]
     lines = [heads, ["---"] * len(heads)]
     for row in result["rows"]:
         ours = [_shown(row["summary"].get(column)) for column in COLUMNS]
-        paper = [row["paper"][column] for column in PAPER_COLUMNS]
-        runs = str(len(row["runs"])) if row["runs"] else NOTHING
+        paper = [row["paper"][column] for column in paper_tables.PAPER_COLUMNS]
+        runs = str(len(row["runs"])) if row["runs"] else paper_tables.NOTHING
         lines.append([row["method"], runs, *ours, *paper])
     text = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     for name, scores in result["comparisons"].items():

@@ -7,7 +7,7 @@ import job
 import pytest
 
 from car_tf import config as config_lib
-from car_tf import lidc_tables
+from car_tf import lidc_tables, paper_tables
 from car_tf import workdir as workdir_lib
 
 COMPARISONS = {"argmax": {"ged": 0.7, "hm_iou": 0.4}}
@@ -94,7 +94,7 @@ def test_mean_and_standard_deviation_stand_beside_the_paper(
 
 def test_every_line_of_the_table_has_as_many_cells(base, tmp_path, monkeypatch):
     FakeJob(monkeypatch, _constant)
-    for table in lidc_tables.TABLES:
+    for table in paper_tables.TABLES:
         _run(table, base, tmp_path)
         text = (tmp_path / f"{table}.md").read_text()
         widths = {line.count("|") for line in text.splitlines() if "|" in line}
@@ -162,16 +162,16 @@ def test_another_calibration_network_is_not_taken(base, tmp_path, monkeypatch):
         _run("table1", other, tmp_path)
     job = FakeJob(monkeypatch, _constant)
     folder = tmp_path / "cvae-lcal-seed1"
-    lidc_tables._train(other, lidc_tables._CVAE, 1, folder, print)
+    lidc_tables._train(other, paper_tables.CVAE, 1, folder, print)
     assert job.had_calibration_net == [False]
 
 
 def test_rows_are_the_configurations_of_the_same_names(base):
     for name, row in (
-        ("lidc", lidc_tables._LCAL),
-        ("lidc_lce", lidc_tables._LCE),
-        ("lidc_cvae", lidc_tables._CVAE),
-        ("lidc_cvae_elbo", lidc_tables.TABLES["table4"][3]),
+        ("lidc", paper_tables.LCAL),
+        ("lidc_lce", paper_tables.LCE),
+        ("lidc_cvae", paper_tables.CVAE),
+        ("lidc_cvae_elbo", paper_tables.TABLES["table4"][3]),
     ):
         changed = config_lib.override(base, row.overrides)
         named = config_lib.load(name)
