@@ -46,28 +46,33 @@ def draw(
     num_samples: int,
     seed: int,
     num_images: int = 0,
+    indices: Sequence[int] = (),
 ) -> Iterator[Drawn]:
-    """Draws samples for the first images of a split (0: all), in order.
+    """Draws samples for the first images of a split (0: all), or those of `indices`.
 
     An image's samples depend on `seed` and its index, not on its neighbours.
     """
-    total = min(num_images or len(source), len(source))
+    chosen = np.arange(min(num_images or len(source), len(source)))
+    if len(indices):
+        chosen = np.asarray(indices)
     height, width = source.images.shape[1:3]
     num_classes = _num_classes(model)
     per_image = num_samples * height * width * num_classes
     batch_size = int(np.clip(MAX_VALUES // per_image, 1, 32))
     run = _compiled(model)
-    for start in range(0, total, batch_size):
-        rows = range(start, min(start + batch_size, total))
+    for start in range(0, len(chosen), batch_size):
+        rows = chosen[start : start + batch_size]
         seeds = np.stack([np.full(len(rows), seed), rows], axis=1).astype(np.int32)
         blackbox = None
         if source.blackbox is not None:
-            blackbox = tf.constant(source.blackbox[rows.start : rows.stop])
-        image = tf.constant(source.images[rows.start : rows.stop])
+            blackbox = tf.constant(source.blackbox[rows])
+        image = tf.constant(source.images[rows])
         drawn = run(image, blackbox, tf.constant(seeds), tf.constant(num_samples))
         drawn = {name: value.numpy() for name, value in drawn.items()}
         for offset, row in enumerate(rows):
-            yield Drawn(row, **{name: value[offset] for name, value in drawn.items()})
+            yield Drawn(
+                int(row), **{name: value[offset] for name, value in drawn.items()}
+            )
 
 
 def _compiled(model: sampler.Sampler) -> Callable:
@@ -321,6 +326,24 @@ def evaluate(
         for future in pending:
             future.result()
     return tally.report(), gallery
+
+
+def extremes(
+    ged_per_image: Sequence[Optional[float]], num_cases: int = 3
+) -> Dict[str, List[int]]:
+    """Returns which images have the highest and the lowest GED, no image in both.
+
+    Args:
+      ged_per_image: of the first images of a split; None where undefined.
+      num_cases: how many of each at most.
+
+    Returns:
+      `worst`, highest first, and `best`, lowest first.
+    """
+    defined = [i for i, value in enumerate(ged_per_image) if value is not None]
+    ranked = sorted(defined, key=lambda i: (ged_per_image[i], i))
+    num_cases = min(num_cases, len(ranked) // 2)
+    return {"worst": ranked[::-1][:num_cases], "best": ranked[:num_cases]}
 
 
 def hard_labels(blackbox: np.ndarray) -> np.ndarray:

@@ -296,7 +296,7 @@ def curves_figure(
 
 def run_figures(
     metrics: Dict[str, Any],
-    gallery: Sequence[Any],
+    galleries: Dict[str, Sequence[Any]],
     *,
     images: np.ndarray,
     labels: np.ndarray,
@@ -305,18 +305,22 @@ def run_figures(
     class_colors: Sequence[Sequence[int]],
     curves: Dict[int, List[Dict[str, float]]],
 ) -> Dict[str, matplotlib.figure.Figure]:
-    """Returns all figures of a run by name; arguments as in the figures above."""
+    """Returns all figures of a run by name; arguments as in the figures above.
+
+    `galleries` are the items of a figure each, by its name; `samples` is one of them.
+    """
     if blackbox is not None and blackbox.ndim == 4:
         blackbox = np.stack([item.argmax(-1) for item in blackbox]).astype(np.uint8)
     shown = dict(images=images, labels=labels, class_colors=class_colors)
     if labels.shape[1] > 1:
-        samples = readers_figure(gallery, **shown)
+        drawn = {name: readers_figure(g, **shown) for name, g in galleries.items()}
     else:
-        samples = samples_figure(gallery, blackbox=blackbox, **shown)
+        shown["blackbox"] = blackbox
+        drawn = {name: samples_figure(g, **shown) for name, g in galleries.items()}
     drawn = {
-        "samples": samples,
+        **drawn,
         "entropies": entropies_figure(
-            gallery[:3], images=images, class_colors=class_colors
+            galleries["samples"][:3], images=images, class_colors=class_colors
         ),
         "reliability": reliability_figure(metrics["reliability"]),
         "curves": curves_figure(curves),

@@ -18,6 +18,7 @@ from car_tf import (
     regression_figures,
     regression_program,
     regression_scores,
+    report_lib,
 )
 from car_tf import workdir as workdir_lib
 from car_tf.data import cache
@@ -72,6 +73,7 @@ def run(
     results = _finish(program, config, workdir)
     say((workdir / "results.md").read_text(encoding="utf-8"))
     say(f"results and figures: {workdir}")
+    say(f"report: {report_lib.write(workdir)}")
     return results
 
 
@@ -80,6 +82,8 @@ def _claim(workdir: pathlib.Path, config: regression_config.Regression) -> None:
     workdir.mkdir(parents=True, exist_ok=True)
     saved = workdir / "config.json"
     if not saved.exists():
+        environment = json.dumps(workdir_lib.environment(), indent=2) + "\n"
+        (workdir / "environment.json").write_text(environment, encoding="utf-8")
         saved.write_text(config_lib.to_json(config), encoding="utf-8")
     elif json.loads(saved.read_text("utf-8")) != json.loads(config_lib.to_json(config)):
         raise workdir_lib.RunError(

@@ -10,7 +10,7 @@ from typing import Any, Callable, Dict, List, Optional, Tuple
 import keras
 import tensorflow as tf
 
-from car_tf import build, build_data, eval_lib, figures
+from car_tf import build, build_data, eval_lib, figures, report_lib
 from car_tf import config as config_lib
 from car_tf import workdir as workdir_lib
 from car_tf.data import cache
@@ -76,6 +76,7 @@ def run(
         say=say,
     )
     say(f"exported: {exported}")
+    say(f"report: {report_lib.write(workdir.path)}")
     return metrics
 
 
@@ -443,19 +444,35 @@ def evaluate_run(
             iterable=stream, total=total, desc="evaluating", unit="image"
         ),
     )
+    cases = eval_lib.extremes(metrics["ged_per_image"])
     metrics = {
         "split": split,
         "data": dataset.facts.title,
         "notes": dataset.notes,
         **metrics,
         "best": workdir.read_json(BEST_FILE),
+        "cases": {
+            kind: [
+                {"name": source.names[i], "ged": metrics["ged_per_image"][i]}
+                for i in indices
+            ]
+            for kind, indices in cases.items()
+        },
     }
     workdir.write_json(f"metrics{suffix}.json", metrics)
     for line in eval_lib.summary_lines(metrics, dataset.facts):
         say(line)
+    drawing = dict(num_samples=num_samples, seed=config.evaluation.seed)
     drawn = figures.run_figures(
         metrics,
-        gallery,
+        {
+            "samples": gallery,
+            **{
+                kind: list(eval_lib.draw(model, source, indices=indices, **drawing))
+                for kind, indices in cases.items()
+                if indices
+            },
+        },
         images=source.images,
         labels=source.labels,
         blackbox=source.blackbox,

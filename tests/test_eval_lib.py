@@ -46,7 +46,9 @@ def stripes(num=3, *, ids=(0, 1, 8, 11, 13, 10), ignored=()):
     for index in ignored:
         label[index] = info.IGNORE_LABEL
     names = tuple(str(i) for i in range(num))
-    return examples.Examples(names, names, images, label[:, None], blackbox=label.copy())
+    return examples.Examples(
+        names, names, images, label[:, None], blackbox=label.copy()
+    )
 
 
 def evaluate(source, *, facts=FLIP_FACTS, model=None, **kwargs):
@@ -80,6 +82,24 @@ def test_the_first_images_are_drawn_on_request():
         KnownSampler(), stripes(5), num_samples=1, seed=0, num_images=2
     )
     assert [d.index for d in drawn] == [0, 1]
+
+
+def test_chosen_images_are_drawn_as_they_are_among_all():
+    source, model = stripes(5), KnownSampler()
+    every = list(eval_lib.draw(model, source, num_samples=2, seed=7))
+    model.batches.clear()
+    chosen = list(eval_lib.draw(model, source, num_samples=2, seed=7, indices=[4, 1]))
+    assert [d.index for d in chosen] == [4, 1]
+    assert [s for batch in model.batches for s in batch] == [[7, 4], [7, 1]]
+    np.testing.assert_array_equal(chosen[0].samples, every[4].samples)
+
+
+def test_extremes_are_ranked_and_no_image_is_in_both():
+    geds = [0.3, None, 0.1, 0.5, 0.2, None, 0.4]
+    assert eval_lib.extremes(geds, 2) == {"worst": [3, 6], "best": [2, 4]}
+    # Five are defined: two of each at most.
+    assert eval_lib.extremes(geds, 9) == {"worst": [3, 6], "best": [2, 4]}
+    assert eval_lib.extremes([None, 0.2]) == {"worst": [], "best": []}
 
 
 # Numbers
@@ -162,7 +182,7 @@ def test_a_split_without_any_label_gives_nulls_and_figures():
         assert "nan" not in line
     drawn = figures.run_figures(
         metrics,
-        gallery,
+        {"samples": gallery},
         images=source.images,
         labels=source.labels,
         blackbox=source.blackbox,

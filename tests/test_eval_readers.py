@@ -101,7 +101,7 @@ def test_the_figure_shows_readers_means_and_samples(result):
     source = _source()
     drawn = figures.run_figures(
         metrics,
-        gallery,
+        {"samples": gallery},
         images=source.images,
         labels=source.labels,
         blackbox=None,

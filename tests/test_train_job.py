@@ -87,7 +87,7 @@ def test_the_run_directory_tells_the_runs_story(runs, whole):
     assert found == {
         *("best.json", "checkpoints", "config.json", "data.json", "environment.json"),
         *("export", "figures", "metrics.json", "stage1_log.jsonl", "stage2_log.jsonl"),
-        "tensorboard",
+        *("report.html", "tensorboard"),
     }
     figures = {path.name for path in (run / "figures").iterdir()}
     names = ("samples", "entropies", "reliability", "calibration", "curves")

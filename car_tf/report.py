@@ -1,0 +1,45 @@
+"""Writes a run's report.html: one file with results, pictures, curves and commands.
+
+    python -m car_tf.report --workdir RUN
+    python -m car_tf.report --workdir RUN --compare OTHER --compare scores.json
+
+A finished run has its report already; this writes it anew. --compare takes further run
+directories, shown side by side, and scores of any model's samples, as `car_tf.score
+--json` writes them.
+"""
+
+from __future__ import annotations
+
+import pathlib
+import sys
+from typing import Sequence
+
+from absl import app, flags
+
+from car_tf import report_lib
+from car_tf import workdir as workdir_lib
+
+FLAGS = flags.FLAGS
+
+flags.DEFINE_string("workdir", None, "Run directory.", required=True)
+flags.DEFINE_multi_string(
+    "compare", [], "Another run directory, or a file of scores; may be repeated."
+)
+
+
+def main(argv: Sequence[str]) -> int:
+    """Writes the report; returns the exit code."""
+    if len(argv) > 1 and not FLAGS.compare:
+        raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
+    try:
+        # `--compare A B` leaves B over.
+        compare = [*FLAGS.compare, *argv[1:]]
+        print(report_lib.write(pathlib.Path(FLAGS.workdir), compare))
+    except (workdir_lib.RunError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    app.run(main)

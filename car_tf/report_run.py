@@ -1,0 +1,133 @@
+"""What a run directory holds, read for its report."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import pathlib
+import shlex
+from typing import Any, Dict, List, Optional, Sequence
+
+from car_tf import workdir as workdir_lib
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """What a run directory holds; None for files that are not there (yet).
+
+    Attributes:
+      path: of the directory.
+      name: what it is called beside others.
+      config: of `config.json`.
+      metrics: of `metrics.json`.
+      environment: of `environment.json`.
+      data: of `data.json`.
+      logs: lines of the logs of stage 1 and stage 2.
+    """
+
+    path: pathlib.Path
+    name: str
+    config: Dict[str, Any]
+    metrics: Optional[Dict[str, Any]]
+    environment: Optional[Dict[str, Any]]
+    data: Optional[Dict[str, Any]]
+    logs: Dict[int, List[Dict[str, float]]]
+
+    def figure(self, name: str) -> pathlib.Path:
+        """Returns where a figure lies, if it does."""
+        return self.path / "figures" / f"{name}.png"
+
+
+def read(path: pathlib.Path) -> Run:
+    """Reads a run directory, finished or not.
+
+    Raises:
+      workdir_lib.RunError: there is no run, or one of its files is not JSON.
+    """
+    path = path.expanduser().resolve()
+    config = read_json(path / "config.json")
+    if config is None:
+        raise workdir_lib.RunError(
+            f"wanted a run directory, found no {path / 'config.json'}"
+        )
+    return Run(
+        path=path,
+        name=path.name,
+        config=config,
+        metrics=read_json(path / "metrics.json"),
+        environment=read_json(path / "environment.json"),
+        data=read_json(path / "data.json"),
+        logs={stage: _lines(path / f"stage{stage}_log.jsonl") for stage in (1, 2)},
+    )
+
+
+def read_json(path: pathlib.Path) -> Optional[Dict[str, Any]]:
+    if not path.is_file():
+        return None
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise workdir_lib.RunError(f"{path} is not JSON: {error}") from None
+
+
+def _lines(path: pathlib.Path) -> List[Dict[str, float]]:
+    lines = []
+    if path.is_file():
+        for text in path.read_text(encoding="utf-8").splitlines():
+            try:
+                lines.append(json.loads(text))
+            except ValueError:  # the last line of a killed run
+                continue
+    return lines
+
+
+def data_title(run: Run) -> str:
+    """Returns what the run calls its data."""
+    found = run.metrics or {}
+    title = found.get("data") or (run.data or {}).get("title")
+    return title or run.config["data"].get("dataset", run.config["name"])
+
+
+def without_folders(words: str) -> str:
+    """Shortens the paths in a title to their last part."""
+    return " ".join(
+        pathlib.PurePath(word).name or word if word.startswith("/") else word
+        for word in words.split(" ")
+    )
+
+
+def duration(seconds: float) -> str:
+    """Returns a time in words that are short enough for a table."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 5400:
+        return f"{seconds / 60:.1f} min"
+    return f"{seconds / 3600:.1f} h"
+
+
+def seconds(run: Run, stage: int) -> float:
+    """Returns how long a stage has been trained."""
+    return sum(line.get("seconds", 0.0) for line in run.logs[stage])
+
+
+def flat(config: Dict[str, Any]) -> Dict[str, str]:
+    """Returns a configuration's fields by `section.field`, as `--set` takes them."""
+    fields = {}
+    for section, content in config.items():
+        items = content.items() if isinstance(content, dict) else [("", content)]
+        for name, value in items:
+            if isinstance(value, list):
+                value = ",".join(str(item) for item in value)
+            fields[f"{section}.{name}".rstrip(".")] = str(value)
+    return fields
+
+
+def command(argv: Sequence[str]) -> str:
+    """Returns a recorded `sys.argv` as the command that made it."""
+    parts = pathlib.PurePath(argv[0]).with_suffix("").parts
+    if "car_tf" in parts:
+        start = len(parts) - 1 - parts[::-1].index("car_tf")
+        first = f"python -m {'.'.join(parts[start:])}"
+    else:
+        first = shlex.quote(argv[0])
+    return " ".join([first, *map(shlex.quote, argv[1:])])
