@@ -1,9 +1,8 @@
 """What an export computes, image by image and sample by sample.
 
-The images of a batch, and the samples of an image, are computed one at a time.
-So a sample cannot depend on what else is in the batch, not by a rounding either; memory
-is that of one sample, however many are asked for; and on a CPU, where one sample's
-features stay in the cache, it is two to three times as fast as all at once.
+The images of a batch, and the samples of an image, are computed each on its own.
+So a sample cannot depend on what else is in the batch, not by a rounding either, and
+memory is that of two samples, however many are asked for.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from typing import Callable, Dict, List, Optional, Sequence, Tuple
 import tensorflow as tf
 
 from car_tf.data import info
-from car_tf.models import sampler
+from car_tf.models import refinement, sampler
 from export import checks
 
 LABELS, PROBABILITIES = "labels", "probabilities"
@@ -80,7 +79,7 @@ class Program:
         # Traced once for all signatures.
         self._log_probs = tf.function(model.log_probs, autograph=False)
         self._encode = tf.function(model.encode, autograph=False)
-        self._draw_one = tf.function(self._one_sample, autograph=False)
+        self._draw = tf.function(model.draw, autograph=False)
         self.feature_specs, self._strides = self._probe()
 
     def _probe(self) -> Tuple[List[tf.TensorSpec], List[Optional[int]]]:
@@ -99,8 +98,8 @@ class Program:
 
     def feature_sizes(self, height: tf.Tensor, width: tf.Tensor) -> List[List]:
         """Returns the dimensions after the first of the features of an image."""
-        coarsest = max(stride for stride in self._strides if stride)
-        padded = [-(-size // coarsest) * coarsest for size in (height, width)]
+        whole = refinement.STRIDE
+        padded = [-(-size // whole) * whole for size in (height, width)]
         return [
             [*(side // stride for side in padded if stride), spec.shape[-1]]
             for spec, stride in zip(self.feature_specs, self._strides)
@@ -140,22 +139,9 @@ class Program:
         seed: tf.Tensor,
         num_samples: tf.Tensor,
     ) -> tf.Tensor:
-        """Draws `[1, M, H, W]` samples with a seed `[1, 2]`, one at a time."""
+        """Draws `[1, M, H, W]` samples with a seed `[1, 2]`."""
         noise = self.model.noise(seed, num_samples)
-        spec = tf.TensorSpec([None, None], tf.uint8)
-        samples = tf.map_fn(
-            lambda one: self._draw_one(list(features), log_probs, one),
-            noise[0],
-            fn_output_signature=spec,
-            parallel_iterations=1,
-        )
-        return samples[None]
-
-    def _one_sample(
-        self, features: List[tf.Tensor], log_probs: tf.Tensor, noise: tf.Tensor
-    ) -> tf.Tensor:
-        drawn = self.model.decode(features, log_probs, noise[None, None])
-        return drawn["samples"][0, 0]
+        return self._draw(list(features), log_probs, noise)
 
     def sample(
         self,

@@ -203,10 +203,10 @@ def test_what_decode_is_given_must_come_from_encode():
     last = dict(num_samples=np.int32(2), seed=exported.seeds(2))
     changes = {
         "log_probs": (encoded["log_probs"][..., 1:], "log_probs: wanted [B, H, W, 24]"),
-        "feature_0": (encoded["feature_0"][:, :0], "feature_0: wanted [2, 1, 2, 32]"),
-        "feature_2": (encoded["feature_2"][0], "feature_2: wanted"),
-        "feature_3": (encoded["feature_3"] * np.nan, "feature_3: wanted finite"),
-        "feature_4": (encoded["feature_4"][:1], "feature_4: wanted [2, 16, 32, 4]"),
+        "feature_0": (encoded["feature_0"][:, :0], "feature_0: wanted [2, 2, 4, 16]"),
+        "feature_1": (encoded["feature_1"][0], "feature_1: wanted"),
+        "feature_2": (encoded["feature_2"] * np.nan, "feature_2: wanted finite"),
+        "feature_3": (encoded["feature_3"][:1], "feature_3: wanted [2, 16, 32, 4]"),
     }
     for name, (value, words) in changes.items():
         with pytest.raises(tf.errors.InvalidArgumentError) as caught:

@@ -42,6 +42,12 @@ def batch_norm(*, synchronized: bool, name: str) -> keras.layers.Layer:
     )
 
 
+def as_linear(norm: keras.layers.Layer) -> Tuple[tf.Tensor, tf.Tensor]:
+    """Returns scale and offset `[C]` of a built batch norm in inference."""
+    scale = norm.gamma * tf.math.rsqrt(norm.moving_variance + norm.epsilon)
+    return scale, norm.beta - norm.moving_mean * scale
+
+
 def merge_samples(features: tf.Tensor) -> tf.Tensor:
     """Reshapes `[B, M, H, W, C]` to `[B * M, H, W, C]`."""
     shape = tf.shape(features)

@@ -1,9 +1,9 @@
 """G, the refinement network: coherent samples from F's distribution (CAR, Section 5.2).
 
 Noise enters in the decoder alone. `encode` computes all that does not depend on it,
-once per image: the encoder, the bottleneck, and the half of every decoder convolution
-that acts on a skip connection (a convolution of a concatenation is the sum of two).
-`decode` computes the rest, once per sample.
+once per image: the encoder, the first decoder level up to its noise, and the half of
+every other decoder convolution that acts on a skip connection (a convolution of a
+concatenation is the sum of two). `decode` computes the rest, once per sample.
 
 Noise also shifts the logits of each class, by the same amount everywhere in a sample.
 The paper has no such term. Without it the classes all switch along the one direction of
@@ -31,19 +31,10 @@ class NoiseInjection(keras.layers.Layer):
         self.scale = keras.layers.Dense(channels, name="scale")
         self.residual = keras.layers.Dense(channels, name="residual")
 
-    def call(self, features: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
-        """Modulates features.
-
-        Args:
-          features: `[B, M or 1, H, W, C]`, normalised.
-          noise: `[B, M, Z]`.
-
-        Returns:
-          `[B, M, H, W, C]`.
-        """
-        scale = self.scale(noise)[:, :, None, None, :]
-        residual = self.residual(noise)[:, :, None, None, :]
-        return features * (1.0 + scale) + residual
+    def call(self, noise: tf.Tensor) -> Tuple[tf.Tensor, tf.Tensor]:
+        """Maps noise `[B, M, Z]` to factor and residual, `[B, M, 1, 1, C]` each."""
+        scale, residual = self.scale(noise), self.residual(noise)
+        return 1.0 + scale[:, :, None, None, :], residual[:, :, None, None, :]
 
 
 class UpBlock(keras.layers.Layer):
@@ -77,6 +68,47 @@ class UpBlock(keras.layers.Layer):
         self.activation = keras.layers.LeakyReLU(layers.LEAKY_SLOPE)
         self.dropout = layers.SeededDropout(dropout, salt=salt)
 
+    def build(self, input_shape) -> None:
+        """Creates the normalisation's variables, which inference reads."""
+        with tf.name_scope(self.norm.name):
+            self.norm.build([None, None, None, self.skip.filters])
+        super().build(input_shape)
+
+    def merge(
+        self, features: tf.Tensor, skip_term: tf.Tensor, training: bool = False
+    ) -> tf.Tensor:
+        """Computes what comes before the noise.
+
+        Args:
+          features: `[B, M, H, W, C]`, or M = 1 where nothing depends on noise yet.
+          skip_term: `[B, 2H, 2W, channels]`, `self.skip` of the skip connection.
+          training: whether batch statistics are used and updated.
+
+        Returns:
+          `[B, M, 2H, 2W, channels]`, normalised.
+        """
+        batch, num = tf.shape(features)[0], tf.shape(features)[1]
+        merged = self.enlarge(self.up(layers.merge_samples(features)))
+        merged = layers.split_samples(merged, batch, num) + skip_term[:, None]
+        merged = self.norm(layers.merge_samples(merged), training=training)
+        return layers.split_samples(merged, batch, num)
+
+    def modulate(
+        self, merged: tf.Tensor, noise: tf.Tensor, seed: Optional[tf.Tensor] = None
+    ) -> tf.Tensor:
+        """Adds the noise.
+
+        Args:
+          merged: `[B, M or 1, 2H, 2W, channels]` of `merge`.
+          noise: `[B, M, Z]`.
+          seed: `[2]` int32 of the dropout masks; None for no dropout.
+
+        Returns:
+          `[B, M, 2H, 2W, channels]`.
+        """
+        factor, residual = self.inject(noise)
+        return self._activate(merged * factor + residual, seed)
+
     def call(
         self,
         features: tf.Tensor,
@@ -85,25 +117,25 @@ class UpBlock(keras.layers.Layer):
         training: bool = False,
         seed: Optional[tf.Tensor] = None,
     ) -> tf.Tensor:
-        """Computes one decoder level.
-
-        Args:
-          features: `[B, M, H, W, C]`, or M = 1 where nothing depends on noise yet.
-          skip_term: `[B, 2H, 2W, channels]`, `self.skip` of the skip connection.
-          noise: `[B, M, Z]`.
-          training: whether batch statistics are used and updated.
-          seed: `[2]` int32 of the dropout masks; None for no dropout.
-
-        Returns:
-          `[B, M, 2H, 2W, channels]`.
-        """
+        """Computes one decoder level, of the arguments of `merge` and `modulate`."""
+        if training:
+            merged = self.merge(features, skip_term, training=True)
+            return self.modulate(merged, noise, seed)
+        # Normalisation is linear here, so it is done together with the noise, and
+        # before the features are enlarged: a third of the passes at full size.
         batch, num = tf.shape(features)[0], tf.shape(features)[1]
-        merged = self.enlarge(self.up(layers.merge_samples(features)))
-        merged = layers.split_samples(merged, batch, num) + skip_term[:, None]
-        merged = self.norm(layers.merge_samples(merged), training=training)
-        modulated = self.inject(layers.split_samples(merged, batch, num), noise)
-        modulated = self.activation(modulated)
-        return self.dropout(modulated, seed=seed)
+        scale, offset = layers.as_linear(self.norm)
+        factor, residual = self.inject(noise)
+        residual += offset * factor
+        factor *= scale
+        raised = self.up(layers.merge_samples(features))
+        raised = layers.split_samples(raised, batch, num) * factor + residual
+        raised = self.enlarge(layers.merge_samples(raised))
+        raised = layers.split_samples(raised, batch, num)
+        return self._activate(raised + skip_term[:, None] * factor, seed)
+
+    def _activate(self, features: tf.Tensor, seed: Optional[tf.Tensor]) -> tf.Tensor:
+        return self.dropout(self.activation(features), seed=seed)
 
 
 class RefinementNet(keras.Model):
@@ -184,8 +216,9 @@ class RefinementNet(keras.Model):
           seed: `[2]` int32 of the dropout masks; None for no dropout.
 
         Returns:
-          The bottleneck `[B, h, w, 8 * base]` (h = ceil(H / 16)), then the skip terms
-          of the up blocks, coarsest first.
+          The first up block's features before the noise, `[B, 2h, 2w, 4 * base]`
+          (h = ceil(H / 16)), the skip terms of the others, coarsest first, and, with
+          encoded noise, its mean and standard deviation, `[B, Z]` each.
         """
         features = layers.pad_to_multiple(
             tf.concat([image, tf.exp(log_probs)], axis=-1), STRIDE
@@ -197,7 +230,11 @@ class RefinementNet(keras.Model):
         skip_terms = [
             block.skip(skip) for block, skip in zip(self.up_blocks, reversed(skips))
         ]
-        return [features, *skip_terms]
+        first = self.up_blocks[0].merge(
+            features[:, None], skip_terms[0], training=training
+        )
+        gaussian = [] if self.noise_head is None else self.noise_head(features)
+        return [first[:, 0], *skip_terms[1:], *gaussian]
 
     def decode(
         self,
@@ -219,12 +256,12 @@ class RefinementNet(keras.Model):
         Returns:
           `[B, M, H, W, K]` logits.
         """
-        bottleneck, *skip_terms = features
+        first, *skip_terms = features
         if self.noise_head is not None:
-            noise = layers.reparameterize(*self.noise_head(bottleneck), noise)
-        # The first block's convolution and normalisation see no noise: M = 1 there.
-        decoded = bottleneck[:, None]
-        for block, skip_term in zip(self.up_blocks, skip_terms):
+            *skip_terms, mean, std = skip_terms
+            noise = layers.reparameterize(mean, std, noise)
+        decoded = self.up_blocks[0].modulate(first[:, None], noise, seed)
+        for block, skip_term in zip(self.up_blocks[1:], skip_terms):
             decoded = block(decoded, skip_term, noise, training=training, seed=seed)
         batch, num = tf.shape(decoded)[0], tf.shape(decoded)[1]
         logits = self.logits_layer(layers.merge_samples(decoded))
