@@ -120,15 +120,43 @@ def mean_ged(
     num_samples: int,
     seed: int,
     num_images: int = 0,
+    watch: Callable[[Drawn], None] = lambda drawn: None,
 ) -> Optional[float]:
-    """Computes the mean GED alone, for model selection."""
-    results = [
-        label_distances(drawn.samples, source.labels[drawn.index], facts).ged()
-        for drawn in draw(
-            model, source, num_samples=num_samples, seed=seed, num_images=num_images
-        )
-    ]
+    """Computes the mean GED alone, for model selection; `watch` sees every image."""
+    results = []
+    for drawn in draw(
+        model, source, num_samples=num_samples, seed=seed, num_images=num_images
+    ):
+        watch(drawn)
+        labels = source.labels[drawn.index]
+        results.append(label_distances(drawn.samples, labels, facts).ged())
     return protocols.summarize(num_samples, results, None)["ged"]
+
+
+def add_reliability(
+    reliability: calibration.Reliability,
+    probs: np.ndarray,
+    labels: np.ndarray,
+    facts: info.DatasetInfo,
+) -> None:
+    """Adds an image; right or wrong in expectation over flips and annotators.
+
+    Args:
+      reliability: to which the image is added.
+      probs: `[H, W, K]`, whose arg-max is judged.
+      labels: `[N, H, W]` class ids of the annotators, N = 1 where classes flip.
+      facts: of the data set.
+    """
+    prediction = probs.argmax(-1)
+    correct = np.zeros(prediction.shape)
+    table = np.eye(facts.num_classes)
+    for flip in facts.flips:
+        table[flip.original, flip.original] = 1 - flip.probability
+        table[flip.original, flip.flipped] = flip.probability
+    valid = labels[0] != info.IGNORE_LABEL
+    for label in labels:
+        correct[valid] += table[label[valid], prediction[valid]] / len(labels)
+    reliability.update(probs.max(-1).clip(0, 1)[valid], correct[valid])
 
 
 class _Tally:
@@ -168,7 +196,7 @@ class _Tally:
             self._add_flips(drawn, labels, prediction, blackbox)
         else:
             self._add_readers(drawn, labels, distances)
-        self._add_reliability(drawn.probs, prediction, labels)
+        add_reliability(self.reliability, drawn.probs, labels, self.facts)
         for name in ("probs", "sample_mean", "first_probs"):
             entropy = calibration.entropy_bits(getattr(drawn, name))[valid]
             if entropy.size:
@@ -217,18 +245,6 @@ class _Tally:
             probs=drawn.probs[..., 1],
             sample_mean=drawn.sample_mean[..., 1],
         )
-
-    def _add_reliability(self, probs, prediction, labels) -> None:
-        """Accuracy in expectation over the flips and annotators, so without a draw."""
-        correct = np.zeros(prediction.shape)
-        table = np.eye(self.facts.num_classes)
-        for flip in self.facts.flips:
-            table[flip.original, flip.original] = 1 - flip.probability
-            table[flip.original, flip.flipped] = flip.probability
-        valid = labels[0] != info.IGNORE_LABEL
-        for label in labels:
-            correct[valid] += table[label[valid], prediction[valid]] / len(labels)
-        self.reliability.update(probs.max(-1).clip(0, 1)[valid], correct[valid])
 
     def report(self) -> Dict[str, Any]:
         """Returns everything as a dict that is ready for JSON."""

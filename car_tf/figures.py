@@ -234,10 +234,14 @@ def calibration_figure(
     return figure
 
 
-def reliability_figure(reliability: Dict[str, Any]) -> matplotlib.figure.Figure:
-    """Accuracy against confidence of F (CAR, Fig. 6)."""
+def reliability_figure(
+    reliability: Dict[str, Any], name: str = "F"
+) -> matplotlib.figure.Figure:
+    """Accuracy against confidence of what is named, of F in CAR, Fig. 6."""
     ece = reliability["ece"]
-    title = "Reliability of F" + ("" if ece is None else f", ECE {100 * ece:.2f} %")
+    title = f"Reliability of {name}" + (
+        "" if ece is None else f", ECE {100 * ece:.2f} %"
+    )
     figure, axis = _axes(title, "confidence", "accuracy", size=(4.6, 4.4))
     bins = [entry for entry in reliability["bins"] if entry["num_pixels"]]
     width = bins[0]["upper"] - bins[0]["lower"] if bins else 0.1
@@ -294,6 +298,21 @@ def curves_figure(
     return figure
 
 
+def gallery_figure(
+    gallery: Sequence[Any],
+    *,
+    images: np.ndarray,
+    labels: np.ndarray,
+    blackbox: Optional[np.ndarray],
+    class_colors: Sequence[Sequence[int]],
+) -> matplotlib.figure.Figure:
+    """Samples beside all annotators, or beside the label and the black box."""
+    shown = dict(images=images, labels=labels, class_colors=class_colors)
+    if labels.shape[1] > 1:
+        return readers_figure(gallery, **shown)
+    return samples_figure(gallery, blackbox=blackbox, **shown)
+
+
 def run_figures(
     metrics: Dict[str, Any],
     galleries: Dict[str, Sequence[Any]],
@@ -311,12 +330,16 @@ def run_figures(
     """
     if blackbox is not None and blackbox.ndim == 4:
         blackbox = np.stack([item.argmax(-1) for item in blackbox]).astype(np.uint8)
-    shown = dict(images=images, labels=labels, class_colors=class_colors)
-    if labels.shape[1] > 1:
-        drawn = {name: readers_figure(g, **shown) for name, g in galleries.items()}
-    else:
-        shown["blackbox"] = blackbox
-        drawn = {name: samples_figure(g, **shown) for name, g in galleries.items()}
+    drawn = {
+        name: gallery_figure(
+            gallery,
+            images=images,
+            labels=labels,
+            blackbox=blackbox,
+            class_colors=class_colors,
+        )
+        for name, gallery in galleries.items()
+    }
     drawn = {
         **drawn,
         "entropies": entropies_figure(

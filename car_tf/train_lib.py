@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pathlib
 import time
@@ -10,7 +11,8 @@ from typing import Any, Callable, Dict, List, Optional, Tuple
 import keras
 import tensorflow as tf
 
-from car_tf import build, build_data, eval_lib, figures, report_lib
+from car_tf import build, build_data, eval_lib, figures, report_lib, report_run
+from car_tf import tensorboard_lib
 from car_tf import config as config_lib
 from car_tf import workdir as workdir_lib
 from car_tf.data import cache
@@ -57,6 +59,9 @@ def run(
     say(f"data: {dataset.facts.title} ({sizes} images)")
     workdir.begin(config)
     _record_data(workdir, dataset)
+    board = tensorboard_lib.Board(workdir.path / tensorboard_lib.FOLDER)
+    fields = report_run.flat(json.loads(config_lib.to_json(config)))
+    board.configuration(fields, dataset.notes)
     with workdir_lib.StopSignal() as stop:
         calibration_net = train_calibration(
             config, dataset, workdir, strategy, stop, say
@@ -66,6 +71,9 @@ def run(
         )
     model = build.build_sampler(calibration_net, refinement_net, dataset.facts)
     metrics = evaluate_run(config, dataset, model, workdir, say)
+    finals = {name: metrics.get(name) for name in ("ged", "hm_iou", "ece")}
+    finals = {name: value for name, value in finals.items() if value is not None}
+    board.scalars("evaluation", config.stage2.steps, finals)
     exported = run_export.export_run(
         config,
         model,
@@ -178,6 +186,7 @@ class _Selection:
         self._dataset = dataset
         self._workdir = workdir
         self._say = say
+        self._board = tensorboard_lib.Board(workdir.path / tensorboard_lib.FOLDER)
         self._weights = tf.train.Checkpoint(net=trainer.refinement_net)
         self._model = build.build_sampler(
             trainer.calibration_net, trainer.refinement_net, dataset.facts
@@ -188,16 +197,20 @@ class _Selection:
         settings = self._config.train
         if step % settings.select_every and step != self._config.stage2.steps:
             return {}
+        source = self._dataset.splits[self._dataset.selection]
+        glimpse = tensorboard_lib.Glimpse(source, self._dataset.facts)
         ged = eval_lib.mean_ged(
             self._model,
-            self._dataset.splits[self._dataset.selection],
+            source,
             self._dataset.facts,
             num_samples=min(
                 self._config.evaluation.num_samples, eval_lib.SAMPLE_COUNTS[0]
             ),
             seed=self._config.evaluation.seed,
             num_images=settings.num_selection_images,
+            watch=glimpse.add,
         )
+        self._board.pictures("selection", step, glimpse.figures())
         best = self._workdir.read_json(BEST_FILE)
         better = best is None or best["ged"] is None
         better = better or (ged is not None and ged < best["ged"])
@@ -351,7 +364,7 @@ class _Keeper(keras.callbacks.Callback):
         self._workdir = workdir
         self._stop = stop
         self._every_epoch = every_epoch
-        self._writer = tf.summary.create_file_writer(str(workdir.path / "tensorboard"))
+        self._board = tensorboard_lib.Board(workdir.path / tensorboard_lib.FOLDER)
         self._started = time.monotonic()
         # In a step that fails, the trainer's own counter may already have moved.
         self.completed = 0
@@ -383,10 +396,7 @@ class _Keeper(keras.callbacks.Callback):
             f"stage{self._stage}_{LOG_FILE}",
             {"step": step, **values, "seconds": round(seconds, 2)},
         )
-        with self._writer.as_default(step=step):
-            for name, value in values.items():
-                tf.summary.scalar(f"stage{self._stage}/{name}", value)
-        self._writer.flush()
+        self._board.scalars(f"stage{self._stage}", step, values)
         self._manager.save(step)
         if self._stop.number is not None:
             raise self._stopped()

@@ -11,6 +11,7 @@ import job
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorboard.backend.event_processing import event_accumulator
 
 from car_tf import build, build_data, train_lib
 from car_tf import config as config_lib
@@ -102,7 +103,12 @@ def test_the_run_directory_tells_the_runs_story(runs, whole):
     assert data["splits"]["val"]["num_images"] == 2
     assert any("held out" in note for note in data["notes"])
     assert "held out" in whole.stdout and "imitated" in whole.stdout
-    assert list((run / "tensorboard").glob("events*"))
+    events = event_accumulator.EventAccumulator(str(run / "tensorboard")).Reload()
+    assert {
+        *("stage1/cross_entropy", "stage2/adversarial", "stage2/selection_ged"),
+        *("selection/samples", "selection/entropies", "selection/calibration"),
+        *("configuration", "notes", "evaluation/ged"),
+    } <= set(events.Tags()["tensors"])
 
 
 def test_metrics_hold_numbers_and_nulls_alone(runs, whole):

@@ -307,7 +307,9 @@ class Selecting:
             eval_lib, "mean_ged", lambda *args, **kwargs: self.geds[self.step]
         )
         dataset = types.SimpleNamespace(
-            facts=None, selection="selection", splits={"selection": None}
+            facts=types.SimpleNamespace(flips=()),
+            selection="selection",
+            splits={"selection": None},
         )
         trainer = types.SimpleNamespace(refinement_net=self.net, calibration_net=None)
         self.selection = train_lib._Selection(

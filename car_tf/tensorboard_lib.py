@@ -1,0 +1,161 @@
+"""What a training run shows in TensorBoard: scalars, pictures, and its configuration."""
+
+from __future__ import annotations
+
+import io
+import pathlib
+from typing import Any, Dict, List, Mapping, Optional
+
+import matplotlib.figure
+import numpy as np
+import tensorflow as tf
+from tensorboard.plugins.hparams import api as hparams
+
+from car_tf import eval_lib, figures
+from car_tf.data import examples, info
+from car_tf.metrics import calibration
+
+FOLDER = "tensorboard"
+NUM_IMAGES = 3
+
+DESCRIPTIONS = {
+    "cross_entropy": "Lce of F, nats, mean over labelled pixels",
+    "accuracy": "Share of labelled pixels that F's arg-max gets right",
+    "pixel_loss": "Lcal, Lce or the negative ELBO, nats, mean over labelled pixels",
+    "adversarial": "Ladv of G, nats; 0.693 where D is at chance",
+    "discriminator": "Cross entropy of D on real and generated pairs, nats; 1.386 at "
+    "chance",
+    "r1": "R1 penalty of D, weighted",
+    "real_accuracy": "Share of real pairs that D takes for real",
+    "fake_accuracy": "Share of generated pairs that D takes for generated",
+    "selection_ged": "Squared GED on the selection split; lower is better",
+    "ged": "Squared GED of the best weights; lower is better",
+    "hm_iou": "Hungarian-matched IoU of the best weights; higher is better",
+    "ece": "Expected calibration error of F",
+}
+
+
+class Board:
+    """Writes a run's events.
+
+    Args:
+      folder: of the event files.
+    """
+
+    def __init__(self, folder: pathlib.Path):
+        self._writer = tf.summary.create_file_writer(str(folder))
+
+    def scalars(self, group: str, step: int, values: Mapping[str, float]) -> None:
+        """Writes numbers as `group/name`."""
+        with self._writer.as_default(step=step):
+            for name, value in values.items():
+                tf.summary.scalar(
+                    f"{group}/{name}", value, description=DESCRIPTIONS.get(name)
+                )
+        self._writer.flush()
+
+    def pictures(
+        self, group: str, step: int, drawn: Mapping[str, matplotlib.figure.Figure]
+    ) -> None:
+        """Writes figures as `group/name`."""
+        with self._writer.as_default(step=step):
+            for name, figure in drawn.items():
+                content = io.BytesIO()
+                figure.savefig(content, format="png")
+                image = tf.io.decode_png(content.getvalue(), channels=3)
+                tf.summary.image(f"{group}/{name}", image[None])
+        self._writer.flush()
+
+    def configuration(self, fields: Mapping[str, str], notes: List[str]) -> None:
+        """Writes the configuration as text and as hyper-parameters.
+
+        Args:
+          fields: `section.field` -> value.
+          notes: what a reader must know of the data.
+        """
+        rows = "".join(f"| {name} | {value} |\n" for name, value in fields.items())
+        with self._writer.as_default(step=0):
+            tf.summary.text("configuration", f"| field | value |\n|---|---|\n{rows}")
+            if notes:
+                tf.summary.text("notes", "".join(f"- {note}\n" for note in notes))
+            hparams.hparams({name: _typed(value) for name, value in fields.items()})
+        self._writer.flush()
+
+
+def _typed(text: str) -> Any:
+    """Returns a number where the text is one, so that runs are sorted by it."""
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+class Glimpse:
+    """Collects what the pictures of one look at the selection split need.
+
+    Args:
+      source: the split.
+      facts: of its data set.
+    """
+
+    def __init__(self, source: examples.Examples, facts: info.DatasetInfo):
+        self._source = source
+        self._facts = facts
+        self._gallery: List[eval_lib.Drawn] = []
+        self._reliability = calibration.Reliability()
+        self._flips: Optional[Dict[str, calibration.FlipCalibration]] = None
+        if facts.flips:
+            arrays = eval_lib.flip_arrays(facts)
+            self._flips = {
+                name: calibration.FlipCalibration(**arrays)
+                for name in ("calibration_net", "refinement_net")
+            }
+
+    def add(self, drawn: eval_lib.Drawn) -> None:
+        """Adds an image; the first ones are shown."""
+        labels = self._source.labels[drawn.index]
+        if len(self._gallery) < NUM_IMAGES:
+            self._gallery.append(drawn)
+        eval_lib.add_reliability(
+            self._reliability, drawn.sample_mean, labels, self._facts
+        )
+        if self._flips:
+            blackbox = self._source.blackbox
+            agrees = None
+            if blackbox is not None:
+                agrees = eval_lib.hard_labels(blackbox[drawn.index]) == labels[0]
+            # F is judged where the black box is right, as in CAR, A.4.
+            self._flips["calibration_net"].update(drawn.probs, labels[0], agrees)
+            self._flips["refinement_net"].update(drawn.sample_mean, labels[0])
+
+    def figures(self) -> Dict[str, matplotlib.figure.Figure]:
+        """Returns the figures by name; none where nothing was added."""
+        if not self._gallery:
+            return {}
+        num_shown = 1 + max(item.index for item in self._gallery)
+        blackbox = self._source.blackbox
+        colors = self._facts.class_colors
+        shown = dict(
+            images=np.asarray(self._source.images[:num_shown]), class_colors=colors
+        )
+        drawn = {
+            "samples": figures.gallery_figure(
+                self._gallery,
+                labels=np.asarray(self._source.labels[:num_shown]),
+                blackbox=(
+                    None
+                    if blackbox is None
+                    else eval_lib.hard_labels(np.asarray(blackbox[:num_shown]))
+                ),
+                **shown,
+            ),
+            "entropies": figures.entropies_figure(self._gallery, **shown),
+            "reliability": figures.reliability_figure(
+                self._reliability.to_dict(), "the mean of G"
+            ),
+        }
+        if self._flips:
+            tables = {name: flips.to_dict() for name, flips in self._flips.items()}
+            names = self._facts.class_names
+            drawn["calibration"] = figures.calibration_figure(tables, names)
+        return drawn
