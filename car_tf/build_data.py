@@ -39,6 +39,7 @@ class Dataset:
         """Returns what the run directory records of the data."""
         return {
             "title": self.facts.title,
+            "facts": dataclasses.asdict(self.facts),
             "notes": self.notes,
             "splits": {
                 name: {

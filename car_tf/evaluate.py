@@ -45,7 +45,7 @@ def main(argv: Sequence[str]) -> int:
             raise config_lib.ConfigError(
                 f"--split: wanted one of {', '.join(dataset.splits)}, got {FLAGS.split}"
             )
-        model = train_lib.load_sampler(config, dataset, workdir)
+        model = train_lib.load_sampler(config, dataset.facts, workdir)
         train_lib.evaluate_run(
             config,
             dataset,

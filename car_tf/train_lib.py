@@ -15,7 +15,7 @@ from car_tf import build, build_data, eval_lib, figures, report_lib, report_run
 from car_tf import tensorboard_lib
 from car_tf import config as config_lib
 from car_tf import workdir as workdir_lib
-from car_tf.data import cache
+from car_tf.data import cache, info
 from export import run as run_export
 
 BEST_FILE = "best.json"
@@ -498,13 +498,13 @@ def evaluate_run(
     return metrics
 
 
-def load_sampler(config: config_lib.Config, dataset: build_data.Dataset, workdir):
+def load_sampler(config: config_lib.Config, facts: info.DatasetInfo, workdir):
     """Builds the sampler of a finished run with its best weights.
 
     Raises:
       workdir_lib.RunError: the run has no trained networks yet.
     """
-    calibration_net = build.build_calibration_net(config, dataset.facts)
+    calibration_net = build.build_calibration_net(config, facts)
     if config.calibration_net.kind != "true_distribution":
         folder = workdir.path / "checkpoints" / "stage1"
         latest = tf.train.latest_checkpoint(str(folder))
@@ -515,7 +515,7 @@ def load_sampler(config: config_lib.Config, dataset: build_data.Dataset, workdir
     best = workdir.read_json(BEST_FILE)
     if best is None:
         raise workdir_lib.RunError(f"{workdir.path}: stage 2 has no best weights yet")
-    refinement_net = build.build_refinement_net(config, dataset.facts)
+    refinement_net = build.build_refinement_net(config, facts)
     weights = tf.train.Checkpoint(net=refinement_net)
     _read_weights(weights, workdir.path / best["weights"])
-    return build.build_sampler(calibration_net, refinement_net, dataset.facts)
+    return build.build_sampler(calibration_net, refinement_net, facts)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import pathlib
-from typing import Any, Callable, Dict, Optional, Sequence
+from typing import Any, Callable, Dict, Optional, Sequence, Tuple
 
 from car_tf import build_data, eval_lib
 from car_tf import config as config_lib
@@ -89,15 +89,26 @@ def export_workdir(
                 f"blackbox.path={config.blackbox.path or 'none'}"
             )
         blackbox_function = segmenter.as_module()
-    dataset = build_data.build_data(config)
+    facts, notes = _data_of(config, workdir)
     return export_run(
         config,
-        train_lib.load_sampler(config, dataset, workdir),
-        dataset.facts,
+        train_lib.load_sampler(config, facts, workdir),
+        facts,
         pathlib.Path(output).expanduser() if output else workdir.path / FOLDER,
         name=name,
         num_samples=num_samples,
-        notes=dataset.notes,
+        notes=notes,
         metrics=workdir.read_json("metrics.json"),
         blackbox_function=blackbox_function,
     )
+
+
+def _data_of(
+    config: config_lib.Config, workdir: workdir_lib.RunDir
+) -> Tuple[info.DatasetInfo, Sequence[str]]:
+    """Returns facts and notes of a run's data, which need not be here any more."""
+    recorded = workdir.read_json("data.json")
+    if recorded is not None and "facts" in recorded:
+        return info.from_record(recorded["facts"]), recorded["notes"]
+    dataset = build_data.build_data(config)
+    return dataset.facts, dataset.notes

@@ -16,6 +16,9 @@ from tensorboard.backend.event_processing import event_accumulator
 from car_tf import build, build_data, train_lib
 from car_tf import config as config_lib
 from car_tf import workdir as workdir_lib
+from car_tf.data import info
+from export import description
+from export import run as export_run
 
 
 class Runs:
@@ -216,7 +219,7 @@ def loaded(runs, whole):
     config = workdir_lib.saved_config(path)
     run = workdir_lib.RunDir(path, config)
     dataset = build_data.build_data(config)
-    yield config, dataset, train_lib.load_sampler(config, dataset, run), run
+    yield config, dataset, train_lib.load_sampler(config, dataset.facts, run), run
     run.close()
 
 
@@ -285,6 +288,20 @@ def test_the_export_knows_what_the_run_knows(runs, whole):
     assert f"{metrics['ged']:.3f}" in card
 
 
+def test_a_finished_run_is_exported_again_without_its_data(
+    loaded, tmp_path, monkeypatch
+):
+    config, dataset, _, run = loaded
+    recorded = read_json(run.path / "data.json")
+    assert info.from_record(recorded["facts"]) == dataset.facts
+    monkeypatch.setattr(build_data, "build_data", None)
+    again = export_run.export_workdir(config, run, output=str(tmp_path))
+    assert again == tmp_path / "cityscapes" / "1"
+    # Facts, weights, results and code in one number.
+    first = description.read_content_hash(run.path / "export" / "cityscapes" / "1")
+    assert description.read_content_hash(again) == first
+
+
 def test_the_exported_model_is_that_of_the_best_weights(runs, loaded):
     _, _, sampler, _ = loaded
     best = runs.tensors("whole", "best")
@@ -313,7 +330,7 @@ def test_a_run_without_trained_networks_cannot_be_evaluated(loaded, tmp_path):
     config, dataset, _, _ = loaded
     run = workdir_lib.RunDir(str(tmp_path / "empty"), config)
     with pytest.raises(workdir_lib.RunError, match="stage 1 has no checkpoint"):
-        train_lib.load_sampler(config, dataset, run)
+        train_lib.load_sampler(config, dataset.facts, run)
 
 
 # All configurations

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Tuple
+from typing import Any, Dict, Tuple
 
 from car_tf.data import class_flips
 
@@ -38,3 +38,13 @@ class DatasetInfo:
     def num_classes(self) -> int:
         """K."""
         return len(self.class_names)
+
+
+def from_record(record: Dict[str, Any]) -> DatasetInfo:
+    """Rebuilds what `dataclasses.asdict` and JSON made of a `DatasetInfo`."""
+    colors = tuple(tuple(color) for color in record["class_colors"])
+    flips = tuple(class_flips.ClassFlip(**flip) for flip in record["flips"])
+    names = tuple(record["class_names"])
+    return DatasetInfo(
+        **{**record, "class_names": names, "class_colors": colors, "flips": flips}
+    )
