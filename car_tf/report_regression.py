@@ -18,7 +18,7 @@ _CAPTIONS = {
         "Left: log-likelihood of one sample per x under the true distribution, median "
         "and quartiles over the runs; higher is better. Others: data in black, samples "
         "in light blue. With Lcal they are to cover both modes, their mean on F; "
-        "without it a mode is often lost. Red and blue: what D takes for real or "
+        "without it a mode may be lost. Red and blue: what D takes for real or "
         "generated.",
     ),
     "average": (

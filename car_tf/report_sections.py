@@ -108,9 +108,9 @@ _CAPTIONS = {
         "mean of G should look like F and like the mean of the readers."
     ),
     "entropies": (
-        "Pixels drawn one by one from F are noise; a sample of G is coherent. The mean "
-        "of the samples is as uncertain as F, while one sample is certain almost "
-        "everywhere: that is calibration and sharpness at once. Entropies in bits."
+        "Pixels drawn one by one from F are noise; a sample of G should be coherent. In "
+        "a good run the mean of the samples is as uncertain as F while one sample is "
+        "dark: calibrated and sharp at once. Entropies in bits."
     ),
 }
 

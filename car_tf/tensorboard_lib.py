@@ -25,7 +25,8 @@ DESCRIPTIONS = {
     "adversarial": "Ladv of G, nats; 0.693 where D is at chance",
     "discriminator": "Cross entropy of D on real and generated pairs, nats; 1.386 at "
     "chance",
-    "r1": "R1 penalty of D, weighted",
+    "r1": "R1 penalty of D, before its weight",
+    "complexity": "KL of the posterior of z from N(0, I), nats, sum over z",
     "real_accuracy": "Share of real pairs that D takes for real",
     "fake_accuracy": "Share of generated pairs that D takes for generated",
     "selection_ged": "Squared GED on the selection split; lower is better",

@@ -102,5 +102,5 @@ def test_the_configuration_is_text_and_hyper_parameters(tmp_path):
 def test_every_logged_number_says_what_it_is():
     # The names that the trainers and the selection log.
     names = {"cross_entropy", "accuracy", "pixel_loss", "adversarial", "discriminator"}
-    names |= {"r1", "real_accuracy", "fake_accuracy", "selection_ged"}
+    names |= {"r1", "complexity", "real_accuracy", "fake_accuracy", "selection_ged"}
     assert names <= set(tensorboard_lib.DESCRIPTIONS)
