@@ -11,7 +11,7 @@ import os
 import sys
 from typing import Sequence
 
-from absl import app, flags
+from absl import app, flags, logging
 
 from car_tf import config as config_lib
 from car_tf import workdir as workdir_lib
@@ -44,6 +44,7 @@ def main(argv: Sequence[str]) -> int:
     except (config_lib.ConfigError, workdir_lib.RunError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    logging.set_verbosity(logging.WARNING)  # TensorFlow tells much in an export.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     from export import run  # TensorFlow starts here.
 

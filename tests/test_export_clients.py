@@ -1,6 +1,7 @@
 """The clients against a test double of the server, on loopback."""
 
 import concurrent.futures
+import contextlib
 import os
 import subprocess
 import sys
@@ -8,8 +9,10 @@ import sys
 import exported
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image
 
+from export import run
 from export.clients import common
 
 pytest.importorskip("tensorflow_serving", reason="tensorflow-serving-api is missing")
@@ -28,12 +31,12 @@ def test_without_the_servers_messages_grpc_says_what_to_install(monkeypatch):
         grpc_client.Client("localhost:1", "x", timeout=1.0)
 
 
-@pytest.fixture(scope="module")
-def double():
-    """A process with the test double; yields it with its ports."""
+@contextlib.contextmanager
+def serving(folder):
+    """Runs the test double; yields its process and the addresses of gRPC and REST."""
     script = os.path.join(os.path.dirname(__file__), "serving_double.py")
     process = subprocess.Popen(
-        [sys.executable, script, str(exported.version())],
+        [sys.executable, script, str(folder)],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
@@ -43,6 +46,12 @@ def double():
     yield process, f"127.0.0.1:{ports[0]}", f"http://127.0.0.1:{ports[1]}"
     process.terminate()
     process.wait()
+
+
+@pytest.fixture(scope="module")
+def double():
+    with serving(exported.version()) as started:
+        yield started
 
 
 @pytest.fixture(scope="module")
@@ -99,6 +108,56 @@ def test_a_client_writes_the_samples_of_the_server(double, folders, tmp_path, ki
         levels = np.asarray(Image.open(tmp_path / name / "entropy.png"))
         np.testing.assert_allclose(levels / 8000, want["entropy_bits"][0], atol=1e-4)
         assert Image.open(tmp_path / name / "sample_00_color.png").mode == "RGB"
+
+
+def test_clients_of_a_model_on_probabilities_send_arrays(tmp_path, folders):
+    """In .npy files: probabilities for such a model, and class ids for the other."""
+    settings = exported.config(
+        "scores", blackbox=exported.config_lib.BlackBox(output="probabilities")
+    )
+    sampler, facts = exported.street_sampler(), exported.street_facts()
+    folder = run.export_run(settings, sampler, facts, tmp_path)
+    image_file = folders / "images" / "a.png"
+    image = np.asarray(Image.open(image_file))
+    scores = np.random.default_rng(0).random([*image.shape[:2], 19])
+    np.save(tmp_path / "scores.npy", scores / scores.sum(-1, keepdims=True))
+    probs = common.read_map(tmp_path / "scores.npy")
+    assert probs.dtype == np.float32
+    seed = (3, 4)
+    want = sampler.sample(
+        *(tf.constant(value[None]) for value in (image, probs)),
+        tf.constant([seed]),
+        tf.constant(2),
+    )
+    with serving(folder) as (_, grpc_address, rest_address):
+        for client_of, address in (
+            (grpc_client, grpc_address),
+            (rest_client, rest_address),
+        ):
+            client = client_of.Client(address, "scores", timeout=60.0)
+            samples, _ = client_of.sample(
+                client, image_file, tmp_path / "scores.npy", num_samples=2, seed=seed
+            )
+            assert np.mean(samples != want["samples"][0]) < 1e-3
+            ids = folders / "maps" / "a.png"
+            with pytest.raises(common.ClientError):
+                client_of.sample(client, image_file, ids, num_samples=2, seed=seed)
+
+
+def test_class_ids_may_be_arrays(double, folders, tmp_path):
+    image_file = folders / "images" / "a.png"
+    np.save(tmp_path / "a.npy", np.asarray(Image.open(folders / "maps" / "a.png")))
+    want = expected(folders, "a", 2, 3)["samples"][0]
+    for client_of, address in ((grpc_client, double[1]), (rest_client, double[2])):
+        client = client_of.Client(address, "tiny", timeout=60.0)
+        samples, _ = client_of.sample(
+            client,
+            image_file,
+            common.map_file(tmp_path, "a"),
+            num_samples=2,
+            seed=common.seed_for(3, "a"),
+        )
+        np.testing.assert_array_equal(samples, want)
 
 
 def test_a_refusal_reaches_the_user_as_a_sentence(double, folders):

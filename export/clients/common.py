@@ -94,6 +94,14 @@ def map_file(folder: Optional[str], name: str) -> Optional[pathlib.Path]:
     )
 
 
+def read_map(path: pathlib.Path) -> np.ndarray:
+    """Reads class ids `[H, W]` from PNG, or ids or probabilities `[H, W, K]` from .npy."""
+    if path.suffix == ".npy":
+        array = np.load(path, allow_pickle=False)
+        return array.astype(np.float32 if array.dtype.kind == "f" else np.uint8)
+    return np.asarray(Image.open(path))
+
+
 def read_colors(path: str) -> Optional[np.ndarray]:
     """Returns `[256, 3]` uint8 colours of a `labels.json`, None without a path."""
     if not path:
@@ -131,6 +139,13 @@ def write_results(
             painted = Image.fromarray(colors[sample])
             painted.save(folder / f"sample_{index:02d}_color.png")
     Image.fromarray(entropy_levels).save(folder / "entropy.png")
+
+
+def encode_png(ids: np.ndarray) -> bytes:
+    """Encodes `[H, W]` uint8 class ids as a PNG string."""
+    stream = io.BytesIO()
+    Image.fromarray(ids).save(stream, "PNG")
+    return stream.getvalue()
 
 
 def decode_png(content: bytes) -> np.ndarray:

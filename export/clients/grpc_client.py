@@ -82,14 +82,6 @@ class Client:
         self._channel.close()
 
 
-def read_map(path: pathlib.Path) -> np.ndarray:
-    """Reads class ids from PNG, or ids or probabilities from .npy."""
-    if path.suffix == ".npy":
-        array = np.load(path, allow_pickle=False)
-        return array.astype(np.float32 if array.dtype.kind == "f" else np.uint8)
-    return np.asarray(Image.open(path))
-
-
 def sample(
     client: Client,
     image_file: pathlib.Path,
@@ -108,7 +100,7 @@ def sample(
         "seed": np.array([seed], np.int32),
     }
     if blackbox_file is not None:
-        inputs["blackbox"] = read_map(blackbox_file)[None]
+        inputs["blackbox"] = common.read_map(blackbox_file)[None]
     drawn = client.predict("sample", inputs, ["samples", "entropy_bits"])
     levels = np.round(drawn["entropy_bits"][0] * export.ENTROPY_LEVELS_PER_BIT)
     return drawn["samples"][0], levels.astype(np.uint16)

@@ -56,6 +56,16 @@ def _b64(content: bytes) -> dict:
     return {"b64": base64.b64encode(content).decode("ascii")}
 
 
+def _blackbox_input(path: pathlib.Path) -> dict:
+    if path.suffix == ".png":
+        return {"blackbox_bytes": [_b64(path.read_bytes())]}
+    array = common.read_map(path)
+    if array.dtype == np.uint8:
+        return {"blackbox_bytes": [_b64(common.encode_png(array))]}
+    # Probabilities are numbers in JSON: 20 bytes each, so gRPC is the better way.
+    return {"blackbox": [array.tolist()]}
+
+
 def sample(
     client: Client,
     image_file: pathlib.Path,
@@ -71,7 +81,7 @@ def sample(
         "seed": [list(seed)],
     }
     if blackbox_file is not None:
-        inputs["blackbox_bytes"] = [_b64(blackbox_file.read_bytes())]
+        inputs.update(_blackbox_input(blackbox_file))
     drawn = client.predict("sample_bytes", inputs)
     samples = [
         common.decode_png(base64.b64decode(one["b64"]))
