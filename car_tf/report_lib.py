@@ -85,6 +85,7 @@ def render(
         ("results", "Results", report_sections.results(run, lines)),
         ("beside", "Side by side", report_sections.side_by_side(run, others)),
         ("samples", "Samples", samples),
+        ("proposals", "As proposals", report_sections.proposals(run)),
         ("cases", "Worst and best", report_sections.cases(run)),
         ("calibration", "Calibration", report_sections.calibration(run)),
         ("uncertainty", "Uncertainty", report_sections.uncertainty(run)),

@@ -22,6 +22,7 @@ class Run:
       metrics: of `metrics.json`.
       environment: of `environment.json`.
       data: of `data.json`.
+      proposals: of `proposals.json`.
       logs: lines of the logs of stage 1 and stage 2.
     """
 
@@ -31,6 +32,7 @@ class Run:
     metrics: Optional[Dict[str, Any]]
     environment: Optional[Dict[str, Any]]
     data: Optional[Dict[str, Any]]
+    proposals: Optional[Dict[str, Any]]
     logs: Dict[int, List[Dict[str, float]]]
 
     def figure(self, name: str) -> pathlib.Path:
@@ -57,6 +59,7 @@ def read(path: pathlib.Path) -> Run:
         metrics=read_json(path / "metrics.json"),
         environment=read_json(path / "environment.json"),
         data=read_json(path / "data.json"),
+        proposals=read_json(path / "proposals.json"),
         logs={stage: _lines(path / f"stage{stage}_log.jsonl") for stage in (1, 2)},
     )
 

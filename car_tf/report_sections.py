@@ -155,6 +155,27 @@ def cases(run: report_run.Run) -> str:
     return report_page.paragraph(words) + shown if shown else ""
 
 
+def proposals(run: report_run.Run) -> str:
+    """What the samples are worth to an annotator, once that has been simulated."""
+    if run.proposals is None:
+        return ""
+    found = run.proposals
+    heads, *rows = found["table"]
+    words = (
+        f"Each of {found['num_targets']} annotators of {found['num_images']} images is "
+        f"shown {found['num_samples']} samples, and takes the best one whole or mixes "
+        f"them: in up to {found['max_regions']} regions, the variant that suits best. "
+        "The bars are the mean IoU with what they wanted; a single guess stands for a "
+        "segmenter that answers once."
+    )
+    bars = [
+        (row[0], values["iou"], "own" if name == "mixture" else "compared")
+        for row, (name, values) in zip(rows, found["methods"].items())
+    ]
+    body = report_page.paragraph(words) + report_page.bars(bars, "IoU")
+    return body + report_page.table(heads, rows)
+
+
 def calibration(run: report_run.Run) -> str:
     if run.metrics is None:
         return ""

@@ -1,0 +1,83 @@
+"""How much closer proposals come to each annotator than a single guess.
+
+    python -m car_tf.proposals --workdir RUN
+
+Simulates annotators on a finished run's test split. Each is shown samples and takes the
+best one whole, or mixes them: in up to ten regions, the variant that suits best. Prints
+the mean IoU with what each wanted beside that of F's arg-max, and the picks it takes,
+and writes RUN/proposals.json, which the run's report then shows.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Sequence
+
+from absl import app, flags
+
+from car_tf import config as config_lib
+from car_tf import workdir as workdir_lib
+from car_tf.data import cache, files
+
+FLAGS = flags.FLAGS
+
+flags.DEFINE_string("workdir", None, "Run directory.", required=True)
+flags.DEFINE_string(
+    "split", "", "Split; by default the one that results are reported on."
+)
+flags.DEFINE_integer("num_samples", 16, "Proposals per image.", lower_bound=1)
+flags.DEFINE_integer(
+    "num_images", 0, "How many of the first images; 0: all.", lower_bound=0
+)
+
+
+def main(argv: Sequence[str]) -> int:
+    """Simulates; returns the exit code."""
+    if len(argv) > 1:
+        raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
+    try:
+        config = workdir_lib.saved_config(FLAGS.workdir)
+        workdir = workdir_lib.RunDir(FLAGS.workdir, config)
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+        _simulate(config, workdir)
+    except (
+        config_lib.ConfigError,
+        files.DataError,
+        workdir_lib.RunError,
+        OSError,
+    ) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _simulate(config: config_lib.Config, workdir: workdir_lib.RunDir) -> None:
+    # TensorFlow starts here.
+    from car_tf import build_data, proposals_lib, report_lib, train_lib
+
+    dataset = build_data.build_data(config)
+    split = FLAGS.split or dataset.evaluation
+    if split not in dataset.splits:
+        raise config_lib.ConfigError(
+            f"--split: wanted one of {', '.join(dataset.splits)}, got {split}"
+        )
+    summary = proposals_lib.simulate(
+        train_lib.load_sampler(config, dataset, workdir),
+        dataset.splits[split],
+        dataset.facts,
+        num_samples=FLAGS.num_samples,
+        seed=config.evaluation.seed,
+        num_images=FLAGS.num_images,
+        progress=lambda stream, total: cache.progress(
+            iterable=stream, total=total, desc="annotating", unit="image"
+        ),
+    )
+    summary = {"split": split, "data": dataset.facts.title, **summary}
+    workdir.write_json(proposals_lib.RESULTS_FILE, summary)
+    print(proposals_lib.markdown(summary))
+    report_lib.write(workdir.path)
+
+
+if __name__ == "__main__":
+    app.run(main)

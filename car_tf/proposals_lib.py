@@ -1,0 +1,193 @@
+"""What proposals are worth to an annotator: a simulation on a run's own split."""
+
+from __future__ import annotations
+
+import collections
+from typing import Any, Callable, DefaultDict, Dict, List, Optional, Sequence
+
+import numpy as np
+
+from car_tf import eval_lib
+from car_tf.data import class_flips, examples, info
+from car_tf.metrics import proposals
+from car_tf.models import sampler
+
+RESULTS_FILE = "proposals.json"
+# Annotators whose draws of the flips stand for people, per image.
+NUM_DRAWN = 4
+MAX_REGIONS = 10
+# Of the image's pixels; what is smaller is not clicked on.
+LEAST_SHARE = 0.001
+
+METHODS = {
+    "argmax": "one guess: F's arg-max",
+    "one_sample": "one sample of G, unchosen",
+    "thresholds": "best of {num} thresholds of F",
+    "best": "best of {num} samples of G",
+    "mixture": "samples of G mixed per region",
+}
+
+
+def simulate(
+    model: sampler.Sampler,
+    source: examples.Examples,
+    facts: info.DatasetInfo,
+    *,
+    num_samples: int,
+    seed: int,
+    num_images: int = 0,
+    progress: Callable = lambda stream, total: stream,
+) -> Dict[str, Any]:
+    """Lets annotators choose among proposals, and compares with a single guess.
+
+    Each reader's mask is what one annotator wants. Where classes flip there is one label
+    per image: `NUM_DRAWN` annotators want it with flips of their own, drawn from the
+    true probabilities.
+
+    Args:
+      model: the sampler.
+      source: the split.
+      facts: of its data set.
+      num_samples: S.
+      seed: of the samples and of the annotators' flips.
+      num_images: how many of the first images; 0 for all.
+      progress: wraps the iteration over images.
+
+    Returns:
+      `methods`: for each of `METHODS`, `iou`, `wrong_pixels` and `picks` as means over
+      `num_targets` pairs of image and annotator; where there are readers, `marked` has
+      the same over those who marked something. `closer`: share of the pairs in which
+      the proposals are closer than the single guess. `table`: all of it as text, the
+      heads first. Ready for JSON.
+    """
+    rows: List[Dict[str, proposals.Effort]] = []
+    marked: List[bool] = []
+    total = min(num_images or len(source), len(source))
+    stream = eval_lib.draw(
+        model, source, num_samples=num_samples, seed=seed, num_images=num_images
+    )
+    for drawn in progress(stream, total=total):
+        labels = source.labels[drawn.index]
+        for label in wanted(labels, facts, np.random.default_rng([seed, drawn.index])):
+            rows.append(_compare(drawn, label, facts))
+            marked.append(bool((label == 1).any()))
+    words = {name: text.format(num=num_samples) for name, text in METHODS.items()}
+    summary = {
+        "num_images": total,
+        "num_targets": len(rows),
+        "num_samples": num_samples,
+        "max_regions": MAX_REGIONS,
+        "words": words,
+        "methods": _means(rows),
+        "closer": _closer(rows),
+    }
+    if not facts.flips:
+        chosen = [row for row, any_ in zip(rows, marked) if any_]
+        summary["marked"] = {"num_targets": len(chosen), "methods": _means(chosen)}
+    summary["table"] = table(summary)
+    return summary
+
+
+def wanted(
+    labels: np.ndarray, facts: info.DatasetInfo, rng: np.random.Generator
+) -> np.ndarray:
+    """Returns the maps `[A, H, W]` that annotators want, of labels `[N, H, W]`."""
+    if not facts.flips:
+        return labels
+    return class_flips.flip_oracle(
+        labels[0], flips=facts.flips, num_samples=NUM_DRAWN, rng=rng
+    )
+
+
+def thresholded(probs: np.ndarray, num: int) -> np.ndarray:
+    """Returns masks `[num, H, W]` of a lesion's probability above evenly spread levels.
+
+    The cheapest set of proposals that F gives by itself; the levels are
+    1 / (num + 1), ..., num / (num + 1).
+    """
+    levels = np.arange(1, num + 1) / (num + 1)
+    return (probs[..., 1] > levels[:, None, None]).astype(np.uint8)
+
+
+def _compare(
+    drawn: eval_lib.Drawn, label: np.ndarray, facts: info.DatasetInfo
+) -> Dict[str, proposals.Effort]:
+    """All methods for one image and one annotator."""
+    # Readers mark lesions; the background is no class to be scored.
+    classes: Sequence[int] = range(facts.num_classes) if facts.flips else (1,)
+    target = proposals.Target(label, num_classes=facts.num_classes, classes=classes)
+    guess = drawn.probs.argmax(-1).astype(np.uint8)
+    where = proposals.regions(
+        drawn.samples,
+        guess,
+        least_pixels=max(1, round(LEAST_SHARE * guess.size)),
+        max_regions=MAX_REGIONS,
+    )
+    counts = target.everywhere(drawn.samples)
+    each = [target.effort(one, 0) for one in counts]
+    result = {
+        "argmax": target.effort(target.everywhere(guess[None])[0], 0),
+        "one_sample": proposals.Effort(
+            iou=float(np.mean([effort.iou for effort in each])),
+            wrong_pixels=float(np.mean([effort.wrong_pixels for effort in each])),
+            picks=0,
+        ),
+        "best": proposals.best_sample(target, drawn.samples)[1],
+        "mixture": proposals.mixture(target, drawn.samples, where)[1],
+    }
+    if not facts.flips:
+        masks = thresholded(drawn.probs, len(drawn.samples))
+        result["thresholds"] = proposals.best_sample(target, masks)[1]
+    return result
+
+
+def _means(
+    rows: Sequence[Dict[str, proposals.Effort]],
+) -> Dict[str, Optional[Dict[str, float]]]:
+    sums: DefaultDict[str, List[List[float]]] = collections.defaultdict(list)
+    for row in rows:
+        for name, effort in row.items():
+            sums[name].append([effort.iou, effort.wrong_pixels, effort.picks])
+    fields = ("iou", "wrong_pixels", "picks")
+    return {
+        name: dict(zip(fields, np.mean(sums[name], axis=0).tolist()))
+        for name in METHODS
+        if name in sums
+    }
+
+
+def _closer(rows: Sequence[Dict[str, proposals.Effort]]) -> Dict[str, float]:
+    """Share of pairs in which proposals have a higher IoU than the single guess."""
+    return {
+        name: float(np.mean([row[name].iou > row["argmax"].iou for row in rows]))
+        for name in ("best", "mixture")
+        if rows
+    }
+
+
+def table(summary: Dict[str, Any]) -> List[List[str]]:
+    """Returns the result as rows of cells, the heads first."""
+    several = "marked" in summary
+    heads = ["proposals", "IoU"]
+    heads += ["IoU where a lesion is marked"] if several else []
+    rows = [[*heads, "pixels left to correct", "picks", "closer than one guess"]]
+    for name, values in summary["methods"].items():
+        closer = summary["closer"].get(name)
+        cells = [summary["words"][name], f"{values['iou']:.3f}"]
+        if several:
+            found = summary["marked"]["methods"].get(name)
+            cells.append("—" if found is None else f"{found['iou']:.3f}")
+        cells.append(f"{100 * values['wrong_pixels']:.2f} %")
+        cells.append(f"{values['picks']:.1f}")
+        cells.append("—" if closer is None else f"{100 * closer:.0f} %")
+        rows.append(cells)
+    return rows
+
+
+def markdown(summary: Dict[str, Any]) -> str:
+    """Returns the result as a Markdown table with a line of what it is over."""
+    heads, *rows = summary["table"]
+    lines = [heads, ["---", *["---:"] * (len(heads) - 1)], *rows]
+    text = "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    where = f"{summary['num_targets']} pairs of image and annotator"
+    return f"{where}, {summary['num_images']} images\n\n{text}"
