@@ -40,6 +40,7 @@ def build_batches(
         scale_range=config.data.scale_range,
         random_crop=dataset.facts.random_crop,
         flips=dataset.facts.flips,
+        labels_per_image=config.stage1.labels_per_image if stage == 1 else 1,
         seed=config.train.seed * 10 + stage,
         first_step=first_step,
         num_steps=num_steps,

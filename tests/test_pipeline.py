@@ -120,6 +120,39 @@ def test_annotators_are_drawn_evenly_and_belong_to_their_image():
     np.testing.assert_allclose(share, 0.25, atol=0.04)
 
 
+def test_several_labels_of_an_image_are_of_different_annotators():
+    source = coordinates(6, 16, 16, blackbox=None)
+    labels = np.zeros((6, 4, 16, 16), np.uint8)
+    labels += (np.arange(6)[:, None] * 4 + np.arange(4)).astype(np.uint8)[
+        ..., None, None
+    ]
+    source = examples.Examples(source.names, source.groups, source.images, labels)
+    for batch in batches(source, batch_size=3, num_steps=6, labels_per_image=4):
+        said = np.asarray(batch["label"])[:, :, 0, 0]
+        image = np.asarray(batch["image"])[:, 0, 0, 0]
+        np.testing.assert_array_equal(np.sort(said % 4), [[0, 1, 2, 3]] * 3)
+        np.testing.assert_array_equal(said // 4, np.tile(image[:, None], [1, 4]))
+
+
+def test_several_labels_of_an_image_flip_each_for_itself():
+    found = batches(
+        flip_source(),
+        crop_size=(16, 28),
+        batch_size=50,
+        num_steps=20,
+        flips=FLIPS,
+        labels_per_image=2,
+    )
+    labels = np.concatenate([batch["label"] for batch in found])
+    plain = np.concatenate([batch["blackbox"] for batch in found])
+    for flip in FLIPS:
+        here = np.tile((plain == flip.original)[:, None], [1, 2, 1, 1])
+        hits = labels[here].reshape(len(labels), 2, -1)[:, :, 0] == flip.flipped
+        # 2000 draws: standard deviation at most sqrt(.25 / 2000) = 0.0112.
+        assert abs(hits.mean() - flip.probability) < 0.045
+        assert abs(np.corrcoef(hits[:, 0], hits[:, 1])[0, 1]) < 0.13
+
+
 # Crops
 
 

@@ -219,6 +219,21 @@ def test_stage_1_descends_the_mean_loss_of_the_batch_with_coupled_l2():
     assert metrics["cross_entropy"] == pytest.approx(float(loss), abs=1e-5)
 
 
+def test_several_labels_of_an_image_count_as_their_mean():
+    # Lce of two labels of one image is the mean of the Lce of each, and so is the
+    # gradient, where both have the same valid pixels.
+    batch = one_batch()
+    swapped = tf.where(batch["label"] == 255, batch["label"], 1 - batch["label"] % 2)
+    results = []
+    for label in (batch["label"], swapped, tf.stack([batch["label"], swapped], 1)):
+        trainer = stage_1(l2=0.0)
+        before = trained(trainer.calibration_net)
+        trainer.train_step({**batch, "label": label})
+        after = trained(trainer.calibration_net)
+        results.append([new - old for new, old in zip(after, before)])
+    assert_close(results[2], [(a + b) / 2 for a, b in zip(*results[:2])])
+
+
 # Adam and its schedule
 
 

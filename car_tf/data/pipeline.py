@@ -23,35 +23,39 @@ def training_batches(
     scale_range: Tuple[float, float] = (1.0, 1.0),
     random_crop: bool = True,
     flips: Sequence[class_flips.ClassFlip] = (),
+    labels_per_image: int = 1,
     seed: int,
     first_step: int = 0,
     num_steps: int,
 ) -> tf.data.Dataset:
     """Returns the batches of steps `first_step` to `num_steps - 1`.
 
-    Every image occurs once in N consecutive draws. One annotator is drawn per image;
-    crop, magnification and mirroring are shared by image, label and black box; the
-    class flips touch the label alone.
+    Every image occurs once in as many consecutive draws as there are images. One
+    annotator, or several, are drawn per image; crop, magnification and mirroring are
+    shared by image, labels and black box; the class flips touch the labels alone.
 
     Args:
-      source: N examples.
+      source: the examples.
       batch_size: B.
       crop_size: (height, width).
       scale_range: magnification of the crops, drawn uniformly.
       random_crop: whether crops lie anywhere or in the centre.
-      flips: one independent draw each per image.
+      flips: one independent draw each per label.
+      labels_per_image: N, labels of each image: of different annotators where there
+        are as many, each with class flips of its own.
       seed: of everything.
       first_step: where to go on.
       num_steps: where the training ends.
 
     Returns:
-      Batches of `image` `[B, h, w, C]` float32 grey levels, `label` `[B, h, w]` uint8
-      and, with a black box, `blackbox` `[B, h, w]` uint8 or `[B, h, w, K]` float32.
+      Batches of `image` `[B, h, w, C]` float32 grey levels, `label` `[B, h, w]` uint8,
+      or `[B, N, h, w]` where N > 1, and, with a black box, `blackbox` `[B, h, w]` uint8
+      or `[B, h, w, K]` float32.
     """
-
+    num_annotators = source.labels.shape[1]
     rows, annotators = draw(
         len(source),
-        source.labels.shape[1],
+        num_annotators,
         batch_size=batch_size,
         seed=seed,
         first_step=first_step,
@@ -67,10 +71,12 @@ def training_batches(
 
     def batch_of(step: tf.Tensor) -> Dict[str, tf.Tensor]:
         row = rows[step - first_step]
-        chosen = tf.stack([row, annotators[step - first_step]], axis=1)
-        arrays = [tf.gather(images, row), tf.gather_nd(labels, chosen)]
+        arrays = [tf.gather(images, row)]
         if source.blackbox is not None:
             arrays.append(tf.gather(blackbox, row))
+        for index in range(labels_per_image):
+            annotator = (annotators[step - first_step] + index) % num_annotators
+            arrays.append(tf.gather_nd(labels, tf.stack([row, annotator], axis=1)))
         key = tf.stack([tf.constant(seed, tf.int64), step])
         crops = _crop(
             arrays,
@@ -84,9 +90,13 @@ def training_batches(
             ),
             crop_size=crop_size,
         )
-        batch = dict(zip(("image", "label", "blackbox"), crops))
+        batch = dict(zip(("image", "blackbox"), crops[:-labels_per_image]))
+        label = tf.concat(crops[-labels_per_image:], axis=0)
         if flips:
-            batch["label"] = flip_classes(batch["label"], flips, key)
+            label = flip_classes(label, flips, key)
+        if labels_per_image > 1:
+            label = tf.stack(tf.split(label, labels_per_image), axis=1)
+        batch["label"] = label
         return batch
 
     steps = tf.data.Dataset.range(first_step, num_steps)

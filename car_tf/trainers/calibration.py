@@ -59,6 +59,8 @@ class CalibrationTrainer(keras.Model):
         variables = self.calibration_net.trainable_variables
         with tf.GradientTape() as tape:
             logits = self.calibration_net(image, blackbox, training=True, seed=seed)
+            if label.shape.rank == 4:
+                logits = logits[:, None]
             likelihood = tfp.distributions.Categorical(logits=logits)
             per_image = losses.cross_entropy(likelihood, label, valid_mask)
             per_image = common.finite(per_image, "cross_entropy")
