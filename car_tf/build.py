@@ -222,6 +222,7 @@ def build_refinement_trainer(
         seed=config.train.seed * 10 + 2,
         posterior_net=build_posterior_net(config, facts, synchronized=synchronized),
         kl_weight=settings.kl_weight,
+        stratified_noise=settings.noise_sampling == "stratified",
     )
     halve_at = _halve_at(settings.batch_size, len(dataset.splits["train"]))
 

@@ -272,6 +272,9 @@ class Stage2:
         `elbo` the cVAE-GAN: cross entropy with z from a posterior that sees the
         label, and `kl_weight` times its KL from N(0, I).
       kl_weight: beta of the ELBO (CAR, Eq. 20).
+      noise_sampling: the M vectors z of an image are `independent`, as in the paper,
+        or `stratified` (a Latin hypercube). Lcal holds the mean of M samples against
+        F, and the more that mean varies, the further rare classes are pushed down.
       discriminator_period: D is updated in the first `discriminator_active` of
         every `discriminator_period` steps (the paper: 50 of 250).
     """
@@ -281,6 +284,7 @@ class Stage2:
     num_samples: int = 7
     pixel_loss: Literal["calibration", "cross_entropy", "elbo"] = "calibration"
     kl_weight: float = 1.0
+    noise_sampling: Literal["independent", "stratified"] = "independent"
     adversarial_weight: float = 10.0
     calibration_weight: float = 5.0
     r1_gamma: float = 10.0

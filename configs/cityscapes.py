@@ -19,11 +19,15 @@ def get_config() -> config_lib.Config:
         calibration_net=config_lib.CalibrationNet(channels=32, dropout=0.0),
         refinement_net=config_lib.RefinementNet(base_channels=16, dropout=0.0),
         discriminator=config_lib.Discriminator(base_channels=24),
-        stage1=config_lib.Stage1(steps=500, batch_size=4, learning_rate=3e-3),
+        stage1=config_lib.Stage1(
+            steps=500, batch_size=4, labels_per_image=8, learning_rate=3e-3
+        ),
         stage2=config_lib.Stage2(
-            steps=500,
-            batch_size=4,
-            num_samples=6,
+            steps=300,
+            batch_size=2,
+            num_samples=12,
+            noise_sampling="stratified",
+            calibration_weight=20.0,
             learning_rate=2e-3,
             discriminator_learning_rate=1e-3,
             discriminator_active=1,
@@ -31,5 +35,5 @@ def get_config() -> config_lib.Config:
             decay="linear",
             l2=0.0,
         ),
-        train=config_lib.Train(checkpoint_every=100, select_every=200),
+        train=config_lib.Train(checkpoint_every=100, select_every=100),
     )

@@ -289,6 +289,29 @@ def test_noise_is_that_of_the_whole_batch_and_no_function_of_the_crops(two_repli
     assert not related.any()
 
 
+def test_stratified_noise_fills_every_stratum_and_is_normal():
+    step = tf.constant(3, tf.int64)
+    noise = common.batch_noise(500, 4, Z, stratified=True, seed=SEED, step=step)
+    noise = np.sort(noise.numpy(), axis=1)
+    # The quartiles of the normal distribution are at -0.6745, 0 and 0.6745.
+    bounds = [-np.inf, -0.6745, 0.0, 0.6745, np.inf]
+    for stratum in range(4):
+        inside = noise[:, stratum]
+        assert np.all((inside > bounds[stratum]) & (inside < bounds[stratum + 1]))
+    assert abs(noise.mean()) < 0.01 and abs(noise.std() - 1) < 0.02
+    # The mean of M independent ones has a variance of 1 / 4; of one per stratum,
+    # (1 - (2 * 1.2711^2 + 2 * 0.3247^2) / 4) / 4 = 0.0348, with the strata's means.
+    assert noise.mean(axis=1).var() == pytest.approx(0.0348, rel=0.15)
+
+
+def test_stratified_noise_pairs_the_dimensions_at_random():
+    step = tf.constant(0, tf.int64)
+    noise = common.batch_noise(2000, 3, 2, stratified=True, seed=SEED, step=step)
+    first, second = noise[..., 0].numpy().ravel(), noise[..., 1].numpy().ravel()
+    # 6000 pairs: standard deviation of the correlation 0.013.
+    assert abs(np.corrcoef(first, second)[0, 1]) < 0.05
+
+
 def test_dropout_differs_between_replicas_and_steps(two_replicas):
     def seeds(step):
         return two_replicas.run(

@@ -66,23 +66,51 @@ def step_seed(seed: int, step: tf.Tensor) -> tf.Tensor:
 
 
 def batch_noise(
-    batch_size: int, num_samples: int, noise_dim: int, *, seed: int, step: tf.Tensor
+    batch_size: int,
+    num_samples: int,
+    noise_dim: int,
+    *,
+    stratified: bool = False,
+    seed: int,
+    step: tf.Tensor,
 ) -> tf.Tensor:
     """Draws z for this replica's part of the batch, `[B, M, Z]`.
 
     The draw is made for the global batch, so that an image meets the same noise
     whatever the number of replicas.
+
+    Args:
+      batch_size: B, images of this replica.
+      num_samples: M.
+      noise_dim: Z.
+      stratified: whether an image's M vectors are a Latin hypercube instead of
+        independent: in each dimension, every one of M equally probable intervals of
+        the normal distribution holds one of them. Each vector is N(0, I) as before,
+        but the mean over the M samples, which Lcal holds against F, varies less.
+      seed: of the run.
+      step: scalar integer.
     """
     context = tf.distribute.get_replica_context()
     num_replicas = context.num_replicas_in_sync
     key = tf.stack([tf.constant(seed, tf.int32), tf.cast(step, tf.int32)])
     # The pipeline draws its crops from seed and step as they are.
     key = tf.random.experimental.stateless_fold_in(key, NOISE_SALT)
-    noise = tf.random.stateless_normal(
-        [num_replicas * batch_size, num_samples, noise_dim], key
-    )
+    shape = [num_replicas * batch_size, num_samples, noise_dim]
+    if stratified:
+        noise = _latin_hypercube(shape, key)
+    else:
+        noise = tf.random.stateless_normal(shape, key)
     start = context.replica_id_in_sync_group * batch_size
     return noise[start : start + batch_size]
+
+
+def _latin_hypercube(shape: Sequence[int], key: tf.Tensor) -> tf.Tensor:
+    """Draws `[B, M, Z]` normal values, stratified over M in every dimension."""
+    order, within = tf.unstack(tf.random.stateless_uniform([2, *shape], key))
+    stratum = tf.argsort(tf.argsort(order, axis=1), axis=1)
+    quantile = (tf.cast(stratum, tf.float32) + within) / shape[1]
+    # Uniform draws may be 0, whose quantile is infinite.
+    return tf.math.ndtri(tf.clip_by_value(quantile, 1e-6, 1.0 - 1e-6))
 
 
 def prepare(

@@ -45,6 +45,7 @@ class RefinementTrainer(keras.Model):
         seed: int,
         posterior_net: Optional[keras.Model] = None,
         kl_weight: float = 0.0,
+        stratified_noise: bool = False,
     ):
         super().__init__(name="refinement_trainer")
         self.calibration_net = calibration_net
@@ -53,6 +54,7 @@ class RefinementTrainer(keras.Model):
         self.discriminator = discriminator
         self.posterior_net = posterior_net
         self.kl_weight = kl_weight
+        self.stratified_noise = stratified_noise
         self.num_classes = num_classes
         self.num_blackbox_classes = num_blackbox_classes
         self.num_samples = num_samples
@@ -121,6 +123,7 @@ class RefinementTrainer(keras.Model):
             image.shape[0],
             self.num_samples,
             self.refinement_net.noise_dim,
+            stratified=self.stratified_noise,
             seed=self.seed,
             step=self.step,
         )
