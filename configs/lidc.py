@@ -17,24 +17,32 @@ def get_config() -> config_lib.Config:
             num_drawn=(400, 60, 100),
         ),
         blackbox=config_lib.BlackBox(kind="none"),
-        calibration_net=config_lib.CalibrationNet(kind="segnet", channels=16),
-        refinement_net=config_lib.RefinementNet(base_channels=16, noise_dim=8),
-        discriminator=config_lib.Discriminator(base_channels=32),
-        stage1=config_lib.Stage1(steps=1500, batch_size=8, learning_rate=1e-3),
+        calibration_net=config_lib.CalibrationNet(
+            kind="segnet", channels=16, dropout=0.0
+        ),
+        refinement_net=config_lib.RefinementNet(
+            base_channels=16, noise_dim=8, dropout=0.0
+        ),
+        discriminator=config_lib.Discriminator(base_channels=16),
+        stage1=config_lib.Stage1(
+            steps=1000, batch_size=8, labels_per_image=4, learning_rate=2e-3
+        ),
         stage2=config_lib.Stage2(
-            steps=1500,
-            batch_size=4,
+            steps=400,
+            batch_size=2,
             num_samples=20,
-            learning_rate=4e-4,
-            discriminator_learning_rate=2e-4,
+            noise_sampling="stratified",
+            calibration_weight=20.0,
+            learning_rate=2e-3,
+            discriminator_learning_rate=1e-3,
             discriminator_active=1,
             discriminator_period=1,
-            r1_gamma=0.5,
+            r1_gamma=1.0,
             decay="linear",
             l2=0.0,
         ),
         train=config_lib.Train(
-            checkpoint_every=100, select_every=300, num_selection_images=60
+            checkpoint_every=100, select_every=100, num_selection_images=60
         ),
         evaluation=config_lib.Evaluation(num_samples=100),
     )

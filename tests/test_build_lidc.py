@@ -121,7 +121,8 @@ def test_drawn_crops_say_so_and_do_not_overlap():
 
 
 def test_training_meets_every_reader_and_mirrors_alone(crops, cache_dir):
-    config = _config(crops, cache_dir, "stage1.batch_size=6")
+    one_reader = ("stage1.batch_size=6", "stage1.labels_per_image=1")
+    config = _config(crops, cache_dir, *one_reader)
     dataset = build_data.build_data(config)
     batches = build.build_batches(config, dataset, stage=1, first_step=0, num_steps=8)
     train, met = dataset.splits["train"], set()
