@@ -4,7 +4,8 @@
     python -m car_tf.experiment table1|table3|table4 --data_dir DIR --output DIR
 
 `regression` trains the ninety runs of the 1-D bimodal regression (CAR, Section 5.1 and
-Appendix B.1) together; --benchmark measures its speed instead.
+Appendix B.1) together; `python -m car_tf.benchmark --rows regression` measures their
+speed.
 
 `table1`, `table3` and `table4` train the runs of those tables, all on LIDC, and write
 each as Markdown and JSON with the paper's values beside it. They share their runs where
@@ -40,9 +41,6 @@ flags.DEFINE_string(
 flags.DEFINE_multi_string(
     "set", [], "Overrides one field, such as stage2.steps=500; may be repeated."
 )
-flags.DEFINE_bool(
-    "benchmark", False, "Measures the speed of `regression` instead of running it."
-)
 flags.DEFINE_string(
     "config",
     "lidc",
@@ -62,15 +60,12 @@ def _say(line: str) -> None:
 
 
 def regression() -> None:
-    """Runs or measures the 1-D regression."""
+    """Runs the 1-D regression."""
     config = config_lib.load("regression_grid", FLAGS.set)
     output = pathlib.Path(FLAGS.output or os.path.join("runs", config.name))
-    from car_tf import regression_benchmark, regression_lib  # TensorFlow starts here.
+    from car_tf import regression_lib  # TensorFlow starts here.
 
     regression_lib.use_one_thread_per_operation()
-    if FLAGS.benchmark:
-        regression_benchmark.run(config, _say)
-        return
     regression_lib.run(config, output.expanduser().resolve(), _say)
 
 

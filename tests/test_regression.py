@@ -16,13 +16,13 @@ import tensorflow as tf
 
 from car_tf import config as config_lib
 from car_tf import (
-    regression_benchmark,
     regression_config,
     regression_lib,
     regression_program,
     regression_scores,
 )
 from car_tf import workdir as workdir_lib
+from car_tf.benchmarks import regression
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
@@ -282,7 +282,7 @@ def test_operations_by_hand():
     # 6 (I + 1) - 2 I. Stage 1: 10 steps x 20 rows x (12 - 2) = 2000.
     # Stage 2, per step: 36 samples x (G: 24 - 6, D: 18) + 12 pairs x (D: 18 - 4, F: 4)
     # + 40 points x 8 / 5 steps = 1296 + 216 + 64 = 1576; 10 steps: 15760.
-    assert regression_benchmark.count_operations(config) == 2000 + 15760
+    assert regression.count_operations(config) == 2000 + 15760
 
 
 @pytest.mark.parametrize("arguments", [[], ["table9"], ["regression", "--set=a.b=1"]])

@@ -1,0 +1,104 @@
+"""Measures the speed of everything that a user waits for, against naive versions.
+
+    python -m car_tf.benchmark [--rows sampling,step] [--json OUT] [--list]
+
+The first line is what this machine reaches at best. Both sides of a ratio take turns in
+one process, so that ratios hold on a busy machine; times do not.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import pathlib
+import sys
+from typing import Any, Dict, List, Sequence
+
+from absl import app, flags
+
+FLAGS = flags.FLAGS
+
+# Name -> (module, function, what it measures).
+ROWS = {
+    "sampling": (
+        "sampling",
+        "row",
+        "G against tile-and-run, and against its arithmetic",
+    ),
+    "step": ("training", "row_step", "the stage-2 step against a naive one"),
+    "input": ("training", "row_input", "the input pipeline against the step"),
+    "score": ("scores", "row", "GED and HM-IoU of an image, on one core"),
+    "memory": ("processes", "row_memory", "peak memory of the stage-2 step against M"),
+    "growth": ("growth", "row", "how costs grow with samples, area, classes and flips"),
+    "start": ("processes", "row_start", "start-up, and the time to the first step"),
+    "regression": ("regression", "row", "the 1-D regression, all runs against one"),
+}
+
+flags.DEFINE_list("rows", list(ROWS), "Rows to measure, separated by commas.")
+flags.DEFINE_string("json", "", "File to write the results to.")
+flags.DEFINE_string("plot", "", "PNG file for the plot of the row `growth`.")
+flags.DEFINE_bool("list", False, "Lists the rows and stops.")
+flags.DEFINE_bool("small", False, "Tiny sizes: shows that all runs, not how fast.")
+
+
+def _machine() -> Dict[str, Any]:
+    return {"cores": os.cpu_count(), "load": round(os.getloadavg()[0], 1)}
+
+
+def _run(names: Sequence[str]) -> Dict[str, Any]:
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    from car_tf.benchmarks import peaks  # TensorFlow starts here.
+
+    machine, roofs = _machine(), peaks.measure(FLAGS.small)
+    print(
+        "this machine: "
+        f"{2e-9 * roofs['matrix_multiply']:.0f} GFLOP/s of float32 matrix multiply, "
+        f"{2e-9 * roofs['convolution']:.0f} GFLOP/s of 3x3 convolution, "
+        f"{machine['cores']} cores, load {machine['load']}",
+        flush=True,
+    )
+    results: Dict[str, Any] = {"machine": machine, "multiply_adds_per_second": roofs}
+    results["rows"] = {}
+    for name in names:
+        module, function, _ = ROWS[name]
+        measure = getattr(
+            importlib.import_module(f"car_tf.benchmarks.{module}"), function
+        )
+        options = {"plot": FLAGS.plot} if name == "growth" else {}
+        tables = measure(roofs, FLAGS.small, **options)
+        load = round(os.getloadavg()[0], 1)
+        for table in tables:
+            print(f"\n{table.markdown()}", flush=True)
+        print(f"\n({name}: load {load} at the end)", flush=True)
+        results["rows"][name] = {
+            "load": load,
+            "tables": [table.to_dict() for table in tables],
+        }
+    return results
+
+
+def main(argv: List[str]) -> int:
+    """Measures; returns the exit code."""
+    try:
+        if len(argv) > 1:
+            raise ValueError(f"unexpected arguments: {' '.join(argv[1:])}")
+        if FLAGS.list:
+            for name, (_, _, what) in ROWS.items():
+                print(f"{name:12}{what}")
+            return 0
+        unknown = [name for name in FLAGS.rows if name not in ROWS]
+        if unknown:
+            raise ValueError(f"--rows: no row {unknown[0]!r}; rows: {', '.join(ROWS)}")
+        results = _run(FLAGS.rows)
+        if FLAGS.json:
+            text = json.dumps(results, indent=1, allow_nan=False) + "\n"
+            pathlib.Path(FLAGS.json).write_text(text, encoding="utf-8")
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    app.run(main)

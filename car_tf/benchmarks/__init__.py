@@ -1,0 +1,1 @@
+"""Rows of `python -m car_tf.benchmark`, and what they share."""

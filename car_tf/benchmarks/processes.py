@@ -1,0 +1,146 @@
+"""What needs a process of its own: peak memory of a step, and start-up."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+import time
+from typing import Any, Callable, Dict, List, Sequence
+
+from car_tf.benchmarks import report, timing
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+
+def _environment() -> Dict[str, str]:
+    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    return {**os.environ, "PYTHONPATH": path, "TF_CPP_MIN_LOG_LEVEL": "2"}
+
+
+def call(function: Callable[..., Dict[str, Any]], *arguments) -> Dict[str, Any]:
+    """Calls a function of a module in a new process; returns what it returns."""
+    program = (
+        f"import json, sys; from {function.__module__} import {function.__name__} as f; "
+        "print(json.dumps(f(*json.loads(sys.argv[1]))))"
+    )
+    finished = subprocess.run(
+        [sys.executable, "-c", program, json.dumps(arguments)],
+        env=_environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if finished.returncode:
+        raise RuntimeError(
+            f"{function.__name__}{arguments}: {finished.stderr.strip()[-500:]}"
+        )
+    return json.loads(finished.stdout.splitlines()[-1])
+
+
+def resident_megabytes() -> float:
+    """Returns the peak of this process's resident memory so far."""
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
+
+
+def memory_of_step(num_samples: int, small: bool) -> Dict[str, Any]:
+    """Runs one step with D's update; returns peaks in MB before and after, seconds."""
+    from car_tf.benchmarks import training
+
+    sizes = training.SMALL if small else training.Sizes()
+    config = training.config_of(sizes, num_samples)
+    _, both, _ = training.build_steps(config)
+    before = resident_megabytes()
+    seconds = timing.clock(both)()
+    return {"before": before, "peak": resident_megabytes(), "seconds": seconds}
+
+
+def row_memory(peaks: Dict[str, float], small: bool) -> List[report.Table]:
+    """Row `memory`: peak of the stage-2 step against M, a process for each."""
+    del peaks
+    rows = []
+    for num_samples in (1, 2) if small else (1, 5, 20, 50):
+        point = call(memory_of_step, num_samples, small)
+        rows.append([num_samples, point["before"], point["peak"]])
+    return [
+        report.Table(
+            "Peak resident memory of a stage-2 step with D's update, sizes as in `step`",
+            ("M", "MB before the step", "MB at the peak"),
+            rows,
+        )
+    ]
+
+
+def seconds_of(arguments: Sequence[str]) -> float:
+    """Runs `python` with arguments and returns the seconds it took."""
+    started = time.perf_counter()
+    subprocess.run(
+        [sys.executable, *arguments],
+        env=_environment(),
+        capture_output=True,
+        check=False,
+    )
+    return time.perf_counter() - started
+
+
+def first_steps(config_name: str, overrides: Sequence[str]) -> Dict[str, float]:
+    """Returns the seconds until TensorFlow, the data and each stage's first step."""
+    started = time.perf_counter()
+    from car_tf import build, build_data
+    from car_tf import config as config_lib
+
+    marks = {"imports": time.perf_counter()}
+    config = config_lib.load(config_name, overrides)
+    dataset = build_data.build_data(config)
+    marks["data"] = time.perf_counter()
+    trainer = build.build_calibration_trainer(config, dataset)
+    batches = build.build_batches(config, dataset, stage=1, first_step=0, num_steps=1)
+    trainer.fit(batches, steps_per_epoch=1, verbose=0)
+    marks["first step of stage 1"] = time.perf_counter()
+    trainer = build.build_refinement_trainer(config, dataset, trainer.calibration_net)
+    batches = build.build_batches(config, dataset, stage=2, first_step=0, num_steps=1)
+    trainer.fit(batches, steps_per_epoch=1, verbose=0)
+    marks["first step of stage 2"] = time.perf_counter()
+    seconds = {}
+    for name, mark in marks.items():
+        seconds[name] = mark - started
+        started = mark
+    return seconds
+
+
+def row_start(peaks: Dict[str, float], small: bool) -> List[report.Table]:
+    """Row `start`: what needs no TensorFlow, then the way to the first step."""
+    del peaks
+    quick = {
+        "an empty program": ["-c", "pass"],
+        "car_tf.train --help": ["-m", "car_tf.train", "--help"],
+        "car_tf.train, unknown configuration": [
+            *("-m", "car_tf.train", "--config", "citiscapes")
+        ],
+        "car_tf.train, unknown field": [
+            *("-m", "car_tf.train", "--config", "cityscapes"),
+            *("--set", "train.batchsize=1"),
+        ],
+    }
+    seconds = timing.medians(
+        {
+            name: lambda arguments=arguments: seconds_of(arguments)
+            for name, arguments in quick.items()
+        },
+        repeats=1 if small else 5,
+    )
+    rows = [[name, value] for name, value in seconds.items()]
+    with tempfile.TemporaryDirectory() as folder:
+        overrides = ["data.num_drawn=8,2,2", f"data.cache_dir={folder}"]
+        if small:
+            overrides += ["data.size=32,64", "data.crop_size=16,16"]
+        steps = call(first_steps, "cityscapes", overrides)
+    rows += [[f"to the first step: {name}", value] for name, value in steps.items()]
+    rows.append(["to the first step: in all", sum(steps.values())])
+    return [report.Table("Start-up", ("what", "s"), rows)]
