@@ -5,8 +5,9 @@ With `build_data`, the one place where configuration fields become arguments.
 
 from __future__ import annotations
 
+import contextlib
 import math
-from typing import Callable, Optional, Sequence
+from typing import Callable, Iterator, Optional, Sequence
 
 import keras
 import tensorflow as tf
@@ -152,6 +153,21 @@ def build_sampler(
     )
 
 
+@contextlib.contextmanager
+def _precision(policy: str) -> Iterator[None]:
+    """Networks that are built inside compute in Keras' `policy`, here and later."""
+    before = keras.mixed_precision.global_policy()
+    keras.mixed_precision.set_global_policy(policy)
+    try:
+        yield
+    finally:
+        keras.mixed_precision.set_global_policy(before)
+
+
+def _scales_losses(config: config_lib.Config) -> bool:
+    return config.train.mixed_precision == "mixed_float16"
+
+
 def _halve_at(batch_size: int, num_images: int) -> int:
     return HALVE_AFTER_EPOCHS * math.ceil(num_images / batch_size)
 
@@ -164,7 +180,8 @@ def build_calibration_trainer(
 ) -> calibration_trainer.CalibrationTrainer:
     """Builds stage 1; call it inside the strategy's scope."""
     settings = config.stage1
-    net = build_calibration_net(config, dataset.facts, synchronized=synchronized)
+    with _precision(config.train.mixed_precision):
+        net = build_calibration_net(config, dataset.facts, synchronized=synchronized)
     trainer = calibration_trainer.CalibrationTrainer(
         calibration_net=net,
         num_blackbox_classes=dataset.facts.num_blackbox_classes,
@@ -177,7 +194,14 @@ def build_calibration_trainer(
         num_updates=settings.steps,
         halve_at=_halve_at(settings.batch_size, len(dataset.splits["train"])),
     )
-    trainer.compile(optimizer=common.adam(schedule, variables=net.trainable_variables))
+    trainer.compile(
+        optimizer=common.adam(
+            schedule,
+            variables=net.trainable_variables,
+            loss_scaling=_scales_losses(config),
+        ),
+        steps_per_execution=config.train.steps_per_execution,
+    )
     return trainer
 
 
@@ -203,10 +227,13 @@ def build_refinement_trainer(
       synchronized: whether batch statistics span all replicas.
     """
     settings, facts = config.stage2, dataset.facts
-    generator = build_refinement_net(config, facts, synchronized=synchronized)
-    judge = build_discriminator(config, facts)
+    with _precision(config.train.mixed_precision):
+        generator = build_refinement_net(config, facts, synchronized=synchronized)
+        judge = build_discriminator(config, facts)
+        posterior = build_posterior_net(config, facts, synchronized=synchronized)
+        calibration_net = calibration_net or build_calibration_net(config, facts)
     trainer = refinement_trainer.RefinementTrainer(
-        calibration_net=calibration_net or build_calibration_net(config, facts),
+        calibration_net=calibration_net,
         refinement_net=generator,
         discriminator=judge,
         num_classes=facts.num_classes,
@@ -220,7 +247,7 @@ def build_refinement_trainer(
         discriminator_period=settings.discriminator_period,
         l2=settings.l2,
         seed=config.train.seed * 10 + 2,
-        posterior_net=build_posterior_net(config, facts, synchronized=synchronized),
+        posterior_net=posterior,
         kl_weight=settings.kl_weight,
         stratified_noise=settings.noise_sampling == "stratified",
     )
@@ -240,7 +267,9 @@ def build_refinement_trainer(
             num_updates=updates(settings.steps),
             halve_at=updates(halve_at),
         )
-        return common.adam(schedule, variables=variables)
+        return common.adam(
+            schedule, variables=variables, loss_scaling=_scales_losses(config)
+        )
 
     trainer.compile(
         generator_optimizer=optimizer(
@@ -251,5 +280,6 @@ def build_refinement_trainer(
             judge.trainable_variables,
             updates_of_d,
         ),
+        steps_per_execution=config.train.steps_per_execution,
     )
     return trainer

@@ -330,6 +330,10 @@ class Train:
         multiple of `checkpoint_every`.
       num_selection_images: images of the selection split that are used for it.
       deterministic: bit-identical weights across runs.
+      mixed_precision: Keras' policy in training; weights, losses and what is evaluated
+        and exported stay float32. `mixed_float16` scales the losses.
+      steps_per_execution: steps between two looks of Python; cut short where a
+        checkpoint is due.
     """
 
     seed: int = 1
@@ -337,12 +341,15 @@ class Train:
     select_every: int = 500
     num_selection_images: int = 24
     deterministic: bool = False
+    mixed_precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
+    steps_per_execution: int = 1
 
     def __post_init__(self):
         _require_positive(
             "train",
             checkpoint_every=self.checkpoint_every,
             select_every=self.select_every,
+            steps_per_execution=self.steps_per_execution,
         )
         _require(
             self.select_every % self.checkpoint_every == 0,

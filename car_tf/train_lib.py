@@ -69,7 +69,11 @@ def run(
         refinement_net = train_refinement(
             config, dataset, calibration_net, workdir, strategy, stop, say
         )
-    model = build.build_sampler(calibration_net, refinement_net, dataset.facts)
+    if config.train.mixed_precision == "float32":
+        model = build.build_sampler(calibration_net, refinement_net, dataset.facts)
+    else:
+        # In float32, as whatever evaluates or serves the run later.
+        model = load_sampler(config, dataset.facts, workdir)
     metrics = evaluate_run(config, dataset, model, workdir, say)
     finals = {name: metrics.get(name) for name in ("ged", "hm_iou", "ece")}
     finals = {name: value for name, value in finals.items() if value is not None}

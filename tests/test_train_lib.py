@@ -147,6 +147,7 @@ class Job:
         self.stop = types.SimpleNamespace(number=None)
         self.values = np.arange(10, dtype=np.float32)
         self.said, self.epochs, self.stop_at = [], [], None
+        self.compiled = {}
         monkeypatch.setattr(build, "build_batches", self.batches)
 
     def batches(self, config, dataset, *, stage, first_step, num_steps):
@@ -165,7 +166,7 @@ class Job:
 
     def run(self):
         trainer = ToyTrainer()
-        trainer.compile()
+        trainer.compile(**self.compiled)
         train_lib._fit(
             trainer,
             tf.train.Checkpoint(step=trainer.step, weight=trainer.weight),
@@ -272,6 +273,35 @@ def test_a_nan_names_stage_step_term_and_checkpoint(job):
     words = str(caught.value)
     assert words.startswith("stage 1, step 7: the loss term toy is not finite")
     assert words.endswith("ckpt-6") and "\n" not in words
+
+
+@pytest.mark.parametrize("steps_per_execution", [2, 3, 7])
+def test_executions_of_several_steps_end_where_epochs_do(job, steps_per_execution):
+    job.compiled = {"steps_per_execution": steps_per_execution}
+    assert job.run() == expected_weight()
+    assert job.epochs == [3, 6, 9, 10]
+    assert [line["step"] for line in job.log()] == [3, 6, 9, 10]
+    assert job.log()[1]["value"] == 4.0
+
+
+def test_an_execution_is_finished_before_stopping(job, monkeypatch):
+    # Steps 3 and 4 are one execution: asked to stop in them, the run stops after 5.
+    job.compiled = {"steps_per_execution": 2}
+    whole = train_lib._Keeper.on_train_batch_end
+
+    def stop_at(keeper, batch, logs=None):
+        if keeper._step() >= 4:
+            job.stop.number = signal.SIGTERM
+        whole(keeper, batch, logs)
+
+    monkeypatch.setattr(train_lib._Keeper, "on_train_batch_end", stop_at)
+    with pytest.raises(workdir_lib.Stopped, match="stage 1 after step 5;"):
+        job.run()
+    assert job.epochs == [3] and "ckpt-5" in job.checkpoints()
+    job.stop.number = None
+    monkeypatch.setattr(train_lib._Keeper, "on_train_batch_end", whole)
+    assert job.run() == expected_weight()
+    assert job.epochs == [3, 6, 9, 10]
 
 
 def test_other_errors_of_the_graph_stay_what_they_are(job, monkeypatch):

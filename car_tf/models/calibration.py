@@ -58,7 +58,8 @@ class BlackBoxCalibrator(keras.Model):
         Returns:
           `[B, H, W, K]` logits.
         """
-        features = tf.concat([blackbox_probs, image], axis=-1)
+        # Keras casts the first argument alone to the precision of the layers.
+        features = tf.concat([tf.cast(blackbox_probs, image.dtype), image], axis=-1)
         for block in self.blocks:
             features = block(features, training=training, seed=seed)
         return self.logits_layer(features)

@@ -131,7 +131,8 @@ class GaussianHead(keras.layers.Layer):
 
     def call(self, features: tf.Tensor) -> Tuple[tf.Tensor, tf.Tensor]:
         """Maps `[B, h, w, C]` to mean and standard deviation, `[B, Z]` each."""
-        mean, raw = tf.split(self.dense(tf.reduce_mean(features, [1, 2])), 2, axis=-1)
+        both = tf.cast(self.dense(tf.reduce_mean(features, [1, 2])), tf.float32)
+        mean, raw = tf.split(both, 2, axis=-1)
         # softplus(0.5413) = 1: training begins near the standard Gaussian.
         return mean, tf.nn.softplus(raw + 0.5413)
 

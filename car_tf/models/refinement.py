@@ -124,8 +124,10 @@ class UpBlock(keras.layers.Layer):
         # Normalisation is linear here, so it is done together with the noise, and
         # before the features are enlarged: a third of the passes at full size.
         batch, num = tf.shape(features)[0], tf.shape(features)[1]
-        scale, offset = layers.as_linear(self.norm)
         factor, residual = self.inject(noise)
+        scale, offset = (
+            tf.cast(value, factor.dtype) for value in layers.as_linear(self.norm)
+        )
         residual += offset * factor
         factor *= scale
         raised = self.up(layers.merge_samples(features))
@@ -220,9 +222,9 @@ class RefinementNet(keras.Model):
           (h = ceil(H / 16)), the skip terms of the others, coarsest first, and, with
           encoded noise, its mean and standard deviation, `[B, Z]` each.
         """
-        features = layers.pad_to_multiple(
-            tf.concat([image, tf.exp(log_probs)], axis=-1), STRIDE
-        )
+        # Keras casts the first argument alone to the precision of the layers.
+        probs = tf.cast(tf.exp(log_probs), image.dtype)
+        features = layers.pad_to_multiple(tf.concat([image, probs], axis=-1), STRIDE)
         skips = []
         for block in self.down_blocks:
             skips.append(features)
@@ -322,7 +324,8 @@ class Posterior(keras.Model):
         Returns:
           Mean and standard deviation, `[B, Z]` each.
         """
-        features = tf.concat([image, tf.exp(log_probs), label], axis=-1)
+        others = [tf.cast(value, image.dtype) for value in (tf.exp(log_probs), label)]
+        features = tf.concat([image, *others], axis=-1)
         for block in self.down_blocks:
             features = block(features, training=training, seed=seed)
         return self.head(features)

@@ -59,12 +59,14 @@ class CalibrationTrainer(keras.Model):
         variables = self.calibration_net.trainable_variables
         with tf.GradientTape() as tape:
             logits = self.calibration_net(image, blackbox, training=True, seed=seed)
+            logits = tf.cast(logits, tf.float32)
             if label.shape.rank == 4:
                 logits = logits[:, None]
             likelihood = tfp.distributions.Categorical(logits=logits)
             per_image = losses.cross_entropy(likelihood, label, valid_mask)
             per_image = common.finite(per_image, "cross_entropy")
             loss = tf.nn.compute_average_loss(per_image)
+            loss = common.scaled(self.optimizer, loss)
         gradients = tape.gradient(loss, variables)
         common.update(self.optimizer, gradients, variables, l2=self.l2)
         self.step.assign_add(1)

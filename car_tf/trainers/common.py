@@ -30,11 +30,28 @@ def learning_rate(
     )
 
 
-def adam(schedule, *, variables: Sequence[tf.Variable]) -> keras.optimizers.Optimizer:
-    """Returns Adam with the paper's constants (CAR, A.1), its slots already made."""
+def adam(
+    schedule, *, variables: Sequence[tf.Variable], loss_scaling: bool = False
+) -> keras.optimizers.Optimizer:
+    """Returns Adam with the paper's constants (CAR, A.1), its slots already made.
+
+    With `loss_scaling` it leaves a step out where the gradients of the scaled loss
+    overflow, and lowers the scale.
+    """
     optimizer = keras.optimizers.Adam(schedule, beta_1=0.5, beta_2=0.99, epsilon=1e-8)
     optimizer.build(variables)
+    if loss_scaling:
+        optimizer = keras.mixed_precision.LossScaleOptimizer(optimizer)
     return optimizer
+
+
+def _scales(optimizer: keras.optimizers.Optimizer) -> bool:
+    return isinstance(optimizer, keras.mixed_precision.LossScaleOptimizer)
+
+
+def scaled(optimizer: keras.optimizers.Optimizer, loss: tf.Tensor) -> tf.Tensor:
+    """Returns the loss whose gradients `update` takes."""
+    return optimizer.get_scaled_loss(loss) if _scales(optimizer) else loss
 
 
 def update(
@@ -46,8 +63,11 @@ def update(
 ) -> None:
     """Applies gradients with coupled L2: added to the gradient, as in PyTorch's Adam.
 
+    The gradients are those of what `scaled` returns.
     Keras' own `weight_decay` is the decoupled kind.
     """
+    if _scales(optimizer):
+        gradients = optimizer.get_unscaled_gradients(gradients)
     # The optimiser sums over replicas what each of them hands in.
     share = l2 / tf.distribute.get_strategy().num_replicas_in_sync
     gradients = [

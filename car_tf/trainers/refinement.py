@@ -117,8 +117,8 @@ class RefinementTrainer(keras.Model):
         image, label, blackbox, valid_mask = common.prepare(
             data, num_blackbox_classes=self.num_blackbox_classes
         )
-        log_probs = tf.nn.log_softmax(self.calibration_net(image, blackbox))
-        log_probs = tf.stop_gradient(log_probs)
+        logits = tf.cast(self.calibration_net(image, blackbox), tf.float32)
+        log_probs = tf.stop_gradient(tf.nn.log_softmax(logits))
         noise = common.batch_noise(
             image.shape[0],
             self.num_samples,
@@ -154,6 +154,7 @@ class RefinementTrainer(keras.Model):
             loss = tf.nn.compute_average_loss(
                 self.adversarial_weight * adversarial + self.calibration_weight * pixel
             )
+            loss = common.scaled(self.generator_optimizer, loss)
         gradients = tape.gradient(loss, variables)
         common.update(self.generator_optimizer, gradients, variables, l2=self.l2)
         self._means["adversarial"].update_state(adversarial)
@@ -189,6 +190,7 @@ class RefinementTrainer(keras.Model):
             adversarial = common.finite(adversarial, "discriminator")
             r1 = common.finite(r1, "r1")
             loss = tf.nn.compute_average_loss(adversarial + self.r1_gamma * r1)
+            loss = common.scaled(self.discriminator_optimizer, loss)
         gradients = tape.gradient(loss, variables)
         common.update(self.discriminator_optimizer, gradients, variables, l2=self.l2)
         self._means["discriminator"].update_state(adversarial)

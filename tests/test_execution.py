@@ -1,0 +1,110 @@
+"""How the steps are executed: precision, and several steps at a time."""
+
+import types
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+import test_trainers as trainers
+
+from car_tf import build
+from car_tf import config as config_lib
+from car_tf.data import info
+from car_tf.trainers import common
+
+TINY = (
+    *("data.size=24,24", "data.crop_size=16,16", "data.scale_range=1,1"),
+    *("calibration_net.channels=4", "refinement_net.base_channels=4"),
+    *("discriminator.base_channels=4", "stage1.batch_size=4", "stage2.batch_size=4"),
+    *("stage2.num_samples=2", "stage2.discriminator_period=1"),
+    *("stage2.discriminator_active=1", "calibration_net.dropout=0.1"),
+    *("stage1.steps=2", "stage2.steps=2", "train.seed=2"),
+)
+DATASET = types.SimpleNamespace(
+    facts=info.DatasetInfo(
+        title="random pixels",
+        class_names=tuple("abcdef"),
+        class_colors=((0, 0, 0),) * 6,
+        num_blackbox_classes=trainers.KB,
+    ),
+    splits={"train": trainers.source()},
+)
+
+
+def two_steps(*texts):
+    """Trains both stages; returns the trainers and the means of their losses."""
+    config = config_lib.override(config_lib.Config(name="tiny"), [*TINY, *texts])
+    keras.utils.set_random_seed(5)
+    stage_1 = build.build_calibration_trainer(config, DATASET)
+    means = dict(trainers.fit(stage_1, 2))
+    stage_2 = build.build_refinement_trainer(config, DATASET, stage_1.calibration_net)
+    means.update(trainers.fit(stage_2, 2))
+    return (stage_1, stage_2), means
+
+
+def weights(both):
+    stage_1, stage_2 = both
+    nets = (stage_1.calibration_net, stage_2.refinement_net, stage_2.discriminator)
+    return [value for net in nets for value in trainers.weights(net)]
+
+
+@pytest.fixture(scope="module")
+def plain():
+    both, means = two_steps()
+    return weights(both), means
+
+
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+def test_mixed_precision_trains_float32_weights(plain, policy):
+    (stage_1, stage_2), means = two_steps(f"train.mixed_precision={policy}")
+    half = policy[len("mixed_") :]
+    for net in (stage_2.calibration_net, stage_2.refinement_net, stage_2.discriminator):
+        assert net.compute_dtype == half
+        for variable in net.variables:
+            assert variable.dtype == tf.float32
+            assert np.isfinite(variable.numpy()).all()
+    # bfloat16 has 8 bits of mantissa.
+    expected = plain[1]
+    assert means["cross_entropy"] == pytest.approx(expected["cross_entropy"], rel=0.02)
+    assert means["discriminator"] == pytest.approx(expected["discriminator"], rel=0.05)
+    # Networks that are built later compute in float32 again.
+    assert keras.mixed_precision.global_policy().name == "float32"
+    scaling = policy == "mixed_float16"
+    for optimizer in (stage_1.optimizer, stage_2.generator_optimizer):
+        wrapped = isinstance(optimizer, keras.mixed_precision.LossScaleOptimizer)
+        assert wrapped == scaling
+
+
+def test_a_scaled_loss_makes_the_same_update_and_an_overflow_none():
+    # Plain: g = 3, l2 = 0.5, w = 2: Adam's first step is -0.1 of the sign of 4.
+    values = []
+    for loss_scaling in (False, True):
+        variable = tf.Variable(2.0)
+        optimizer = common.adam(0.1, variables=[variable], loss_scaling=loss_scaling)
+        for factor in (3.0, -7.0):
+            with tf.GradientTape() as tape:
+                loss = common.scaled(optimizer, factor * variable)
+            gradient = tape.gradient(loss, variable)
+            common.update(optimizer, [gradient], [variable], l2=0.5)
+        values.append(float(variable))
+    assert values[0] == pytest.approx(values[1], abs=1e-6)
+    scale = float(optimizer.loss_scale)
+    common.update(optimizer, [tf.constant(float("inf"))], [variable], l2=0.5)
+    assert float(variable) == values[1]
+    assert float(optimizer.loss_scale) == scale / 2
+
+
+def test_steps_at_a_time_are_the_same_steps(plain):
+    both, means = two_steps("train.steps_per_execution=2")
+    trainers.assert_equal(weights(both), plain[0])
+    assert means == plain[1]
+
+
+def test_the_fields_are_checked():
+    with pytest.raises(config_lib.ConfigError, match="steps_per_execution"):
+        config_lib.Train(steps_per_execution=0)
+    with pytest.raises(config_lib.ConfigError, match="mixed_bfloat16"):
+        config_lib.override(
+            config_lib.Config(name="a"), ["train.mixed_precision=bfloat16"]
+        )
