@@ -7,6 +7,7 @@ import pathlib
 import signal
 import subprocess
 import sys
+import time
 
 import exported
 import numpy as np
@@ -47,8 +48,7 @@ def test_the_folder_is_complete():
     assert not list(folder.parent.glob(".exporting-*"))
 
 
-def test_the_fingerprint_is_that_of_the_files():
-    folder = exported.version()
+def check_fingerprint(folder):
     lines = (folder / "fingerprint").read_text().splitlines()
     assert lines[0].startswith("# content ")
     found = {
@@ -57,9 +57,13 @@ def test_the_fingerprint_is_that_of_the_files():
         if path.is_file() and path.name != "fingerprint"
     }
     listed = dict(reversed(line.split("  ")) for line in lines[1:])
-    assert set(listed) == set(found)
+    assert set(listed) == set(found) and "saved_model.pb" in found
     for name, path in found.items():
         assert listed[name] == hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_the_fingerprint_is_that_of_the_files():
+    check_fingerprint(exported.version())
 
 
 def test_only_core_operations_are_stored():
@@ -183,6 +187,64 @@ def test_an_export_that_is_killed_leaves_the_old_version_alone(tmp_path):
     assert versions.numbers(tmp_path) == [1, 2]
     assert not list(tmp_path.glob(".exporting-*"))
     assert (tmp_path / "2").stat().st_mode & 0o777 == 0o755
+
+
+# Exports a model of other weights each time, and says when it begins.
+EXPORTING = """
+import sys
+sys.path[:0] = [sys.argv[1]]
+import exported, pathlib
+from export import run
+sampler = exported.street_sampler()
+sampler.refinement_net.logits_layer.bias.assign([float(sys.argv[3])] * 24)
+print("begins", flush=True)
+run.export_run(
+    exported.config(), sampler, exported.street_facts(), pathlib.Path(sys.argv[2])
+)
+print("ended", flush=True)
+"""
+# CAR_TF_KILLS=20 for the whole measurement.
+NUM_KILLS = int(os.environ.get("CAR_TF_KILLS", "1"))
+
+
+def test_a_whole_export_killed_at_any_moment_leaves_old_or_new(tmp_path):
+    tests = str(pathlib.Path(__file__).parent)
+
+    def attempt(number, seconds=None):
+        arguments = [tests, str(tmp_path), str(number)]
+        process = subprocess.Popen(
+            [sys.executable, "-c", EXPORTING, *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            cwd=ROOT,
+        )
+        assert process.stdout.readline() == "begins\n"
+        start = time.monotonic()
+        try:
+            process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            process.kill()
+        said = process.communicate()[0]
+        return said == "ended\n", time.monotonic() - start
+
+    complete, duration = attempt(0)
+    assert complete
+    rng, outcomes, newest = np.random.default_rng(), [], 0
+    for number in range(1, NUM_KILLS + 1):
+        before = versions.numbers(tmp_path / "tiny")
+        complete, _ = attempt(number, rng.uniform(0, 1.1 * duration))
+        after = versions.numbers(tmp_path / "tiny")
+        new = after != before
+        assert after == before + [before[-1] + 1] * new
+        assert new or not complete
+        outcomes.append((complete, new))
+        for folder in (tmp_path / "tiny").glob("[0-9]*"):
+            check_fingerprint(folder)
+        newest = number if new else newest
+    print(f"exports of {duration:.1f} s, killed or complete, new or not: {outcomes}")
+    weights = tf.saved_model.load(str(versions.find(str(tmp_path)))).weights
+    assert any(np.all(v.numpy() == newest) for v in weights if v.shape == [24])
 
 
 def test_an_export_that_fails_leaves_nothing(tmp_path):
