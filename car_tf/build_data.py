@@ -45,6 +45,7 @@ class Dataset:
                 name: {
                     "num_images": len(split),
                     "fingerprint": split.fingerprint(),
+                    "num_skipped": len(split.skipped),
                     "skipped": list(split.skipped),
                     "names": list(split.names),
                 }
@@ -95,7 +96,7 @@ def _cityscapes_on_disk(config: config_lib.Config) -> Dataset:
         splits={"train": training, "selection": selection, "val": read["val"]},
         selection="selection",
         evaluation="val",
-        notes=[f"model selection: {words}"],
+        notes=[f"model selection: {words}", *_skipped(read)],
     )
 
 
@@ -159,7 +160,10 @@ def _lidc(config: config_lib.Config) -> Dataset:
         splits=read,
         selection="val",
         evaluation="test",
-        notes=["model selection: split val, results: split test", *notes],
+        notes=[
+            *("model selection: split val, results: split test", *notes),
+            *_skipped(read),
+        ],
     )
 
 
@@ -171,6 +175,7 @@ def _read_crops(config: config_lib.Config, name: str) -> examples.Examples:
         seed=data.split_seed,
         size=data.size,
         cache_dir=cache.folder(data.cache_dir),
+        on_error=data.on_error,
     )
     if read.images.shape[1:3] != data.size:
         found = " x ".join(str(side) for side in read.images.shape[1:3])
@@ -183,7 +188,18 @@ def _read_crops(config: config_lib.Config, name: str) -> examples.Examples:
         groups=tuple(read.groups),
         images=read.images,
         labels=read.labels,
+        skipped=read.skipped,
     )
+
+
+def _skipped(read: Dict[str, examples.Examples]) -> List[str]:
+    """What a user must be told of examples that were left out."""
+    return [
+        f"{len(split.skipped)} examples of {name} were left out, because a file is "
+        "missing or cannot be read (data.json names them)"
+        for name, split in read.items()
+        if split.skipped
+    ]
 
 
 def _drawn_crops(config: config_lib.Config) -> Dict[str, examples.Examples]:

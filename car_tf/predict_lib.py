@@ -174,11 +174,8 @@ def read_image(path: pathlib.Path, channels: int) -> Image.Image:
     Raises:
       DataError: unreadable, or of more than 8 bits per channel.
     """
-    try:
-        with Image.open(path) as opened:
-            mode = opened.mode
-    except OSError as error:
-        raise files.DataError(f"{path}: not a readable image ({error})") from error
+    with files.opened(path) as opened:
+        mode = opened.mode
     if mode.startswith(("I", "F")):
         raise files.DataError(
             f"{path}: wanted 8 bits per channel, got mode {mode}: scale it first"
@@ -254,11 +251,8 @@ class _BlackBoxes:
 
 
 def _own_size(file: pathlib.Path) -> Tuple[int, int]:
-    try:
-        with Image.open(file) as image:
-            return image.height, image.width
-    except OSError as error:
-        raise files.DataError(f"{file}: not a readable image ({error})") from error
+    with files.opened(file) as image:
+        return image.height, image.width
 
 
 def _blackbox_config(predictor: Predictor, options: Options) -> config_lib.Config:

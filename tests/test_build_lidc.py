@@ -175,3 +175,16 @@ def test_real_crops_keep_their_splits(tmp_path):
     assert set(np.unique(test.labels)) == {0, 1}
     listed = sorted(path.name for path in (folder / "test" / "images").iterdir())
     assert sorted(set(test.groups)) == listed
+
+
+def test_crops_left_out_are_counted_and_told(crops, cache_dir):
+    path = crops / "train" / "gt" / "P2" / "s1_l3.png"
+    path.write_bytes(path.read_bytes()[:50])
+    with pytest.raises(files.DataError, match="s1_l3.png"):
+        build_data.build_data(_config(crops, cache_dir))
+    dataset = build_data.build_data(_config(crops, cache_dir, "data.on_error=skip"))
+    train = dataset.describe()["splits"]["train"]
+    assert train["num_skipped"] == 1 and train["skipped"] == ["P2/s1"]
+    assert train["num_images"] == 5
+    (note,) = [note for note in dataset.notes if "left out" in note]
+    assert note.startswith("1 examples of train were left out")

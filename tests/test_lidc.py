@@ -11,7 +11,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from car_tf.data import lidc, lidc_arrays, splits
+from car_tf.data import files, lidc, lidc_arrays, splits
 
 SPLITS = ("train", "val", "test")
 SIZE = (9, 7)
@@ -493,6 +493,26 @@ def test_real_crops_have_four_readers_and_no_patient_in_two_splits():
         assert data.labels.any(axis=(1, 2, 3)).all()
         groups[split] = data.groups
     # The 10070 files of the training split are listed, not decoded, to save time.
-    groups["train"] = [crop.patient for crop in lidc._pair_by_name(root / "train")]
+    groups["train"] = [crop.patient for crop in lidc._pair_by_name(root / "train")[0]]
     assert len(groups["train"]) == 2014 and len(set(groups["train"])) == 124
     splits.check_disjoint(groups)
+
+
+def test_crops_that_cannot_be_read_are_left_out_on_request(tmp_path):
+    root = _write_folders(tmp_path / "crops")
+    gt = root / "train" / "gt" / "train-A"
+    (gt / "z-1.5_c1_l2.png").unlink()
+    (gt / "z-1.5_c10_l0.png").write_bytes(b"no image")
+    image = root / "train" / "images" / "train-B" / "z-1.5_c2.png"
+    image.write_bytes(image.read_bytes()[:40])
+    arguments = dict(seed=1, cache_dir=tmp_path / "cache")
+    with pytest.raises((FileNotFoundError, files.DataError), match="c1_l2.png"):
+        lidc.read(root, "train", **arguments)
+    got = lidc.read(root, "train", on_error="skip", **arguments)
+    left = ("train-A/z-1.5_c1", "train-A/z-1.5_c10", "train-B/z-1.5_c2")
+    assert got.skipped == left
+    kept = ["train-A/z-1.5_c2", "train-B/z-1.5_c1", "train-B/z-1.5_c10"]
+    assert got.names == kept and got.groups == ["train-A", "train-B", "train-B"]
+    assert len(got.images) == len(got.labels) == 3
+    whole = lidc.read(root, "val", on_error="skip", **arguments)
+    assert whole.skipped == () and len(whole.names) == 6

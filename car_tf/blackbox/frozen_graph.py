@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import lzma
 import pathlib
 import tarfile
+import zlib
 from typing import Dict, List, Optional, Tuple
 
 import tensorflow as tf
@@ -22,6 +24,7 @@ _DEFAULT_INPUT_SIZE = (1024, 2048)
 _MIN_WEIGHT_BYTES = 1024
 # Protocol buffers, and with them graphs, end there.
 _MAX_GRAPH_BYTES = 2**31 - 1
+_MAX_MEMBERS = 1000
 # What the exporters put between the arg-max and the output: cropping the padding and
 # resizing to the image's size.
 _BETWEEN = ("Cast", "ExpandDims", "Identity", "ResizeNearestNeighbor", "Slice")
@@ -66,7 +69,7 @@ def _read_content(path: str) -> bytes:
         if file.name.endswith(ARCHIVE_ENDINGS):
             return _read_from_archive(file)
         return file.read_bytes()
-    except (tarfile.TarError, EOFError) as error:
+    except (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError) as error:
         raise files.DataError(f"{path}: damaged archive ({error})") from error
     except OSError as error:  # gzip's BadGzipFile is one.
         raise files.DataError(f"{path}: cannot be read ({error})") from error
@@ -74,8 +77,16 @@ def _read_content(path: str) -> bytes:
 
 def _read_from_archive(file: pathlib.Path) -> bytes:
     with tarfile.open(file, "r:*") as archive:
-        members = archive.getmembers()
-        for member in members:
+        members = []
+        for member in archive:
+            members.append(member)
+            # Before what follows it is looked for, which means decompressing it.
+            if member.size > _MAX_GRAPH_BYTES or len(members) > _MAX_MEMBERS:
+                raise files.DataError(
+                    f"{file}: wanted a graph of at most 2 GiB among at most "
+                    f"{_MAX_MEMBERS} files, got {member.size} bytes in file "
+                    f"{len(members)}"
+                )
             parts = pathlib.PurePosixPath(member.name)
             if parts.is_absolute() or ".." in parts.parts:
                 raise files.DataError(
@@ -92,10 +103,6 @@ def _read_from_archive(file: pathlib.Path) -> bytes:
             raise files.DataError(
                 f"{file}: wanted one {GRAPH_NAME}, found {len(graphs)} among "
                 f"{', '.join(names[:10]) or 'no files'}"
-            )
-        if graphs[0].size > _MAX_GRAPH_BYTES:
-            raise files.DataError(
-                f"{file}: wanted a graph of at most 2 GiB, got {graphs[0].size} bytes"
             )
         return archive.extractfile(graphs[0]).read()
 

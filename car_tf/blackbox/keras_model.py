@@ -6,6 +6,7 @@ from typing import Dict
 
 import keras
 import tensorflow as tf
+from keras.src.saving import serialization_lib
 
 from car_tf.blackbox import base, signature
 from car_tf.data import files
@@ -17,11 +18,13 @@ def open_backend(path: str, options: base.Options) -> signature.SignatureBackend
     """Opens a Keras model.
 
     Raises:
-      DataError: damaged, made with layers that Keras does not know, or no clear
-        segmentation.
+      DataError: damaged, made with layers that Keras does not know or with Python code
+        in them, or no clear segmentation.
     """
     try:
-        model = keras.models.load_model(path, compile=False)
+        # Without it, Keras runs the code of lambda layers in HDF5 files.
+        with serialization_lib.SafeModeScope(True):
+            model = keras.models.load_model(path, compile=False)
     except Exception as error:  # Keras raises many types on damaged files.
         raise files.DataError(
             f"{path}: cannot be loaded as a Keras model ({base.first_line(error)}); "

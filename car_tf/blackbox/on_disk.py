@@ -7,7 +7,6 @@ import pathlib
 from typing import Dict, Sequence, Tuple
 
 import numpy as np
-from PIL import Image
 
 from car_tf.blackbox import base, maps
 from car_tf.data import cache, files
@@ -186,7 +185,7 @@ def predictions(
     def shapes_of(index: int) -> Sequence[Tuple[int, int]]:
         if not image_files:
             return [size]
-        with Image.open(image_files[index]) as image:
+        with files.opened(image_files[index]) as image:
             return [size, (image.height, image.width)]
 
     options = base.Options(num_classes, output=output, class_map=tuple(class_map))

@@ -66,6 +66,24 @@ def write_text(path: pathlib.Path, text: str) -> None:
         work.unlink(missing_ok=True)
 
 
+def new_array(path: pathlib.Path, shape: Tuple[int, ...], dtype: type) -> np.memmap:
+    """Makes a `.npy` file to be written through memory.
+
+    Its room is taken at once: a disk that fills while a map is written to would end the
+    process without a word (SIGBUS).
+
+    Raises:
+      OSError: not enough room.
+    """
+    array = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
+    with open(path, "r+b") as file:
+        try:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+        except OSError as error:
+            raise OSError(error.errno, os.strerror(error.errno), str(path)) from None
+    return array
+
+
 def content_hashes(
     paths: Sequence[pathlib.Path], cache_dir: pathlib.Path
 ) -> Tuple[str, ...]:
@@ -169,9 +187,7 @@ def arrays(
 
 def _fill(work, specs, num, read, what, on_error) -> list:
     stores = {
-        name: np.lib.format.open_memmap(
-            work / f"{name}.npy", mode="w+", dtype=dtype, shape=(num, *shape)
-        )
+        name: new_array(work / f"{name}.npy", (num, *shape), dtype)
         for name, (shape, dtype) in specs.items()
     }
 

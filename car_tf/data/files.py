@@ -2,22 +2,58 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import pathlib
 import threading
+import warnings
+from typing import Iterator
 
 import numpy as np
 from PIL import Image
 
 MAX_PIXELS = 64_000_000
+# Without those for which Pillow starts other programs, such as EPS.
+FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")
 
 # NumPy parses an array's header as Python, and before Python 3.12 that fails now and
 # then (SystemError) where several threads do so.
 _PARSING = threading.Lock()
 
+# Pillow warns of images that `opened` refuses.
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+
 
 class DataError(ValueError):
     """Bad input data; the message names the file, what was wanted and what found."""
+
+
+@contextlib.contextmanager
+def opened(path: pathlib.Path) -> Iterator[Image.Image]:
+    """Opens an image file; its pixels are decoded when they are asked for.
+
+    Raises:
+      DataError: missing, no image, of more than `MAX_PIXELS` as its header says (nothing
+        is decoded then), or damage that shows in the block.
+    """
+    try:
+        with Image.open(path, formats=FORMATS) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise DataError(
+                    f"{path}: wanted at most {MAX_PIXELS} pixels, got "
+                    f"{image.width} x {image.height}"
+                )
+            yield image
+    except FileNotFoundError:
+        raise DataError(f"{path}: wanted an image file, found none") from None
+    except DataError:
+        raise
+    except Image.DecompressionBombError as error:
+        raise DataError(
+            f"{path}: wanted at most {MAX_PIXELS} pixels ({error})"
+        ) from None
+    except Exception as error:  # Pillow raises many types on damaged files.
+        raise DataError(f"{path}: not a readable image ({error})") from error
 
 
 def read_png(path: pathlib.Path, *, mode: str) -> Image.Image:
@@ -34,28 +70,16 @@ def read_png(path: pathlib.Path, *, mode: str) -> Image.Image:
     Raises:
       DataError: missing, truncated, too large, or no image.
     """
-    try:
-        with Image.open(path) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise DataError(
-                    f"{path}: wanted at most {MAX_PIXELS} pixels, got "
-                    f"{image.width} x {image.height}"
-                )
-            if mode == "L" and image.mode not in ("L", "P", "I", "I;16", "1"):
-                raise DataError(
-                    f"{path}: wanted one channel of class ids, got mode {image.mode}"
-                )
-            image.load()
-            # A palette image of class ids keeps its indices.
-            if mode == "L" and image.mode != "1":
-                return image if image.mode in ("L", "P") else _narrow(image, path)
-            return image.convert(mode)
-    except FileNotFoundError:
-        raise DataError(f"{path}: wanted an image file, found none") from None
-    except DataError:
-        raise
-    except Exception as error:  # Pillow raises many types on damaged files.
-        raise DataError(f"{path}: not a readable image ({error})") from error
+    with opened(path) as image:
+        if mode == "L" and image.mode not in ("L", "P", "I", "I;16", "1"):
+            raise DataError(
+                f"{path}: wanted one channel of class ids, got mode {image.mode}"
+            )
+        image.load()
+        # A palette image of class ids keeps its indices.
+        if mode == "L" and image.mode != "1":
+            return image if image.mode in ("L", "P") else _narrow(image, path)
+        return image.convert(mode)
 
 
 def _narrow(image: Image.Image, path: pathlib.Path) -> Image.Image:
@@ -75,9 +99,18 @@ def resize_antialiased(image: Image.Image, size: tuple) -> np.ndarray:
 
 
 def decode_array(content: bytes) -> np.ndarray:
-    """Decodes the content of a `.npy` file; safe in threads, unlike `np.load`."""
-    with _PARSING:
-        return np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
+    """Decodes the content of a `.npy` file; safe in threads, unlike `np.load`.
+
+    Raises:
+      ValueError: it is none, or one of Python objects.
+    """
+    try:
+        with _PARSING:
+            return np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
+    except ValueError:
+        raise
+    except Exception as error:  # Of NumPy, tokenize and ast; no memory for the shape.
+        raise ValueError(f"not a sound .npy: {error}") from error
 
 
 def read_ids(path: pathlib.Path) -> np.ndarray:

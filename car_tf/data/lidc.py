@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import collections
 import concurrent.futures
-import contextlib
 import dataclasses
 import hashlib
 import os
@@ -27,7 +26,6 @@ import re
 from typing import Dict, List, Optional, Tuple
 
 import numpy as np
-import PIL.Image
 
 from car_tf.data import cache, files, info, lidc_arrays, splits
 
@@ -45,12 +43,14 @@ class LidcSplit:
       labels: `[N, 4, H, W]` uint8, the readers' masks: 1 lesion, 0 elsewhere.
       names: N unique names.
       groups: N patients (or series), none of which is in two splits.
+      skipped: names that were left out because they could not be read.
     """
 
     images: np.ndarray
     labels: np.ndarray
     names: List[str]
     groups: List[str]
+    skipped: Tuple[str, ...] = ()
 
 
 def dataset_info(title: str) -> info.DatasetInfo:
@@ -72,6 +72,7 @@ def read(
     seed: int,
     size: Tuple[int, int] = (180, 180),
     cache_dir: str | os.PathLike[str] | None = None,
+    on_error: str = "stop",
 ) -> LidcSplit:
     """Reads one split of whichever layout lies at a place.
 
@@ -83,6 +84,8 @@ def read(
         centre, smaller ones are delivered whole.
       cache_dir: where folders and a pickle are converted to arrays once; None reads
         them each time.
+      on_error: `stop`, or `skip` to leave crops out of which a file is missing or
+        cannot be read; of folders, with a cache. One file is read whole or not at all.
 
     Returns:
       The split, in the order of the names.
@@ -100,7 +103,11 @@ def read(
     path = locate(pathlib.Path(data_dir))
     if path.is_dir():
         return _read_folders(
-            path, split, size, cache_dir and pathlib.Path(cache_dir).expanduser()
+            path,
+            split,
+            size,
+            cache_dir and pathlib.Path(cache_dir).expanduser(),
+            on_error,
         )
     if path.suffix in (".hdf5", ".h5"):
         images, labels, names, groups = lidc_arrays.read_hdf5(path, split)
@@ -195,8 +202,14 @@ def listing(folder: pathlib.Path) -> Dict[str, List[str]]:
     }
 
 
-def _pair_by_name(folder: pathlib.Path) -> List[_Crop]:
-    """Returns each image of a split with the files of its four masks."""
+def _pair_by_name(
+    folder: pathlib.Path, on_error: str = "stop"
+) -> Tuple[List[_Crop], List[str]]:
+    """Returns each image of a split with the files of its four masks.
+
+    Returns:
+      The crops, and the names of those left out: with `skip`, where a mask is missing.
+    """
     images = listing(folder / "images")
     readers = collections.defaultdict(set)
     for patient, names in listing(folder / "gt").items():
@@ -204,17 +217,22 @@ def _pair_by_name(folder: pathlib.Path) -> List[_Crop]:
         for name in names:
             match = MASK_NAME.fullmatch(name)
             if not match or match["stem"] not in stems:
+                if on_error == "skip":
+                    continue
                 path = folder / "gt" / patient / name
                 raise files.DataError(f"{path}: found no image of this mask's name")
             readers[patient, match["stem"]].add(int(match["reader"]))
     first = min((min(found) for found in readers.values()), default=0)
     wanted = range(first, first + NUM_READERS)
-    crops = []
+    crops, skipped = [], []
     for patient, names in images.items():
         for name in names:
             stem = name[: -len(".png")]
             masks = [folder / "gt" / patient / f"{stem}_l{k}.png" for k in wanted]
             found = readers[patient, stem]
+            if on_error == "skip" and found != set(wanted):
+                skipped.append(f"{patient}/{stem}")
+                continue
             for reader, mask in zip(wanted, masks):
                 if reader not in found:
                     raise FileNotFoundError(
@@ -226,8 +244,10 @@ def _pair_by_name(folder: pathlib.Path) -> List[_Crop]:
             image = folder / "images" / patient / name
             crops.append(_Crop(f"{patient}/{stem}", patient, image, masks))
     if not crops:
-        raise FileNotFoundError(f"{folder / 'images'}: no <patient>/*.png in it")
-    return crops
+        raise FileNotFoundError(
+            f"{folder / 'images'}: no <patient>/*.png in it, or none with all masks"
+        )
+    return crops, skipped
 
 
 def _read_folders(
@@ -235,6 +255,7 @@ def _read_folders(
     split: str,
     size: Tuple[int, int],
     cache_dir: Optional[pathlib.Path],
+    on_error: str,
 ) -> LidcSplit:
     found = {name: split_folder(root, name) for name in splits.SPLITS}
     folders = {name: folder for name, folder in found.items() if folder}
@@ -248,9 +269,9 @@ def _read_folders(
         raise FileNotFoundError(
             f"{root}: wanted split {split}, found {', '.join(folders)}"
         )
-    crops = _pair_by_name(folders[split])
-    names, groups = [crop.name for crop in crops], [crop.patient for crop in crops]
-    height, width = _fit(read_grey(crops[0].image), size).shape
+    crops, skipped = _pair_by_name(folders[split], on_error)
+    names = [crop.name for crop in crops]
+    height, width = _fit(_first_readable(crops, on_error), size).shape
     specs = {
         "images": ((height, width, 1), np.uint8),
         "labels": ((NUM_READERS, height, width), np.uint8),
@@ -260,6 +281,7 @@ def _read_folders(
             name: np.empty((len(crops), *shape), dtype)
             for name, (shape, dtype) in specs.items()
         }
+        kept = range(len(crops))
         with concurrent.futures.ThreadPoolExecutor() as pool:
             examples = pool.map(lambda crop: _load(crop, size, specs), crops)
             for index, example in enumerate(examples):
@@ -269,15 +291,32 @@ def _read_folders(
         paths = [path for crop in crops for path in (crop.image, *crop.masks)]
         hashes = cache.content_hashes(paths, cache_dir)
         key = f"lidc|{cache.FORMAT_VERSION}|{size}|{names}|{hashes}"
-        stored, _ = cache.arrays(
+        stored, kept = cache.arrays(
             key=hashlib.sha256(key.encode()).hexdigest(),
             cache_dir=cache_dir,
             specs=specs,
             num=len(crops),
             read=lambda index: _load(crops[index], size, specs),
             what=f"reading {split}",
+            on_error=on_error,
         )
-    return LidcSplit(names=names, groups=groups, **stored)
+    skipped += [names[index] for index in sorted(set(range(len(names))) - set(kept))]
+    return LidcSplit(
+        names=[names[index] for index in kept],
+        groups=[crops[index].patient for index in kept],
+        skipped=tuple(sorted(skipped)),
+        **stored,
+    )
+
+
+def _first_readable(crops: List[_Crop], on_error: str) -> np.ndarray:
+    for crop in crops[:-1]:
+        try:
+            return read_grey(crop.image)
+        except files.DataError:
+            if on_error == "stop":
+                raise
+    return read_grey(crops[-1].image)
 
 
 def _load(
@@ -295,8 +334,7 @@ def _load(
 
 def read_grey(path: pathlib.Path) -> np.ndarray:
     """Returns a grey image `[H, W]` uint8; the channels of a colour image are equal."""
-    mode = "L"
-    with contextlib.suppress(OSError), PIL.Image.open(path) as image:
+    with files.opened(path) as image:
         mode = image.mode
     # Conversion would cut 16-bit grey values off at 255.
     if mode not in ("1", "L", "RGB"):

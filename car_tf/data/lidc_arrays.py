@@ -140,8 +140,7 @@ def convert_pickle(path: pathlib.Path, cache_dir: pathlib.Path) -> pathlib.Path:
     with cache.atomic_folder(target) as work:
         shapes = zip(("images.npy", "labels.npy"), _shapes(path, records, names))
         arrays = [
-            np.lib.format.open_memmap(work / name, "w+", np.uint8, shape)
-            for name, shape in shapes
+            cache.new_array(work / name, shape, np.uint8) for name, shape in shapes
         ]
         _fill(path, records, names, *arrays)
         for array in arrays:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import zipfile
-import zlib
 from typing import IO, Iterator, Tuple
 
 import numpy as np
@@ -59,7 +58,9 @@ class NpzArray:
                     raise ValueError(f"wanted an array {self._key!r}, found {found}")
                 with archive.open(f"{self._key}.npy") as stream:
                     yield stream
-        except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+        except (ValueError, FileNotFoundError):
+            raise
+        except Exception as error:  # Of zipfile, zlib, NumPy, tokenize and ast.
             raise ValueError(f"not a sound .npz: {error}") from error
 
 

@@ -55,7 +55,8 @@ def load(path: str | os.PathLike[str]) -> Any:
         with path.open("rb") as file:
             return _Machine(contents).run(file)
     except _Refused as error:
-        raise ValueError(f"{path}: {error}; nothing in it was run") from None
+        words = _printable(error)
+        raise ValueError(f"{path}: {words}; nothing in it was run") from None
     except (
         ArithmeticError,
         AttributeError,
@@ -64,7 +65,12 @@ def load(path: str | os.PathLike[str]) -> Any:
         TypeError,
         ValueError,
     ) as error:
-        raise ValueError(f"{path}: broken pickle ({error})") from error
+        raise ValueError(f"{path}: broken pickle ({_printable(error)})") from error
+
+
+def _printable(error: Exception) -> str:
+    """Returns a message without what a file could do to a terminal."""
+    return "".join(c if c.isprintable() else "?" for c in str(error)[:300])
 
 
 class _Refused(Exception):
