@@ -1,6 +1,7 @@
 """The paper's baseline cGAN+Lce: `cityscapes` with Lcal replaced by Lce.
 
-Cost: as `cityscapes`. Its samples collapse to one (CAR, Table 2).
+Cost: as `cityscapes`. Its samples collapse to one (CAR, Table 2) with
+refinement_net.class_shift=0, the paper's form of G; docs/cityscapes.md has both.
 """
 
 import dataclasses
