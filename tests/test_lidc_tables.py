@@ -193,7 +193,7 @@ def _experiment(*arguments, **kwargs):
 
 
 def test_the_command_makes_a_table_and_goes_on_where_it_stopped(tmp_path):
-    # A thousandth of the steps is two per stage; one row stands alone after a kill.
+    # A thousandth of the steps is one per stage; one row stands alone after a kill.
     command = (
         *("table1", "--output", tmp_path, "--num_seeds", 1, "--scale", "0.0013,0.15"),
         *job.settings(
@@ -210,10 +210,10 @@ def test_the_command_makes_a_table_and_goes_on_where_it_stopped(tmp_path):
     runs = {row["method"]: len(row["runs"]) for row in result["rows"]}
     assert runs["cGAN+Lce"] == runs["cGAN+Lcal (20)"] == 1
     config = workdir_lib.saved_config(str(tmp_path / "lce-seed1"))
-    assert (config.stage1.steps, config.stage2.steps) == (2, 2)
+    assert (config.stage1.steps, config.stage2.steps) == (1, 1)
     assert config.refinement_net.base_channels == 2
     for line in (tmp_path / "lce-seed1" / "stage1_log.jsonl").read_text().splitlines():
-        assert json.loads(line)["step"] == 2
+        assert json.loads(line)["step"] == 1
 
     (tmp_path / "lcal-20-seed1" / "metrics.json").unlink()
     again = _experiment(*command)

@@ -139,7 +139,7 @@ def test_numbers_stand_beside_baselines_and_the_paper(folder):
     assert "The black box is imitated." in words
     assert "step 7, GED 0.310" in words
     assert "python -m car_tf.train --config cityscapes --workdir 'a b'" in words
-    assert "stage2.num_samples 6" in words
+    assert "stage2.num_samples 12" in words
 
 
 def test_words_from_files_are_escaped_and_titles_are_short(folder):
