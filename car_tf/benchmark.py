@@ -92,8 +92,10 @@ def main(argv: List[str]) -> int:
             raise ValueError(f"--rows: no row {unknown[0]!r}; rows: {', '.join(ROWS)}")
         results = _run(FLAGS.rows)
         if FLAGS.json:
+            from car_tf.data import cache
+
             text = json.dumps(results, indent=1, allow_nan=False) + "\n"
-            pathlib.Path(FLAGS.json).write_text(text, encoding="utf-8")
+            cache.write_text(pathlib.Path(FLAGS.json), text)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

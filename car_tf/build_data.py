@@ -35,6 +35,19 @@ class Dataset:
     evaluation: str
     notes: List[str]
 
+    def split_to_report(self, name: str) -> str:
+        """Returns the split called `name` (a flag); by default that of the results.
+
+        Raises:
+          ConfigError: there is no such split.
+        """
+        name = name or self.evaluation
+        if name not in self.splits:
+            raise config_lib.ConfigError(
+                f"--split: wanted one of {', '.join(self.splits)}, got {name}"
+            )
+        return name
+
     def describe(self) -> Dict[str, Any]:
         """Returns what the run directory records of the data."""
         return {

@@ -41,10 +41,7 @@ def main(argv: Sequence[str]) -> int:
 
     try:
         dataset = build_data.build_data(config)
-        if FLAGS.split and FLAGS.split not in dataset.splits:
-            raise config_lib.ConfigError(
-                f"--split: wanted one of {', '.join(dataset.splits)}, got {FLAGS.split}"
-            )
+        split = dataset.split_to_report(FLAGS.split)
         model = train_lib.load_sampler(config, dataset.facts, workdir)
         train_lib.evaluate_run(
             config,
@@ -52,7 +49,7 @@ def main(argv: Sequence[str]) -> int:
             model,
             workdir,
             print,
-            split=FLAGS.split,
+            split=split,
             num_samples=FLAGS.num_samples,
         )
     except (

@@ -57,13 +57,9 @@ def _simulate(config: config_lib.Config, workdir: workdir_lib.RunDir) -> None:
     from car_tf import build_data, proposals_lib, report_lib, train_lib
 
     dataset = build_data.build_data(config)
-    split = FLAGS.split or dataset.evaluation
-    if split not in dataset.splits:
-        raise config_lib.ConfigError(
-            f"--split: wanted one of {', '.join(dataset.splits)}, got {split}"
-        )
+    split = dataset.split_to_report(FLAGS.split)
     summary = proposals_lib.simulate(
-        train_lib.load_sampler(config, dataset, workdir),
+        train_lib.load_sampler(config, dataset.facts, workdir),
         dataset.splits[split],
         dataset.facts,
         num_samples=FLAGS.num_samples,

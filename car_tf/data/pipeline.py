@@ -53,6 +53,7 @@ def training_batches(
       or `[B, h, w, K]` float32.
     """
     num_annotators = source.labels.shape[1]
+    num_cut = min(labels_per_image, num_annotators)
     rows, annotators = draw(
         len(source),
         num_annotators,
@@ -74,7 +75,7 @@ def training_batches(
         arrays = [tf.gather(images, row)]
         if source.blackbox is not None:
             arrays.append(tf.gather(blackbox, row))
-        for index in range(labels_per_image):
+        for index in range(num_cut):
             annotator = (annotators[step - first_step] + index) % num_annotators
             arrays.append(tf.gather_nd(labels, tf.stack([row, annotator], axis=1)))
         key = tf.stack([tf.constant(seed, tf.int64), step])
@@ -90,8 +91,11 @@ def training_batches(
             ),
             crop_size=crop_size,
         )
-        batch = dict(zip(("image", "blackbox"), crops[:-labels_per_image]))
-        label = tf.concat(crops[-labels_per_image:], axis=0)
+        batch = dict(zip(("image", "blackbox"), crops[:-num_cut]))
+        # An annotator's label is cut once, however often it is repeated.
+        cut = crops[-num_cut:]
+        label = [cut[index % num_cut] for index in range(labels_per_image)]
+        label = tf.concat(label, axis=0)
         if flips:
             label = flip_classes(label, flips, key)
         if labels_per_image > 1:
