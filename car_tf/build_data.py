@@ -86,6 +86,8 @@ def build_data(config: config_lib.Config) -> Dataset:
     facts = dataset.facts
     if config.blackbox.kind == "none":
         facts = dataclasses.replace(facts, num_blackbox_classes=0)
+    elif splits[dataset.evaluation].blackbox.ndim == 4:
+        facts = dataclasses.replace(facts, blackbox_output="probabilities")
     return dataclasses.replace(dataset, facts=facts, splits=splits, notes=notes)
 
 
@@ -285,10 +287,10 @@ def with_blackbox(
         image_files=split.image_files, size=config.data.size, cache_dir=cache_dir
     )
     if segmenter is not None:
-        _note(notes, f"black box: {config.blackbox.path} ({config.blackbox.output})")
-        return dataclasses.replace(
-            split, blackbox=live.predictions(segmenter, **shared)
-        )
+        maps = live.predictions(segmenter, **shared)
+        what = "labels" if maps.ndim == 3 else "probabilities"
+        _note(notes, f"black box: {config.blackbox.path} ({what})")
+        return dataclasses.replace(split, blackbox=maps)
     maps, encoding = on_disk.predictions(
         config.blackbox.path,
         names=split.names,

@@ -121,7 +121,7 @@ class BlackBox:
         `--blackbox`.
       encoding: what ids mean that files hold or a model gives; `auto` tells files by
         the ids in them and takes a model's for train ids.
-      output: labels, or class probabilities where the model has them.
+      output: labels, class probabilities, or `auto`: probabilities where it has them.
       class_map: the data set's class of each of the segmenter's classes, 255 for one
         that the data set lacks; empty where both have the same.
       input_size: (height, width) of the images that a model is given; (0, 0) for its
@@ -137,7 +137,7 @@ class BlackBox:
     kind: Literal["auto", "none", "imitation", "truth", "predictions", "live"] = "auto"
     path: str = ""
     encoding: Literal["auto", "train_ids", "label_ids"] = "auto"
-    output: Literal["labels", "probabilities"] = "labels"
+    output: Literal["auto", "labels", "probabilities"] = "auto"
     class_map: Tuple[int, ...] = ()
     input_size: Tuple[int, int] = (0, 0)
     channels: Literal["rgb", "bgr"] = "rgb"

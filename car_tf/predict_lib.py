@@ -264,7 +264,12 @@ def _blackbox_config(predictor: Predictor, options: Options) -> config_lib.Confi
             "--blackbox: wanted a segmenter, or a folder of its predictions: this model "
             f"works on the {predictor.labels['blackbox']['input']} of one"
         )
-    section = dataclasses.replace(config.blackbox, kind="auto", path=path)
+    section = dataclasses.replace(
+        config.blackbox,
+        kind="auto",
+        path=path,
+        output=predictor.labels["blackbox"]["input"],
+    )
     return dataclasses.replace(config, blackbox=section)
 
 

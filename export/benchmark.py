@@ -75,7 +75,7 @@ def inputs_of(config: config_lib.Config, facts: Any) -> Dict[str, np.ndarray]:
     image = rng.integers(0, 256, (*size, facts.image_channels)).astype(np.uint8)
     if not facts.num_blackbox_classes:
         return {"image": image}
-    if config.blackbox.output == "probabilities":
+    if facts.blackbox_output == "probabilities":
         blackbox = rng.random((*size, facts.num_blackbox_classes), np.float32)
         blackbox /= blackbox.sum(-1, keepdims=True)
     else:
@@ -167,7 +167,7 @@ def measure(config: config_lib.Config, rounds: int) -> Dict[str, Any]:
     from export import program, run
 
     model, facts = build(config)
-    settings = program.Settings(facts, blackbox=config.blackbox.output)
+    settings = program.Settings(facts, blackbox=facts.blackbox_output)
     inputs = inputs_of(config, facts)
     with tempfile.TemporaryDirectory() as output:
         folder = run.export_run(

@@ -49,7 +49,7 @@ def export_run(
         output,
         name=name or versions.servable(config.name),
         num_samples=num_samples,
-        blackbox=config.blackbox.output,
+        blackbox=facts.blackbox_output,
         trained_size=config.data.size,
         # Where crops are cut at the centre of the files, nothing is resized.
         resizes=facts.random_crop,
@@ -79,9 +79,12 @@ def export_workdir(
     """
     from car_tf import train_lib  # Which exports, too.
 
+    facts, notes = _data_of(config, workdir)
     blackbox_function = None
     if embed_blackbox:
-        segmenter = build_data.build_blackbox(config)
+        # As in training, whatever `auto` would choose now.
+        as_trained = f"blackbox.output={facts.blackbox_output}"
+        segmenter = build_data.build_blackbox(config_lib.override(config, [as_trained]))
         if segmenter is None:
             raise config_lib.ConfigError(
                 "--embed_blackbox: wanted a run that was trained on a model as its "
@@ -89,7 +92,6 @@ def export_workdir(
                 f"blackbox.path={config.blackbox.path or 'none'}"
             )
         blackbox_function = segmenter.as_module()
-    facts, notes = _data_of(config, workdir)
     return export_run(
         config,
         train_lib.load_sampler(config, facts, workdir),

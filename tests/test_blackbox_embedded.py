@@ -70,6 +70,7 @@ def segmenters(tmp_path_factory):
         "frozen_labels": (archive, {}),
         "frozen_probs": (archive, {"output": "probabilities"}),
         "saved_labels": (saved, {"class_map": shifted}),
+        "frozen_auto": (archive, {"output": "auto"}),
         "saved_probs": (saved, {"output": "probabilities", "class_map": shifted}),
         "keras_probs": (
             folder / "model.keras",

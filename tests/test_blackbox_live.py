@@ -65,8 +65,7 @@ class Box:
         images[..., 2] = np.arange(1, num + 1)[:, None, None]
         return models.write_images(self.folder / name, images), labels
 
-    def predict(self, paths, *, function="labels", size=SIZE, **kwargs):
-        output = "labels" if function == "labels" else "probabilities"
+    def predict(self, paths, *, function="labels", size=SIZE, output="auto", **kwargs):
         segmenter = live.load(
             f"{self.module}:{function}", num_classes=K, output=output, **kwargs
         )

@@ -84,7 +84,7 @@ def several(red, tmp_path_factory):
     return path
 
 
-@pytest.mark.parametrize("output", ["labels", "probabilities"])
+@pytest.mark.parametrize("output", ["labels", "probabilities", "auto"])
 @pytest.mark.parametrize(
     "name",
     ["logits", "probs", "everything", "channels_first", "fixed", "unknown"],
@@ -100,6 +100,7 @@ def test_saved_models_that_give_labels(several, images, name):
     models.check(load(several, signature=name), images)
     with pytest.raises(files.DataError, match="gives labels only"):
         load(several, signature=name, output="probabilities").describe()
+    models.check(load(several, signature=name, output="auto"), images)
 
 
 def test_what_was_understood_is_stated(several):

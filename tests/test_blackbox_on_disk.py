@@ -60,6 +60,17 @@ def test_label_ids_are_told_from_train_ids_in_spite_of_the_name(folder, ending):
     np.testing.assert_array_equal(maps, [train, train])
 
 
+def test_scores_are_told_from_ids(folder):
+    ids = np.array([0, 13, 10, 0, 0, 0] * 4).reshape(SIZE)
+    write(folder, [ids] * 2)
+    maps, encoding = read(folder, output="auto")
+    assert (maps.dtype, encoding) == (np.uint8, "train_ids")
+    write(folder, np.eye(K, dtype=np.float32)[[ids] * 2])
+    maps, encoding = read(folder, output="auto")
+    assert (maps.dtype, encoding) == (np.float16, "probabilities")
+    np.testing.assert_array_equal(maps.argmax(-1), [ids] * 2)
+
+
 def test_maps_of_the_images_size_are_resized(folder):
     large = np.arange(4 * 6).reshape(SIZE) % K
     write(folder, [large.repeat(2, 0).repeat(2, 1)[None]] * 2)

@@ -12,6 +12,7 @@ import tensorflow as tf
 from car_tf.data import files
 
 LABELS, LOGITS, PROBABILITIES = "labels", "logits", "probabilities"
+AUTO = "auto"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,7 +21,7 @@ class Options:
 
     Attributes:
       num_classes: classes of the data set.
-      output: `labels` or `probabilities`.
+      output: `labels`, `probabilities`, or `auto`: probabilities where it has scores.
       class_map: the data set's class of each of the black box's own classes, 255 for
         one that the data set lacks; empty where both have the same classes.
       input_size: (height, width) of the images it is given; None for its own choice.
@@ -54,6 +55,15 @@ class Options:
     def num_own_classes(self) -> int:
         """Classes of the black box itself."""
         return len(self.class_map) or self.num_classes
+
+    @property
+    def prefers_scores(self) -> bool:
+        """Whether scores are to be used where the black box has both."""
+        return self.output != LABELS
+
+    def gives_probabilities(self, kind: str) -> bool:
+        """Tells what becomes of a black box's own `labels`, `logits` or ...."""
+        return self.prefers_scores and not (kind == LABELS and self.output == AUTO)
 
 
 class Backend(Protocol):

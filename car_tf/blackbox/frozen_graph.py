@@ -220,12 +220,12 @@ class FrozenGraph(tf.Module):
         self._output = _operation(options.output_name or OUTPUT_NAME)
         _check_ends(path, graph_def, self._input, self._output)
         scores = find_scores(graph_def, self._output)
-        self._wants_scores = options.output == base.PROBABILITIES
-        if self._wants_scores and scores is None:
+        if options.output == base.PROBABILITIES and scores is None:
             raise files.DataError(
                 f"{path}: blackbox.output=probabilities, but no arg-max was found "
                 f"between the graph's {self._output} and its network"
             )
+        self._wants_scores = options.prefers_scores and scores is not None
         labels, found = self._import(graph_def, scores)
         if not labels.dtype.is_integer or labels.shape.rank != 3:
             raise files.DataError(

@@ -134,19 +134,18 @@ def predictions(
     """
     kept = store.Store(cache_dir, fingerprint=blackbox.fingerprint, size=size)
     hashes = cache.content_hashes(image_files, cache_dir)
-    shape, dtype = tuple(size), np.uint8
-    if blackbox.options.output == base.PROBABILITIES:
-        shape, dtype = (*shape, blackbox.options.num_classes), np.float16
 
     def read_one(index: int) -> Dict[str, np.ndarray]:
         return {"blackbox": kept.read(hashes[index])}
 
     _predict_missing(blackbox, image_files, hashes, size, kept)
+    first = kept.read(hashes[0])
+    spec = (first.shape, np.uint8 if first.ndim == 2 else np.float16)
     key = f"live|{cache.FORMAT_VERSION}|{kept.key}|{hashes}"
     stored, _ = cache.arrays(
         key=hashlib.sha256(key.encode()).hexdigest(),
         cache_dir=cache_dir,
-        specs={"blackbox": (shape, dtype)},
+        specs={"blackbox": spec},
         num=len(image_files),
         read=read_one,
         what="collecting predictions",

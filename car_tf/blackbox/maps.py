@@ -126,7 +126,7 @@ def finish(
     """
     is_labels = kind == base.LABELS
     scores = None if is_labels else _enlarge(tf.cast(raw, tf.float32), size)
-    if options.output == base.PROBABILITIES:
+    if options.gives_probabilities(kind):
         if is_labels:
             raise files.DataError(
                 "blackbox.output=probabilities, but this black box gives labels only"

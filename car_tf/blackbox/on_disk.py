@@ -64,6 +64,11 @@ def _read_array(path: pathlib.Path) -> np.ndarray:
         raise files.DataError(f"{path}: not a readable array ({error})") from error
 
 
+def _holds_scores(path: pathlib.Path) -> bool:
+    """Tells a file of scores `[h, w, K]` from one of class ids."""
+    return path.suffix == ".npy" and _read_array(path).ndim == 3
+
+
 def _check_size(path: pathlib.Path, size: Tuple[int, ...], image_shapes) -> None:
     if tuple(size) not in [tuple(shape) for shape in image_shapes]:
         wanted = " or ".join(f"{h} x {w}" for h, w in dict.fromkeys(image_shapes))
@@ -168,7 +173,8 @@ def predictions(
       tables: encoding -> `[256]` int16 to train ids, -1 for ids that must not occur.
       num_classes: train ids.
       cache_dir: the cache folder.
-      output: `labels`, or `probabilities` for `.npy` files of those.
+      output: `labels`, `probabilities` for `.npy` files of those, or `auto` to tell
+        from the first file.
       class_map: train id of each class in the files, 255 for none; instead of
         `encoding`.
 
@@ -188,6 +194,8 @@ def predictions(
         with files.opened(image_files[index]) as image:
             return [size, (image.height, image.width)]
 
+    if output == base.AUTO:
+        output = base.PROBABILITIES if _holds_scores(paths[0]) else base.LABELS
     options = base.Options(num_classes, output=output, class_map=tuple(class_map))
     spec = (tuple(size), np.uint8)
     if output == base.PROBABILITIES:

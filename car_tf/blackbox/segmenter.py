@@ -162,7 +162,8 @@ class Embedded(tf.Module):
         self.backend = backend
         self._options = options
         self._input_size = input_size
-        classes = [options.num_classes] if options.output == base.PROBABILITIES else []
+        is_probabilities = options.gives_probabilities(backend.kind)
+        classes = [options.num_classes] if is_probabilities else []
         dtype = tf.float32 if classes else tf.uint8
         self._map_spec = tf.TensorSpec([None, None, *classes], dtype)
 

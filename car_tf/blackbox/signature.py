@@ -148,8 +148,10 @@ def choose_output(
             found = _as_scores(name, array, classes_first, options.num_own_classes)
             scores += found
             others += [] if found else [array.shape[1 if classes_first else 3]]
-    if options.output == base.PROBABILITIES:
+    if options.prefers_scores:
         found = _prefer(scores, "probab", "softmax") or labels
+        if len(found) > 1 and labels and options.output == base.AUTO:
+            found = labels
     else:
         found = labels or _prefer(scores, "logit", "probab", "softmax")
     if not found and others:

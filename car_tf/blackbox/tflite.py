@@ -36,7 +36,7 @@ class TFLiteModel:
           DataError: no TFLite model, or other inputs and outputs.
         """
         self._path = path
-        wants_scores = options.output == base.PROBABILITIES
+        wants_scores = options.prefers_scores
         try:
             self._interpreter = tf.lite.Interpreter(
                 model_content=pathlib.Path(path).read_bytes(),

@@ -22,6 +22,7 @@ class DatasetInfo:
       image_channels: 1 or 3.
       num_annotators: N, labels per image.
       num_blackbox_classes: classes of the black box after mapping; 0 without one.
+      blackbox_output: what it gives of them: `labels` or `probabilities`.
       random_crop: whether training crops lie anywhere or in the centre.
     """
 
@@ -32,6 +33,7 @@ class DatasetInfo:
     image_channels: int = 3
     num_annotators: int = 1
     num_blackbox_classes: int = 0
+    blackbox_output: str = "labels"
     random_crop: bool = True
 
     @property
