@@ -13,12 +13,15 @@ import importlib.util
 import json
 import math
 import pathlib
+import re
 import types
 import typing
 from typing import Any, Iterable, Literal, Mapping, Tuple
 
 # Seeds of stages are ten times as large, and int32.
 MAX_SEED = 10**8
+
+_DEVICES = re.compile(r"((?:[1-9]\d?x)?cpu|gpu:\d+(?:,gpu:\d+)*)?")
 
 
 class ConfigError(ValueError):
@@ -334,6 +337,10 @@ class Train:
         and exported stay float32. `mixed_float16` scales the losses.
       steps_per_execution: steps between two looks of Python; cut short where a
         checkpoint is due.
+      devices: where to train: empty for all GPUs, or the CPU where there is none;
+        `cpu`; `gpu:0,gpu:1` for some GPUs; `2xcpu` for two logical devices on the CPU.
+        Of no influence on results but for rounding, so that it may change in a resumed
+        run.
     """
 
     seed: int = 1
@@ -343,6 +350,7 @@ class Train:
     deterministic: bool = False
     mixed_precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
     steps_per_execution: int = 1
+    devices: str = ""
 
     def __post_init__(self):
         _require_positive(
@@ -360,6 +368,11 @@ class Train:
         _require(
             0 <= self.seed <= MAX_SEED,
             f"train.seed: wanted 0 to {MAX_SEED}, got {self.seed}",
+        )
+        _require(
+            bool(_DEVICES.fullmatch(self.devices)),
+            "train.devices: wanted cpu, 2xcpu or gpu:0,gpu:1 (or nothing for all GPUs), "
+            f"got {self.devices!r}",
         )
 
 
@@ -570,14 +583,17 @@ def _rebuild(kind: Any, values: Mapping) -> Any:
 
 
 def differences(old: Config, new: Config) -> list:
-    """Returns lines `section.field: old -> new` for the fields in which two differ."""
+    """Returns lines `section.field: old -> new` for the fields in which two differ.
+
+    Where a job trains, `train.devices`, makes no difference.
+    """
     lines = []
     old, new = dataclasses.asdict(old), dataclasses.asdict(new)
     for section in old:
         if not isinstance(old[section], dict):
             old[section], new[section] = {"": old[section]}, {"": new[section]}
         for name, value in old[section].items():
-            if value != new[section][name]:
-                key = f"{section}.{name}".rstrip(".")
+            key = f"{section}.{name}".rstrip(".")
+            if value != new[section][name] and key != "train.devices":
                 lines.append(f"{key}: {value!r} -> {new[section][name]!r}")
     return lines

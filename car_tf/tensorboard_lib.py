@@ -41,10 +41,13 @@ class Board:
 
     Args:
       folder: of the event files.
+      writes: of several workers, the chief alone.
     """
 
-    def __init__(self, folder: pathlib.Path):
-        self._writer = tf.summary.create_file_writer(str(folder))
+    def __init__(self, folder: pathlib.Path, *, writes: bool = True):
+        self._writer = tf.summary.create_noop_writer()
+        if writes:
+            self._writer = tf.summary.create_file_writer(str(folder))
 
     def scalars(self, group: str, step: int, values: Mapping[str, float]) -> None:
         """Writes numbers as `group/name`."""

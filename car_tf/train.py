@@ -19,6 +19,7 @@ from absl import app, flags, logging
 from car_tf import config as config_lib
 from car_tf import regression_config
 from car_tf import workdir as workdir_lib
+from car_tf import workers
 from car_tf.data import files
 
 FLAGS = flags.FLAGS
@@ -92,12 +93,24 @@ def _say(line: str) -> None:
 
 
 def _segmentation(config: config_lib.Config, path: str) -> None:
-    workdir = workdir_lib.RunDir(path, config)
+    worker = workers.this_worker()
+    if worker.num_workers > 1 and not FLAGS.workdir:
+        raise workdir_lib.RunError(
+            f"--workdir: wanted a directory that all {worker.num_workers} workers of "
+            "TF_CONFIG share, got none"
+        )
+    workdir = workdir_lib.RunDir(path, config, writes=worker.is_chief)
+    say = _say if worker.is_chief else lambda line: None
     try:
-        _say(f"run directory: {workdir.path}")
-        from car_tf import train_lib  # TensorFlow starts here, after the cheap checks.
+        say(f"run directory: {workdir.path}")
+        if worker.num_workers > 1:
+            say(f"waiting for {worker.num_workers} workers")
+        # TensorFlow starts here, after the cheap checks.
+        from car_tf import devices, train_lib
 
-        train_lib.run(config, workdir, say=_say)
+        strategy = devices.build_strategy(config.train.devices, worker)
+        say(devices.describe(strategy, worker))
+        train_lib.run(config, workdir, strategy, say)
     finally:
         workdir.close()
 

@@ -3,28 +3,21 @@
 from __future__ import annotations
 
 import json
-import os
 import pathlib
-import time
-from typing import Any, Callable, Dict, List, Optional, Tuple
+from typing import Any, Callable, Dict, Optional
 
 import keras
 import tensorflow as tf
 
-from car_tf import build, build_data, eval_lib, figures, report_lib, report_run
-from car_tf import tensorboard_lib
+from car_tf import build, build_data, checkpoints, devices, eval_lib, figures, fitting
+from car_tf import report_lib, report_run, tensorboard_lib
 from car_tf import config as config_lib
+from car_tf import selection as selection_lib
 from car_tf import workdir as workdir_lib
+from car_tf import workers
 from car_tf.data import cache, info
+from car_tf.models import sampler
 from export import run as run_export
-
-BEST_FILE = "best.json"
-LOG_FILE = "log.jsonl"
-
-# What TensorFlow raises on checkpoints that are truncated, missing or of other code.
-_UNREADABLE = (
-    *(tf.errors.OpError, AssertionError, LookupError, RuntimeError, ValueError),
-)
 
 
 def run(
@@ -39,17 +32,25 @@ def run(
       config: the configuration.
       workdir: the run directory; a finished stage in it is skipped, an interrupted
         one goes on from its last checkpoint.
-      strategy: where to train; the default strategy if None.
+      strategy: where to train; as `train.devices` says if None.
       say: takes lines for people.
 
     Returns:
-      The evaluation's metrics.
+      The evaluation's metrics; none on a worker that is not the chief, whose part ends
+      with the training.
 
     Raises:
       workdir_lib.Stopped: after Ctrl-C or SIGTERM, with everything saved.
-      workdir_lib.RunError: a loss that is not finite.
+      workdir_lib.RunError: a loss that is not finite, a full disk, a lost worker, or
+        batches that do not divide over the replicas.
     """
-    strategy = strategy or tf.distribute.get_strategy()
+    strategy = strategy or devices.build_strategy(
+        config.train.devices, workers.Worker()
+    )
+    devices.check_batch_size(
+        strategy, stage1=config.stage1.batch_size, stage2=config.stage2.batch_size
+    )
+    devices.require_agreement(strategy, "configuration", config_lib.to_json(config))
     if config.train.deterministic:
         tf.config.experimental.enable_op_determinism()
     dataset = build_data.build_data(config)
@@ -59,34 +60,41 @@ def run(
     say(f"data: {dataset.facts.title} ({sizes} images)")
     workdir.begin(config)
     _record_data(workdir, dataset)
-    board = tensorboard_lib.Board(workdir.path / tensorboard_lib.FOLDER)
+    prints = [split.fingerprint() for split in dataset.splits.values()]
+    devices.require_agreement(strategy, "data", " ".join(prints))
+    board = tensorboard_lib.Board(
+        workdir.path / tensorboard_lib.FOLDER, writes=workdir.writes
+    )
     fields = report_run.flat(json.loads(config_lib.to_json(config)))
     board.configuration(fields, dataset.notes)
     with workdir_lib.StopSignal() as stop:
         calibration_net = train_calibration(
             config, dataset, workdir, strategy, stop, say
         )
-        refinement_net = train_refinement(
+        selection = train_refinement(
             config, dataset, calibration_net, workdir, strategy, stop, say
         )
-    if config.train.mixed_precision == "float32":
-        model = build.build_sampler(calibration_net, refinement_net, dataset.facts)
-    else:
+    if not workdir.writes:
+        return {}
+    model = selection.best_sampler()
+    if config.train.mixed_precision != "float32":
         # In float32, as whatever evaluates or serves the run later.
         model = load_sampler(config, dataset.facts, workdir)
     metrics = evaluate_run(config, dataset, model, workdir, say)
     finals = {name: metrics.get(name) for name in ("ged", "hm_iou", "ece")}
     finals = {name: value for name, value in finals.items() if value is not None}
     board.scalars("evaluation", config.stage2.steps, finals)
-    exported = run_export.export_run(
-        config,
-        model,
-        dataset.facts,
-        workdir.path / run_export.FOLDER,
-        notes=dataset.notes,
-        metrics=metrics,
-        say=say,
-    )
+    folder = workdir.path / run_export.FOLDER
+    with checkpoints.writing(folder):
+        exported = run_export.export_run(
+            config,
+            model,
+            dataset.facts,
+            folder,
+            notes=dataset.notes,
+            metrics=metrics,
+            say=say,
+        )
     say(f"exported: {exported}")
     say(f"report: {report_lib.write(workdir.path)}")
     return metrics
@@ -126,7 +134,7 @@ def train_calibration(
             config, dataset, synchronized=synchronized
         )
     state = dict(net=trainer.calibration_net, optimizer=trainer.optimizer)
-    _fit(
+    fitting.fit(
         trainer,
         tf.train.Checkpoint(step=trainer.step, **state),
         config,
@@ -147,8 +155,8 @@ def train_refinement(
     strategy: tf.distribute.Strategy,
     stop: workdir_lib.StopSignal,
     say: Callable[[str], None],
-) -> keras.Model:
-    """Runs stage 2, or what is left of it; returns G with its best weights."""
+) -> selection_lib.Selection:
+    """Runs stage 2, or what is left of it; returns what knows G's best weights."""
     synchronized = strategy.num_replicas_in_sync > 1
     keras.utils.set_random_seed(config.train.seed + 1)
     with strategy.scope():
@@ -166,8 +174,8 @@ def train_refinement(
         discriminator_optimizer=trainer.discriminator_optimizer,
         **nets,
     )
-    selection = _Selection(config, dataset, trainer, workdir, say)
-    _fit(
+    selection = selection_lib.Selection(config, dataset, trainer, workdir, say)
+    fitting.fit(
         trainer,
         checkpoint,
         config,
@@ -178,241 +186,7 @@ def train_refinement(
         say=say,
         every_epoch=selection.consider,
     )
-    selection.restore()
-    return trainer.refinement_net
-
-
-class _Selection:
-    """Keeps the weights of G with the lowest GED on the selection split."""
-
-    def __init__(self, config, dataset, trainer, workdir, say):
-        self._config = config
-        self._dataset = dataset
-        self._workdir = workdir
-        self._say = say
-        self._board = tensorboard_lib.Board(workdir.path / tensorboard_lib.FOLDER)
-        self._weights = tf.train.Checkpoint(net=trainer.refinement_net)
-        self._model = build.build_sampler(
-            trainer.calibration_net, trainer.refinement_net, dataset.facts
-        )
-
-    def consider(self, step: int) -> Dict[str, float]:
-        """Evaluates if it is time; returns what is to be logged."""
-        settings = self._config.train
-        if step % settings.select_every and step != self._config.stage2.steps:
-            return {}
-        source = self._dataset.splits[self._dataset.selection]
-        glimpse = tensorboard_lib.Glimpse(source, self._dataset.facts)
-        ged = eval_lib.mean_ged(
-            self._model,
-            source,
-            self._dataset.facts,
-            num_samples=min(
-                self._config.evaluation.num_samples, eval_lib.SAMPLE_COUNTS[0]
-            ),
-            seed=self._config.evaluation.seed,
-            num_images=settings.num_selection_images,
-            watch=glimpse.add,
-        )
-        self._board.pictures("selection", step, glimpse.figures())
-        best = self._workdir.read_json(BEST_FILE)
-        better = best is None or best["ged"] is None
-        better = better or (ged is not None and ged < best["ged"])
-        # A run that was killed between this file and its checkpoint comes here twice.
-        if better or best["step"] >= step:
-            name = f"checkpoints/best-{step}"
-            self._weights.write(str(self._workdir.path / name))
-            self._workdir.write_json(
-                BEST_FILE, {"step": step, "ged": ged, "weights": name}
-            )
-            self._forget(keep=name)
-        if ged is None:
-            self._say(f"step {step}: no GED is defined on the selection split")
-            return {}
-        self._say(f"step {step}: GED {ged:.4f} on the selection split")
-        return {"selection_ged": ged}
-
-    def _forget(self, keep: str) -> None:
-        keep = pathlib.Path(keep).name
-        for path in (self._workdir.path / "checkpoints").glob("best-*"):
-            if path.name.split(".")[0] != keep:
-                path.unlink()
-
-    def restore(self) -> None:
-        """Loads the best weights into G."""
-        best = self._workdir.read_json(BEST_FILE)
-        _read_weights(self._weights, self._workdir.path / best["weights"])
-        score = "undefined" if best["ged"] is None else f"{best['ged']:.4f}"
-        self._say(f"best weights: step {best['step']}, GED {score}")
-
-
-def _fit(
-    trainer: keras.Model,
-    checkpoint: tf.train.Checkpoint,
-    config: config_lib.Config,
-    dataset: build_data.Dataset,
-    *,
-    stage: int,
-    workdir: workdir_lib.RunDir,
-    stop: workdir_lib.StopSignal,
-    say: Callable[[str], None],
-    every_epoch: Callable[[int], Dict[str, float]] = lambda step: {},
-) -> None:
-    """Trains from the last checkpoint to the stage's last step.
-
-    An epoch of `fit` is the stretch between two checkpoints.
-    """
-    steps = (config.stage1 if stage == 1 else config.stage2).steps
-    every = config.train.checkpoint_every
-    folder = workdir.path / "checkpoints" / f"stage{stage}"
-    manager = tf.train.CheckpointManager(checkpoint, str(folder), max_to_keep=2)
-    restore_latest(checkpoint, manager, say)
-    first = int(trainer.step.numpy())
-    if first >= steps:
-        say(f"stage {stage}: finished before")
-        return
-    name = {1: "calibration network", 2: "refinement network"}[stage]
-    where = f", from step {first}" if first else ""
-    say(f"stage {stage}: training the {name} for {steps} steps{where}")
-    workdir.read_lines(f"stage{stage}_{LOG_FILE}", last_step=first)
-    keeper = _Keeper(
-        stage=stage,
-        manager=manager,
-        workdir=workdir,
-        stop=stop,
-        every_epoch=every_epoch,
-    )
-    keeper.completed = first
-    for start, end, epoch_steps in stretches(first, steps, every):
-        batches = build.build_batches(
-            config, dataset, stage=stage, first_step=start, num_steps=end
-        )
-        first_epoch = start // every
-        try:
-            trainer.fit(
-                batches,
-                initial_epoch=first_epoch,
-                epochs=first_epoch + (end - start) // epoch_steps,
-                steps_per_epoch=epoch_steps,
-                callbacks=[keeper],
-                verbose=1 if os.isatty(1) else 2,
-            )
-        except tf.errors.InvalidArgumentError as error:
-            raise _explained(error, keeper.completed, stage, manager) from error
-
-
-def stretches(first: int, last: int, every: int) -> List[Tuple[int, int, int]]:
-    """Divides steps into calls of `fit` whose epochs end at multiples of `every`.
-
-    Returns:
-      (start, end, steps per epoch): up to three stretches, before the first multiple,
-      between the multiples, and after the last one.
-    """
-    boundary = min(-(-first // every) * every, last)
-    whole = max(last // every * every, boundary)
-    cuts = [(first, boundary), (boundary, whole), (whole, last)]
-    return [
-        (start, end, every if index == 1 else end - start)
-        for index, (start, end) in enumerate(cuts)
-        if end > start
-    ]
-
-
-def restore_latest(
-    checkpoint: tf.train.Checkpoint,
-    manager: tf.train.CheckpointManager,
-    say: Callable[[str], None],
-) -> None:
-    """Restores the newest checkpoint that can be read; an older one is said aloud."""
-    for path in reversed(manager.checkpoints):
-        try:
-            checkpoint.restore(path).assert_existing_objects_matched()
-            return
-        except _UNREADABLE as error:
-            reason = str(error).splitlines()[0]
-            say(f"checkpoint {path} cannot be read ({reason}): using the one before")
-    if manager.checkpoints:
-        raise workdir_lib.RunError(
-            f"no checkpoint in {manager.directory} can be read; remove it to begin again"
-        )
-
-
-def _read_weights(checkpoint: tf.train.Checkpoint, path: pathlib.Path) -> None:
-    """Reads all of a checkpoint's objects from one file, which may hold more."""
-    try:
-        checkpoint.read(str(path)).assert_existing_objects_matched().expect_partial()
-    except _UNREADABLE as error:
-        reason = str(error).splitlines()[0]
-        raise workdir_lib.RunError(f"{path}: cannot be read ({reason})") from error
-
-
-def _explained(error, step: int, stage: int, manager) -> Exception:
-    """Turns a failed in-graph check of a loss into a sentence."""
-    message = str(error)
-    if "is not finite" not in message:
-        return error
-    term = message.split("the loss term ")[-1].split(" is not finite")[0]
-    return workdir_lib.RunError(
-        f"stage {stage}, step {step}: the loss term {term} is not "
-        f"finite; the last good checkpoint is {manager.latest_checkpoint}"
-    )
-
-
-class _Keeper(keras.callbacks.Callback):
-    """Checkpoints, logs and stops at the ends of epochs; stops at any step if asked."""
-
-    def __init__(self, *, stage, manager, workdir, stop, every_epoch):
-        super().__init__()
-        self._stage = stage
-        self._manager = manager
-        self._workdir = workdir
-        self._stop = stop
-        self._every_epoch = every_epoch
-        self._board = tensorboard_lib.Board(workdir.path / tensorboard_lib.FOLDER)
-        self._started = time.monotonic()
-        # In a step that fails, the trainer's own counter may already have moved.
-        self.completed = 0
-
-    def on_epoch_begin(self, epoch, logs=None):
-        self._started = time.monotonic()
-
-    def on_train_batch_end(self, batch, logs=None):
-        self.completed = self._step()
-        # After an epoch's last step there is more to do than to save.
-        if self._stop.number is not None and batch + 1 < self.params["steps"]:
-            self._manager.save(self._step())
-            raise self._stopped()
-
-    def on_epoch_end(self, epoch, logs=None):
-        step = self._step()
-        seconds = time.monotonic() - self._started
-        # The mean of nothing would be logged as 0: D may have rested all the time.
-        idle = {
-            metric.name for metric in self.model.metrics if not metric.count.numpy()
-        }
-        values = {
-            name: float(value)
-            for name, value in (logs or {}).items()
-            if name not in idle
-        }
-        values.update(self._every_epoch(step))
-        self._workdir.append_line(
-            f"stage{self._stage}_{LOG_FILE}",
-            {"step": step, **values, "seconds": round(seconds, 2)},
-        )
-        self._board.scalars(f"stage{self._stage}", step, values)
-        self._manager.save(step)
-        if self._stop.number is not None:
-            raise self._stopped()
-
-    def _step(self) -> int:
-        return int(self.model.step.numpy())
-
-    def _stopped(self) -> Exception:
-        return workdir_lib.Stopped(
-            f"stopped in stage {self._stage} after step {self._step()}; the same "
-            f"command with --workdir {self._workdir.path} goes on from there"
-        )
+    return selection
 
 
 def evaluate_run(
@@ -464,7 +238,7 @@ def evaluate_run(
         "data": dataset.facts.title,
         "notes": dataset.notes,
         **metrics,
-        "best": workdir.read_json(BEST_FILE),
+        "best": workdir.read_json(selection_lib.BEST_FILE),
         "cases": {
             kind: [
                 {"name": source.names[i], "ged": metrics["ged_per_image"][i]}
@@ -493,11 +267,13 @@ def evaluate_run(
         class_names=dataset.facts.class_names,
         class_colors=dataset.facts.class_colors,
         curves={
-            stage: workdir.read_lines(f"stage{stage}_{LOG_FILE}") for stage in (1, 2)
+            stage: workdir.read_lines(f"stage{stage}_{fitting.LOG_FILE}")
+            for stage in (1, 2)
         },
     )
     folder = workdir.path / f"figures{suffix}"
-    figures.save_all(drawn, folder)
+    with checkpoints.writing(folder):
+        figures.save_all(drawn, folder)
     say(f"figures: {folder}")
     return metrics
 
@@ -515,11 +291,11 @@ def load_sampler(config: config_lib.Config, facts: info.DatasetInfo, workdir):
         if latest is None:
             raise workdir_lib.RunError(f"{workdir.path}: stage 1 has no checkpoint yet")
         weights = tf.train.Checkpoint(net=calibration_net)
-        _read_weights(weights, pathlib.Path(latest))
-    best = workdir.read_json(BEST_FILE)
+        checkpoints.read_weights(weights, pathlib.Path(latest))
+    best = workdir.read_json(selection_lib.BEST_FILE)
     if best is None:
         raise workdir_lib.RunError(f"{workdir.path}: stage 2 has no best weights yet")
     refinement_net = build.build_refinement_net(config, facts)
     weights = tf.train.Checkpoint(net=refinement_net)
-    _read_weights(weights, workdir.path / best["weights"])
+    checkpoints.read_weights(weights, workdir.path / best["weights"])
     return build.build_sampler(calibration_net, refinement_net, facts)

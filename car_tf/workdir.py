@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import importlib.metadata
+import io
 import json
 import os
 import pathlib
@@ -13,7 +14,9 @@ import signal
 import subprocess
 import sys
 import time
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, Mapping, Optional
+
+import numpy as np
 
 from car_tf import config as config_lib
 
@@ -25,6 +28,14 @@ PACKAGES = (
 
 class RunError(RuntimeError):
     """A run that cannot start or go on; the message says why and what to do."""
+
+
+def cannot_write(path: pathlib.Path, reason: Any) -> RunError:
+    """Says what cannot be written, why, and that nothing is lost."""
+    return RunError(
+        f"{path}: cannot be written ({reason}); what was written before is kept, and "
+        "the same command goes on from there"
+    )
 
 
 class Stopped(Exception):
@@ -58,15 +69,22 @@ class StopSignal:
 
 
 class RunDir:
-    """A run directory, locked against a second run while it is open."""
+    """A run directory, locked against a second run while it is open.
 
-    def __init__(self, path: str, config: config_lib.Config):
+    Of several workers of one job the chief alone `writes`; to the others, who read
+    checkpoints, all that writes here does nothing.
+    """
+
+    def __init__(self, path: str, config: config_lib.Config, *, writes: bool = True):
         """Opens a directory for a run, new or to be resumed.
 
         Raises:
           RunError: not writable, in use, or begun with another configuration.
         """
         self.path = pathlib.Path(path).expanduser().resolve()
+        self.writes = writes
+        if not writes:
+            return
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock = open(self.path / ".lock", "w", encoding="utf-8")
@@ -97,14 +115,30 @@ class RunDir:
 
     def write_text(self, name: str, text: str) -> None:
         """Writes a file of the run atomically."""
+        if self.writes:
+            self._write(name, text.encode())
+
+    def _write(self, name: str, content: bytes) -> pathlib.Path:
         path = self.path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
         work = path.with_name(f".{path.name}.new")
-        with open(work, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(work, path)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with open(work, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(work, path)
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                work.unlink()
+            raise cannot_write(path, error.strerror or error) from error
+        return path
+
+    def save_arrays(self, name: str, arrays: Mapping[str, Any]) -> pathlib.Path:
+        """Writes arrays as an `.npz`, from whichever worker; returns its path."""
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, **{k: np.asarray(v) for k, v in arrays.items()})
+        return self._write(name, buffer.getvalue())
 
     def write_json(self, name: str, content: Any) -> None:
         """Writes a JSON file of the run atomically; NaN is refused."""
@@ -119,8 +153,14 @@ class RunDir:
 
     def append_line(self, name: str, content: Dict[str, Any]) -> None:
         """Appends a line to a JSON-lines file."""
-        with open(self.path / name, "a", encoding="utf-8") as file:
-            file.write(json.dumps(content) + "\n")
+        if not self.writes:
+            return
+        path = self.path / name
+        try:
+            with open(path, "a", encoding="utf-8") as file:
+                file.write(json.dumps(content) + "\n")
+        except OSError as error:
+            raise cannot_write(path, error.strerror or error) from error
 
     def read_lines(self, name: str, *, last_step: Optional[int] = None) -> List[Dict]:
         """Returns the lines of a JSON-lines file, rewritten without a lost future.
@@ -144,6 +184,8 @@ class RunDir:
 
     def close(self) -> None:
         """Lets other runs in; a directory in which nothing has begun is removed."""
+        if not self.writes:
+            return
         if not (self.path / "config.json").exists():
             (self.path / ".lock").unlink(missing_ok=True)
             with contextlib.suppress(OSError):

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-import test_trainers as trainers
+import tiny_trainers as trainers
 
 from car_tf import build
 from car_tf import config as config_lib

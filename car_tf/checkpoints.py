@@ -1,0 +1,108 @@
+"""Checkpoints: saved so that a failure costs none, restored from the newest sound one."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import errno
+import os
+import pathlib
+import shutil
+import tempfile
+from typing import Callable, Iterator
+
+import tensorflow as tf
+
+from car_tf import workdir as workdir_lib
+
+# What TensorFlow raises on checkpoints that are truncated, missing or of other code.
+_UNREADABLE = (
+    *(tf.errors.OpError, AssertionError, LookupError, RuntimeError, ValueError),
+)
+_DISK_ERRORS = (
+    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.EACCES),
+)
+
+
+@contextlib.contextmanager
+def writing(path: pathlib.Path) -> Iterator[None]:
+    """Turns what TensorFlow and Python raise on full disks and the like into a sentence.
+
+    Raises:
+      RunError: something at `path` cannot be written.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise workdir_lib.cannot_write(path, error.strerror or error) from error
+    except tf.errors.OpError as error:
+        reasons = (os.strerror(number) for number in _DISK_ERRORS)
+        found = [reason for reason in reasons if reason in str(error)]
+        if not found:
+            raise
+        raise workdir_lib.cannot_write(path, found[0]) from error
+
+
+def save(manager: tf.train.CheckpointManager, step: int) -> None:
+    """Saves a checkpoint, whole or not at all.
+
+    Raises:
+      RunError: it cannot be written, such as on a full disk; what was written of it is
+        removed, and the checkpoints before it stay.
+    """
+    folder = pathlib.Path(manager.directory)
+    try:
+        with writing(folder / f"ckpt-{step}"):
+            manager.save(step)
+    except workdir_lib.RunError as error:
+        remove(folder / f"ckpt-{step}")
+        for path in folder.glob("checkpoint.tmp*"):
+            path.unlink()
+        kept = manager.latest_checkpoint or "none"
+        raise workdir_lib.RunError(f"{error} (last checkpoint: {kept})") from error
+
+
+def remove(prefix: pathlib.Path) -> None:
+    """Removes all files of a checkpoint, unfinished ones too."""
+    for path in prefix.parent.glob(f"{prefix.name}.*"):
+        path.unlink()
+    shutil.rmtree(prefix.with_name(f"{prefix.name}_temp"), ignore_errors=True)
+
+
+def elsewhere(checkpoint: tf.train.Checkpoint) -> tf.train.CheckpointManager:
+    """Returns a manager of a temporary folder.
+
+    Variables that the workers of a job hold in common are saved by all of them
+    together, so that the others write as well what the chief alone keeps.
+    """
+    folder = tempfile.mkdtemp(prefix="car_tf-worker-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return tf.train.CheckpointManager(checkpoint, folder, max_to_keep=1)
+
+
+def restore_latest(
+    checkpoint: tf.train.Checkpoint,
+    manager: tf.train.CheckpointManager,
+    say: Callable[[str], None],
+) -> None:
+    """Restores the newest checkpoint that can be read; an older one is said aloud."""
+    for path in reversed(manager.checkpoints):
+        try:
+            checkpoint.restore(path).assert_existing_objects_matched()
+            return
+        except _UNREADABLE as error:
+            reason = str(error).splitlines()[0]
+            say(f"checkpoint {path} cannot be read ({reason}): using the one before")
+    if manager.checkpoints:
+        raise workdir_lib.RunError(
+            f"no checkpoint in {manager.directory} can be read; remove it to begin again"
+        )
+
+
+def read_weights(checkpoint: tf.train.Checkpoint, path: pathlib.Path) -> None:
+    """Reads all of a checkpoint's objects from one file, which may hold more."""
+    try:
+        checkpoint.read(str(path)).assert_existing_objects_matched().expect_partial()
+    except _UNREADABLE as error:
+        reason = str(error).splitlines()[0]
+        raise workdir_lib.RunError(f"{path}: cannot be read ({reason})") from error

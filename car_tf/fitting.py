@@ -1,0 +1,222 @@
+"""One stage's training: from its last checkpoint to its last step, whatever happens."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Callable, Dict, List, Optional, Tuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from car_tf import build, build_data, checkpoints, devices, tensorboard_lib
+from car_tf import config as config_lib
+from car_tf import workdir as workdir_lib
+
+LOG_FILE = "log.jsonl"
+FAILED_BATCH_FILE = "failed_batch.npz"
+
+
+def fit(
+    trainer: keras.Model,
+    checkpoint: tf.train.Checkpoint,
+    config: config_lib.Config,
+    dataset: build_data.Dataset,
+    *,
+    stage: int,
+    workdir: workdir_lib.RunDir,
+    stop: workdir_lib.StopSignal,
+    say: Callable[[str], None],
+    every_epoch: Callable[[int], Dict[str, float]] = lambda step: {},
+) -> None:
+    """Trains from the last checkpoint to the stage's last step.
+
+    An epoch of Keras' `fit` is the stretch between two checkpoints.
+
+    Raises:
+      workdir_lib.Stopped: asked to stop, with everything saved.
+      workdir_lib.RunError: a loss that is not finite, a checkpoint that cannot be
+        written, or a worker that is gone.
+    """
+    settings = config.stage1 if stage == 1 else config.stage2
+    steps, every = settings.steps, config.train.checkpoint_every
+    folder = workdir.path / "checkpoints" / f"stage{stage}"
+    manager = tf.train.CheckpointManager(checkpoint, str(folder), max_to_keep=2)
+    checkpoints.restore_latest(checkpoint, manager, say)
+    first = int(trainer.step.numpy())
+    strategy = trainer.distribute_strategy
+    devices.require_agreement(strategy, f"the checkpoints of stage {stage}", str(first))
+    if first >= steps:
+        say(f"stage {stage}: finished before")
+        return
+    name = {1: "calibration network", 2: "refinement network"}[stage]
+    where = f", from step {first}" if first else ""
+    say(f"stage {stage}: training the {name} for {steps} steps{where}")
+    workdir.read_lines(f"stage{stage}_{LOG_FILE}", last_step=first)
+
+    def batches(start: int, end: int) -> tf.data.Dataset:
+        return build.build_batches(
+            config, dataset, stage=stage, first_step=start, num_steps=end
+        )
+
+    keeper = Keeper(
+        stage=stage,
+        manager=manager if workdir.writes else checkpoints.elsewhere(checkpoint),
+        workdir=workdir,
+        stop=stop,
+        every_epoch=every_epoch,
+    )
+    keeper.completed = first
+    for start, end, epoch_steps in stretches(first, steps, every):
+        first_epoch = start // every
+        try:
+            trainer.fit(
+                devices.distribute(strategy, batches(start, end), settings.batch_size),
+                initial_epoch=first_epoch,
+                epochs=first_epoch + (end - start) // epoch_steps,
+                steps_per_epoch=epoch_steps,
+                callbacks=[keeper],
+                verbose=(1 if os.isatty(1) else 2) if workdir.writes else 0,
+            )
+        except tf.errors.OpError as error:
+            # Of several steps in one execution it is not known which one failed.
+            failed = range(keeper.completed, end)[: config.train.steps_per_execution]
+            failed = failed[: every - keeper.completed % every]
+            where = f"stage {stage}, step {' or '.join(map(str, failed))}"
+            kept = manager.latest_checkpoint
+            if "is not finite" in str(error):
+                arrays = _stacked(batches(failed.start, failed.stop))
+                path = workdir.save_arrays(FAILED_BATCH_FILE, arrays)
+                raise _not_finite(error, where, kept, path) from error
+            if devices.has_workers(strategy):
+                raise _alone(error, where, kept) from error
+            raise
+    say(keeper.costs())
+
+
+def stretches(first: int, last: int, every: int) -> List[Tuple[int, int, int]]:
+    """Divides steps into calls of Keras' `fit` whose epochs end at multiples of `every`.
+
+    Returns:
+      (start, end, steps per epoch): up to three stretches, before the first multiple,
+      between the multiples, and after the last one.
+    """
+    boundary = min(-(-first // every) * every, last)
+    whole = max(last // every * every, boundary)
+    cuts = [(first, boundary), (boundary, whole), (whole, last)]
+    return [
+        (start, end, every if index == 1 else end - start)
+        for index, (start, end) in enumerate(cuts)
+        if end > start
+    ]
+
+
+def _stacked(batches: tf.data.Dataset) -> Dict[str, np.ndarray]:
+    """Returns a batch as arrays; several are stacked on a new first axis."""
+    found = list(batches.as_numpy_iterator())
+    if len(found) == 1:
+        return found[0]
+    return {name: np.stack([batch[name] for batch in found]) for name in found[0]}
+
+
+def _not_finite(error, where: str, kept: Optional[str], batch_file) -> Exception:
+    """Turns a failed in-graph check of a loss into a sentence."""
+    term = str(error).split("the loss term ")[-1].split(" is not finite")[0]
+    return workdir_lib.RunError(
+        f"{where}: the loss term {term} is not finite; its batch is in {batch_file}; "
+        f"the last good checkpoint is {kept}"
+    )
+
+
+def _alone(error, where: str, kept: Optional[str]) -> Exception:
+    """Turns a broken connection into a sentence."""
+    return workdir_lib.RunError(
+        f"{where}: another worker has stopped or cannot be reached "
+        f"({type(error).__name__}); the same command on all workers goes on from "
+        f"{kept or 'the start'}"
+    )
+
+
+class Keeper(keras.callbacks.Callback):
+    """Checkpoints, logs and stops at the ends of epochs; stops at any step if asked."""
+
+    def __init__(self, *, stage, manager, workdir, stop, every_epoch):
+        super().__init__()
+        self._stage = stage
+        self._manager = manager
+        self._workdir = workdir
+        self._stop = stop
+        self._every_epoch = every_epoch
+        self._board = tensorboard_lib.Board(
+            workdir.path / tensorboard_lib.FOLDER, writes=workdir.writes
+        )
+        self._started = time.monotonic()
+        self._seconds = {"training": 0.0, "saving": 0.0}
+        self._num_saved = 0
+        # In a step that fails, the trainer's own counter may already have moved.
+        self.completed = 0
+
+    def costs(self) -> str:
+        """Returns in words what the checkpoints have cost."""
+        training, saving = self._seconds["training"], self._seconds["saving"]
+        return (
+            f"stage {self._stage}: {training:.1f} s of training; "
+            f"{self._num_saved} checkpoints took {saving:.1f} s "
+            f"({saving / max(training, 1e-9):.1%})"
+        )
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._started = time.monotonic()
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.completed = self._step()
+        # Several workers must stop at the same step: they do so at epochs' ends.
+        if devices.has_workers(self.model.distribute_strategy):
+            return
+        # After an epoch's last step there is more to do than to save.
+        if self._stop.number is not None and batch + 1 < self.params["steps"]:
+            self._save()
+            raise self._stopped()
+
+    def on_epoch_end(self, epoch, logs=None):
+        step = self._step()
+        seconds = time.monotonic() - self._started
+        self._seconds["training"] += seconds
+        # The mean of nothing would be logged as 0: D may have rested all the time.
+        idle = {
+            metric.name for metric in self.model.metrics if not metric.count.numpy()
+        }
+        values = {
+            name: float(value)
+            for name, value in (logs or {}).items()
+            if name not in idle
+        }
+        values.update(self._every_epoch(step))
+        self._workdir.append_line(
+            f"stage{self._stage}_{LOG_FILE}",
+            {"step": step, **values, "seconds": round(seconds, 2)},
+        )
+        self._board.scalars(f"stage{self._stage}", step, values)
+        self._save()
+        stop = int(self._stop.number is not None)
+        strategy = self.model.distribute_strategy
+        if max(
+            devices.gather(strategy, stop) if devices.has_workers(strategy) else [stop]
+        ):
+            raise self._stopped()
+
+    def _save(self) -> None:
+        started = time.monotonic()
+        checkpoints.save(self._manager, self._step())
+        self._seconds["saving"] += time.monotonic() - started
+        self._num_saved += 1
+
+    def _step(self) -> int:
+        return int(self.model.step.numpy())
+
+    def _stopped(self) -> Exception:
+        return workdir_lib.Stopped(
+            f"stopped in stage {self._stage} after step {self._step()}; the same "
+            f"command with --workdir {self._workdir.path} goes on from there"
+        )

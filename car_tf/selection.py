@@ -1,0 +1,108 @@
+"""Model selection: which weights of G are the best."""
+
+from __future__ import annotations
+
+import pathlib
+from typing import Dict
+
+import keras
+import tensorflow as tf
+
+from car_tf import build, checkpoints, eval_lib, tensorboard_lib
+from car_tf import workdir as workdir_lib
+from car_tf.models import sampler
+
+BEST_FILE = "best.json"
+
+
+class Selection:
+    """Keeps the weights of G with the lowest GED on the selection split."""
+
+    def __init__(self, config, dataset, trainer, workdir, say):
+        self._config = config
+        self._dataset = dataset
+        self._workdir = workdir
+        self._say = say
+        self._board = tensorboard_lib.Board(
+            workdir.path / tensorboard_lib.FOLDER, writes=workdir.writes
+        )
+        self._trained = trainer.refinement_net
+        nets = [trainer.calibration_net, trainer.refinement_net]
+        if trainer.distribute_strategy.num_replicas_in_sync > 1:
+            # Copies on one device: nobody else is waited for while one evaluates.
+            nets = [
+                build.build_calibration_net(config, dataset.facts),
+                build.build_refinement_net(config, dataset.facts),
+            ]
+            _copy(trainer.calibration_net, nets[0])
+        self._net = nets[1]
+        self._weights = tf.train.Checkpoint(net=self._net)
+        self._model = build.build_sampler(*nets, dataset.facts)
+
+    def consider(self, step: int) -> Dict[str, float]:
+        """Evaluates if it is time; returns what is to be logged."""
+        settings = self._config.train
+        if step % settings.select_every and step != self._config.stage2.steps:
+            return {}
+        if self._net is not self._trained:
+            _copy(self._trained, self._net)
+        if not self._workdir.writes:
+            return {}
+        source = self._dataset.splits[self._dataset.selection]
+        glimpse = tensorboard_lib.Glimpse(source, self._dataset.facts)
+        ged = eval_lib.mean_ged(
+            self._model,
+            source,
+            self._dataset.facts,
+            num_samples=min(
+                self._config.evaluation.num_samples, eval_lib.SAMPLE_COUNTS[0]
+            ),
+            seed=self._config.evaluation.seed,
+            num_images=settings.num_selection_images,
+            watch=glimpse.add,
+        )
+        self._board.pictures("selection", step, glimpse.figures())
+        best = self._workdir.read_json(BEST_FILE)
+        better = best is None or best["ged"] is None
+        better = better or (ged is not None and ged < best["ged"])
+        # A run that was killed between this file and its checkpoint comes here twice.
+        if better or best["step"] >= step:
+            name = f"checkpoints/best-{step}"
+            path = self._workdir.path / name
+            try:
+                with checkpoints.writing(path):
+                    self._weights.write(str(path))
+            except workdir_lib.RunError:
+                checkpoints.remove(path)
+                raise
+            self._workdir.write_json(
+                BEST_FILE, {"step": step, "ged": ged, "weights": name}
+            )
+            self._forget(keep=name)
+        if ged is None:
+            self._say(f"step {step}: no GED is defined on the selection split")
+            return {}
+        self._say(f"step {step}: GED {ged:.4f} on the selection split")
+        return {"selection_ged": ged}
+
+    def _forget(self, keep: str) -> None:
+        keep = pathlib.Path(keep).name
+        for path in (self._workdir.path / "checkpoints").glob("best-*"):
+            if path.name.split(".")[0] != keep:
+                path.unlink()
+
+    def best_sampler(self) -> sampler.Sampler:
+        """Returns F and G with the best weights."""
+        best = self._workdir.read_json(BEST_FILE)
+        checkpoints.read_weights(self._weights, self._workdir.path / best["weights"])
+        score = "undefined" if best["ged"] is None else f"{best['ged']:.4f}"
+        self._say(f"best weights: step {best['step']}, GED {score}")
+        return self._model
+
+
+def _copy(source: keras.Model, target: keras.Model) -> None:
+    """Copies weights; of variables in common, all workers must read together."""
+    # A frozen network lists its variables in another order.
+    target.trainable = source.trainable
+    for variable, other in zip(target.variables, source.variables):
+        variable.assign(other.numpy())

@@ -1,0 +1,182 @@
+"""Replicas and workers: the same weights on any, and what is refused."""
+
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+
+import job
+import numpy as np
+import pytest
+import replicas
+import tensorflow as tf
+
+from car_tf import config as config_lib
+from car_tf import devices, workers
+from car_tf import workdir as workdir_lib
+
+# With D updated in every third step: seven of its updates.
+STEPS = 20
+# CAR_TF_WORKERS=3 for jobs of two and of three processes.
+NUM_WORKERS = int(os.environ.get("CAR_TF_WORKERS", "2"))
+
+
+def start(folder, names, environment):
+    """Starts training in a process of its own."""
+    return subprocess.Popen(
+        [sys.executable, replicas.__file__, str(folder), str(STEPS), *names],
+        env=job.environment(TF_CPP_MIN_LOG_LEVEL="3", **environment),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def cluster(num):
+    """TF_CONFIG of each of some workers on this machine, on free ports."""
+    sockets = [socket.socket() for _ in range(num)]
+    for one in sockets:
+        one.bind(("localhost", 0))
+    hosts = [f"localhost:{one.getsockname()[1]}" for one in sockets]
+    for one in sockets:
+        one.close()
+    return [
+        json.dumps(
+            {"cluster": {"worker": hosts}, "task": {"type": "worker", "index": index}}
+        )
+        for index in range(num)
+    ]
+
+
+@pytest.fixture(scope="module")
+def everywhere(tmp_path_factory):
+    """Weights after the same steps, by the file's name of `replicas`; "one" is here."""
+    folder = tmp_path_factory.mktemp("weights")
+    processes = [start(folder, ["2xcpu", "4xcpu"], {})]
+    for num in range(2, NUM_WORKERS + 1):
+        configurations = [{"TF_CONFIG": text} for text in cluster(num)]
+        processes += [start(folder, ["cpu"], one) for one in configurations]
+    found = {"one": replicas.trained(tf.distribute.get_strategy(), STEPS)}
+    for process in processes:
+        output, _ = process.communicate()
+        assert process.returncode == 0, output[-3000:]
+    return {**found, **{path.stem: dict(np.load(path)) for path in folder.iterdir()}}
+
+
+@pytest.mark.parametrize(
+    "where", ["2xcpu-1", "4xcpu-1", *(f"cpu-{n}" for n in range(2, NUM_WORKERS + 1))]
+)
+def test_weights_are_the_same_wherever_they_are_trained(everywhere, where):
+    one, other = everywhere["one"], everywhere[where]
+    assert one["updates_of_d"] == other["updates_of_d"] == 7
+    assert one.keys() == other.keys() and len(one) > 30
+    largest = max(np.abs(other[name] - one[name]).max() for name in one)
+    print(f"{where}: {largest:.1e} at most")
+    for name in one:
+        # Measured: 2.4e-7 at most, on weights of up to 1.6.
+        np.testing.assert_allclose(other[name], one[name], atol=1e-5, err_msg=name)
+
+
+# Choosing
+
+
+@pytest.mark.parametrize("text", ["", "cpu", "2xcpu", "16xcpu", "gpu:0", "gpu:0,gpu:3"])
+def test_devices_that_can_be_asked_for(text):
+    config = config_lib.override(config_lib.Config("x"), [f"train.devices={text}"])
+    assert config.train.devices == text
+
+
+@pytest.mark.parametrize("text", ["tpu", "0xcpu", "cpu:0", "gpu", "gpu:0,cpu", "gpu:x"])
+def test_other_devices_are_refused(text):
+    with pytest.raises(
+        config_lib.ConfigError, match="train.devices: wanted cpu, 2xcpu"
+    ):
+        config_lib.override(config_lib.Config("x"), [f"train.devices={text}"])
+
+
+def test_a_resumed_run_may_use_other_devices():
+    one = config_lib.Config("x")
+    other = config_lib.override(one, ["train.devices=2xcpu", "train.seed=4"])
+    assert config_lib.differences(one, other) == ["train.seed: 1 -> 4"]
+
+
+def test_gpus_that_are_not_there_are_refused():
+    with pytest.raises(
+        workdir_lib.RunError, match="wanted gpu:63, but TensorFlow sees"
+    ):
+        devices.build_strategy("gpu:63", workers.Worker())
+
+
+def test_one_device_needs_no_strategy_of_its_own():
+    strategy = devices.build_strategy("cpu", workers.Worker())
+    assert strategy is tf.distribute.get_strategy()
+    assert devices.describe(strategy, workers.Worker()) == "devices: 1 replica"
+    with pytest.raises(workdir_lib.RunError, match="2xcpu is for one process"):
+        devices.build_strategy("2xcpu", workers.Worker(0, 2))
+
+
+def test_batches_must_divide_over_the_replicas(two_replicas):
+    devices.check_batch_size(two_replicas, stage1=4, stage2=2)
+    with pytest.raises(workdir_lib.RunError, match="stage2.batch_size: .* 2, .* got 3"):
+        devices.check_batch_size(two_replicas, stage1=4, stage2=3)
+
+
+# Workers
+
+
+def test_without_tf_config_there_is_one_worker():
+    assert workers.this_worker({}) == workers.Worker(0, 1)
+    assert workers.this_worker({"TF_CONFIG": "{}"}) == workers.Worker(0, 1)
+
+
+def test_the_first_worker_is_the_chief():
+    found = [workers.this_worker({"TF_CONFIG": text}) for text in cluster(3)]
+    assert found == [workers.Worker(index, 3) for index in range(3)]
+    assert [worker.is_chief for worker in found] == [True, False, False]
+
+
+@pytest.mark.parametrize(
+    "text, word",
+    [
+        ("{", "got '{'"),
+        ("[]", "got '[]'"),
+        ('{"cluster": {"ps": ["a:1"]}}', "got ps as well"),
+        ('{"cluster": {"worker": ["a:1"]}, "task": {"index": 1}}', "index 1"),
+        ('{"cluster": {"worker": ["a:1"]}, "task": {"index": -1}}', "index -1"),
+        ('{"cluster": {"worker": ["a"]}, "task": {"index": 0}}', "['a']"),
+        ('{"cluster": {"worker": 3}, "task": {"index": 0}}', "got"),
+    ],
+)
+def test_a_wrong_tf_config_is_refused(text, word):
+    with pytest.raises(workdir_lib.RunError) as caught:
+        workers.this_worker({"TF_CONFIG": text})
+    assert str(caught.value).startswith('TF_CONFIG: wanted {"cluster"')
+    assert word in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_several_workers_need_a_directory_in_common(tmp_path):
+    done = job.run(cwd=tmp_path, env=job.environment(TF_CONFIG=cluster(2)[1]))
+    assert done.returncode == 1
+    assert re.search(
+        "^error: --workdir: wanted a directory that all 2", done.stderr, re.M
+    )
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_worker_that_is_not_the_chief_writes_nothing(tmp_path):
+    config = config_lib.Config("x")
+    chief = workdir_lib.RunDir(str(tmp_path / "run"), config)
+    chief.begin(config)
+    chief.append_line("log", {"step": 1})
+    before = {path: path.read_bytes() for path in chief.path.iterdir()}
+    worker = workdir_lib.RunDir(str(tmp_path / "run"), config, writes=False)
+    worker.begin(config)
+    worker.write_json("metrics.json", {})
+    worker.append_line("log", {"step": 2})
+    assert worker.read_lines("log", last_step=0) == []
+    worker.close()
+    assert {path: path.read_bytes() for path in chief.path.iterdir()} == before
+    assert workers.this_worker({}).is_chief
+    chief.close()

@@ -1,0 +1,136 @@
+"""Model selection: the best weights, whatever a run went through."""
+
+import os
+import types
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from car_tf import build, eval_lib
+from car_tf import config as config_lib
+from car_tf import selection
+from car_tf import workdir as workdir_lib
+from car_tf.models import calibration
+
+
+class Net(tf.Module):
+    def __init__(self):
+        super().__init__()
+        self.weight = tf.Variable(0.0)
+
+
+class Selecting:
+    """`_Selection` with scripted GEDs, at every second of eight steps."""
+
+    def __init__(self, tmp_path, monkeypatch):
+        config = config_lib.override(
+            config_lib.Config(name="toy"),
+            ["stage2.steps=9", "train.checkpoint_every=2", "train.select_every=2"],
+        )
+        self.workdir = workdir_lib.RunDir(str(tmp_path / "run"), config)
+        self.net, self.said, self.geds = Net(), [], {}
+        monkeypatch.setattr(build, "build_sampler", lambda *args: None)
+        monkeypatch.setattr(
+            eval_lib, "mean_ged", lambda *args, **kwargs: self.geds[self.step]
+        )
+        dataset = types.SimpleNamespace(
+            facts=types.SimpleNamespace(flips=()),
+            selection="selection",
+            splits={"selection": None},
+        )
+        trainer = types.SimpleNamespace(
+            refinement_net=self.net,
+            calibration_net=None,
+            distribute_strategy=tf.distribute.get_strategy(),
+        )
+        self.selection = selection.Selection(
+            config, dataset, trainer, self.workdir, self.said.append
+        )
+
+    def consider(self, **geds):
+        logged = []
+        for name, ged in geds.items():
+            self.step = int(name[1:])
+            self.geds[self.step] = ged
+            self.net.weight.assign(float(self.step))
+            logged.append(self.selection.consider(self.step))
+        return logged
+
+    def best(self):
+        self.net.weight.assign(-1.0)
+        self.selection.best_sampler()
+        return float(self.net.weight), self.workdir.read_json("best.json")["ged"]
+
+    def files(self):
+        folder = self.workdir.path / "checkpoints"
+        return sorted({path.name.split(".")[0] for path in folder.glob("best-*")})
+
+
+@pytest.fixture
+def selecting(tmp_path, monkeypatch):
+    return Selecting(tmp_path, monkeypatch)
+
+
+def test_the_weights_with_the_lowest_ged_are_kept(selecting):
+    logged = selecting.consider(s2=0.5, s4=0.2, s6=0.3, s8=0.2, s9=0.4)
+    assert logged[0] == {"selection_ged": 0.5} and len(logged) == 5
+    assert selecting.best() == (4.0, 0.2)
+    assert selecting.files() == ["best-4"]
+    assert selecting.said[-1] == "best weights: step 4, GED 0.2000"
+
+
+def test_selection_happens_at_its_steps_and_at_the_last(selecting):
+    assert selecting.consider(s3=0.1, s5=0.1, s7=0.1) == [{}, {}, {}]
+    assert selecting.files() == []
+    selecting.consider(s9=0.9)
+    assert selecting.best() == (9.0, 0.9)
+
+
+def test_a_run_killed_after_its_selection_selects_the_same_again(selecting):
+    # Killed after step 6 was found the best, gone on from an older checkpoint.
+    selecting.consider(s2=0.5, s4=0.4, s6=0.1)
+    selecting.consider(s4=0.4)
+    assert selecting.best() == (4.0, 0.4)
+    selecting.consider(s6=0.1, s8=0.3)
+    assert selecting.best() == (6.0, 0.1)
+    assert selecting.files() == ["best-6"]
+
+
+def test_where_no_ged_is_defined_the_last_weights_are_the_best(selecting):
+    assert selecting.consider(s2=None, s4=None) == [{}, {}]
+    assert selecting.best() == (4.0, None)
+    assert "undefined" in selecting.said[-1]
+    # Any number is better than none, and none than no number.
+    selecting.consider(s6=0.9, s8=None)
+    assert selecting.best() == (6.0, 0.9)
+
+
+def test_best_weights_that_cannot_be_read_are_named(selecting):
+    selecting.consider(s2=0.5)
+    (path,) = (selecting.workdir.path / "checkpoints").glob("best-2.data*")
+    os.truncate(path, 0)
+    with pytest.raises(workdir_lib.RunError, match="best-2.*cannot be read"):
+        selecting.best()
+
+
+def test_weights_are_copied_from_replicas_whatever_their_order(two_replicas):
+    def build_net():
+        return calibration.BlackBoxCalibrator(
+            num_classes=3, channels=2, dropout=0.0, synchronized=True
+        )
+
+    with two_replicas.scope():
+        trained = build_net()
+        trained(tf.zeros([1, 4, 4, 3]), tf.zeros([1, 4, 4, 2]))
+    copy = build_net()
+    copy(tf.zeros([1, 4, 4, 3]), tf.zeros([1, 4, 4, 2]))
+    for index, variable in enumerate(trained.variables):
+        variable.assign(tf.fill(variable.shape, float(index + 1)))
+    # As the refinement trainer freezes F.
+    trained.trainable = False
+    selection._copy(trained, copy)
+    values = {v.name.partition("/")[2]: v.numpy() for v in copy.variables}
+    for variable in trained.variables:
+        name = variable.name.partition("/")[2]
+        np.testing.assert_array_equal(values[name], variable.numpy(), err_msg=name)
