@@ -362,7 +362,10 @@ def save_all(
     for name, figure in drawn.items():
         path = folder / f"{name}.png"
         work = folder / f".{name}.png"
-        figure.savefig(work, format="png")
-        os.replace(work, path)
+        try:
+            figure.savefig(work, format="png")
+            os.replace(work, path)
+        finally:
+            work.unlink(missing_ok=True)
         paths.append(path)
     return paths

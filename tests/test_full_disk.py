@@ -1,14 +1,23 @@
 """Full disks: what is said, what is kept, and that the same command goes on.
 
-On a file system of one megabyte, where the tests may mount one.
+On a file system of one megabyte where the tests may mount one, else by injected errors.
 """
 
+import errno
+import os
 import subprocess
 
+import matplotlib.figure
 import numpy as np
 import pytest
+import tensorflow as tf
+import test_fitting
 
+from car_tf import checkpoints, figures
+from car_tf import workdir as workdir_lib
 from car_tf.data import cache
+
+job = test_fitting.job
 
 
 @pytest.fixture
@@ -21,6 +30,108 @@ def small_disk(tmp_path):
         pytest.skip(f"no file system can be mounted here ({done.stderr.strip()})")
     yield folder
     subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def fill(folder):
+    """Leaves no room at all."""
+    with open(folder / "filler", "wb") as file:
+        with pytest.raises(OSError):
+            while True:
+                os.write(file.fileno(), bytes(4096))
+
+
+# Checkpoints
+
+
+def variable_and_manager(folder):
+    variable = tf.Variable(tf.zeros([20_000]))
+    checkpoint = tf.train.Checkpoint(v=variable)
+    return variable, tf.train.CheckpointManager(checkpoint, str(folder), max_to_keep=2)
+
+
+def test_a_full_disk_costs_no_checkpoint(small_disk):
+    folder = small_disk / "checkpoints"
+    variable, manager = variable_and_manager(folder)
+    variable.assign(tf.fill([20_000], 3.0))
+    checkpoints.save(manager, 3)
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    fill(small_disk)
+    with pytest.raises(workdir_lib.RunError) as caught:
+        checkpoints.save(manager, 6)
+    words = str(caught.value)
+    assert words.startswith(f"{folder / 'ckpt-6'}: cannot be written (No space left on")
+    assert "goes on" in words and words.endswith("ckpt-3)") and "\n" not in words
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    # With more room the rerun restores and saves.
+    (small_disk / "filler").unlink()
+    variable, manager = variable_and_manager(folder)
+    checkpoints.restore_latest(manager.checkpoint, manager, pytest.fail)
+    assert float(variable[7]) == 3.0
+    checkpoints.save(manager, 6)
+    assert manager.latest_checkpoint.endswith("ckpt-6")
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS])
+def test_a_stage_whose_checkpoint_cannot_be_written_goes_on(job, monkeypatch, number):
+    whole = tf.train.CheckpointManager.save
+
+    def save(manager, step):
+        if step != 6:
+            return whole(manager, step)
+        path = f"{manager.directory}/ckpt-6"
+        os.mkdir(f"{path}_temp")
+        open(f"{path}.index", "w").close()
+        reason = f"{path}; {os.strerror(number)}"
+        raise tf.errors.ResourceExhaustedError(None, None, reason)
+
+    monkeypatch.setattr(tf.train.CheckpointManager, "save", save)
+    with pytest.raises(workdir_lib.RunError, match=os.strerror(number)) as caught:
+        job.run()
+    assert "ckpt-6: cannot be written" in str(caught.value)
+    assert job.checkpoints() == ["ckpt-3"]
+    monkeypatch.setattr(tf.train.CheckpointManager, "save", whole)
+    assert job.run() == test_fitting.expected_weight()
+    assert [line["step"] for line in job.log()] == [3, 6, 9, 10]
+
+
+def test_other_errors_of_tensorflow_are_not_blamed_on_the_disk(tmp_path):
+    with pytest.raises(tf.errors.UnavailableError):
+        with checkpoints.writing(tmp_path):
+            raise tf.errors.UnavailableError(None, None, "Connection reset by peer")
+
+
+# JSON, logs and figures
+
+
+def test_files_of_a_run_keep_their_content_on_a_full_disk(small_disk, job):
+    run = workdir_lib.RunDir(str(small_disk / "run"), job.config)
+    run.write_json("metrics.json", {"ged": 1})
+    fill(small_disk)
+    with pytest.raises(workdir_lib.RunError, match="metrics.json: cannot be written"):
+        run.write_json("metrics.json", {"ged": 2, "more": "x" * 9000})
+    with pytest.raises(
+        workdir_lib.RunError, match=r"log: cannot be written \(No space"
+    ):
+        run.append_line("log", {"step": 1, "more": "x" * 9000})
+    assert run.read_json("metrics.json") == {"ged": 1}
+    assert not list(run.path.glob(".*.new"))
+    (small_disk / "filler").unlink()
+    # A line that was cut off is passed over.
+    run.append_line("log", {"step": 2})
+    assert [line["step"] for line in run.read_lines("log", last_step=2)] == [2]
+    run.close()
+
+
+def test_figures_are_written_whole_or_not_at_all(small_disk):
+    drawn = {"samples": matplotlib.figure.Figure()}
+    (small_disk / "figures").mkdir()
+    fill(small_disk)
+    with pytest.raises(
+        workdir_lib.RunError, match=r"cannot be written \(No space left"
+    ):
+        with checkpoints.writing(small_disk / "figures"):
+            figures.save_all(drawn, small_disk / "figures")
+    assert list((small_disk / "figures").iterdir()) == []
 
 
 # The cache
