@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 import export
+from car_tf import gallery
 from car_tf.data import cache
 
 STATISTICS_FILE = "statistics.json"
@@ -75,7 +76,7 @@ class Result:
                 "mean": float(self.entropy_bits.mean()),
                 "max": float(self.entropy_bits.max()),
             },
-            "sample_entropy_bits": float(self._sample_entropy_bits(num_classes)),
+            "sample_entropy_bits": float(self._sample_entropy_bits()),
         }
 
     def _flips(self, counts: np.ndarray) -> List[Dict[str, Any]]:
@@ -96,14 +97,16 @@ class Result:
                 )
         return rows
 
-    def _sample_entropy_bits(self, num_classes: int) -> float:
+    def _sample_entropy_bits(self) -> float:
         """Mean entropy of the classes' frequencies over the samples, per pixel."""
+        flat = self.samples.reshape(len(self.samples), -1)
+        differ = flat[:, (flat != flat[0]).any(0)]
         total = 0.0
-        for class_id in range(num_classes):
-            share = (self.samples == class_id).mean(axis=0, dtype=np.float64)
+        for class_id in range(int(flat.max()) + 1):
+            share = gallery.count(differ, class_id) / len(flat)
             positive = share[share > 0]
             total -= (positive * np.log2(positive)).sum()
-        return total / self.samples[0].size
+        return total / flat.shape[1]
 
     def write(self, folder: pathlib.Path, key: str) -> None:
         """Writes everything into a new folder, which appears when it is complete.

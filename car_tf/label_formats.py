@@ -1,0 +1,109 @@
+"""Label maps in the formats that other tools read: PNG, Cityscapes' JSON and COCO."""
+
+from __future__ import annotations
+
+import io
+import json
+from typing import Any, Dict, List, Sequence, Tuple
+
+import contourpy
+import numpy as np
+import scipy.ndimage
+from PIL import Image
+
+
+def to_png(array: np.ndarray) -> bytes:
+    """Returns an array as a PNG file."""
+    content = io.BytesIO()
+    Image.fromarray(array).save(content, "PNG")
+    return content.getvalue()
+
+
+def to_cityscapes(
+    ids: np.ndarray, classes: Sequence[Dict[str, Any]], size: Tuple[int, int]
+) -> str:
+    """Returns a map as JSON with polygons per object, as gtFine files hold them.
+
+    Args:
+      ids: `[h, w]` class ids.
+      classes: `id`, `name` and more of each class.
+      size: (height, width) of the image, to which the outlines are scaled.
+    """
+    height, width = size
+    scale = np.array([width / ids.shape[1], height / ids.shape[0]])
+    found = []
+    for entry in classes:
+        for area, corners in outlines(ids == entry["id"]):
+            # Centres of pixels lie at whole numbers, at both sizes.
+            polygon = ((corners + 0.5) * scale - 0.5).round(1).tolist()
+            found.append((area, {"label": entry["name"], "polygon": polygon}))
+    # Later objects cover earlier ones.
+    found.sort(key=lambda item: -item[0])
+    objects = [item for _, item in found]
+    return json.dumps({"imgHeight": height, "imgWidth": width, "objects": objects})
+
+
+def to_coco(ids: np.ndarray, name: str, classes: Sequence[Dict[str, Any]]) -> str:
+    """Returns a map as COCO annotations with uncompressed run lengths."""
+    height, width = ids.shape
+    annotations = []
+    for entry in classes:
+        mask = ids == entry["id"]
+        if not mask.any():
+            continue
+        rows, columns = np.nonzero(mask)
+        left, top = int(columns.min()), int(rows.min())
+        box = [left, top, int(columns.max()) - left + 1, int(rows.max()) - top + 1]
+        annotations.append(
+            {
+                "id": len(annotations) + 1,
+                "image_id": 1,
+                "category_id": entry["id"] + 1,
+                "segmentation": {"size": [height, width], "counts": run_lengths(mask)},
+                "area": int(mask.sum()),
+                "bbox": box,
+                "iscrowd": 1,
+            }
+        )
+    image = {"id": 1, "file_name": name, "height": height, "width": width}
+    categories = [{"id": c["id"] + 1, "name": c["name"]} for c in classes]
+    found = {"images": [image], "annotations": annotations, "categories": categories}
+    return json.dumps(found)
+
+
+def run_lengths(mask: np.ndarray) -> List[int]:
+    """Returns COCO's run lengths: down the columns, zeros first."""
+    flat = mask.T.reshape(-1).astype(np.int8)
+    changes = np.flatnonzero(np.diff(flat)) + 1
+    edges = np.concatenate([[0], changes, [flat.size]])
+    counts = np.diff(edges).tolist()
+    return [0, *counts] if flat.size and flat[0] else counts
+
+
+def outlines(mask: np.ndarray) -> List[Tuple[int, np.ndarray]]:
+    """Returns the outline of each connected part of a mask, its holes filled.
+
+    A pixel lies within an outline if its centre, at whole numbers, does.
+
+    Args:
+      mask: `[H, W]` bool.
+
+    Returns:
+      (pixels within, `[n, 2]` corners (x, y)) of each part.
+    """
+    parts, _ = scipy.ndimage.label(mask)
+    found = []
+    for number, (rows, columns) in enumerate(scipy.ndimage.find_objects(parts), 1):
+        part = parts[rows, columns] == number
+        filled = scipy.ndimage.binary_fill_holes(part)
+        (line,) = edges(filled)
+        found.append((int(filled.sum()), line + [columns.start, rows.start]))
+    return found
+
+
+def edges(mask: np.ndarray) -> List[np.ndarray]:
+    """Returns the closed lines around a mask `[H, W]` and its holes, as `outlines`."""
+    ((rows, columns),) = scipy.ndimage.find_objects(mask.astype(np.uint8))
+    padded = np.pad(mask[rows, columns], 1).astype(float)
+    lines = contourpy.contour_generator(z=padded).lines(0.5)
+    return [line + [columns.start - 1, rows.start - 1] for line in lines]
