@@ -27,6 +27,8 @@ setuptools.setup(
     ],
     # Configurations are found by their path, in a checkout and in a wheel alike.
     package_dir={"car_tf.configs": "configs"},
+    # What the proposal page serves to the browser.
+    package_data={"car_tf": ["page/*"]},
     install_requires=[
         "absl-py",
         "keras==2.15.0",
@@ -45,6 +47,9 @@ setuptools.setup(
     extras_require={
         # The gRPC client, and the warm-up requests of an export.
         "serving": ["tensorflow-serving-api==2.15.1"],
-        "test": ["pytest>=7"],
+        # The proposal page.
+        "app": ["fastapi>=0.110", "uvicorn>=0.27"],
+        # The last two for the proposal page, in a client and in a browser.
+        "test": ["pytest>=7", "httpx<0.28", "playwright>=1.40"],
     },
 )

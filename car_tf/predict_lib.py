@@ -55,6 +55,7 @@ class Predictor:
             # Its variables live as long as it does.
             self._loaded = loaded
             self._sample = loaded.sample
+            self._encode, self._decode = loaded.encode, loaded.decode
         except AttributeError:
             raise versions.ExportError(
                 f"{path}: wanted a model of `python -m export`, found another SavedModel"
@@ -81,16 +82,38 @@ class Predictor:
         Returns:
           `[M, H, W]` uint8 class ids, and the entropy of F, `[H, W]` in bits.
         """
+        drawn = self._sample(
+            **self._inputs(image, blackbox),
+            num_samples=tf.constant(num_samples),
+            seed=tf.constant([seed]),
+        )
+        return drawn["samples"][0].numpy(), drawn["entropy_bits"][0].numpy()
+
+    def encode(
+        self, image: np.ndarray, blackbox: Optional[np.ndarray]
+    ) -> Dict[str, tf.Tensor]:
+        """Computes what all samples of `[H, W, C]` uint8 share, `log_probs` of F too."""
+        return dict(self._encode(**self._inputs(image, blackbox)))
+
+    def decode(
+        self, encoded: Dict[str, tf.Tensor], *, num_samples: int, seed: Tuple[int, int]
+    ) -> np.ndarray:
+        """Draws `[M, H, W]` uint8 samples from what `encode` gave."""
+        drawn = self._decode(
+            **encoded, num_samples=tf.constant(num_samples), seed=tf.constant([seed])
+        )
+        return drawn["samples"][0].numpy()
+
+    def _inputs(
+        self, image: np.ndarray, blackbox: Optional[np.ndarray]
+    ) -> Dict[str, tf.Tensor]:
         inputs = {"image": tf.constant(image[None])}
         if blackbox is not None:
             kind = (
                 tf.uint8 if self.labels["blackbox"]["input"] == "labels" else tf.float32
             )
             inputs["blackbox"] = tf.cast(blackbox[None], kind)
-        drawn = self._sample(
-            **inputs, num_samples=tf.constant(num_samples), seed=tf.constant([seed])
-        )
-        return drawn["samples"][0].numpy(), drawn["entropy_bits"][0].numpy()
+        return inputs
 
 
 def predict(
@@ -230,7 +253,7 @@ class _BlackBoxes:
                     "--blackbox: this model takes images alone and needs none"
                 )
             return
-        config = _blackbox_config(predictor, options)
+        config = blackbox_config(predictor, options)
         self._segmenter = build_data.build_blackbox(config)
         if self._segmenter is None:
             by_size: Dict[Tuple[int, int], List[str]] = {}
@@ -238,7 +261,7 @@ class _BlackBoxes:
                 size = working_size(predictor.labels, options, _own_size(file))
                 by_size.setdefault(size, []).append(name)
             for size, names in by_size.items():
-                self._maps.update(_read_maps(config, images, names, size))
+                self._maps.update(read_maps(config, images, names, size))
 
     def of(
         self, name: str, picture: Image.Image, size: Tuple[int, int]
@@ -255,7 +278,7 @@ def _own_size(file: pathlib.Path) -> Tuple[int, int]:
         return image.height, image.width
 
 
-def _blackbox_config(predictor: Predictor, options: Options) -> config_lib.Config:
+def blackbox_config(predictor: Predictor, options: Options) -> config_lib.Config:
     """Returns the configuration of the training with the black box of the options."""
     config = config_lib.from_json(json.dumps(predictor.labels["config"]))
     path = options.blackbox or config.blackbox.path
@@ -273,7 +296,7 @@ def _blackbox_config(predictor: Predictor, options: Options) -> config_lib.Confi
     return dataclasses.replace(config, blackbox=section)
 
 
-def _read_maps(
+def read_maps(
     config: config_lib.Config,
     images: Dict[str, pathlib.Path],
     names: Sequence[str],

@@ -1,0 +1,117 @@
+"""A local page on which to see, choose and mix segmentation proposals.
+
+    python -m car_tf.app --workdir RUN
+    python -m car_tf.app --saved_model MODELS/NAME --blackbox MODEL_OR_FOLDER
+
+Open the address that it prints, drop an image, choose a proposal, change regions of it,
+and save the result as PNG, Cityscapes' JSON or COCO. It answers this machine alone unless
+--host says otherwise; it has no passwords.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import threading
+from typing import Any, Sequence
+
+from absl import app, flags
+
+from car_tf import workdir as workdir_lib
+from export import versions
+
+FLAGS = flags.FLAGS
+
+flags.DEFINE_string("workdir", "", "Run directory, whose exported model is used.")
+flags.DEFINE_string(
+    "saved_model", "", "Exported model: its version, or a folder of versions."
+)
+flags.DEFINE_string(
+    "blackbox",
+    "",
+    "Segmenter, or folder of its predictions, for a model that works on one (default: "
+    "that of the training; where there is none, each image must come with its map).",
+)
+flags.DEFINE_enum(
+    "size", "trained", ["trained", "own"], "Size at which images are predicted."
+)
+flags.DEFINE_integer(
+    "num_samples", 16, "Proposals at first.", lower_bound=2, upper_bound=64
+)
+flags.DEFINE_integer("seed", 0, "Seed of the proposals.", lower_bound=0)
+flags.DEFINE_string("host", "127.0.0.1", "Address to bind to.")
+flags.DEFINE_integer(
+    "port", 8765, "Port to bind to; 0 for a free one.", lower_bound=0, upper_bound=65535
+)
+
+
+def _build() -> Any:
+    """Loads the model; returns the server's application."""
+    if bool(FLAGS.workdir) == bool(FLAGS.saved_model):
+        raise versions.ExportError("wanted one of --workdir and --saved_model")
+    config = workdir_lib.saved_config(FLAGS.workdir) if FLAGS.workdir else None
+    folder = FLAGS.saved_model or os.path.join(FLAGS.workdir, "export")
+    path = versions.find(folder)
+    print(f"loading {path}", flush=True)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    # TensorFlow starts here, after the cheap checks.
+    from car_tf import app_inputs, app_server, app_session, predict_lib
+
+    options = predict_lib.Options(
+        num_samples=FLAGS.num_samples,
+        seed=FLAGS.seed,
+        size=FLAGS.size,
+        blackbox=FLAGS.blackbox,
+    )
+    session = app_session.Session(
+        predict_lib.Predictor(path),
+        options,
+        draw_examples=lambda: app_inputs.draw_examples(config) if config else [],
+        say=lambda words: print(words, flush=True),
+    )
+    threading.Thread(target=session.warm_up, daemon=True).start()
+    return app_server.build(session, FLAGS.host)
+
+
+def main(argv: Sequence[str]) -> int:
+    """Serves the page until Ctrl-C; returns the exit code."""
+    if len(argv) > 1:
+        raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
+    try:
+        import fastapi  # noqa: F401
+        import uvicorn
+    except ImportError as error:
+        print(
+            f"error: the page needs {error.name}: pip install fastapi uvicorn",
+            file=sys.stderr,
+        )
+        return 1
+    family = socket.AF_INET6 if ":" in FLAGS.host else socket.AF_INET
+    with socket.socket(family) as listening:
+        try:
+            # Before the model is loaded, which takes longer.
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listening.bind((FLAGS.host, FLAGS.port))
+        except OSError as error:
+            print(
+                f"error: --host {FLAGS.host} --port {FLAGS.port}: {error.strerror}",
+                file=sys.stderr,
+            )
+            return 1
+        try:
+            server = _build()
+        except (ValueError, workdir_lib.RunError, OSError) as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 1
+        listening.listen()  # Whoever opens the address at once is not refused.
+        host = f"[{FLAGS.host}]" if ":" in FLAGS.host else FLAGS.host
+        port = listening.getsockname()[1]
+        print(f"open http://{host}:{port}  (Ctrl-C ends it)", flush=True)
+        config = uvicorn.Config(server, log_level="warning")
+        uvicorn.Server(config).run(sockets=[listening])
+    return 0
+
+
+if __name__ == "__main__":
+    app.run(main)

@@ -1,0 +1,189 @@
+"""What people drop on the proposal page, made into what the model takes."""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+import tempfile
+import time
+from typing import List, Optional, Tuple
+
+import numpy as np
+import tensorflow as tf
+from PIL import Image, ImageOps
+
+from car_tf import build_data, predict_lib
+from car_tf import config as config_lib
+from car_tf.data import files
+from export.clients import common
+
+NUM_EXAMPLES = 4
+
+
+class PageError(ValueError):
+    """What cannot be done; the message is shown to people."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Upload:
+    """Files as they were sent; without a map, `map_content` is empty."""
+
+    name: str
+    content: bytes
+    map_name: str = ""
+    map_content: bytes = b""
+
+
+@dataclasses.dataclass(frozen=True)
+class Opened:
+    """An image that is ready for the model.
+
+    Attributes:
+      name: of the file.
+      picture: at its own size, RGB.
+      image: `[H, W, C]` uint8, at the working size.
+      blackbox: `[H, W]` ids or `[H, W, K]` probabilities; None for none.
+      seconds: what opening it took, black box included.
+    """
+
+    name: str
+    picture: Image.Image
+    image: np.ndarray
+    blackbox: Optional[np.ndarray]
+    seconds: float = 0.0
+
+
+class Reader:
+    """Opens uploads for a model.
+
+    Args:
+      predictor: the model.
+      options: how images are predicted. Where they name no black box and that of the
+        training is not here, each image must come with its map.
+    """
+
+    def __init__(self, predictor: predict_lib.Predictor, options: predict_lib.Options):
+        self._predictor = predictor
+        self._options = options
+        self._config: Optional[config_lib.Config] = None
+        self._segmenter = None
+        if not predictor.needs_blackbox:
+            if options.blackbox:
+                raise files.DataError(
+                    "--blackbox: this model takes images alone and needs none"
+                )
+            return
+        trained_on = (predictor.labels["config"] or {}).get("blackbox", {}).get("path")
+        if options.blackbox or _is_here(trained_on):
+            self._config = predict_lib.blackbox_config(predictor, options)
+            self._segmenter = build_data.build_blackbox(self._config)
+
+    @property
+    def needs_map(self) -> bool:
+        """Whether each image must come with the black box's map."""
+        return self._predictor.needs_blackbox and self._config is None
+
+    def read(self, upload: Upload) -> Opened:
+        """Opens an upload.
+
+        Raises:
+          PageError: no image, one that is too large, or a map that does not fit.
+        """
+        start = time.perf_counter()
+        with tempfile.TemporaryDirectory(prefix="car_tf-app-") as name:
+            folder = pathlib.Path(name)
+            path = folder / "upload"
+            path.write_bytes(upload.content)
+            try:
+                # Photographs of a telephone say in their EXIF data which way is up.
+                picture = ImageOps.exif_transpose(predict_lib.read_image(path, 3))
+                own = (picture.height, picture.width)
+                size = predict_lib.working_size(
+                    self._predictor.labels, self._options, own
+                )
+                blackbox = self._blackbox(upload, picture, size, folder)
+            except (ValueError, tf.errors.InvalidArgumentError) as error:
+                words = common.sentence(str(error)).replace(str(path), upload.name)
+                words = words.replace(str(_map_path(folder, upload)), upload.map_name)
+                raise PageError(words) from error
+        channels = self._predictor.labels["image_channels"]
+        seen = picture if channels == 3 else picture.convert("L")
+        image = np.atleast_3d(files.resize_antialiased(seen, size))
+        seconds = time.perf_counter() - start
+        return Opened(upload.name, picture, image, blackbox, seconds)
+
+    def _blackbox(
+        self,
+        upload: Upload,
+        picture: Image.Image,
+        size: Tuple[int, int],
+        folder: pathlib.Path,
+    ) -> Optional[np.ndarray]:
+        if self._segmenter is not None:
+            # As in training, the segmenter sees the image at its own size.
+            return self._segmenter.predict(np.asarray(picture)[None], size)[0]
+        if not self._predictor.needs_blackbox:
+            return None
+        config, name = self._config, pathlib.PurePath(upload.name).stem
+        if self.needs_map:
+            if not upload.map_content:
+                raise PageError(
+                    "This model works on top of a segmenter: give the map of classes "
+                    f"that it draws for {upload.name}, too."
+                )
+            path = _map_path(folder, upload)
+            if path.suffix not in common.MAP_ENDINGS:
+                raise PageError(
+                    f"{upload.map_name}: a map is a PNG of class ids, or .npy."
+                )
+            path.parent.mkdir()
+            path.write_bytes(upload.map_content)
+            name = path.stem
+            given = dataclasses.replace(self._options, blackbox=str(path.parent))
+            config = predict_lib.blackbox_config(self._predictor, given)
+        turned = folder / "turned.bmp"
+        picture.save(turned)
+        data = dataclasses.replace(config.data, cache_dir=str(folder / "cache"))
+        config = dataclasses.replace(config, data=data)
+        return predict_lib.read_maps(config, {name: turned}, [name], size)[name]
+
+
+def _map_path(folder: pathlib.Path, upload: Upload) -> pathlib.Path:
+    return folder / "maps" / f"map{pathlib.PurePath(upload.map_name).suffix.lower()}"
+
+
+def _is_here(blackbox: Optional[str]) -> bool:
+    """Whether the black box of the training can be used on this machine."""
+    if not blackbox:
+        return False
+    # A file or a folder, or `package.module:function`.
+    return pathlib.Path(blackbox).expanduser().exists() or ":" in blackbox
+
+
+def draw_examples(config: config_lib.Config) -> List[Opened]:
+    """Draws images that a run on drawn data was not trained on.
+
+    Args:
+      config: of the run.
+
+    Returns:
+      A few of them; none where the data are somebody's files.
+    """
+    if config.data.data_dir:
+        return []
+    data = dataclasses.replace(
+        config.data,
+        drawn_seed=config.data.drawn_seed + 1,
+        num_drawn=(1, 1, NUM_EXAMPLES),
+    )
+    dataset = build_data.build_data(dataclasses.replace(config, data=data))
+    split = dataset.splits[dataset.evaluation]
+    return [
+        Opened(
+            name=f"{name}.png",
+            picture=Image.fromarray(image.squeeze()).convert("RGB"),
+            image=image,
+            blackbox=None if split.blackbox is None else split.blackbox[index],
+        )
+        for index, (name, image) in enumerate(zip(split.names, split.images))
+    ]

@@ -1,0 +1,294 @@
+"""What the proposal page knows of a model and of the images that it was given."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import pathlib
+import secrets
+import threading
+import time
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
+
+import numpy as np
+import tensorflow as tf
+from PIL import Image
+
+from car_tf import app_inputs, app_views, gallery, label_formats
+from car_tf import predict_lib, predict_output
+from export.clients import common
+
+# Images that are remembered; the oldest is forgotten first.
+MAX_PICTURES = 8
+MAX_SAMPLES = 100
+# Proposals that are drawn when more are asked for.
+MORE = 10
+# Longer side of what the page shows of an image, in pixels.
+SHOWN_SIDE = 1280
+
+PageError = app_inputs.PageError
+
+
+@dataclasses.dataclass
+class Picture:
+    """An image with its proposals.
+
+    Attributes:
+      name: of the file.
+      own_size: (height, width) of the file.
+      shown: the image as the page shows it, RGB.
+      features: what all samples share, by the names of the export's `decode`.
+      entropy_bits: `[H, W]` of F.
+      samples: `[S, H, W]` uint8 class ids.
+      regions: `[H, W]` bool each, where there was ever a choice. Those of further
+        proposals are put behind the others, so that a number keeps its meaning.
+      current: number of the first region of all the proposals that there are.
+    """
+
+    name: str
+    own_size: Tuple[int, int]
+    shown: Image.Image
+    features: Dict[str, Any]
+    entropy_bits: np.ndarray
+    samples: np.ndarray
+    regions: List[np.ndarray]
+    current: int
+
+
+class Session:
+    """Draws proposals, remembers them and answers questions about them.
+
+    Args:
+      predictor: the model.
+      options: how images are predicted.
+      draw_examples: returns images to try; called when they are first asked for.
+      say: takes lines for people: what took how long.
+    """
+
+    def __init__(
+        self,
+        predictor: predict_lib.Predictor,
+        options: predict_lib.Options,
+        draw_examples: Callable[[], List[app_inputs.Opened]] = list,
+        say: Callable[[str], None] = print,
+    ):
+        self._predictor = predictor
+        self._options = options
+        self._draw_examples = draw_examples
+        self._examples: Optional[List[app_inputs.Opened]] = None
+        self._say = say
+        self._pictures: Dict[str, Picture] = collections.OrderedDict()
+        # One image at a time: two would only slow each other down.
+        self._lock = threading.Lock()
+        self.reader = app_inputs.Reader(predictor, options)
+        self.labels = predictor.labels
+        self.colors = predict_output.color_table(self.labels)
+        self._shown_colors = app_views.visible_colors(self.colors)
+
+    @property
+    def examples(self) -> List[app_inputs.Opened]:
+        """Images to try."""
+        with self._lock:
+            if self._examples is None:
+                self._examples = self._draw_examples()
+            return self._examples
+
+    def warm_up(self) -> None:
+        """Draws for an empty image, so that the first real one does not wait longer."""
+        labels = self.labels
+        height, width = labels["trained_size"]
+        image = np.zeros([height, width, labels["image_channels"]], np.uint8)
+        blackbox = None
+        if self._predictor.needs_blackbox:
+            blackbox = np.zeros([height, width], np.uint8)
+            if labels["blackbox"]["input"] != "labels":
+                blackbox = np.eye(labels["blackbox"]["num_classes"])[blackbox]
+        with self._lock:
+            features = self._predictor.encode(image, blackbox)
+            self._predictor.decode(features, num_samples=2, seed=(0, 0))
+
+    def add(self, opened: app_inputs.Opened) -> Dict[str, Any]:
+        """Draws the first proposals for an image; returns what `describe` does.
+
+        Raises:
+          PageError: the model cannot take it.
+        """
+        with self._lock:
+            clock = _Clock()
+            try:
+                features = self._predictor.encode(opened.image, opened.blackbox)
+                clock.stop("encoded")
+                samples = self._draw(features, 0)
+            except (ValueError, tf.errors.InvalidArgumentError) as error:
+                raise PageError(common.sentence(str(error))) from error
+            clock.stop(f"{len(samples)} proposals drawn")
+            key = secrets.token_hex(8)
+            self._pictures[key] = self._picture(opened, features, samples)
+            while len(self._pictures) > MAX_PICTURES:
+                self._pictures.popitem(last=False)
+        found = self.describe(key)
+        clock.stop("grouped")
+        height, width = opened.image.shape[:2]
+        opening = f"{opened.name}, {height} x {width}: opened in {opened.seconds:.2f} s"
+        self._say(f"{opening}, {clock}")
+        return found
+
+    def _picture(self, opened, features, samples) -> Picture:
+        shown = opened.picture.copy()
+        shown.thumbnail((SHOWN_SIDE, SHOWN_SIDE))
+        log_probs = features["log_probs"][0].numpy()
+        entropy = -(np.exp(log_probs) * log_probs).sum(-1) / np.log(2)
+        return Picture(
+            name=opened.name,
+            own_size=(opened.picture.height, opened.picture.width),
+            shown=shown,
+            features=features,
+            entropy_bits=entropy,
+            samples=samples,
+            regions=gallery.regions(samples),
+            current=0,
+        )
+
+    def _draw(self, features: Dict[str, Any], start: int) -> np.ndarray:
+        num = MORE if start else self._options.num_samples
+        # Further samples have a seed of their own.
+        seed = (self._options.seed, start)
+        return self._predictor.decode(features, num_samples=num, seed=seed)
+
+    def more(self, key: str) -> Dict[str, Any]:
+        """Draws ten proposals more, without encoding the image again."""
+        picture = self.picture(key)
+        with self._lock:
+            if len(picture.samples) + MORE > MAX_SAMPLES:
+                raise PageError(
+                    f"There are {len(picture.samples)} proposals, and at most "
+                    f"{MAX_SAMPLES} are kept."
+                )
+            clock = _Clock()
+            drawn = self._draw(picture.features, len(picture.samples))
+            clock.stop(f"{MORE} proposals more drawn")
+            picture.samples = np.concatenate([picture.samples, drawn])
+            found = gallery.regions(picture.samples)
+            picture.current = len(picture.regions)
+            picture.regions = picture.regions + found
+        found = self.describe(key)
+        clock.stop("grouped")
+        height, width = picture.samples.shape[1:]
+        self._say(f"{picture.name}, {height} x {width}: {clock}")
+        return found
+
+    def picture(self, key: str) -> Picture:
+        """Returns an image by its key."""
+        found = self._pictures.get(key)
+        if found is None:
+            raise PageError("This image is not remembered any more: drop it again.")
+        return found
+
+    def describe(self, key: str) -> Dict[str, Any]:
+        """Returns groups, regions with their variants, and statistics, for JSON."""
+        picture = self.picture(key)
+        samples = picture.samples
+        result = predict_output.Result(
+            file=pathlib.Path(picture.name),
+            picture=picture.shown,
+            samples=samples,
+            entropy_bits=picture.entropy_bits,
+            seed=(self._options.seed, 0),
+            labels=self.labels,
+        ).statistics()
+        numbers = range(picture.current, len(picture.regions))
+        return {
+            "key": key,
+            "name": picture.name,
+            "own_size": list(picture.own_size),
+            "working_size": list(samples.shape[1:]),
+            "num_samples": len(samples),
+            "is_full": len(samples) + MORE > MAX_SAMPLES,
+            "max_entropy_bits": result["entropy_bits"]["max"],
+            "groups": self._groups(samples),
+            "regions": [
+                self._region(samples, number, picture.regions[number])
+                for number in numbers
+            ],
+            "classes": [
+                {
+                    **result["classes"][entry["name"]],
+                    "name": entry["name"],
+                    "shown_color": self._shown_colors[entry["id"]].tolist(),
+                }
+                for entry in self.labels["classes"]
+                if entry["name"] in result["classes"]
+            ],
+            "flips": result["flips"],
+        }
+
+    def _groups(self, samples: np.ndarray) -> List[Dict[str, Any]]:
+        """Groups proposals and says what tells a group from the largest one."""
+        found = gallery.groups(samples)
+        names = [entry["name"] for entry in self.labels["classes"]]
+        typical = samples[found[0].members[0]]
+        described = []
+        for group in found:
+            pairs = gallery.exchanges(samples[group.members[0]], typical)
+            words = [f"{names[one]} for {names[other]}" for one, other in pairs]
+            described.append({**dataclasses.asdict(group), "words": ", ".join(words)})
+        return described
+
+    def _region(
+        self, samples: np.ndarray, number: int, region: np.ndarray
+    ) -> Dict[str, Any]:
+        names = [entry["name"] for entry in self.labels["classes"]]
+        variants = []
+        for group in gallery.variants(samples, region):
+            most = gallery.main_classes(samples[group.members[0]][region])
+            words = " and ".join(names[k] for k in most)
+            variants.append({**dataclasses.asdict(group), "words": words})
+        lines = [(line + 0.5).tolist() for line in label_formats.edges(region)]
+        path = "".join(
+            "M" + " ".join(f"{x:g},{y:g}" for x, y in line[:-1]) + "Z" for line in lines
+        )
+        # What most have, and what the first of the others have that differs in words.
+        words = list(dict.fromkeys(variant["words"] for variant in variants))[:2]
+        return {
+            "number": number,
+            "path": path,
+            "words": " or ".join(words),
+            "variants": variants,
+        }
+
+    def mix(self, key: str, base: int, taken: Sequence[Tuple[int, int]]) -> np.ndarray:
+        """Returns the class ids `[H, W]` of a mixture.
+
+        Raises:
+          PageError: a region or a proposal that does not exist.
+        """
+        picture = self.picture(key)
+        num, regions = len(picture.samples), len(picture.regions)
+        good = 0 <= base < num
+        good = good and all(0 <= r < regions and 0 <= s < num for r, s in taken)
+        if not good:
+            raise PageError("There is no such proposal or region: choose again.")
+        return gallery.mixed(picture.samples, base, taken, picture.regions)
+
+    def region(self, key: str, number: int) -> np.ndarray:
+        """Returns a region `[H, W]` by its number."""
+        regions = self.picture(key).regions
+        if not 0 <= number < len(regions):
+            raise PageError("There is no such region: choose again.")
+        return regions[number]
+
+
+class _Clock:
+    """Says what took how long."""
+
+    def __init__(self):
+        self._last = time.perf_counter()
+        self._words: List[str] = []
+
+    def stop(self, what: str) -> None:
+        now = time.perf_counter()
+        self._words.append(f"{what} in {now - self._last:.2f} s")
+        self._last = now
+
+    def __str__(self) -> str:
+        return ", ".join(self._words)
