@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import contextlib
+import dataclasses
 import os
 import subprocess
 import sys
@@ -42,10 +43,12 @@ def serving(folder):
         text=True,
         env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
     )
-    ports = process.stdout.readline().split()
-    yield process, f"127.0.0.1:{ports[0]}", f"http://127.0.0.1:{ports[1]}"
-    process.terminate()
-    process.wait()
+    try:
+        ports = process.stdout.readline().split()
+        yield process, f"127.0.0.1:{ports[0]}", f"http://127.0.0.1:{ports[1]}"
+    finally:
+        process.terminate()
+        process.wait()
 
 
 @pytest.fixture(scope="module")
@@ -112,11 +115,11 @@ def test_a_client_writes_the_samples_of_the_server(double, folders, tmp_path, ki
 
 def test_clients_of_a_model_on_probabilities_send_arrays(tmp_path, folders):
     """In .npy files: probabilities for such a model, and class ids for the other."""
-    settings = exported.config(
-        "scores", blackbox=exported.config_lib.BlackBox(output="probabilities")
+    facts = dataclasses.replace(
+        exported.street_facts(), blackbox_output="probabilities"
     )
-    sampler, facts = exported.street_sampler(), exported.street_facts()
-    folder = run.export_run(settings, sampler, facts, tmp_path)
+    sampler = exported.street_sampler()
+    folder = run.export_run(exported.config("scores"), sampler, facts, tmp_path)
     image_file = folders / "images" / "a.png"
     image = np.asarray(Image.open(image_file))
     scores = np.random.default_rng(0).random([*image.shape[:2], 19])
