@@ -13,6 +13,8 @@ import numpy as np
 BLUE, ORANGE, GREEN, GREY = "#1f5a93", "#e08214", "#3a8a4d", "#8a8f98"
 IGNORE_LABEL = 255
 DPI = 110
+# Of pictures side by side, in inches: between two, and room for a title.
+_GAP, _TITLE = 0.08, 0.32
 
 
 def colorize(ids: np.ndarray, colors: Sequence[Sequence[int]]) -> np.ndarray:
@@ -46,36 +48,36 @@ def _grid(
     height, image_width = np.shape(rows[0][0])[:2]
     columns = max(len(row) for row in rows)
     tile = width / columns
-    figure = matplotlib.figure.Figure(
-        figsize=(width, tile * height / image_width * len(rows) + 0.25 * len(titles)),
-        dpi=DPI,
-    )
-    axes = figure.subplots(
-        len(rows),
-        columns,
-        squeeze=False,
-        gridspec_kw=dict(wspace=0.03, hspace=0.05 + 0.1 * (len(titles) > 1)),
-    )
-    figure.subplots_adjust(0.005, 0.005, 0.995, 1 - 0.25 / figure.get_figheight())
-    for row_axes, row in zip(axes, rows):
-        for axis in row_axes:
-            axis.set_axis_off()
-        for axis, picture in zip(row_axes, row):
-            if picture.dtype == np.uint8:
-                grey = picture.shape[-1] == 1
-                axis.imshow(
-                    picture[..., 0] if grey else picture,
-                    cmap="gray" if grey else None,
-                    vmin=0 if grey else None,
-                    vmax=255 if grey else None,
-                    interpolation="nearest",
-                )
-            else:
-                axis.imshow(picture, cmap="magma", vmin=0, vmax=entropy_limit)
-    for row_axes, row_titles in zip(axes, titles):
-        for axis, title in zip(row_axes, row_titles):
-            axis.set_title(title, fontsize=9, pad=3)
+    tall = (tile - _GAP) * height / image_width
+    # Room above each row, for its titles where it has some.
+    above = [_TITLE if row < len(titles) else _GAP for row in range(len(rows))]
+    total = sum(above) + tall * len(rows) + _GAP
+    figure = matplotlib.figure.Figure(figsize=(width, total), dpi=DPI)
+    # A letter is about 0.6 as wide as its size, in points of 1/72 inch.
+    longest = max(len(title) for line in titles for title in line)
+    font_size = min(13.0, 72 * tile / (0.6 * longest))
+    top = total
+    for row, pictures in enumerate(rows):
+        top -= above[row] + tall
+        for column, picture in enumerate(pictures):
+            place = (column * tile + _GAP / 2, top, tile - _GAP, tall)
+            scale = (width, total, width, total)
+            axis = figure.add_axes([size / all_ for size, all_ in zip(place, scale)])
+            _show(axis, picture, entropy_limit)
+            if row < len(titles) and column < len(titles[row]):
+                axis.set_title(titles[row][column], fontsize=font_size, pad=4)
     return figure
+
+
+def _show(axis: Any, picture: np.ndarray, entropy_limit: Optional[float]) -> None:
+    axis.set_axis_off()
+    if picture.dtype != np.uint8:
+        axis.imshow(picture, cmap="magma", vmin=0, vmax=entropy_limit)
+    elif picture.shape[-1] == 1:
+        gray = dict(cmap="gray", vmin=0, vmax=255)
+        axis.imshow(picture[..., 0], interpolation="nearest", **gray)
+    else:
+        axis.imshow(picture, interpolation="nearest")
 
 
 def samples_figure(

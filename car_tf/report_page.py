@@ -113,7 +113,7 @@ figcaption b{color:var(--text)}
 .picture img{display:block;width:100%;min-width:min(var(--least),var(--own));
  max-width:var(--own);height:auto}
 .charts{display:grid;gap:24px 32px;margin:16px 0;
- grid-template-columns:repeat(auto-fit,minmax(min(300px,100%),1fr))}
+ grid-template-columns:repeat(auto-fit,minmax(min(380px,100%),1fr))}
 .charts figure{margin:0;max-width:460px}
 svg{display:block;width:100%;height:auto;font:12px system-ui,-apple-system,"Segoe UI",
  Roboto,"Noto Sans",sans-serif;fill:var(--muted)}
@@ -143,6 +143,8 @@ summary{cursor:pointer;font-weight:500}
 footer{margin-top:56px;padding-top:12px;border-top:1px solid var(--line);
  color:var(--muted);font-size:14px}
 @media (max-width:640px){
+ svg{font-size:14px}
+ svg .title{font-size:15px}
  .bar,.dots .bar{grid-template-columns:1fr auto;gap:2px 12px}
  .bar .track{grid-row:2;grid-column:1/-1}
  .dots .value{font-size:13px}
