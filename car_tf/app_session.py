@@ -243,9 +243,12 @@ class Session:
             most = gallery.main_classes(samples[group.members[0]][region])
             words = " and ".join(names[k] for k in most)
             variants.append({**dataclasses.asdict(group), "words": words})
-        lines = [(line + 0.5).tolist() for line in label_formats.edges(region)]
+        lines = label_formats.edges(region)
+        # Around a hole of 3 x 3 pixels there are 13 corners: specks are left out.
+        lines = [line for line in lines if len(line) > 13] or lines
         path = "".join(
-            "M" + " ".join(f"{x:g},{y:g}" for x, y in line[:-1]) + "Z" for line in lines
+            "M" + " ".join(f"{x:g},{y:g}" for x, y in line[:-1] + 0.5) + "Z"
+            for line in lines
         )
         # What most have, and what the first of the others have that differs in words.
         words = list(dict.fromkeys(variant["words"] for variant in variants))[:2]

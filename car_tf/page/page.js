@@ -114,9 +114,12 @@ async function send() {
     parts.push(map);
   }
   const content = await ask(`/images?${query}`, new Blob(parts), 'Drawing proposals …');
-  // The next image comes with a map of its own.
-  given.image = given.map = null;
-  if (content) start(content);
+  // The next image comes with a map of its own; a map that failed can be replaced.
+  given.map = null;
+  if (content) {
+    given.image = null;
+    start(content);
+  }
   showFile('map', null);
 }
 
@@ -145,6 +148,7 @@ function start(content) {
   document.body.classList.add('open');
   $('image-words').textContent = `${found.name}:`;
   $('image-hint').textContent = 'drop or choose another image';
+  $('map-words').dataset.first = 'and its map';
   $('map-hint').textContent = '';
   $('image').src = `/images/${found.key}/image.jpg`;
   $('entropy').src = `/images/${found.key}/entropy.png`;
