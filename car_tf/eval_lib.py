@@ -13,8 +13,10 @@ from car_tf.data import class_flips, examples, info
 from car_tf.metrics import calibration, ged, hungarian, iou, protocols, readers
 from car_tf.models import sampler
 
-# Float values of one batch's samples; bounds the memory that drawing takes.
+# Float values of one batch's samples; bounds the memory that drawing takes, and that of
+# drawn images which wait to be scored or are kept for figures.
 MAX_VALUES = 2**27
+MAX_WAITING = 4
 # Numbers of samples that the field reports; model selection takes the smallest.
 SAMPLE_COUNTS = (16, 50, 100)
 SCORES = ("ged", "ged_unbiased", "sample_diversity", "hm_iou")
@@ -313,7 +315,8 @@ def evaluate(
       num_samples: S.
       seed: of the samples and of the flip oracle.
       num_images: how many of the first images; 0 for all.
-      gallery_size: how many images, evenly spread, to return for figures.
+      gallery_size: how many images, evenly spread, to return for figures; fewer where
+        they are very large.
       progress: wraps the iteration over images, such as `tqdm.tqdm`.
 
     Returns:
@@ -321,6 +324,9 @@ def evaluate(
     """
     tally = _Tally(facts, num_samples, seed)
     total = min(num_images or len(source), len(source))
+    height, width = source.images.shape[1:3]
+    num_held = MAX_VALUES // (3 * height * width * _num_classes(model))
+    gallery_size = min(gallery_size, max(1, num_held))
     chosen = set(np.linspace(0, total - 1, min(gallery_size, total)).astype(int))
     gallery: List[Drawn] = []
     stream = draw(
@@ -337,7 +343,7 @@ def evaluate(
             if drawn.index in chosen:
                 gallery.append(drawn)
             # A short queue, so that drawn samples do not pile up in memory.
-            if len(pending) > 4:
+            if len(pending) > min(MAX_WAITING, num_held):
                 pending.pop(0).result()
         for future in pending:
             future.result()
