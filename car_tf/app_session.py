@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-import pathlib
 import secrets
 import threading
 import time
@@ -188,14 +187,7 @@ class Session:
         """Returns groups, regions with their variants, and statistics, for JSON."""
         picture = self.picture(key)
         samples = picture.samples
-        result = predict_output.Result(
-            file=pathlib.Path(picture.name),
-            picture=picture.shown,
-            samples=samples,
-            entropy_bits=picture.entropy_bits,
-            seed=(self._options.seed, 0),
-            labels=self.labels,
-        ).statistics()
+        result = predict_output.class_statistics(samples, self.labels)
         numbers = range(picture.current, len(picture.regions))
         return {
             "key": key,
@@ -204,7 +196,7 @@ class Session:
             "working_size": list(samples.shape[1:]),
             "num_samples": len(samples),
             "is_full": len(samples) + MORE > MAX_SAMPLES,
-            "max_entropy_bits": result["entropy_bits"]["max"],
+            "max_entropy_bits": float(picture.entropy_bits.max()),
             "groups": self._groups(samples),
             "regions": [
                 self._region(samples, number, picture.regions[number])

@@ -117,11 +117,14 @@ def most_frequent(samples: np.ndarray) -> np.ndarray:
     Of classes that are equally frequent it is the first.
     """
     found = samples[0].copy()
-    most = np.zeros(found.shape, int)
+    differ = (samples != found).any(0)
+    chosen, rest = found[differ], samples[:, differ]
+    most = np.zeros(chosen.shape, int)
     for class_id in range(int(samples.max()) + 1):
-        times = count(samples, class_id)
-        found[times > most] = class_id
+        times = count(rest, class_id)
+        chosen[times > most] = class_id
         most = np.maximum(most, times)
+    found[differ] = chosen
     return found
 
 

@@ -45,57 +45,20 @@ class Result:
     labels: Dict[str, Any]
 
     def statistics(self) -> Dict[str, Any]:
-        """Returns areas per class over the samples, as shares of the image."""
-        num = len(self.samples)
-        num_classes = len(self.labels["classes"])
-        flat = self.samples.reshape(num, -1)
-        counts = np.stack([np.bincount(s, minlength=num_classes) for s in flat])
-        areas = counts / flat.shape[1]
-        classes = {
-            entry["name"]: {
-                "id": entry["id"],
-                "mean_area": float(areas[:, entry["id"]].mean()),
-                "std_area": float(areas[:, entry["id"]].std()),
-                "min_area": float(areas[:, entry["id"]].min()),
-                "max_area": float(areas[:, entry["id"]].max()),
-                "num_samples_with_it": int((counts[:, entry["id"]] > 0).sum()),
-                "areas": areas[:, entry["id"]].tolist(),
-            }
-            for entry in self.labels["classes"]
-            if counts[:, entry["id"]].any()
-        }
+        """Returns areas per class over the samples, as shares of the image, and more."""
         return {
             "image": str(self.file),
             "size": [self.picture.height, self.picture.width],
             "working_size": list(self.samples.shape[1:]),
-            "num_samples": num,
+            "num_samples": len(self.samples),
             "seed": list(self.seed),
-            "classes": classes,
-            "flips": self._flips(counts),
+            **class_statistics(self.samples, self.labels),
             "entropy_bits": {
                 "mean": float(self.entropy_bits.mean()),
                 "max": float(self.entropy_bits.max()),
             },
             "sample_entropy_bits": float(self._sample_entropy_bits()),
         }
-
-    def _flips(self, counts: np.ndarray) -> List[Dict[str, Any]]:
-        """In how many samples a class took its other name, of those that have it."""
-        rows = []
-        for flip in self.labels["flips"]:
-            one, other = counts[:, flip["original"]], counts[:, flip["flipped"]]
-            present = (one + other) > 0
-            if present.any():
-                names = self.labels["classes"]
-                rows.append(
-                    {
-                        "class": names[flip["original"]]["name"],
-                        "other_name": names[flip["flipped"]]["name"],
-                        "frequency": float((other > one)[present].mean()),
-                        "true_probability": flip["probability"],
-                    }
-                )
-        return rows
 
     def _sample_entropy_bits(self) -> float:
         """Mean entropy of the classes' frequencies over the samples, per pixel."""
@@ -153,6 +116,55 @@ class Result:
             painted = _resized(colors[sample], image.size)
             tiles.append((f"sample {index}", Image.blend(image, painted, _OVERLAY)))
         return montage(tiles)
+
+
+def class_statistics(samples: np.ndarray, labels: Dict[str, Any]) -> Dict[str, Any]:
+    """Returns areas and flips of the classes that samples have.
+
+    Args:
+      samples: `[M, H, W]` uint8 class ids.
+      labels: the model's `labels.json`.
+
+    Returns:
+      `classes`, by name: areas, as shares of the image; `flips`: how often a class takes
+      its other name, and how often it should.
+    """
+    flat = samples.reshape(len(samples), -1)
+    num_classes = len(labels["classes"])
+    counts = np.stack([np.bincount(s, minlength=num_classes) for s in flat])
+    areas = counts / flat.shape[1]
+    classes = {
+        entry["name"]: {
+            "id": entry["id"],
+            "mean_area": float(areas[:, entry["id"]].mean()),
+            "std_area": float(areas[:, entry["id"]].std()),
+            "min_area": float(areas[:, entry["id"]].min()),
+            "max_area": float(areas[:, entry["id"]].max()),
+            "num_samples_with_it": int((counts[:, entry["id"]] > 0).sum()),
+            "areas": areas[:, entry["id"]].tolist(),
+        }
+        for entry in labels["classes"]
+        if counts[:, entry["id"]].any()
+    }
+    return {"classes": classes, "flips": _flips(counts, labels)}
+
+
+def _flips(counts: np.ndarray, labels: Dict[str, Any]) -> List[Dict[str, Any]]:
+    """In how many samples a class took its other name, of those that have it."""
+    rows = []
+    for flip in labels["flips"]:
+        one, other = counts[:, flip["original"]], counts[:, flip["flipped"]]
+        present = (one + other) > 0
+        if present.any():
+            rows.append(
+                {
+                    "class": labels["classes"][flip["original"]]["name"],
+                    "other_name": labels["classes"][flip["flipped"]]["name"],
+                    "frequency": float((other > one)[present].mean()),
+                    "true_probability": flip["probability"],
+                }
+            )
+    return rows
 
 
 def recorded_key(folder: pathlib.Path) -> Optional[str]:
