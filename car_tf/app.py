@@ -4,8 +4,8 @@
     python -m car_tf.app --saved_model MODELS/NAME --blackbox MODEL_OR_FOLDER
 
 Open the address that it prints, drop an image, choose a proposal, change regions of it,
-and save the result as PNG, Cityscapes' JSON or COCO. It answers this machine alone unless
---host says otherwise; it has no passwords.
+and save the result as PNG, Cityscapes' JSON or COCO. It answers this machine alone,
+unless --host says otherwise, and has no passwords.
 """
 
 from __future__ import annotations

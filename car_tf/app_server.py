@@ -43,9 +43,9 @@ def build(session: app_session.Session, host: str) -> fastapi.FastAPI:
 
     Args:
       session: the model with the images that it was given.
-      host: the address that it is bound to; a page that is bound to this machine answers
-        under this machine's names alone, so that no other site can reach it by a name
-        of its own.
+      host: the address that it is bound to; a page that is bound to this machine
+        answers under this machine's names alone, so that no other site can reach it by
+        a name of its own.
     """
     app = fastapi.FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     if _is_local(host):
@@ -144,7 +144,7 @@ def _add_images(app: fastapi.FastAPI, session: app_session.Session) -> None:
         content = await _body(request)
         split = len(content) if image_bytes is None else image_bytes
         upload = app_inputs.Upload(
-            name[-200:], content[:split], map_name[-200:], content[split:]
+            _plain(name), content[:split], _plain(map_name), content[split:]
         )
 
         def work() -> Dict[str, Any]:
@@ -211,6 +211,11 @@ def _saved(
         return label_formats.to_coco(ids, picture.name, classes)
     array = session.colors[ids] if kind == "color.png" else ids
     return app_views.encoded(Image.fromarray(array), "PNG")
+
+
+def _plain(name: str) -> str:
+    """Returns a file's name as it can be printed on a terminal."""
+    return "".join(c if c.isprintable() else "?" for c in name[-200:])
 
 
 def _check_sender(request: fastapi.Request) -> None:

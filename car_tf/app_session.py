@@ -135,7 +135,8 @@ class Session:
     def _picture(self, opened, features, samples) -> Picture:
         shown = opened.picture.copy()
         shown.thumbnail((SHOWN_SIDE, SHOWN_SIDE))
-        log_probs = features["log_probs"][0].numpy()
+        # Where a probability is zero, its share of the entropy is, too.
+        log_probs = np.maximum(features["log_probs"][0].numpy(), -100.0)
         entropy = -(np.exp(log_probs) * log_probs).sum(-1) / np.log(2)
         return Picture(
             name=opened.name,
