@@ -19,6 +19,8 @@ sync_api = pytest.importorskip("playwright.sync_api", reason="no Playwright here
 from car_tf import app_server, app_session, predict_lib  # noqa: E402
 
 SIZE, png = app_double.SIZE, app_double.png
+# Milliseconds: the machine may be busy.
+WAIT = 30_000
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 # WCAG 2.1 AA, measured on the page as it is drawn: every element with a text of its own
 # against the nearest ground that is painted.
@@ -91,7 +93,7 @@ def open_page(address, browser):
         )
         contexts.append(context)
         page = context.new_page()
-        page.set_default_timeout(10_000)
+        page.set_default_timeout(WAIT)
         page.on("pageerror", lambda error: failures.append(str(error)))
         page.goto(address)
         return page
@@ -108,7 +110,7 @@ def drop(page, content, name="a.png"):
 
 
 def wait_for_words(page, where, words):
-    sync_api.expect(page.locator(where)).to_contain_text(words)
+    sync_api.expect(page.locator(where)).to_contain_text(words, timeout=WAIT)
 
 
 def test_the_main_path(open_page):
