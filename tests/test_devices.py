@@ -19,8 +19,8 @@ from car_tf import workdir as workdir_lib
 
 # With D updated in every third step: seven of its updates.
 STEPS = 20
-# CAR_TF_WORKERS=3 for jobs of two and of three processes.
-NUM_WORKERS = int(os.environ.get("CAR_TF_WORKERS", "2"))
+LONG = os.environ.get("CAR_TF_LONG", "") == "1"
+REPLICAS, WORKERS = ("2xcpu", "4xcpu"), (2, 3)
 
 
 def start(folder, names, environment):
@@ -54,8 +54,8 @@ def cluster(num):
 def everywhere(tmp_path_factory):
     """Weights after the same steps, by the file's name of `replicas`; "one" is here."""
     folder = tmp_path_factory.mktemp("weights")
-    processes = [start(folder, ["2xcpu", "4xcpu"], {})]
-    for num in range(2, NUM_WORKERS + 1):
+    processes = [start(folder, REPLICAS, {})]
+    for num in WORKERS:
         configurations = [{"TF_CONFIG": text} for text in cluster(num)]
         processes += [start(folder, ["cpu"], one) for one in configurations]
     found = {"one": replicas.trained(tf.distribute.get_strategy(), STEPS)}
@@ -65,8 +65,11 @@ def everywhere(tmp_path_factory):
     return {**found, **{path.stem: dict(np.load(path)) for path in folder.iterdir()}}
 
 
+# One and two replicas are compared in `test_trainers` too, workers in
+# `test_workers_job`; this takes minutes.
+@pytest.mark.skipif(not LONG, reason="CAR_TF_LONG=1 runs it")
 @pytest.mark.parametrize(
-    "where", ["2xcpu-1", "4xcpu-1", *(f"cpu-{n}" for n in range(2, NUM_WORKERS + 1))]
+    "where", [*(f"{name}-1" for name in REPLICAS), *(f"cpu-{num}" for num in WORKERS)]
 )
 def test_weights_are_the_same_wherever_they_are_trained(everywhere, where):
     one, other = everywhere["one"], everywhere[where]
