@@ -1,0 +1,45 @@
+"""Figures: what is laid out does not lie on something else."""
+
+import itertools
+
+import numpy as np
+import pytest
+from matplotlib.backends import backend_agg
+
+from car_tf import figures
+
+NUM_ROWS = 3
+
+
+@pytest.mark.parametrize(
+    "titles",
+    [
+        [["input", "label", "sample 1"] * 2, ["black box", "entropy of F", "s"] * 2],
+        [["input", "mean of readers", "reader 1", "sample 1", "mean of G"] * 3],
+    ],
+    ids=["two lines", "fifteen columns"],
+)
+def test_titles_and_pictures_do_not_overlap(titles):
+    picture = np.zeros((48, 96, 3), np.uint8)
+    rows = [[picture] * len(titles[0])] * NUM_ROWS
+    figure = figures._grid(rows, titles)
+    backend_agg.FigureCanvasAgg(figure).draw()
+    boxes = [axis.get_window_extent() for axis in figure.axes]
+    boxes += [a.title.get_window_extent() for a in figure.axes if a.get_title()]
+    assert len(boxes) == NUM_ROWS * len(titles[0]) + sum(map(len, titles))
+    for one, other in itertools.combinations(boxes, 2):
+        # Descenders may touch the picture below.
+        width = min(one.x1, other.x1) - max(one.x0, other.x0)
+        height = min(one.y1, other.y1) - max(one.y0, other.y0)
+        assert width <= 1 or height <= 1, (one, other)
+    for box in boxes:
+        assert box.x0 >= -1 and box.y1 <= figure.bbox.y1 + 1
+
+
+def test_titles_can_be_read_in_the_report():
+    picture = np.zeros((48, 96, 3), np.uint8)
+    figure = figures._grid([[picture] * 6], [["entropy of the mean of G"] * 6])
+    # Pixels of a letter's height where a page of 1280 pixels shows the figure at 966.
+    shown = 966 / figure.bbox.width
+    for axis in figure.axes:
+        assert axis.title.get_fontsize() * figures.DPI / 72 * shown >= 10
