@@ -280,7 +280,9 @@ function show() {
 
 function showVariants() {
   const one = found.regions.find(({number}) => number === region);
-  $('regions-words').textContent = !found.regions.length ? 'The proposals agree everywhere.'
+  const none = found.groups.length > 1 ? 'The proposals differ in specks alone.'
+    : 'The proposals agree everywhere.';
+  $('regions-words').textContent = !found.regions.length ? none
     : one ? `Region ${found.regions.indexOf(one) + 1}, ${one.words}: choose a variant.`
       : 'Click in the picture, or on a number, where you would have it otherwise.';
   if (!one) {
