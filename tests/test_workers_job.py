@@ -92,6 +92,7 @@ def test_a_worker_that_dies_stops_the_whole_job_and_the_same_command_goes_on(run
     assert [line["step"] for line in runs.log("run", 2)] == [2, 4, 6, 7]
 
 
+@needs_time
 def test_deterministic_runs_are_equal_bit_by_bit(runs):
     changes = (
         *("stage1.steps=3", "stage2.steps=4", "train.checkpoint_every=4"),
