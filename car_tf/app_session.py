@@ -15,6 +15,7 @@ from PIL import Image
 
 from car_tf import app_inputs, app_views, gallery, label_formats
 from car_tf import predict_lib, predict_output
+from car_tf.metrics import calibration
 from export.clients import common
 
 # Images that are remembered; the oldest is forgotten first.
@@ -135,15 +136,13 @@ class Session:
     def _picture(self, opened, features, samples) -> Picture:
         shown = opened.picture.copy()
         shown.thumbnail((SHOWN_SIDE, SHOWN_SIDE))
-        # Where a probability is zero, its share of the entropy is, too.
-        log_probs = np.maximum(features["log_probs"][0].numpy(), -100.0)
-        entropy = -(np.exp(log_probs) * log_probs).sum(-1) / np.log(2)
+        probs = np.exp(features["log_probs"][0].numpy())
         return Picture(
             name=opened.name,
             own_size=(opened.picture.height, opened.picture.width),
             shown=shown,
             features=features,
-            entropy_bits=entropy,
+            entropy_bits=calibration.entropy_bits(probs),
             samples=samples,
             regions=gallery.regions(samples),
             current=0,

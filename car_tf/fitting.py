@@ -148,9 +148,7 @@ class Keeper(keras.callbacks.Callback):
         self._workdir = workdir
         self._stop = stop
         self._every_epoch = every_epoch
-        self._board = tensorboard_lib.Board(
-            workdir.path / tensorboard_lib.FOLDER, writes=workdir.writes
-        )
+        self._board = tensorboard_lib.Board.of(workdir)
         self._started = time.monotonic()
         self._seconds = {"training": 0.0, "saving": 0.0}
         self._num_saved = 0

@@ -1,22 +1,13 @@
-"""Label maps in the formats that other tools read: PNG, Cityscapes' JSON and COCO."""
+"""Label maps in the formats that other tools read: Cityscapes' JSON and COCO."""
 
 from __future__ import annotations
 
-import io
 import json
 from typing import Any, Dict, List, Sequence, Tuple
 
 import contourpy
 import numpy as np
 import scipy.ndimage
-from PIL import Image
-
-
-def to_png(array: np.ndarray) -> bytes:
-    """Returns an array as a PNG file."""
-    content = io.BytesIO()
-    Image.fromarray(array).save(content, "PNG")
-    return content.getvalue()
 
 
 def to_cityscapes(

@@ -23,9 +23,7 @@ class Selection:
         self._dataset = dataset
         self._workdir = workdir
         self._say = say
-        self._board = tensorboard_lib.Board(
-            workdir.path / tensorboard_lib.FOLDER, writes=workdir.writes
-        )
+        self._board = tensorboard_lib.Board.of(workdir)
         self._trained = trainer.refinement_net
         nets = [trainer.calibration_net, trainer.refinement_net]
         if trainer.distribute_strategy.num_replicas_in_sync > 1:

@@ -12,6 +12,7 @@ import tensorflow as tf
 from tensorboard.plugins.hparams import api as hparams
 
 from car_tf import eval_lib, figures
+from car_tf import workdir as workdir_lib
 from car_tf.data import examples, info
 from car_tf.metrics import calibration
 
@@ -48,6 +49,11 @@ class Board:
         self._writer = tf.summary.create_noop_writer()
         if writes:
             self._writer = tf.summary.create_file_writer(str(folder))
+
+    @classmethod
+    def of(cls, workdir: workdir_lib.RunDir) -> "Board":
+        """Returns the board of a run directory."""
+        return cls(workdir.path / FOLDER, writes=workdir.writes)
 
     def scalars(self, group: str, step: int, values: Mapping[str, float]) -> None:
         """Writes numbers as `group/name`."""

@@ -62,9 +62,7 @@ def run(
     _record_data(workdir, dataset)
     prints = [split.fingerprint() for split in dataset.splits.values()]
     devices.require_agreement(strategy, "data", " ".join(prints))
-    board = tensorboard_lib.Board(
-        workdir.path / tensorboard_lib.FOLDER, writes=workdir.writes
-    )
+    board = tensorboard_lib.Board.of(workdir)
     fields = report_run.flat(json.loads(config_lib.to_json(config)))
     board.configuration(fields, dataset.notes)
     with workdir_lib.StopSignal() as stop:

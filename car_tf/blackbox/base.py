@@ -62,7 +62,7 @@ class Options:
         return self.output != LABELS
 
     def gives_probabilities(self, kind: str) -> bool:
-        """Tells what becomes of a black box's own `labels`, `logits` or ...."""
+        """Tells whether a black box's output of some `kind` becomes probabilities."""
         return self.prefers_scores and not (kind == LABELS and self.output == AUTO)
 
 
