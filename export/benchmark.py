@@ -15,12 +15,13 @@ import pathlib
 import sys
 import tempfile
 import time
-from typing import Any, Callable, Dict, List, Sequence
+from typing import Any, Dict, List, Sequence
 
 import numpy as np
 from absl import app, flags, logging
 
 from car_tf import config as config_lib
+from car_tf.benchmarks import timing
 
 FLAGS = flags.FLAGS
 
@@ -30,19 +31,6 @@ flags.DEFINE_integer("rounds", 9, "Calls of each kind.", lower_bound=1)
 
 NUM_SAMPLES = 16
 SEED = ((1, 2),)
-
-
-def in_turns(calls: Dict[str, Callable[[], Any]], rounds: int) -> Dict[str, List]:
-    """Calls each once untimed and then all in turns; returns name -> seconds."""
-    for call in calls.values():
-        call()
-    seconds = {name: [] for name in calls}
-    for _ in range(rounds):
-        for name, call in calls.items():
-            start = time.perf_counter()
-            call()
-            seconds[name].append(time.perf_counter() - start)
-    return seconds
 
 
 def ratio(seconds: Dict[str, List], name: str, other: str) -> float:
@@ -98,20 +86,20 @@ def steady_costs(
     draws = {"num_samples": tf.constant(NUM_SAMPLES), "seed": tf.constant(SEED)}
     encoded = served["encode"](**seen)
     computation = tf.function(program.Program(model, settings).sample, autograph=False)
-    seconds = in_turns(
-        {
-            "in process: sample": lambda: computation(
-                seen["image"],
-                seen.get("blackbox"),
-                draws["seed"],
-                draws["num_samples"],
-            ),
-            "sample": lambda: served["sample"](**seen, **draws),
-            "decode": lambda: served["decode"](**encoded, **draws),
-            "encode": lambda: served["encode"](**seen),
-            "calibrate": lambda: served["calibrate"](**seen),
-        },
-        rounds,
+    calls = {
+        "in process: sample": lambda: computation(
+            seen["image"],
+            seen.get("blackbox"),
+            draws["seed"],
+            draws["num_samples"],
+        ),
+        "sample": lambda: served["sample"](**seen, **draws),
+        "decode": lambda: served["decode"](**encoded, **draws),
+        "encode": lambda: served["encode"](**seen),
+        "calibrate": lambda: served["calibrate"](**seen),
+    }
+    seconds = timing.in_turns(
+        {name: timing.clock(call) for name, call in calls.items()}, repeats=rounds
     )
     return {
         "seconds": {name: float(np.median(times)) for name, times in seconds.items()},
