@@ -322,6 +322,15 @@ class Stage2:
         )
 
 
+def require_devices(key: str, devices: str) -> None:
+    """Raises ConfigError unless this is a text that `train.devices` takes."""
+    _require(
+        bool(_DEVICES.fullmatch(devices)),
+        f"{key}: wanted cpu, 2xcpu or gpu:0,gpu:1 (or nothing for all GPUs), "
+        f"got {devices!r}",
+    )
+
+
 @dataclasses.dataclass(frozen=True)
 class Train:
     """What both stages share.
@@ -369,11 +378,7 @@ class Train:
             0 <= self.seed <= MAX_SEED,
             f"train.seed: wanted 0 to {MAX_SEED}, got {self.seed}",
         )
-        _require(
-            bool(_DEVICES.fullmatch(self.devices)),
-            "train.devices: wanted cpu, 2xcpu or gpu:0,gpu:1 (or nothing for all GPUs), "
-            f"got {self.devices!r}",
-        )
+        require_devices("train.devices", self.devices)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import re
 import zlib
-from typing import Callable, Dict, List
+from typing import Callable, Dict, List, Optional, Sequence
 
 import tensorflow as tf
 
@@ -66,6 +66,12 @@ def describe(strategy: tf.distribute.Strategy, worker: workers.Worker) -> str:
     num, machines = strategy.num_replicas_in_sync, worker.num_workers
     where = f" of {machines} workers" if machines > 1 else ""
     return f"devices: {num} replica{'s' * (num > 1)}{where}"
+
+
+def names(strategy: tf.distribute.Strategy) -> Sequence[Optional[str]]:
+    """Returns its devices by name; None, TensorFlow's choice, where there is but one."""
+    several = strategy.num_replicas_in_sync > 1
+    return strategy.extended.worker_devices if several else (None,)
 
 
 def check_batch_size(strategy: tf.distribute.Strategy, **sizes: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import dataclasses
+import functools
 from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 
 import numpy as np
@@ -52,25 +53,50 @@ def draw(
 ) -> Iterator[Drawn]:
     """Draws samples for the first images of a split (0: all), or those of `indices`.
 
-    An image's samples depend on `seed` and its index, not on its neighbours.
+    An image's samples depend on `seed` and its index, not on its neighbours. Networks
+    that were built for several replicas share the images.
     """
     chosen = np.arange(min(num_images or len(source), len(source)))
     if len(indices):
         chosen = np.asarray(indices)
     height, width = source.images.shape[1:3]
-    num_classes = _num_classes(model)
-    per_image = num_samples * height * width * num_classes
+    per_image = num_samples * height * width * _num_classes(model)
     batch_size = int(np.clip(MAX_VALUES // per_image, 1, 32))
+    strategy = model.refinement_net.distribute_strategy
+    num_replicas = strategy.num_replicas_in_sync
     run = _compiled(model)
-    for start in range(0, len(chosen), batch_size):
-        rows = chosen[start : start + batch_size]
-        seeds = np.stack([np.full(len(rows), seed), rows], axis=1).astype(np.int32)
+    for start in range(0, len(chosen), batch_size * num_replicas):
+        rows = chosen[start : start + batch_size * num_replicas]
+        # No replica may be without an image: the first ones fill the last places.
+        size = -(-len(rows) // num_replicas)
+        parts = np.resize(rows, [num_replicas, size])
+
+        def on_replica(array_of: Callable[[np.ndarray], np.ndarray]):
+            return strategy.experimental_distribute_values_from_function(
+                lambda context: tf.constant(
+                    array_of(parts[context.replica_id_in_sync_group])
+                )
+            )
+
         blackbox = None
         if source.blackbox is not None:
-            blackbox = tf.constant(source.blackbox[rows])
-        image = tf.constant(source.images[rows])
-        drawn = run(image, blackbox, tf.constant(seeds), tf.constant(num_samples))
-        drawn = {name: value.numpy() for name, value in drawn.items()}
+            blackbox = on_replica(lambda part: source.blackbox[part])
+        drawn = run(
+            on_replica(lambda part: source.images[part]),
+            blackbox,
+            on_replica(
+                lambda part: np.stack([np.full(len(part), seed), part], 1).astype(
+                    "int32"
+                )
+            ),
+            tf.constant(num_samples),
+        )
+        drawn = {
+            name: np.concatenate(
+                [part.numpy() for part in strategy.experimental_local_results(value)]
+            )
+            for name, value in drawn.items()
+        }
         for offset, row in enumerate(rows):
             yield Drawn(
                 int(row), **{name: value[offset] for name, value in drawn.items()}
@@ -80,7 +106,13 @@ def draw(
 def _compiled(model: sampler.Sampler) -> Callable:
     """The sampler as one graph for all batch sizes, built once per sampler."""
     if not hasattr(model, "compiled_sample"):
-        model.compiled_sample = tf.function(model.sample, reduce_retracing=True)
+        strategy = model.refinement_net.distribute_strategy
+
+        @functools.partial(tf.function, reduce_retracing=True)
+        def sample(*arguments):
+            return strategy.run(model.sample, args=arguments)
+
+        model.compiled_sample = sample
     return model.compiled_sample
 
 

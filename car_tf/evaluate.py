@@ -9,10 +9,11 @@ import os
 import sys
 from typing import Sequence
 
-from absl import app, flags
+from absl import app, flags, logging
 
 from car_tf import config as config_lib
 from car_tf import workdir as workdir_lib
+from car_tf import workers
 
 FLAGS = flags.FLAGS
 
@@ -23,6 +24,11 @@ flags.DEFINE_string(
 flags.DEFINE_integer(
     "num_samples", 0, "Samples per image; 0: as configured.", lower_bound=0
 )
+flags.DEFINE_string(
+    "devices",
+    "",
+    "Where to draw: gpu:0,gpu:1, cpu, or 4xcpu; by default all GPUs, or the CPU.",
+)
 
 
 def main(argv: Sequence[str]) -> int:
@@ -31,18 +37,21 @@ def main(argv: Sequence[str]) -> int:
         raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
     try:
         config = workdir_lib.saved_config(FLAGS.workdir)
+        config_lib.require_devices("--devices", FLAGS.devices)
         workdir = workdir_lib.RunDir(FLAGS.workdir, config)
     except (config_lib.ConfigError, workdir_lib.RunError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    logging.set_verbosity(logging.WARNING)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    from car_tf import build_data, train_lib  # TensorFlow starts here.
+    from car_tf import build_data, devices, train_lib  # TensorFlow starts here.
     from car_tf.data import files
 
     try:
+        strategy = devices.build_strategy(FLAGS.devices, workers.Worker())
         dataset = build_data.build_data(config)
         split = dataset.split_to_report(FLAGS.split)
-        model = train_lib.load_sampler(config, dataset.facts, workdir)
+        model = train_lib.load_sampler(config, dataset.facts, workdir, strategy)
         train_lib.evaluate_run(
             config,
             dataset,

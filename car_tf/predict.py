@@ -15,9 +15,11 @@ import pathlib
 import sys
 from typing import Any, Sequence
 
-from absl import app, flags
+from absl import app, flags, logging
 
+from car_tf import config as config_lib
 from car_tf import workdir as workdir_lib
+from car_tf import workers
 from export import versions
 from export.clients import common
 
@@ -43,6 +45,12 @@ flags.DEFINE_string(
     "",
     "Segmenter, or folder of its predictions, for a model that works on one (default: "
     "that of the training).",
+)
+flags.DEFINE_string(
+    "devices",
+    "",
+    "What images are divided over: gpu:0,gpu:1, cpu, or 4xcpu; by default all GPUs, or "
+    "the CPU.",
 )
 
 
@@ -80,13 +88,16 @@ def main(argv: Sequence[str]) -> int:
     if len(argv) > 1:
         raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
     try:
+        config_lib.require_devices("--devices", FLAGS.devices)
         path, size = _model_path(), _size()
         images = common.find_images(FLAGS.images)
     except (ValueError, workdir_lib.RunError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    logging.set_verbosity(logging.WARNING)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    from car_tf import predict_lib  # TensorFlow starts here, after the cheap checks.
+    # TensorFlow starts here, after the cheap checks.
+    from car_tf import devices, predict_lib
 
     options = predict_lib.Options(
         num_samples=FLAGS.num_samples,
@@ -95,13 +106,14 @@ def main(argv: Sequence[str]) -> int:
         blackbox=FLAGS.blackbox,
     )
     try:
+        strategy = devices.build_strategy(FLAGS.devices, workers.Worker())
         failed = predict_lib.predict(
-            predict_lib.Predictor(path),
+            predict_lib.Predictor(path, devices.names(strategy)),
             images,
             pathlib.Path(FLAGS.output).expanduser(),
             options,
         )
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, workdir_lib.RunError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     print(f"{len(images) - len(failed)} images predicted: {FLAGS.output}")

@@ -7,6 +7,8 @@ import dataclasses
 import hashlib
 import json
 import pathlib
+import queue
+import threading
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
@@ -39,28 +41,29 @@ class Options:
 
 
 class Predictor:
-    """An exported model.
+    """An exported model, on one device or, copied, on several.
 
     Attributes:
       path: of its version.
       labels: its `labels.json`.
       content: hash of its content.
+      num_devices: images that can be computed at the same time.
     """
 
-    def __init__(self, path: pathlib.Path):
+    def __init__(self, path: pathlib.Path, devices: Sequence[Optional[str]] = (None,)):
+        """Loads it.
+
+        Args:
+          path: of its version.
+          devices: names of those that share the work; None for TensorFlow's choice.
+        """
         self.path = path
-        loaded = tf.saved_model.load(str(path))
-        try:
-            labels_file = loaded.labels.asset_path.numpy().decode()
-            # Its variables live as long as it does.
-            self._loaded = loaded
-            self._sample = loaded.sample
-            self._encode, self._decode = loaded.encode, loaded.decode
-        except AttributeError:
-            raise versions.ExportError(
-                f"{path}: wanted a model of `python -m export`, found another SavedModel"
-            ) from None
-        self.labels = json.loads(pathlib.Path(labels_file).read_text(encoding="utf-8"))
+        self.num_devices = len(devices)
+        self._copies = [_Copy(path, device) for device in devices]
+        self._free: queue.Queue = queue.Queue()
+        for copy in self._copies:
+            self._free.put(copy)
+        self.labels = json.loads(self._copies[0].labels_file.read_text("utf-8"))
         self.content = description.read_content_hash(path)
 
     @property
@@ -82,38 +85,65 @@ class Predictor:
         Returns:
           `[M, H, W]` uint8 class ids, and the entropy of F, `[H, W]` in bits.
         """
-        drawn = self._sample(
-            **self._inputs(image, blackbox),
-            num_samples=tf.constant(num_samples),
-            seed=tf.constant([seed]),
-        )
+        copy = self._free.get()
+        try:
+            drawn = copy.call(
+                "sample",
+                **self._inputs(image, blackbox),
+                num_samples=num_samples,
+                seed=[seed],
+            )
+        finally:
+            self._free.put(copy)
         return drawn["samples"][0].numpy(), drawn["entropy_bits"][0].numpy()
 
     def encode(
         self, image: np.ndarray, blackbox: Optional[np.ndarray]
     ) -> Dict[str, tf.Tensor]:
         """Computes what all samples of `[H, W, C]` uint8 share, `log_probs` of F too."""
-        return dict(self._encode(**self._inputs(image, blackbox)))
+        return dict(self._copies[0].call("encode", **self._inputs(image, blackbox)))
 
     def decode(
         self, encoded: Dict[str, tf.Tensor], *, num_samples: int, seed: Tuple[int, int]
     ) -> np.ndarray:
         """Draws `[M, H, W]` uint8 samples from what `encode` gave."""
-        drawn = self._decode(
-            **encoded, num_samples=tf.constant(num_samples), seed=tf.constant([seed])
+        drawn = self._copies[0].call(
+            "decode", **encoded, num_samples=num_samples, seed=[seed]
         )
         return drawn["samples"][0].numpy()
 
     def _inputs(
         self, image: np.ndarray, blackbox: Optional[np.ndarray]
-    ) -> Dict[str, tf.Tensor]:
-        inputs = {"image": tf.constant(image[None])}
+    ) -> Dict[str, np.ndarray]:
+        inputs = {"image": image[None]}
         if blackbox is not None:
-            kind = (
-                tf.uint8 if self.labels["blackbox"]["input"] == "labels" else tf.float32
-            )
-            inputs["blackbox"] = tf.cast(blackbox[None], kind)
+            labels = self.labels["blackbox"]["input"] == "labels"
+            kind = np.uint8 if labels else np.float32
+            inputs["blackbox"] = blackbox[None].astype(kind)
         return inputs
+
+
+class _Copy:
+    """A SavedModel of `python -m export` on one device."""
+
+    def __init__(self, path: pathlib.Path, device: Optional[str]):
+        self._device = device
+        with tf.device(device):
+            # Its variables live as long as it does.
+            self._loaded = tf.saved_model.load(str(path))
+        wanted = ("labels", "sample", "encode", "decode")
+        if not all(hasattr(self._loaded, name) for name in wanted):
+            raise versions.ExportError(
+                f"{path}: wanted a model of `python -m export`, found another SavedModel"
+            )
+        labels_file = self._loaded.labels.asset_path.numpy().decode()
+        self.labels_file = pathlib.Path(labels_file)
+
+    def call(self, name: str, **inputs: Any) -> Dict[str, tf.Tensor]:
+        """Calls one of its functions with arrays or tensors."""
+        with tf.device(self._device):
+            tensors = {key: tf.constant(value) for key, value in inputs.items()}
+            return getattr(self._loaded, name)(**tensors)
 
 
 def predict(
@@ -147,25 +177,26 @@ def predict(
     if len(todo) < len(images):
         say(f"{len(images) - len(todo)} of {len(images)} images were predicted before")
     bar = cache.progress(total=len(todo), desc="predicting", unit="image")
-    with bar, concurrent.futures.ThreadPoolExecutor(1) as pool:
-        writing: List[concurrent.futures.Future] = []
-        for name, key in todo:
+
+    def one(name: str, key: str) -> None:
+        result = _predict_one(predictor, name, images[name], options, black_boxes)
+        result.write(output / name, key)
+
+    # One image more than devices is under way: it is read or written meanwhile.
+    pool = concurrent.futures.ThreadPoolExecutor(predictor.num_devices + 1)
+    try:
+        names = {pool.submit(one, name, key): name for name, key in todo}
+        for future in concurrent.futures.as_completed(names):
             try:
-                result = _predict_one(
-                    predictor, name, images[name], options, black_boxes
-                )
+                future.result()
             except (files.DataError, tf.errors.InvalidArgumentError) as error:
+                name = names[future]
                 failed.append(name)
                 bar.write(f"error: {name}: {common.sentence(str(error))}")
-                bar.update()
-                continue
-            # One result is written while the next image is computed.
-            if writing:
-                writing.pop().result()
-            writing.append(pool.submit(result.write, output / name, key))
             bar.update()
-        for future in writing:
-            future.result()
+    finally:
+        bar.close()
+        pool.shutdown(cancel_futures=True)
     return failed
 
 
@@ -246,6 +277,7 @@ class _BlackBoxes:
         options: Options,
     ):
         self._segmenter = None
+        self._lock = threading.Lock()
         self._maps: Dict[str, np.ndarray] = {}
         if not predictor.needs_blackbox:
             if options.blackbox:
@@ -268,8 +300,10 @@ class _BlackBoxes:
     ) -> Optional[np.ndarray]:
         """Returns `[H, W]` class ids or `[H, W, K]` probabilities; None for none."""
         if self._segmenter is not None:
-            # As in training, the segmenter sees the image at its own size.
-            return self._segmenter.predict(np.asarray(picture)[None], size)[0]
+            # As in training, the segmenter sees the image at its own size; not every
+            # segmenter can be called by two threads.
+            with self._lock:
+                return self._segmenter.predict(np.asarray(picture)[None], size)[0]
         return self._maps.get(name)
 
 

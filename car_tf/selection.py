@@ -8,7 +8,7 @@ from typing import Dict
 import keras
 import tensorflow as tf
 
-from car_tf import build, checkpoints, eval_lib, tensorboard_lib
+from car_tf import build, checkpoints, devices, eval_lib, tensorboard_lib
 from car_tf import workdir as workdir_lib
 from car_tf.models import sampler
 
@@ -26,8 +26,8 @@ class Selection:
         self._board = tensorboard_lib.Board.of(workdir)
         self._trained = trainer.refinement_net
         nets = [trainer.calibration_net, trainer.refinement_net]
-        if trainer.distribute_strategy.num_replicas_in_sync > 1:
-            # Copies on one device: nobody else is waited for while one evaluates.
+        if devices.has_workers(trainer.distribute_strategy):
+            # Copies of the chief's own: it evaluates while the others wait for it.
             nets = [
                 build.build_calibration_net(config, dataset.facts),
                 build.build_refinement_net(config, dataset.facts),

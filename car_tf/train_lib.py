@@ -77,7 +77,10 @@ def run(
     model = selection.best_sampler()
     if config.train.mixed_precision != "float32":
         # In float32, as whatever evaluates or serves the run later.
-        model = load_sampler(config, dataset.facts, workdir)
+        alone = devices.has_workers(strategy)
+        model = load_sampler(
+            config, dataset.facts, workdir, None if alone else strategy
+        )
     metrics = evaluate_run(config, dataset, model, workdir, say)
     finals = {name: metrics.get(name) for name in ("ged", "hm_iou", "ece")}
     finals = {name: value for name, value in finals.items() if value is not None}
@@ -276,13 +279,26 @@ def evaluate_run(
     return metrics
 
 
-def load_sampler(config: config_lib.Config, facts: info.DatasetInfo, workdir):
+def load_sampler(
+    config: config_lib.Config,
+    facts: info.DatasetInfo,
+    workdir: workdir_lib.RunDir,
+    strategy: Optional[tf.distribute.Strategy] = None,
+) -> sampler.Sampler:
     """Builds the sampler of a finished run with its best weights.
+
+    Args:
+      config: of the run.
+      facts: of its data set.
+      workdir: its directory.
+      strategy: on whose replicas it is to draw; one device if None.
 
     Raises:
       workdir_lib.RunError: the run has no trained networks yet.
     """
-    calibration_net = build.build_calibration_net(config, facts)
+    with (strategy or tf.distribute.get_strategy()).scope():
+        calibration_net = build.build_calibration_net(config, facts)
+        refinement_net = build.build_refinement_net(config, facts)
     if config.calibration_net.kind != "true_distribution":
         folder = workdir.path / "checkpoints" / "stage1"
         latest = tf.train.latest_checkpoint(str(folder))
@@ -293,7 +309,6 @@ def load_sampler(config: config_lib.Config, facts: info.DatasetInfo, workdir):
     best = workdir.read_json(selection_lib.BEST_FILE)
     if best is None:
         raise workdir_lib.RunError(f"{workdir.path}: stage 2 has no best weights yet")
-    refinement_net = build.build_refinement_net(config, facts)
     weights = tf.train.Checkpoint(net=refinement_net)
     checkpoints.read_weights(weights, workdir.path / best["weights"])
     return build.build_sampler(calibration_net, refinement_net, facts)

@@ -9,7 +9,7 @@ import pytest
 import real_data
 from PIL import Image
 
-from car_tf.data import cityscapes, files
+from car_tf.data import cache, cityscapes, files
 
 SIZE = (32, 64)
 
@@ -202,6 +202,23 @@ def test_a_failed_reading_leaves_nothing_in_the_cache(root, read, tmp_path):
     with pytest.raises(files.DataError):
         read()
     assert [p.name for p in (tmp_path / "cache").iterdir()] == ["hashes.json"]
+
+
+def test_what_a_killed_process_left_is_removed(tmp_path):
+    target = tmp_path / "k[1]"
+    with cache.atomic_folder(target) as in_use:
+        killed = tmp_path / ".k[1].writing-killed"
+        another, new = tmp_path / ".k.writing-killed", tmp_path / ".k[1].writing-new"
+        for path in (killed, another, new):
+            path.mkdir()
+            (path / "images.npy").touch()
+        for path in (killed, another, in_use):
+            os.utime(path, (1, 1))
+        with cache.atomic_folder(target) as work:
+            (work / "done").touch()
+        assert not killed.exists()
+        assert in_use.is_dir() and another.is_dir() and new.is_dir()
+    assert [path.name for path in target.iterdir()] == ["done"]
 
 
 # Bad files

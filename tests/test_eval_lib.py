@@ -3,6 +3,7 @@
 import json
 import types
 
+import exported
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -18,8 +19,10 @@ class KnownSampler:
     """Reads the label from the image's red, and never flips it."""
 
     def __init__(self, num_classes=K, flips=FLIP_FACTS.flips):
-        layer = types.SimpleNamespace(filters=num_classes)
-        self.refinement_net = types.SimpleNamespace(logits_layer=layer)
+        self.refinement_net = types.SimpleNamespace(
+            logits_layer=types.SimpleNamespace(filters=num_classes),
+            distribute_strategy=tf.distribute.get_strategy(),
+        )
         self.table = np.eye(num_classes, dtype=np.float32)
         for flip in flips:
             self.table[flip.original, flip.original] = 1 - flip.probability
@@ -92,6 +95,42 @@ def test_chosen_images_are_drawn_as_they_are_among_all():
     assert [d.index for d in chosen] == [4, 1]
     assert [s for batch in model.batches for s in batch] == [[7, 4], [7, 1]]
     np.testing.assert_array_equal(chosen[0].samples, every[4].samples)
+
+
+@pytest.mark.parametrize("num", [1, 2, 5])
+def test_replicas_share_the_images(two_replicas, num, monkeypatch):
+    # At most two images at a time on each: groups of four, the last one filled up.
+    monkeypatch.setattr(eval_lib, "MAX_VALUES", 2 * 2 * 8 * 24 * K)
+    source, model = stripes(num), KnownSampler()
+    source.images[:, :, :, 1] = np.arange(num)[:, None, None]
+    one = list(eval_lib.draw(model, source, num_samples=2, seed=7))
+    shared = KnownSampler()
+    shared.refinement_net.distribute_strategy = two_replicas
+    two = list(eval_lib.draw(shared, source, num_samples=2, seed=7))
+    assert [drawn.index for drawn in two] == list(range(num))
+    for drawn, other in zip(one, two):
+        np.testing.assert_array_equal(drawn.samples, other.samples)
+    batches = {1: [[0], [0]], 2: [[0], [1]], 5: [[0, 1], [2, 3], [4], [4]]}
+    seen = [[index for _, index in batch] for batch in shared.batches]
+    assert sorted(seen) == batches[num]
+
+
+def test_real_networks_draw_the_same_on_two_replicas(two_replicas):
+    facts = exported.street_facts()
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (3, *exported.SIZE, 3), np.uint8)
+    ids = rng.integers(0, 19, (3, *exported.SIZE), np.uint8)
+    names = tuple("abc")
+    source = examples.Examples(names, names, images, ids[:, None], blackbox=ids)
+    found = []
+    for strategy in (tf.distribute.get_strategy(), two_replicas):
+        with strategy.scope():
+            model = exported.build_sampler(exported.config(), facts)
+        found.append(list(eval_lib.draw(model, source, num_samples=4, seed=3)))
+    for one, two in zip(*found):
+        assert (one.samples == two.samples).mean() > 0.999
+        np.testing.assert_allclose(one.sample_mean, two.sample_mean, atol=1e-5)
+    assert len(np.unique(found[0][0].samples)) > 3
 
 
 def test_extremes_are_ranked_and_no_image_is_in_both():

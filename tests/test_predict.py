@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import exported
+import job
 import numpy as np
 import pytest
 from PIL import Image
@@ -181,19 +182,48 @@ def test_heat_map_runs_from_black_to_white():
     )
 
 
+def test_two_devices_give_what_one_gives(predictor, folders):
+    images = find(folders)
+    both = predict_lib.Predictor(predictor.path, ["CPU:0", "CPU:1"])
+    assert both.num_devices == 2
+    for which, output in ((predictor, folders / "one"), (both, folders / "two")):
+        assert predict_lib.predict(which, images, output, options(folders)) == []
+    files_of_one = [path for path in (folders / "one").rglob("*") if path.is_file()]
+    assert len(files_of_one) == 3 * 13
+    for path in files_of_one:
+        other = folders / "two" / path.relative_to(folders / "one")
+        assert path.read_bytes() == other.read_bytes(), path
+
+
+def test_each_copy_computes_on_its_device(predictor):
+    both = predict_lib.Predictor(predictor.path, ["CPU:0", "CPU:1"])
+    placed = [
+        copy.call(
+            "sample",
+            image=np.zeros([1, 32, 32, 3], np.uint8),
+            blackbox=np.zeros([1, 32, 32], np.uint8),
+            num_samples=1,
+            seed=[(1, 2)],
+        )["samples"].device
+        for copy in both._copies
+    ]
+    assert [name.rpartition("/device:")[2] for name in placed] == ["CPU:0", "CPU:1"]
+
+
 @pytest.mark.parametrize(
     "arguments, words",
     [
         (["--images=nowhere"], "one of --workdir and --saved_model"),
         (["--images=nowhere", "--saved_model=nowhere"], "wanted a SavedModel"),
         (["--images=nowhere", "--workdir=nowhere"], "wanted a run directory"),
+        (["--images=nowhere", "--devices=tpu"], "--devices: wanted cpu"),
     ],
 )
 def test_bad_arguments_end_in_one_line(tmp_path, arguments, words):
     command = [sys.executable, "-m", "car_tf.predict", "--output=out", *arguments]
     done = subprocess.run(
         command,
-        cwd=exported.pathlib.Path(__file__).resolve().parent.parent,
+        cwd=job.CHECKOUT,
         capture_output=True,
         text=True,
     )

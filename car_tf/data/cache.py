@@ -5,6 +5,8 @@ from __future__ import annotations
 import collections
 import concurrent.futures
 import contextlib
+import fcntl
+import glob
 import hashlib
 import itertools
 import json
@@ -12,6 +14,7 @@ import os
 import pathlib
 import shutil
 import tempfile
+import time
 from typing import Any, Callable, Dict, Iterable, Iterator, Sequence, Tuple
 
 import numpy as np
@@ -22,6 +25,8 @@ from car_tf.data import files
 FORMAT_VERSION = 1
 NUM_THREADS = max(2, os.cpu_count() or 2)
 _NUM_AHEAD = 2 * NUM_THREADS
+# A folder that was made just now may not be locked yet.
+_NEW_SECONDS = 60.0
 
 
 def folder(configured: str = "") -> pathlib.Path:
@@ -37,11 +42,16 @@ def atomic_folder(target: pathlib.Path) -> Iterator[pathlib.Path]:
     """Yields a new folder that becomes `target` if the block succeeds.
 
     An interrupted block leaves nothing at `target`; a `target` that another process
-    finished meanwhile wins.
+    finished meanwhile wins. What a killed process left beside it is removed.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    work = pathlib.Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+    prefix = f".{target.name}.writing-"
+    for leftover in target.parent.glob(f"{glob.escape(prefix)}*"):
+        _remove_if_abandoned(leftover)
+    work = pathlib.Path(tempfile.mkdtemp(prefix=prefix, dir=target.parent))
+    owned = os.open(work, os.O_RDONLY)
     try:
+        _lock(owned)
         yield work
         try:
             os.replace(work, target)
@@ -49,7 +59,32 @@ def atomic_folder(target: pathlib.Path) -> Iterator[pathlib.Path]:
             if not target.is_dir():
                 raise
     finally:
+        os.close(owned)
         shutil.rmtree(work, ignore_errors=True)
+
+
+def _lock(folder: int) -> bool:
+    """Marks an open folder as in use until it is closed; False if it is already."""
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return True
+    except OSError:  # In use, or a file system without locks.
+        return False
+
+
+def _remove_if_abandoned(work: pathlib.Path) -> None:
+    """Removes a folder of `atomic_folder` whose process is gone."""
+    try:
+        if time.time() - work.stat().st_mtime < _NEW_SECONDS:
+            return
+        opened = os.open(work, os.O_RDONLY)
+    except OSError:
+        return
+    try:
+        if _lock(opened):
+            shutil.rmtree(work, ignore_errors=True)
+    finally:
+        os.close(opened)
 
 
 def write_text(path: pathlib.Path, text: str) -> None:
