@@ -271,7 +271,7 @@ def pointwise_trainer(**changes):
 
 def two_steps(trainer, batch):
     for _ in range(2):
-        trainer.discriminator_step(*trainer.train_step(batch))
+        trainer.train_step(batch, True)
     return trained(trainer.refinement_net) + trained(trainer.discriminator)
 
 
@@ -360,6 +360,25 @@ def test_the_cross_entropy_baseline_is_the_mean_over_samples():
     assert got == pytest.approx(np.mean(each), rel=1e-4)
 
 
+@pytest.mark.parametrize("weight, sure", [(0.0, 1.0), (3.0, 1.0), (0.1, 400.0)])
+def test_one_pass_through_d_serves_both_losses(weight, sure):
+    # What is left of G's update without Lcal is Ladv's, D resting or not.
+    batch, after = one_batch(), []
+    for update_discriminator in (False, True):
+        trainer = stage_2(adversarial_weight=weight, calibration_weight=0.0, l2=0.0)
+        # The last one is so sure that its loss has no slope left in float32.
+        kernel = trainer.discriminator.logit_layer.kernel
+        kernel.assign(sure * kernel)
+        start = trained(trainer.refinement_net), trained(trainer.discriminator)
+        trainer.train_step(batch, update_discriminator)
+        after.append(trained(trainer.refinement_net))
+        assert changed(start[0], after[-1]) == (weight > 0)
+        assert changed(start[1], trained(trainer.discriminator)) == update_discriminator
+    assert float(trainer._means["adversarial"].result()) > (50 if sure > 1 else 0)
+    moved = max(np.abs(value - was).max() for value, was in zip(after[0], start[0]))
+    assert_close(*after, atol=1e-6 + 1e-5 * moved)
+
+
 # R1
 
 
@@ -437,7 +456,7 @@ def test_a_nan_stops_stage_2_and_names_the_term():
     trainer.refinement_net.conv.kernel.assign(
         float("nan") * trainer.refinement_net.conv.kernel
     )
-    with pytest.raises(tf.errors.InvalidArgumentError, match="adversarial is not"):
+    with pytest.raises(tf.errors.InvalidArgumentError, match="calibration is not"):
         trainer.train_step(batch)
 
 

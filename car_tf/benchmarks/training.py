@@ -91,7 +91,7 @@ def build_steps(
 
     @tf.function
     def both(batch: Dict[str, tf.Tensor]) -> None:
-        trainer.discriminator_step(*trainer.train_step(batch))
+        trainer.train_step(batch, True)
 
     return lambda: frozen(batch), lambda: both(batch), batches
 

@@ -45,13 +45,14 @@ def adam(
     return optimizer
 
 
-def _scales(optimizer: keras.optimizers.Optimizer) -> bool:
+def scales(optimizer: keras.optimizers.Optimizer) -> bool:
+    """Whether losses are scaled, so that float16 gradients do not vanish."""
     return isinstance(optimizer, keras.mixed_precision.LossScaleOptimizer)
 
 
 def scaled(optimizer: keras.optimizers.Optimizer, loss: tf.Tensor) -> tf.Tensor:
     """Returns the loss whose gradients `update` takes."""
-    return optimizer.get_scaled_loss(loss) if _scales(optimizer) else loss
+    return optimizer.get_scaled_loss(loss) if scales(optimizer) else loss
 
 
 def update(
@@ -66,7 +67,7 @@ def update(
     The gradients are those of what `scaled` returns.
     Keras' own `weight_decay` is the decoupled kind.
     """
-    if _scales(optimizer):
+    if scales(optimizer):
         gradients = optimizer.get_unscaled_gradients(gradients)
     # The optimiser sums over replicas what each of them hands in.
     share = l2 / tf.distribute.get_strategy().num_replicas_in_sync

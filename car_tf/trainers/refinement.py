@@ -12,15 +12,19 @@ from car_tf import losses
 from car_tf.models import layers
 from car_tf.trainers import common
 
+# The least slope of D's loss by the logit of a sample. Too little to move D, it leaves
+# something for Ladv to scale up where D is sure, and the slope itself would be zero.
+SLOPE_FLOOR = 1e-9
+
 
 class RefinementTrainer(keras.Model):
     """Holds F, G, D, the optimisers and the step counter.
 
-    Each step updates G in `train_step`; D is updated by `discriminator_step` in the
-    first `discriminator_active` of every `discriminator_period` steps, on the samples
-    that G has just drawn. The choice is made outside the replicas
-    (`make_train_function`), because a condition around an optimiser's update inside
-    one cannot be distributed; while D rests, nothing of its update is computed.
+    Each step updates G; D is updated in the first `discriminator_active` of every
+    `discriminator_period` steps, on the samples that G has just drawn. The choice is
+    made outside the replicas (`make_train_function`), because a condition around an
+    optimiser's update inside one cannot be distributed; while D rests, nothing of its
+    update is computed.
 
     With a `posterior_net` z comes from q(z | x, y), which is trained together with G:
     the pixel loss is then the negative ELBO of the cVAE-GAN (CAR, Eq. 20).
@@ -102,15 +106,16 @@ class RefinementTrainer(keras.Model):
         return {name: mean.result() for name, mean in self._means.items()}
 
     def train_step(
-        self, data: Dict[str, tf.Tensor]
+        self, data: Dict[str, tf.Tensor], update_discriminator: bool = False
     ) -> Tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Makes one update of G.
+        """Makes one update of G and, if asked, one of D on the same samples.
 
         Args:
           data: this replica's part of a batch of `pipeline.training_batches`.
+          update_discriminator: whether D is updated.
 
         Returns:
-          What an update of D needs, ignored pixels zeroed in all three: the image
+          What D has judged, ignored pixels zeroed in all three: the image
           `[B, H, W, C]`, the one-hot label `[B, 1, H, W, K]` and the samples
           `[B, M, H, W, K]`.
         """
@@ -145,23 +150,42 @@ class RefinementTrainer(keras.Model):
             )
             sample_log_probs = tf.nn.log_softmax(logits)
             samples = tf.exp(sample_log_probs) * valid_mask[:, None, ..., None]
-            adversarial = losses.adversarial(self.discriminator(masked_image, samples))
             pixel = self._pixel_loss(sample_log_probs, log_probs, label, valid_mask)
-            adversarial = common.finite(adversarial, "adversarial")
             if complexity is not None:
                 pixel += self.kl_weight * complexity
             pixel = common.finite(pixel, self.pixel_loss)
-            loss = tf.nn.compute_average_loss(
-                self.adversarial_weight * adversarial + self.calibration_weight * pixel
-            )
+            loss = tf.nn.compute_average_loss(self.calibration_weight * pixel)
             loss = common.scaled(self.generator_optimizer, loss)
-        gradients = tape.gradient(loss, variables)
+        judged = masked_image, real[:, None], tf.stop_gradient(samples)
+        if update_discriminator and not common.scales(self.generator_optimizer):
+            fake_logits, to_samples = self.discriminator_step(*judged)
+        else:
+            fake_logits, to_samples = self._judge(masked_image, judged[2])
+            if update_discriminator:
+                self.discriminator_step(*judged)
+        adversarial = common.finite(losses.adversarial(fake_logits), "adversarial")
+        to_samples = common.scaled(
+            self.generator_optimizer, self.adversarial_weight * to_samples
+        )
+        gradients = tape.gradient(
+            [loss, samples], variables, output_gradients=[tf.ones([]), to_samples]
+        )
         common.update(self.generator_optimizer, gradients, variables, l2=self.l2)
         self._means["adversarial"].update_state(adversarial)
         self._means["pixel_loss"].update_state(pixel)
         if complexity is not None:
             self._means["complexity"].update_state(complexity)
-        return masked_image, real[:, None], samples
+        return judged
+
+    def _judge(
+        self, image: tf.Tensor, samples: tf.Tensor
+    ) -> Tuple[tf.Tensor, tf.Tensor]:
+        """Returns D's logits and the gradient of Ladv by the samples, D unchanged."""
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(samples)
+            fake_logits = self.discriminator(image, samples)
+            loss = tf.nn.compute_average_loss(losses.adversarial(fake_logits))
+        return fake_logits, tape.gradient(loss, samples)
 
     def _pixel_loss(self, sample_log_probs, log_probs, label, valid_mask) -> tf.Tensor:
         if self.pixel_loss == "calibration":
@@ -176,27 +200,42 @@ class RefinementTrainer(keras.Model):
 
     def discriminator_step(
         self, image: tf.Tensor, real: tf.Tensor, samples: tf.Tensor
-    ) -> None:
-        """Makes one update of D; arguments as `train_step` returns them."""
+    ) -> Tuple[tf.Tensor, tf.Tensor]:
+        """Makes one update of D; arguments as `train_step` returns them.
+
+        Both losses reach a sample through its logit alone, so that one pass through D
+        serves both: what D's loss sends back to a sample, times the ratio of the
+        losses' derivatives by its logit, is what Ladv sends.
+
+        Returns:
+          D's logits of the samples and the gradient of Ladv by the samples, both before
+          the update; the gradient is worth nothing where losses are scaled, whose
+          float16 has no digits left for samples that D is sure of.
+        """
         variables = self.discriminator.trainable_variables
         with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(variables)
+            tape.watch([*variables, samples])
             with tf.GradientTape(watch_accessed_variables=False) as inner:
                 inner.watch([image, real])
                 real_logits = self.discriminator(image, real)[:, 0]
             r1 = losses.r1_penalty(inner.gradient(real_logits, [image, real]))
             fake_logits = self.discriminator(image, samples)
-            adversarial = losses.discriminator(real_logits, fake_logits)
-            adversarial = common.finite(adversarial, "discriminator")
+            judged = losses.discriminator(real_logits, fake_logits)
+            judged = common.finite(judged, "discriminator")
             r1 = common.finite(r1, "r1")
-            loss = tf.nn.compute_average_loss(adversarial + self.r1_gamma * r1)
+            loss = judged + self.r1_gamma * r1
+            loss += SLOPE_FLOOR * tf.reduce_mean(fake_logits, axis=1)
+            loss = tf.nn.compute_average_loss(loss)
             loss = common.scaled(self.discriminator_optimizer, loss)
-        gradients = tape.gradient(loss, variables)
+        to_samples, *gradients = tape.gradient(loss, [samples, *variables])
         common.update(self.discriminator_optimizer, gradients, variables, l2=self.l2)
-        self._means["discriminator"].update_state(adversarial)
+        ratio = -tf.sigmoid(-fake_logits) / (tf.sigmoid(fake_logits) + SLOPE_FLOOR)
+        to_samples *= tf.cast(ratio, samples.dtype)[..., None, None, None]
+        self._means["discriminator"].update_state(judged)
         self._means["r1"].update_state(r1)
         self._means["real_accuracy"].update_state(tf.cast(real_logits > 0, tf.float32))
         self._means["fake_accuracy"].update_state(tf.cast(fake_logits < 0, tf.float32))
+        return fake_logits, to_samples
 
     def make_train_function(self, force: bool = False) -> Callable:
         """Builds the function that `fit` calls; see the class's docstring."""
@@ -205,14 +244,18 @@ class RefinementTrainer(keras.Model):
         strategy = self.distribute_strategy
 
         def one_step(iterator) -> None:
-            pairs = strategy.run(self.train_step, args=(next(iterator),))
-            active = self.step % self.discriminator_period < self.discriminator_active
+            batch = next(iterator)
 
-            def update_discriminator() -> bool:
-                strategy.run(self.discriminator_step, args=pairs)
-                return True
+            def step(update_discriminator: bool) -> bool:
+                strategy.run(self.train_step, args=(batch, update_discriminator))
+                return update_discriminator
 
-            tf.cond(active, update_discriminator, lambda: False)
+            active, period = self.discriminator_active, self.discriminator_period
+            if active < period:
+                now = self.step % period < active
+                tf.cond(now, lambda: step(True), lambda: step(False))
+            else:
+                step(True)
             self.step.assign_add(1)
 
         @tf.function(reduce_retracing=True)
