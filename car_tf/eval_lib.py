@@ -454,6 +454,7 @@ def _reader_lines(result: Dict[str, Any]) -> List[str]:
     names = {
         "argmax": "F's arg-max as a constant sampler",
         "independent": "independent pixels of F",
+        "level_sets": "level sets of F",
         "leave_one_out": "the other readers against each",
         "readers_drawn": "the readers' own masks, drawn",
     }

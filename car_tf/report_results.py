@@ -18,6 +18,7 @@ ORACLES = {
 READERS = {
     "argmax": "F's arg-max, always the same",
     "independent": "independent pixels of F",
+    "level_sets": "level sets of F",
     "leave_one_out": "three readers against the fourth",
     "readers_drawn": "the readers' own masks, drawn",
 }

@@ -18,8 +18,10 @@ class SeededSampler:
     """Marks each pixel with probability 1/4, from the seed alone."""
 
     def __init__(self):
-        layer = types.SimpleNamespace(filters=2)
-        self.refinement_net = types.SimpleNamespace(logits_layer=layer)
+        self.refinement_net = types.SimpleNamespace(
+            logits_layer=types.SimpleNamespace(filters=2),
+            distribute_strategy=tf.distribute.get_strategy(),
+        )
 
     def sample(self, image, blackbox, seed, num_samples):
         def draw(key):
@@ -82,6 +84,7 @@ def test_comparisons_and_means_are_reported(result):
         "argmax",
         "independent",
         "leave_one_out",
+        "level_sets",
         "readers_drawn",
     }
     # F says 1/4 everywhere, the readers' mean is 0 to 4 quarters.

@@ -55,6 +55,14 @@ def test_independent_pixels_are_drawn_from_the_probabilities():
     assert result["hm_iou"] == pytest.approx(0.5, abs=0.01)
 
 
+def test_level_sets_are_nested_and_as_likely_as_f_says():
+    # Half of the 16 levels lie below 1/2, a quarter below 1/4: 4 samples are (1, 1),
+    # 4 are (1, 0) and 8 are empty. The readers say (1, 1), (1, 0) and twice nothing.
+    masks = np.array([[[1, 1]], [[1, 0]], [[0, 0]], [[0, 0]]])
+    result = _compare(masks, probs=np.array([[0.5, 0.25]]))["comparisons"]
+    assert result["level_sets"] == {"ged": pytest.approx(0), "hm_iou": 1}
+
+
 def test_three_readers_are_scored_against_the_fourth():
     result = _compare()["comparisons"]["leave_one_out"]
     geds, ious = [], []

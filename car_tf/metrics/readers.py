@@ -25,6 +25,9 @@ class ReaderComparison:
 
     - `argmax`: F's most probable mask, the same in every sample.
     - `independent`: every pixel drawn by itself from F's distribution.
+    - `level_sets`: the pixels in which F exceeds 1/32, 3/32, ..., 31/32, one mask
+      each: as likely as F says in every pixel, and coherent, but always nested. For two
+      classes alone; a sampler that needs no G must at least be known.
     - `readers_drawn`: the readers' own masks, drawn with replacement: what a sampler
       reaches that knows them, the limit for this number of samples.
     - `leave_one_out`: three readers as samples against the fourth, in turn: how well
@@ -62,6 +65,8 @@ class ReaderComparison:
         drawn = masks[rng.integers(len(masks), size=NUM_SAMPLES)]
         self._score("argmax", [(probs > 0.5)[None]], [masks])
         self._score("independent", [uniform < probs], [masks])
+        levels = (np.arange(NUM_SAMPLES) + 0.5) / NUM_SAMPLES
+        self._score("level_sets", [probs > levels[:, None, None]], [masks])
         self._score("readers_drawn", [drawn], [masks])
         others = [np.delete(masks, reader, axis=0) for reader in range(len(masks))]
         self._score("leave_one_out", others, masks[:, None])
