@@ -18,14 +18,18 @@ def get_config() -> config_lib.Config:
         ),
         blackbox=config_lib.BlackBox(kind="none"),
         calibration_net=config_lib.CalibrationNet(
-            kind="segnet", channels=16, dropout=0.0
+            kind="segnet", channels=16, dropout=0.0, decoder="skips"
         ),
         refinement_net=config_lib.RefinementNet(
             base_channels=16, noise_dim=8, dropout=0.0
         ),
         discriminator=config_lib.Discriminator(base_channels=16),
         stage1=config_lib.Stage1(
-            steps=1000, batch_size=8, labels_per_image=4, learning_rate=2e-3
+            steps=1500,
+            batch_size=8,
+            labels_per_image=4,
+            learning_rate=2e-3,
+            l2=0.0,
         ),
         stage2=config_lib.Stage2(
             steps=400,
