@@ -250,6 +250,7 @@ def build_refinement_trainer(
         posterior_net=posterior,
         kl_weight=settings.kl_weight,
         stratified_noise=settings.noise_sampling == "stratified",
+        samples_at_once=settings.samples_at_once,
     )
     halve_at = _halve_at(settings.batch_size, len(dataset.splits["train"]))
 

@@ -275,6 +275,9 @@ class Stage2:
         `elbo` the cVAE-GAN: cross entropy with z from a posterior that sees the
         label, and `kl_weight` times its KL from N(0, I).
       kl_weight: beta of the ELBO (CAR, Eq. 20).
+      samples_at_once: of the M samples, those whose features at full size are kept at
+        the same time, a divisor of M: the same step with less memory and more work; 0
+        for all.
       noise_sampling: the M vectors z of an image are `independent`, as in the paper,
         or `stratified` (a Latin hypercube). Lcal holds the mean of M samples against
         F, and the more that mean varies, the further rare classes are pushed down.
@@ -287,6 +290,7 @@ class Stage2:
     num_samples: int = 7
     pixel_loss: Literal["calibration", "cross_entropy", "elbo"] = "calibration"
     kl_weight: float = 1.0
+    samples_at_once: int = 0
     noise_sampling: Literal["independent", "stratified"] = "independent"
     adversarial_weight: float = 10.0
     calibration_weight: float = 5.0
@@ -314,6 +318,12 @@ class Stage2:
             r1_gamma=self.r1_gamma,
             kl_weight=self.kl_weight,
             l2=self.l2,
+        )
+        _require(
+            0 <= self.samples_at_once
+            and self.num_samples % (self.samples_at_once or 1) == 0,
+            f"stage2.samples_at_once: wanted a divisor of stage2.num_samples "
+            f"({self.num_samples}), or 0 for all, got {self.samples_at_once}",
         )
         _require(
             0 < self.discriminator_active <= self.discriminator_period,

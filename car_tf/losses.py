@@ -124,9 +124,17 @@ def discriminator(real_logits: tf.Tensor, fake_logits: tf.Tensor) -> tf.Tensor:
     Returns:
       `[B]`, nats; 2 ln 2 where D is at chance.
     """
-    return tf.nn.softplus(-real_logits) + tf.reduce_mean(
-        tf.nn.softplus(fake_logits), axis=1
-    )
+    return judged_real(real_logits) + judged_fake(fake_logits)
+
+
+def judged_real(logits: tf.Tensor) -> tf.Tensor:
+    """The part of real pairs in D's loss, `[B]` nats, of logits `[B]`."""
+    return tf.nn.softplus(-logits)
+
+
+def judged_fake(logits: tf.Tensor) -> tf.Tensor:
+    """The part of generated pairs in D's loss, `[B]` nats, of logits `[B, M]`."""
+    return tf.reduce_mean(tf.nn.softplus(logits), axis=1)
 
 
 def r1_penalty(gradients: Sequence[tf.Tensor]) -> tf.Tensor:

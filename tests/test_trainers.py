@@ -252,7 +252,7 @@ class Pointwise(keras.Model):
         super().__init__()
         self.conv = keras.layers.Conv2D(K, 1, kernel_initializer="random_normal")
 
-    def call(self, image, log_probs, noise, training=False, seed=None):
+    def call(self, image, log_probs, noise, training=False, seed=None, at_once=0):
         num = tf.shape(noise)[1]
         inputs = tf.repeat(tf.concat([image, log_probs], -1)[:, None], num, axis=1)
         shift = tf.reduce_sum(noise, -1)[:, :, None, None, None]
@@ -377,6 +377,29 @@ def test_one_pass_through_d_serves_both_losses(weight, sure):
     assert float(trainer._means["adversarial"].result()) > (50 if sure > 1 else 0)
     moved = max(np.abs(value - was).max() for value, was in zip(after[0], start[0]))
     assert_close(*after, atol=1e-6 + 1e-5 * moved)
+
+
+@pytest.mark.parametrize("at_once", [1, 2])
+def test_samples_in_turn_make_the_same_step(at_once):
+    batch, after = one_batch(), []
+    for settings in ({}, {"samples_at_once": at_once}):
+        trainer = stage_2(num_samples=4, **settings)
+        step = tf.function(lambda trainer=trainer: trainer.train_step(batch, True))
+        step()
+        trainer.step.assign_add(1)
+        trainer.train_step(batch)
+        nets = trainer.refinement_net, trainer.discriminator
+        after.append([value for net in nets for value in weights(net)])
+        assert changed(weights(stage_2(num_samples=4).refinement_net), after[-1])
+    assert_close(*after, atol=2e-5)
+
+
+def test_samples_in_turn_on_two_replicas(two_replicas):
+    shared = dict(num_samples=4, samples_at_once=2)
+    one, two = stage_2(**shared), stage_2(two_replicas, **shared)
+    fit(one, 2), fit(two, 2)
+    assert_close(trained(one.refinement_net), trained(two.refinement_net), 2e-5)
+    assert_close(trained(one.discriminator), trained(two.discriminator), 2e-5)
 
 
 # R1

@@ -17,7 +17,7 @@ from typing import List, Optional, Tuple
 import keras
 import tensorflow as tf
 
-from car_tf.models import layers
+from car_tf.models import in_turn, layers
 
 NUM_BLOCKS = 4
 STRIDE = 2**NUM_BLOCKS
@@ -245,6 +245,7 @@ class RefinementNet(keras.Model):
         noise: tf.Tensor,
         training: bool = False,
         seed: Optional[tf.Tensor] = None,
+        at_once: int = 0,
     ) -> tf.Tensor:
         """Draws one sample per noise vector.
 
@@ -254,6 +255,8 @@ class RefinementNet(keras.Model):
           noise: `[B, M, Z]`, standard normal.
           training: whether batch statistics are used and updated.
           seed: `[2]` int32 of the dropout masks; None for no dropout.
+          at_once: in training, samples whose features are kept at the same time, a
+            divisor of M: less memory, more work, the same result; 0 for all.
 
         Returns:
           `[B, M, H, W, K]` logits.
@@ -263,17 +266,38 @@ class RefinementNet(keras.Model):
             *skip_terms, mean, std = skip_terms
             noise = layers.reparameterize(mean, std, noise)
         decoded = self.up_blocks[0].modulate(first[:, None], noise, seed)
-        for block, skip_term in zip(self.up_blocks[1:], skip_terms):
-            decoded = block(decoded, skip_term, noise, training=training, seed=seed)
-        batch, num = tf.shape(decoded)[0], tf.shape(decoded)[1]
-        logits = self.logits_layer(layers.merge_samples(decoded))
-        logits = tf.cast(layers.split_samples(logits, batch, num), tf.float32)
+        blocks = list(zip(self.up_blocks[1:], skip_terms))
+        if training and 0 < at_once < noise.shape[1]:
+            logits = self._decode_in_turn(decoded, blocks, noise, seed, at_once)
+        else:
+            for block, skip_term in blocks:
+                decoded = block(decoded, skip_term, noise, training=training, seed=seed)
+            batch, num = tf.shape(decoded)[0], tf.shape(decoded)[1]
+            logits = self.logits_layer(layers.merge_samples(decoded))
+            logits = layers.split_samples(logits, batch, num)
+        logits = tf.cast(logits, tf.float32)
         height, width = tf.shape(log_probs)[1], tf.shape(log_probs)[2]
         logits = logits[:, :, :height, :width]
         if self.class_shift is not None:
             shift = tf.cast(self.class_shift(noise), tf.float32)
             logits += shift[:, :, None, None]
         return logits + log_probs[:, None] if self.residual else logits
+
+    def _decode_in_turn(self, decoded, blocks, noise, seed, at_once) -> tf.Tensor:
+        num_parts = noise.shape[1] // at_once
+        parts = tf.split(decoded, num_parts, axis=1)
+        noise = tf.split(noise, num_parts, axis=1)
+        for block, skip_term in blocks:
+            is_last = block is self.up_blocks[-1]
+            parts = in_turn.up_block(
+                block,
+                parts,
+                skip_term,
+                noise,
+                seed=seed,
+                logits_layer=self.logits_layer if is_last else None,
+            )
+        return tf.concat(parts, axis=1)
 
     def call(
         self,
@@ -282,10 +306,12 @@ class RefinementNet(keras.Model):
         noise: tf.Tensor,
         training: bool = False,
         seed: Optional[tf.Tensor] = None,
+        at_once: int = 0,
     ) -> tf.Tensor:
         """Encodes once and decodes every noise vector; see `encode` and `decode`."""
-        features = self.encode(image, log_probs, training=training, seed=seed)
-        return self.decode(features, log_probs, noise, training=training, seed=seed)
+        shared = dict(training=training, seed=seed)
+        features = self.encode(image, log_probs, **shared)
+        return self.decode(features, log_probs, noise, at_once=at_once, **shared)
 
 
 class Posterior(keras.Model):

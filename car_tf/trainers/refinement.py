@@ -9,7 +9,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from car_tf import losses
-from car_tf.models import layers
+from car_tf.models import in_turn, layers
 from car_tf.trainers import common
 
 # The least slope of D's loss by the logit of a sample. Too little to move D, it leaves
@@ -50,6 +50,7 @@ class RefinementTrainer(keras.Model):
         posterior_net: Optional[keras.Model] = None,
         kl_weight: float = 0.0,
         stratified_noise: bool = False,
+        samples_at_once: int = 0,
     ):
         super().__init__(name="refinement_trainer")
         self.calibration_net = calibration_net
@@ -59,6 +60,7 @@ class RefinementTrainer(keras.Model):
         self.posterior_net = posterior_net
         self.kl_weight = kl_weight
         self.stratified_noise = stratified_noise
+        self.samples_at_once = samples_at_once
         self.num_classes = num_classes
         self.num_blackbox_classes = num_blackbox_classes
         self.num_samples = num_samples
@@ -146,7 +148,12 @@ class RefinementTrainer(keras.Model):
                 noise = layers.reparameterize(mean, std, noise)
                 complexity = losses.complexity(mean, std)
             logits = self.refinement_net(
-                image, log_probs, noise, training=True, seed=seed
+                image,
+                log_probs,
+                noise,
+                training=True,
+                seed=seed,
+                at_once=self.samples_at_once,
             )
             sample_log_probs = tf.nn.log_softmax(logits)
             samples = tf.exp(sample_log_probs) * valid_mask[:, None, ..., None]
@@ -181,11 +188,20 @@ class RefinementTrainer(keras.Model):
         self, image: tf.Tensor, samples: tf.Tensor
     ) -> Tuple[tf.Tensor, tf.Tensor]:
         """Returns D's logits and the gradient of Ladv by the samples, D unchanged."""
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(samples)
-            fake_logits = self.discriminator(image, samples)
-            loss = tf.nn.compute_average_loss(losses.adversarial(fake_logits))
-        return fake_logits, tape.gradient(loss, samples)
+        logits, to_samples = [], []
+        for part in self._parts(samples):
+            (part,) = in_turn.after(to_samples[-1:], [part])
+            with tf.GradientTape(watch_accessed_variables=False) as tape:
+                tape.watch(part)
+                logits.append(self.discriminator(image, part))
+                loss = tf.nn.compute_average_loss(losses.adversarial(logits[-1]))
+            to_samples.append(tape.gradient(loss, part))
+        return tf.concat(logits, 1), tf.concat(to_samples, 1) / len(logits)
+
+    def _parts(self, samples: tf.Tensor) -> List[tf.Tensor]:
+        """Divides `[B, M, ...]` by the number of samples that are kept at once."""
+        at_once = self.samples_at_once or self.num_samples
+        return tf.split(samples, max(samples.shape[1] // at_once, 1), axis=1)
 
     def _pixel_loss(self, sample_log_probs, log_probs, label, valid_mask) -> tf.Tensor:
         if self.pixel_loss == "calibration":
@@ -212,30 +228,44 @@ class RefinementTrainer(keras.Model):
           the update; the gradient is worth nothing where losses are scaled, whose
           float16 has no digits left for samples that D is sure of.
         """
-        variables = self.discriminator.trainable_variables
+        judge = self.discriminator
+        variables = judge.trainable_variables
         with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch([*variables, samples])
+            tape.watch(variables)
             with tf.GradientTape(watch_accessed_variables=False) as inner:
                 inner.watch([image, real])
-                real_logits = self.discriminator(image, real)[:, 0]
+                real_logits = judge(image, real)[:, 0]
             r1 = losses.r1_penalty(inner.gradient(real_logits, [image, real]))
-            fake_logits = self.discriminator(image, samples)
-            judged = losses.discriminator(real_logits, fake_logits)
-            judged = common.finite(judged, "discriminator")
             r1 = common.finite(r1, "r1")
-            loss = judged + self.r1_gamma * r1
-            loss += SLOPE_FLOOR * tf.reduce_mean(fake_logits, axis=1)
-            loss = tf.nn.compute_average_loss(loss)
-            loss = common.scaled(self.discriminator_optimizer, loss)
-        to_samples, *gradients = tape.gradient(loss, [samples, *variables])
+            loss = losses.judged_real(real_logits) + self.r1_gamma * r1
+            loss = common.scaled(
+                self.discriminator_optimizer, tf.nn.compute_average_loss(loss)
+            )
+        gradients = tape.gradient(loss, variables)
+        logits, to_samples = [], []
+        parts = self._parts(samples)
+        for part in parts:
+            (part,) = in_turn.after(to_samples[-1:], [part])
+            with tf.GradientTape(watch_accessed_variables=False) as tape:
+                tape.watch([part, *variables])
+                fake = judge(image, part)
+                loss = losses.judged_fake(fake) + SLOPE_FLOOR * tf.reduce_mean(fake, 1)
+                loss = tf.nn.compute_average_loss(loss / len(parts))
+                loss = common.scaled(self.discriminator_optimizer, loss)
+            to_part, *to_variables = tape.gradient(loss, [part, *variables])
+            ratio = -tf.sigmoid(-fake) / (tf.sigmoid(fake) + SLOPE_FLOOR)
+            to_samples.append(to_part * ratio[..., None, None, None])
+            gradients = [sum(pair) for pair in zip(gradients, to_variables)]
+            logits.append(fake)
+        fake_logits = tf.concat(logits, axis=1)
+        judged = losses.discriminator(real_logits, fake_logits)
+        judged = common.finite(judged, "discriminator")
         common.update(self.discriminator_optimizer, gradients, variables, l2=self.l2)
-        ratio = -tf.sigmoid(-fake_logits) / (tf.sigmoid(fake_logits) + SLOPE_FLOOR)
-        to_samples *= tf.cast(ratio, samples.dtype)[..., None, None, None]
         self._means["discriminator"].update_state(judged)
         self._means["r1"].update_state(r1)
         self._means["real_accuracy"].update_state(tf.cast(real_logits > 0, tf.float32))
         self._means["fake_accuracy"].update_state(tf.cast(fake_logits < 0, tf.float32))
-        return fake_logits, to_samples
+        return fake_logits, tf.concat(to_samples, axis=1)
 
     def make_train_function(self, force: bool = False) -> Callable:
         """Builds the function that `fit` calls; see the class's docstring."""
