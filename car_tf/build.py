@@ -251,6 +251,7 @@ def build_refinement_trainer(
         kl_weight=settings.kl_weight,
         stratified_noise=settings.noise_sampling == "stratified",
         samples_at_once=settings.samples_at_once,
+        average_decay=settings.average_decay,
     )
     halve_at = _halve_at(settings.batch_size, len(dataset.splits["train"]))
 

@@ -278,6 +278,8 @@ class Stage2:
       samples_at_once: of the M samples, those whose features at full size are kept at
         the same time, a divisor of M: the same step with less memory and more work; 0
         for all.
+      average_decay: per step, of a running average of G's weights and batch statistics,
+        which is then what is selected, evaluated and exported; 0 for G itself.
       noise_sampling: the M vectors z of an image are `independent`, as in the paper,
         or `stratified` (a Latin hypercube). Lcal holds the mean of M samples against
         F, and the more that mean varies, the further rare classes are pushed down.
@@ -291,6 +293,7 @@ class Stage2:
     pixel_loss: Literal["calibration", "cross_entropy", "elbo"] = "calibration"
     kl_weight: float = 1.0
     samples_at_once: int = 0
+    average_decay: float = 0.0
     noise_sampling: Literal["independent", "stratified"] = "independent"
     adversarial_weight: float = 10.0
     calibration_weight: float = 5.0
@@ -318,6 +321,10 @@ class Stage2:
             r1_gamma=self.r1_gamma,
             kl_weight=self.kl_weight,
             l2=self.l2,
+        )
+        _require(
+            0 <= self.average_decay < 1,
+            f"stage2.average_decay: wanted 0 to below 1, got {self.average_decay}",
         )
         _require(
             0 <= self.samples_at_once

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pathlib
-from typing import Dict
+from typing import Dict, Sequence
 
 import keras
 import tensorflow as tf
@@ -24,7 +24,7 @@ class Selection:
         self._workdir = workdir
         self._say = say
         self._board = tensorboard_lib.Board.of(workdir)
-        self._trained = trainer.refinement_net
+        self._selectable = trainer.selectable
         nets = [trainer.calibration_net, trainer.refinement_net]
         if devices.has_workers(trainer.distribute_strategy):
             # Copies of the chief's own: it evaluates while the others wait for it.
@@ -33,7 +33,10 @@ class Selection:
                 build.build_refinement_net(config, dataset.facts),
             ]
             _copy(trainer.calibration_net, nets[0])
-        self._net = nets[1]
+        elif trainer.averages:
+            with trainer.distribute_strategy.scope():
+                nets[1] = build.build_refinement_net(config, dataset.facts)
+        self._trained, self._net = trainer.refinement_net, nets[1]
         self._weights = tf.train.Checkpoint(net=self._net)
         self._model = build.build_sampler(*nets, dataset.facts)
 
@@ -43,7 +46,7 @@ class Selection:
         if step % settings.select_every and step != self._config.stage2.steps:
             return {}
         if self._net is not self._trained:
-            _copy(self._trained, self._net)
+            _assign(self._net.variables, self._selectable)
         if not self._workdir.writes:
             return {}
         source = self._dataset.splits[self._dataset.selection]
@@ -99,8 +102,13 @@ class Selection:
 
 
 def _copy(source: keras.Model, target: keras.Model) -> None:
-    """Copies weights; of variables in common, all workers must read together."""
+    """Copies the weights of a network to another."""
     # A frozen network lists its variables in another order.
     target.trainable = source.trainable
-    for variable, other in zip(target.variables, source.variables):
-        variable.assign(other.numpy())
+    _assign(target.variables, source.variables)
+
+
+def _assign(variables: Sequence[tf.Variable], values: Sequence[tf.Variable]) -> None:
+    """Copies variables; of values in common, all workers must read together."""
+    for variable, value in zip(variables, values):
+        variable.assign(value.numpy())

@@ -173,6 +173,7 @@ def train_refinement(
         step=trainer.step,
         generator_optimizer=trainer.generator_optimizer,
         discriminator_optimizer=trainer.discriminator_optimizer,
+        **({"averages": trainer.averages} if trainer.averages else {}),
         **nets,
     )
     selection = selection_lib.Selection(config, dataset, trainer, workdir, say)

@@ -21,6 +21,7 @@ TINY = (
     "discriminator.base_channels=2",
     *("stage1.steps=5", "stage1.batch_size=2", "stage2.steps=7"),
     *("stage2.batch_size=2", "stage2.num_samples=2"),
+    "stage2.average_decay=0.5",
     *("stage2.discriminator_active=1", "stage2.discriminator_period=3"),
     *("train.checkpoint_every=2", "train.select_every=2"),
     *("evaluation.num_samples=3", "train.num_selection_images=1"),

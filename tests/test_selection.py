@@ -42,6 +42,8 @@ class Selecting:
         trainer = types.SimpleNamespace(
             refinement_net=self.net,
             calibration_net=None,
+            averages=[],
+            selectable=self.net.variables,
             distribute_strategy=tf.distribute.get_strategy(),
         )
         self.selection = selection.Selection(

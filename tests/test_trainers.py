@@ -402,6 +402,28 @@ def test_samples_in_turn_on_two_replicas(two_replicas):
     assert_close(trained(one.discriminator), trained(two.discriminator), 2e-5)
 
 
+def test_averages_follow_g_and_its_batch_statistics(two_replicas):
+    # Decay after step n: min(0.25, (1 + n) / (10 + n)), so 2/11 and 3/12.
+    found = []
+    for strategy in (None, two_replicas):
+        trainer = stage_2(strategy, average_decay=0.25, synchronized=True)
+        net = trainer.refinement_net
+        seen = [weights(net)]
+        for step in range(2):
+            fit(trainer, step + 1, step)
+            seen.append(weights(net))
+        start, one, two = seen
+        expected = [
+            0.25 * (2 / 11 * s + 9 / 11 * a) + 0.75 * b
+            for s, a, b in zip(start, one, two)
+        ]
+        assert_close([value.numpy() for value in trainer.selectable], expected)
+        assert len(expected) == len(net.variables)
+        assert changed(expected, two)
+        found.append(expected)
+    assert_close(*found, atol=1e-4)
+
+
 # R1
 
 

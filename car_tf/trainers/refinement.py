@@ -51,6 +51,7 @@ class RefinementTrainer(keras.Model):
         kl_weight: float = 0.0,
         stratified_noise: bool = False,
         samples_at_once: int = 0,
+        average_decay: float = 0.0,
     ):
         super().__init__(name="refinement_trainer")
         self.calibration_net = calibration_net
@@ -61,6 +62,12 @@ class RefinementTrainer(keras.Model):
         self.kl_weight = kl_weight
         self.stratified_noise = stratified_noise
         self.samples_at_once = samples_at_once
+        self.average_decay = average_decay
+        self.averages = [
+            tf.Variable(variable, trainable=False, dtype=tf.float32)
+            for variable in refinement_net.variables
+            if average_decay
+        ]
         self.num_classes = num_classes
         self.num_blackbox_classes = num_blackbox_classes
         self.num_samples = num_samples
@@ -97,6 +104,11 @@ class RefinementTrainer(keras.Model):
         posterior = self.posterior_net
         extra = [] if posterior is None else posterior.trainable_variables
         return [*self.refinement_net.trainable_variables, *extra]
+
+    @property
+    def selectable(self) -> List[tf.Variable]:
+        """What is to be used of G: its variables, or their averages, in G's order."""
+        return self.averages or self.refinement_net.variables
 
     @property
     def metrics(self) -> list:
@@ -267,6 +279,13 @@ class RefinementTrainer(keras.Model):
         self._means["fake_accuracy"].update_state(tf.cast(fake_logits < 0, tf.float32))
         return fake_logits, tf.concat(to_samples, axis=1)
 
+    def _update_averages(self) -> None:
+        """Moves the averages towards G, outside the replicas; at first they follow."""
+        step = tf.cast(self.step, tf.float32)
+        decay = tf.minimum(self.average_decay, (1.0 + step) / (10.0 + step))
+        for average, variable in zip(self.averages, self.refinement_net.variables):
+            average.assign(decay * average + (1.0 - decay) * variable)
+
     def make_train_function(self, force: bool = False) -> Callable:
         """Builds the function that `fit` calls; see the class's docstring."""
         if self.train_function is not None and not force:
@@ -287,6 +306,7 @@ class RefinementTrainer(keras.Model):
             else:
                 step(True)
             self.step.assign_add(1)
+            self._update_averages()
 
         @tf.function(reduce_retracing=True)
         def train_function(iterator) -> Dict[str, tf.Tensor]:
