@@ -102,9 +102,8 @@ def build_refinement_net(
         base_channels=settings.base_channels,
         noise_dim=settings.noise_dim,
         dropout=settings.dropout,
-        residual=settings.logits == "residual",
+        logits=settings.logits,
         encoded_noise=settings.noise == "encoded",
-        class_shift=settings.class_shift,
         synchronized=synchronized,
     )
     image, _, log_probs = _dummy_inputs(config, facts)

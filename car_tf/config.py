@@ -198,20 +198,19 @@ class RefinementNet:
     """G: the refinement network.
 
     Attributes:
-      logits: `residual` adds a learned map to log F, `scratch` is the paper's form.
+      logits: `scratch` is the paper's form, a learned map; `residual` adds it to log F;
+        `gumbel` also adds a Gumbel variable of each class, the same in all pixels, to
+        log F, so that samples follow F before any training.
       noise_dim: length of the noise vector z.
       noise: `standard` normal, or `encoded`: a Gaussian for each image, from a head
         of the encoder (the cVAE; CAR, B.2.3).
-      class_shift: initial standard deviation, in nats, of a shift of each class's
-        logits by z that is the same in all pixels of a sample; 0 is the paper's form.
     """
 
     base_channels: int = 32
     noise_dim: int = 32
     dropout: float = 0.1
-    logits: Literal["residual", "scratch"] = "residual"
+    logits: Literal["gumbel", "residual", "scratch"] = "gumbel"
     noise: Literal["standard", "encoded"] = "standard"
-    class_shift: float = 2.0
 
     def __post_init__(self):
         _require_positive(
@@ -219,7 +218,6 @@ class RefinementNet:
             base_channels=self.base_channels,
             noise_dim=self.noise_dim,
         )
-        _require_not_negative("refinement_net", class_shift=self.class_shift)
         _require(
             0 <= self.dropout < 1,
             f"refinement_net.dropout: wanted in [0, 1), got {self.dropout}",

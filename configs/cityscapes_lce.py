@@ -1,7 +1,7 @@
 """The paper's baseline cGAN+Lce: `cityscapes` with Lcal replaced by Lce.
 
-G is of the paper's form, without the class shift, and its samples collapse to one (CAR,
-Table 2). docs/cityscapes.md also has Lcal in that form and Lce with the class shift.
+G is of the paper's form, without Gumbel noise, and its samples collapse to one (CAR,
+Table 2). docs/cityscapes.md also has Lcal in that form and Lce with it.
 Cost: as `cityscapes`.
 """
 
@@ -15,6 +15,6 @@ def get_config() -> config_lib.Config:
     return dataclasses.replace(
         base,
         name="cityscapes_lce",
-        refinement_net=dataclasses.replace(base.refinement_net, class_shift=0.0),
+        refinement_net=dataclasses.replace(base.refinement_net, logits="residual"),
         stage2=dataclasses.replace(base.stage2, pixel_loss="cross_entropy"),
     )

@@ -10,7 +10,7 @@ from car_tf import config as config_lib
 def get_config() -> config_lib.Config:
     return config_lib.Config(
         name="cityscapes_paper",
-        refinement_net=config_lib.RefinementNet(logits="scratch", class_shift=0.0),
+        refinement_net=config_lib.RefinementNet(logits="scratch"),
         stage1=config_lib.Stage1(steps=20_000, decay="halve"),
         train=config_lib.Train(checkpoint_every=1000, select_every=5000),
     )

@@ -20,7 +20,7 @@ def get_config() -> config_lib.Config:
         blackbox=config_lib.BlackBox(kind="none"),
         calibration_net=config_lib.CalibrationNet(kind="segnet", channels=64),
         refinement_net=config_lib.RefinementNet(
-            base_channels=32, noise_dim=8, logits="scratch", class_shift=0.0
+            base_channels=32, noise_dim=8, logits="scratch"
         ),
         discriminator=config_lib.Discriminator(base_channels=64),
         stage1=config_lib.Stage1(steps=40_000, batch_size=32, decay="halve"),

@@ -68,7 +68,7 @@ def test_fields_become_arguments():
     assert (trainer.adversarial_weight, trainer.calibration_weight) == (2, 3)
     assert trainer.pixel_loss == "cross_entropy"
     assert trainer.refinement_net.noise_dim == 7
-    assert not trainer.refinement_net.residual
+    assert trainer.refinement_net.logits == "scratch"
     assert (trainer.discriminator_active, trainer.discriminator_period) == (50, 250)
     # The stages' seeds differ, and differ from those of other runs.
     assert trainer.seed == 42

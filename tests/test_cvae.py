@@ -24,7 +24,7 @@ def _net(encoded):
         base_channels=2,
         noise_dim=Z,
         dropout=0.0,
-        residual=False,
+        logits="scratch",
         encoded_noise=encoded,
     )
     net(*_inputs(num=1))

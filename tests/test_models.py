@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import scipy.stats
 import tensorflow as tf
 
 from car_tf.models import calibration, discriminator, layers, refinement
@@ -27,13 +28,13 @@ def randomize(net, seed=0):
         variable.assign(value)
 
 
-def build_refinement(*, residual=True, dropout=0.0, noise_dim=Z, **kwargs):
+def build_refinement(*, logits="residual", dropout=0.0, noise_dim=Z, **kwargs):
     net = refinement.RefinementNet(
         num_classes=K,
         base_channels=4,
         noise_dim=noise_dim,
         dropout=dropout,
-        residual=residual,
+        logits=logits,
         **kwargs,
     )
     net(tf.zeros([1, 16, 16, C]), tf.zeros([1, 16, 16, K]), tf.zeros([1, 1, noise_dim]))
@@ -155,10 +156,10 @@ def test_true_distribution_has_nothing_to_train():
 # G
 
 
-@pytest.mark.parametrize("residual", [True, False])
+@pytest.mark.parametrize("logits", ["gumbel", "residual", "scratch"])
 @pytest.mark.parametrize("size", [(16, 32), (32, 32), (33, 17), (1, 50)])
-def test_refinement_gives_logits_for_any_size(size, residual):
-    net = build_refinement(residual=residual)
+def test_refinement_gives_logits_for_any_size(size, logits):
+    net = build_refinement(logits=logits)
     logits = net(normal([B, *size, C]), log_probs_of([B, *size]), normal([B, M, Z]))
     assert logits.shape == [B, M, *size, K]
     assert np.isfinite(logits).all()
@@ -184,23 +185,41 @@ def test_at_step_zero_every_residual_sample_equals_f():
             np.testing.assert_array_equal(logits[:, sample], log_probs)
 
 
-def test_classes_shift_independently_and_everywhere_alike():
-    net = build_refinement(class_shift=2.0, noise_dim=8)
-    log_probs = log_probs_of([B, 20, 20])
-    logits = net(normal([B, 20, 20, C]), log_probs, normal([B, M, 8]))
-    shift = (logits - log_probs[:, None]).numpy()
-    first_pixel = shift[:, :, :1, :1]
-    np.testing.assert_allclose(
-        shift, np.broadcast_to(first_pixel, shift.shape), atol=1e-5
-    )
-    assert np.abs(first_pixel).max() > 0.1
-    # With z ~ N(0, I) the shifts W'z have the covariance W'W, here 2^2 times I.
-    kernel = net.class_shift.kernel.numpy()
-    np.testing.assert_allclose(kernel.T @ kernel, 4.0 * np.eye(K), atol=1e-5)
+def test_gumbel_samples_are_drawn_from_f_by_whole_regions_at_step_zero():
+    net = build_refinement(logits="gumbel", noise_dim=8)
+    probs = np.array([[0.5, 0.3, 0.1, 0.06, 0.04], [0.05, 0.05, 0.1, 0.2, 0.6]])
+    # Two halves of an image in which all pixels are alike.
+    log_probs = np.log(np.repeat(probs, 8, axis=0))[None, None].repeat(16, axis=1)
+    log_probs = tf.constant(log_probs, tf.float32)
+    num = 2000
+    logits = net(normal([1, 16, 16, C]), log_probs, normal([1, num, 8]))
+    samples = tf.argmax(logits, -1).numpy()[0].reshape(num, 16, 2, 8)
+    halves = samples[:, 0, :, 0]
+    np.testing.assert_array_equal(samples, halves[:, None, :, None] + 0 * samples)
+    for half in range(2):
+        shares = np.bincount(halves[:, half], minlength=K) / num
+        # Standard deviation at most sqrt(0.25 / 2000) = 0.011.
+        np.testing.assert_allclose(shares, probs[half], atol=0.045)
+    # And samples are nearly sure of themselves.
+    assert tf.reduce_mean(tf.reduce_max(tf.nn.softmax(logits), -1)) > 0.9
+
+
+def test_gumbels_of_the_classes_are_independent_where_z_is_long_enough():
+    long, short = (refinement.ClassGumbels(K, size) for size in (K + 2, K - 2))
+    found = long(normal([1, 4000, K + 2])).numpy()[0]
+    # Mean 0.5772 and variance pi^2 / 6 of the standard Gumbel distribution.
+    np.testing.assert_allclose(found.mean(0), 0.5772, atol=0.08)
+    np.testing.assert_allclose(found.var(0), np.pi**2 / 6, atol=0.25)
+    assert np.abs(np.corrcoef(found.T) - np.eye(K)).max() < 0.07
+    found = short(normal([1, 4000, K - 2])).numpy()[0]
+    np.testing.assert_allclose(found.mean(0), 0.5772, atol=0.08)
+    # The tails stay finite.
+    extremes = long(tf.constant([[[-30.0, 30.0, 0.0, 9.0, -9.0, 0.0, 0.0]]])).numpy()
+    assert np.isfinite(extremes).all()
 
 
 def test_logits_from_scratch_do_not_start_at_f():
-    net = build_refinement(residual=False)
+    net = build_refinement(logits="scratch")
     log_probs = log_probs_of([B, 16, 16])
     logits = net(normal([B, 16, 16, C]), log_probs, normal([B, M, Z]))
     assert np.abs(logits - log_probs[:, None]).max() > 0.1
@@ -248,15 +267,21 @@ def naive_refinement(net, image, log_probs, noise, *, training=False):
         features = tf.nn.leaky_relu(merged * (1 + scale) + residual, 0.2)
     logits = net.logits_layer(features)[:, : size[0], : size[1]]
     logits = tf.reshape(logits, [-1, num, *size, K])
-    logits += net.class_shift(noise)[:, :, None, None]
-    return logits + log_probs[:, None] if net.residual else logits
+    if net.logits == "scratch":
+        return logits
+    if net.logits == "residual":
+        return logits + log_probs[:, None]
+    # A normal quantile is looked up in the Gumbel distribution, at temperature 0.2.
+    values = net.class_gumbels.dense(noise).numpy().astype(np.float64)
+    gumbels = scipy.stats.gumbel_r.ppf(scipy.stats.norm.cdf(values))
+    return logits + 5 * (log_probs[:, None] + gumbels[:, :, None, None])
 
 
 @pytest.mark.parametrize("training", [False, True])
-@pytest.mark.parametrize("residual", [True, False])
+@pytest.mark.parametrize("logits", ["gumbel", "residual", "scratch"])
 @pytest.mark.parametrize("size", [(32, 48), (19, 33)])
-def test_computing_the_encoder_once_equals_repeating_it(size, residual, training):
-    net = build_refinement(residual=residual, class_shift=1.5)
+def test_computing_the_encoder_once_equals_repeating_it(size, logits, training):
+    net = build_refinement(logits=logits)
     randomize(net)
     args = normal([B, *size, C]), log_probs_of([B, *size]), normal([B, M, Z], 7)
     expected = naive_refinement(net, *args, training=training)

@@ -5,9 +5,12 @@ once per image: the encoder, the first decoder level up to its noise, and the ha
 every other decoder convolution that acts on a skip connection (a convolution of a
 concatenation is the sum of two). `decode` computes the rest, once per sample.
 
-Noise also shifts the logits of each class, by the same amount everywhere in a sample.
-The paper has no such term. Without it the classes all switch along the one direction of
-z that training finds first: together, where the truth has them independent.
+Noise may also add a Gumbel variable to the log-probability of each class, the same in
+all pixels of a sample. By the Gumbel-max trick a pixel's arg-max is then distributed as F
+says, whole regions decide together and classes independently, before any training, which
+is left to find better shapes. The paper has no such term, and in its form training must
+find all of that: the classes first switch along one direction of z, together, where the
+truth has them independent.
 """
 
 from __future__ import annotations
@@ -16,11 +19,14 @@ from typing import List, Optional, Tuple
 
 import keras
 import tensorflow as tf
+import tensorflow_probability as tfp
 
 from car_tf.models import in_turn, layers
 
 NUM_BLOCKS = 4
 STRIDE = 2**NUM_BLOCKS
+# Of log F plus Gumbel noise: samples are nearly sure of themselves before training.
+TEMPERATURE = 0.2
 
 
 class NoiseInjection(keras.layers.Layer):
@@ -35,6 +41,38 @@ class NoiseInjection(keras.layers.Layer):
         """Maps noise `[B, M, Z]` to factor and residual, `[B, M, 1, 1, C]` each."""
         scale, residual = self.scale(noise), self.residual(noise)
         return 1.0 + scale[:, :, None, None, :], residual[:, :, None, None, :]
+
+
+class ClassGumbels(keras.layers.Layer):
+    """Turns noise z into a Gumbel variable of each class.
+
+    A linear map makes K standard normal values of z, at first the first K of them, and
+    the quantile of each is looked up in the Gumbel distribution.
+    """
+
+    def __init__(self, num_classes: int, noise_dim: int, **kwargs):
+        super().__init__(**kwargs)
+        # Unit columns: each value is N(0, 1), and independent of the others where
+        # there is a dimension for each.
+        start = keras.initializers.Identity()
+        if noise_dim < num_classes:
+            start = _unit_columns
+        self.dense = keras.layers.Dense(
+            num_classes, kernel_initializer=start, name="dense"
+        )
+
+    def call(self, noise: tf.Tensor) -> tf.Tensor:
+        """Maps noise `[B, M, Z]` to `[B, M, K]` float32."""
+        values = tf.cast(self.dense(noise), tf.float32)
+        # Beyond, the quantile is 1 even to its logarithm.
+        values = tf.clip_by_value(values, -10.0, 10.0)
+        log_quantile = tfp.distributions.Normal(0.0, 1.0).log_cdf(values)
+        return -tf.math.log(-log_quantile)
+
+
+def _unit_columns(shape, dtype=None) -> tf.Tensor:
+    values = keras.initializers.RandomNormal()(shape, dtype)
+    return tf.math.l2_normalize(values, axis=0)
 
 
 class UpBlock(keras.layers.Layer):
@@ -150,9 +188,8 @@ class RefinementNet(keras.Model):
         base_channels: int = 32,
         noise_dim: int = 32,
         dropout: float = 0.1,
-        residual: bool = True,
+        logits: str = "gumbel",
         encoded_noise: bool = False,
-        class_shift: float = 0.0,
         synchronized: bool = False,
         name: str = "refinement_net",
     ):
@@ -163,21 +200,18 @@ class RefinementNet(keras.Model):
           base_channels: channels of the first block; they double downwards.
           noise_dim: Z.
           dropout: rate in every block.
-          residual: whether the logits are log F plus a learned map that starts at
-            zero, so that before training samples are F with its classes shifted;
-            else they come from scratch (the paper's form, more than ten times slower
-            to converge).
+          logits: `scratch`, a learned map (the paper's form, more than ten times slower
+            to converge); `residual`, log F plus a learned map that starts at zero;
+            `gumbel`, as `residual` but with log F plus each class's Gumbel variable,
+            divided by a temperature.
           encoded_noise: whether each image has its own Gaussian of z, which a head of
             the encoder gives (the cVAE; CAR, B.2.3); else z is standard normal.
-          class_shift: standard deviation before training, in nats, of what a linear
-            map of z adds to the logits of each class, everywhere in a sample alike,
-            and independently for each class (where Z >= K); 0 for no such map.
           synchronized: whether batch statistics span all replicas.
           name: of the model.
         """
         super().__init__(name=name)
         self.noise_dim = noise_dim
-        self.residual = residual
+        self.logits = logits
         self.down_blocks = _down_blocks(base_channels, dropout, synchronized)
         self.noise_head = (
             layers.GaussianHead(noise_dim, name="noise_head") if encoded_noise else None
@@ -188,17 +222,14 @@ class RefinementNet(keras.Model):
             UpBlock(width, salt=NUM_BLOCKS + level, name=f"up{level}", **shared)
             for level, width in enumerate([*widths[-2::-1], base_channels])
         ]
-        self.class_shift = None
-        if class_shift:
-            self.class_shift = keras.layers.Dense(
-                num_classes,
-                kernel_initializer=keras.initializers.Orthogonal(class_shift),
-                name="class_shift",
+        if logits == "gumbel":
+            self.class_gumbels = ClassGumbels(
+                num_classes, noise_dim, name="class_gumbels"
             )
         self.logits_layer = keras.layers.Conv2D(
             num_classes,
             1,
-            kernel_initializer="zeros" if residual else "glorot_uniform",
+            kernel_initializer="glorot_uniform" if logits == "scratch" else "zeros",
             name="logits",
         )
 
@@ -278,10 +309,12 @@ class RefinementNet(keras.Model):
         logits = tf.cast(logits, tf.float32)
         height, width = tf.shape(log_probs)[1], tf.shape(log_probs)[2]
         logits = logits[:, :, :height, :width]
-        if self.class_shift is not None:
-            shift = tf.cast(self.class_shift(noise), tf.float32)
-            logits += shift[:, :, None, None]
-        return logits + log_probs[:, None] if self.residual else logits
+        if self.logits == "scratch":
+            return logits
+        if self.logits == "residual":
+            return logits + log_probs[:, None]
+        gumbels = self.class_gumbels(noise)[:, :, None, None]
+        return logits + (log_probs[:, None] + gumbels) / TEMPERATURE
 
     def _decode_in_turn(self, decoded, blocks, noise, seed, at_once) -> tf.Tensor:
         num_parts = noise.shape[1] // at_once
