@@ -39,7 +39,6 @@ def build_batches(
         batch_size=settings.batch_size,
         crop_size=config.data.crop_size,
         scale_range=config.data.scale_range,
-        mirror_rows=config.data.mirror == "both",
         random_crop=dataset.facts.random_crop,
         flips=dataset.facts.flips,
         labels_per_image=config.stage1.labels_per_image if stage == 1 else 1,

@@ -56,8 +56,6 @@ class Data:
       size: working (height, width) in pixels, to which all files are resized.
       crop_size: (height, width) of training crops.
       scale_range: factors by which a training crop is magnified, drawn uniformly.
-      mirror: axes along which training crops are mirrored, each with probability 1/2:
-        `horizontal` left to right, as in the paper, `both` top to bottom too.
       num_drawn: drawn scenes for (train, selection, evaluation).
       drawn_seed: seed of the drawn scenes.
       selection_fraction: share held out for model selection where the data set's
@@ -73,7 +71,6 @@ class Data:
     size: Tuple[int, int] = (256, 512)
     crop_size: Tuple[int, int] = (128, 128)
     scale_range: Tuple[float, float] = (0.75, 1.5)
-    mirror: Literal["horizontal", "both"] = "horizontal"
     num_drawn: Tuple[int, int, int] = (400, 40, 60)
     drawn_seed: int = 1
     selection_fraction: float = 0.1

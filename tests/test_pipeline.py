@@ -184,26 +184,6 @@ def test_magnification_of_one_copies_pixels_mirrored_or_not(size, crop):
     assert 55 <= mirrored <= 105
 
 
-def test_mirroring_both_ways_leaves_the_other_draws_as_they_are():
-    source = coordinates(3, 20, 40)
-    upside_down, left_to_right = [], []
-    plain = batches(source, crop_size=(16, 16), num_steps=40)
-    both = batches(source, crop_size=(16, 16), num_steps=40, mirror_rows=True)
-    for one, other in zip(plain, both):
-        for image, label, mirrored, its_label in zip(
-            one["image"], one["label"], other["image"], other["label"]
-        ):
-            turned = mirrored[0, 0, 1] > mirrored[1, 0, 1]
-            way = slice(None, None, -1 if turned else 1)
-            np.testing.assert_allclose(mirrored[way], image, atol=1e-3)
-            np.testing.assert_array_equal(its_label[way], label)
-            upside_down.append(turned)
-            left_to_right.append(image[0, 0, 2] > image[0, 1, 2])
-    # 160 draws at one half: standard deviation 6.3; of their correlation 0.08.
-    assert 55 <= sum(upside_down) <= 105
-    assert abs(np.corrcoef(upside_down, left_to_right)[0, 1]) < 0.3
-
-
 def test_every_place_of_a_crop_occurs_alike():
     found = batches(
         coordinates(1, 20, 16), batch_size=32, num_steps=50, crop_size=(16, 16)

@@ -22,7 +22,6 @@ def training_batches(
     crop_size: Tuple[int, int],
     scale_range: Tuple[float, float] = (1.0, 1.0),
     random_crop: bool = True,
-    mirror_rows: bool = False,
     flips: Sequence[class_flips.ClassFlip] = (),
     labels_per_image: int = 1,
     seed: int,
@@ -41,7 +40,6 @@ def training_batches(
       crop_size: (height, width).
       scale_range: magnification of the crops, drawn uniformly.
       random_crop: whether crops lie anywhere or in the centre.
-      mirror_rows: whether crops are mirrored top to bottom too, half of them.
       flips: one independent draw each per label.
       labels_per_image: N, labels of each image: of different annotators where there
         are as many, each with class flips of its own.
@@ -90,7 +88,6 @@ def training_batches(
                 crop_size=crop_size,
                 scale_range=scale_range,
                 random_crop=random_crop,
-                mirror_rows=mirror_rows,
             ),
             crop_size=crop_size,
         )
@@ -147,14 +144,12 @@ def _draw_boxes(
     crop_size: Tuple[int, int],
     scale_range: Tuple[float, float],
     random_crop: bool,
-    mirror_rows: bool,
 ) -> tf.Tensor:
     """Draws `[B, 4]` boxes (top, left, bottom, right) in pixels.
 
     A box runs from the centre of its first to the centre of its last pixel, so that a
     magnification of 1 copies pixels. Left and right change places where the crop is
-    mirrored,
-    top and bottom likewise.
+    mirrored.
     """
     draws = tf.random.stateless_uniform([4, batch_size], key)
     low, high = scale_range
@@ -171,13 +166,6 @@ def _draw_boxes(
         ends.append((start, start + extent))
     (top, bottom), (left, right) = ends
     mirror = draws[3] < 0.5
-    if mirror_rows:
-        own_key = tf.random.experimental.stateless_fold_in(key, 2)
-        upside_down = tf.random.stateless_uniform([batch_size], own_key) < 0.5
-        top, bottom = (
-            tf.where(upside_down, bottom, top),
-            tf.where(upside_down, top, bottom),
-        )
     return tf.stack(
         [top, tf.where(mirror, right, left), bottom, tf.where(mirror, left, right)], 1
     )
