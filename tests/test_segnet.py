@@ -128,7 +128,7 @@ def test_an_export_loads_where_addons_cannot_be_imported(tmp_path):
     model = sampler.Sampler(
         calibration_net=_net(),
         refinement_net=refinement.RefinementNet(
-            num_classes=2, base_channels=2, noise_dim=3, residual=False
+            num_classes=2, base_channels=2, noise_dim=3, logits="scratch"
         ),
         num_blackbox_classes=0,
     )

@@ -12,11 +12,9 @@ import tensorflow as tf
 from car_tf import build, losses
 from car_tf import config as config_lib
 from car_tf.benchmarks import report, timing
-from car_tf.data import class_flips, examples, info
+from car_tf.data import cityscapes, examples, info, lidc
 from car_tf.trainers import common
 from car_tf.trainers import refinement as refinement_trainer
-
-NUM_BLACKBOX_CLASSES = 19
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,28 +46,37 @@ def config_of(sizes: Sizes, num_samples: int) -> config_lib.Config:
     )
 
 
+def crops_config(samples_at_once: int, small: bool) -> config_lib.Config:
+    """Returns the paper's configuration on CT crops: batch 32, 128x128, M = 20."""
+    texts = [f"stage2.samples_at_once={samples_at_once}"]
+    if small:
+        texts += ["stage2.num_samples=4", "stage2.batch_size=2"]
+        texts += ["data.size=32,32", "data.crop_size=32,32"]
+        texts += ["calibration_net.channels=2", "refinement_net.base_channels=2"]
+        texts += ["discriminator.base_channels=2"]
+    return config_lib.load("lidc_paper", texts)
+
+
 def random_dataset(config: config_lib.Config, num_images: int = 32):
     """Returns what `build` takes for a data set, of random pixels."""
+    facts = lidc.dataset_info("random pixels")
+    if config.data.dataset == "cityscapes":
+        facts = cityscapes.dataset_info("random pixels")
+    num_ids = facts.num_blackbox_classes or facts.num_classes
     rng = np.random.default_rng(0)
     shape = (num_images, *config.data.size)
-    flips = class_flips.CITYSCAPES_FLIPS
-    num_classes = NUM_BLACKBOX_CLASSES + len(flips)
-    facts = info.DatasetInfo(
-        title="random pixels",
-        class_names=tuple(map(str, range(num_classes))),
-        class_colors=((0, 0, 0),) * num_classes,
-        flips=flips,
-        num_blackbox_classes=NUM_BLACKBOX_CLASSES,
-    )
     names = tuple(map(str, range(num_images)))
-    labels = rng.integers(0, NUM_BLACKBOX_CLASSES, shape, np.uint8)
-    labels[:, :4] = info.IGNORE_LABEL
+    labels = rng.integers(0, num_ids, (num_images, facts.num_annotators, *shape[1:]))
+    labels[:, :, :4] = info.IGNORE_LABEL
+    blackbox = None
+    if facts.num_blackbox_classes:
+        blackbox = rng.integers(0, num_ids, shape, np.uint8)
     split = examples.Examples(
         names=names,
         groups=names,
-        images=rng.integers(0, 256, (*shape, 3), np.uint8),
-        labels=labels[:, None],
-        blackbox=rng.integers(0, NUM_BLACKBOX_CLASSES, shape, np.uint8),
+        images=rng.integers(0, 256, (*shape, facts.image_channels), np.uint8),
+        labels=labels.astype(np.uint8),
+        blackbox=blackbox,
     )
     return types.SimpleNamespace(facts=facts, splits={"train": split})
 
