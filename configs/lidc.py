@@ -18,14 +18,14 @@ def get_config() -> config_lib.Config:
         ),
         blackbox=config_lib.BlackBox(kind="none"),
         calibration_net=config_lib.CalibrationNet(
-            kind="segnet", channels=16, dropout=0.0, decoder="skips"
+            kind="segnet", channels=24, dropout=0.0, decoder="skips"
         ),
         refinement_net=config_lib.RefinementNet(
             base_channels=16, noise_dim=8, dropout=0.0
         ),
         discriminator=config_lib.Discriminator(base_channels=16),
         stage1=config_lib.Stage1(
-            steps=1500,
+            steps=2000,
             batch_size=8,
             labels_per_image=4,
             learning_rate=2e-3,
@@ -35,13 +35,14 @@ def get_config() -> config_lib.Config:
             steps=400,
             batch_size=2,
             num_samples=20,
+            average_decay=0.98,
             noise_sampling="stratified",
-            calibration_weight=20.0,
-            learning_rate=2e-3,
+            calibration_weight=100.0,
+            learning_rate=5e-4,
             discriminator_learning_rate=1e-3,
             discriminator_active=1,
             discriminator_period=1,
-            r1_gamma=1.0,
+            r1_gamma=0.1,
             decay="linear",
             l2=0.0,
         ),
