@@ -142,13 +142,17 @@ def build_discriminator(
 
 
 def build_sampler(
-    calibration_net: keras.Model, refinement_net: keras.Model, facts: info.DatasetInfo
+    calibration_net: keras.Model,
+    refinement_net: keras.Model,
+    facts: info.DatasetInfo,
+    strategy: Optional[tf.distribute.Strategy] = None,
 ) -> sampler.Sampler:
-    """Puts F and G together for inference."""
+    """Puts F and G together for inference, on the replicas of `strategy` if given."""
     return sampler.Sampler(
         calibration_net=calibration_net,
         refinement_net=refinement_net,
         num_blackbox_classes=facts.num_blackbox_classes,
+        strategy=strategy if strategy and strategy.num_replicas_in_sync > 1 else None,
     )
 
 

@@ -274,8 +274,8 @@ class Stage2:
         label, and `kl_weight` times its KL from N(0, I).
       kl_weight: beta of the ELBO (CAR, Eq. 20).
       samples_at_once: of the M samples, those whose features at full size are kept at
-        the same time, a divisor of M: the same step with less memory and more work; 0
-        for all.
+        the same time, a divisor of M: the same step with less memory and more work, but
+        for the masks of dropout; 0 for all.
       average_decay: per step, of a running average of G's weights and batch statistics,
         which is then what is selected, evaluated and exported; 0 for G itself.
       noise_sampling: the M vectors z of an image are `independent`, as in the paper,

@@ -1,4 +1,4 @@
-"""Where a job trains: one device, several of one machine, or several machines."""
+"""Where a job runs: one device, several of one machine, or several machines."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ def build_strategy(devices: str, worker: workers.Worker) -> tf.distribute.Strate
         chosen = [] if match else [int(i) for i in re.findall(r"\d+", devices)]
         if chosen and max(chosen) >= len(gpus):
             raise workdir_lib.RunError(
-                f"train.devices: wanted {devices}, but TensorFlow sees {len(gpus)} GPUs"
+                f"devices: wanted {devices}, but TensorFlow sees {len(gpus)} GPUs"
             )
         gpus = [gpus[index] for index in chosen]
         tf.config.set_visible_devices(gpus, "GPU")
     if logical_cpus > 1:
         if worker.num_workers > 1:
             raise workdir_lib.RunError(
-                f"train.devices: {devices} is for one process, but TF_CONFIG names "
+                f"devices: {devices} is for one process, but TF_CONFIG names "
                 f"{worker.num_workers} workers; wanted cpu"
             )
         cpu, *_ = tf.config.list_physical_devices("CPU")

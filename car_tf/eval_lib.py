@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import concurrent.futures
 import dataclasses
-import functools
 from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 
 import numpy as np
@@ -14,8 +13,8 @@ from car_tf.data import class_flips, examples, info
 from car_tf.metrics import calibration, ged, hungarian, iou, protocols, readers
 from car_tf.models import sampler
 
-# Float values of one batch's samples; bounds the memory that drawing takes, and that of
-# drawn images which wait to be scored or are kept for figures.
+# Float values of one batch's samples on a replica; bounds the memory that drawing takes,
+# and that of drawn images which wait to be scored or are kept for figures.
 MAX_VALUES = 2**27
 MAX_WAITING = 4
 # Numbers of samples that the field reports; model selection takes the smallest.
@@ -62,57 +61,57 @@ def draw(
     height, width = source.images.shape[1:3]
     per_image = num_samples * height * width * _num_classes(model)
     batch_size = int(np.clip(MAX_VALUES // per_image, 1, 32))
-    strategy = model.refinement_net.distribute_strategy
-    num_replicas = strategy.num_replicas_in_sync
+    num_replicas = model.strategy.num_replicas_in_sync if model.strategy else 1
     run = _compiled(model)
     for start in range(0, len(chosen), batch_size * num_replicas):
         rows = chosen[start : start + batch_size * num_replicas]
         # No replica may be without an image: the first ones fill the last places.
         size = -(-len(rows) // num_replicas)
         parts = np.resize(rows, [num_replicas, size])
-
-        def on_replica(array_of: Callable[[np.ndarray], np.ndarray]):
-            return strategy.experimental_distribute_values_from_function(
-                lambda context: tf.constant(
-                    array_of(parts[context.replica_id_in_sync_group])
-                )
-            )
-
+        seeds = [np.stack([np.full(size, seed), part], 1) for part in parts]
         blackbox = None
         if source.blackbox is not None:
-            blackbox = on_replica(lambda part: source.blackbox[part])
+            blackbox = _distribute(model, [source.blackbox[part] for part in parts])
         drawn = run(
-            on_replica(lambda part: source.images[part]),
+            _distribute(model, [source.images[part] for part in parts]),
             blackbox,
-            on_replica(
-                lambda part: np.stack([np.full(len(part), seed), part], 1).astype(
-                    "int32"
-                )
-            ),
+            _distribute(model, np.array(seeds, np.int32)),
             tf.constant(num_samples),
         )
-        drawn = {
-            name: np.concatenate(
-                [part.numpy() for part in strategy.experimental_local_results(value)]
-            )
-            for name, value in drawn.items()
-        }
+        drawn = {name: _collect(model, value) for name, value in drawn.items()}
         for offset, row in enumerate(rows):
             yield Drawn(
                 int(row), **{name: value[offset] for name, value in drawn.items()}
             )
 
 
+def _distribute(model: sampler.Sampler, parts: Sequence[np.ndarray]):
+    """Gives each replica its part."""
+    if model.strategy is None:
+        return tf.constant(parts[0])
+    return model.strategy.experimental_distribute_values_from_function(
+        lambda context: tf.constant(parts[context.replica_id_in_sync_group])
+    )
+
+
+def _collect(model: sampler.Sampler, value) -> np.ndarray:
+    """Joins what the replicas have computed."""
+    if model.strategy is None:
+        return value.numpy()
+    parts = model.strategy.experimental_local_results(value)
+    return np.concatenate([part.numpy() for part in parts])
+
+
 def _compiled(model: sampler.Sampler) -> Callable:
     """The sampler as one graph for all batch sizes, built once per sampler."""
     if not hasattr(model, "compiled_sample"):
-        strategy = model.refinement_net.distribute_strategy
 
-        @functools.partial(tf.function, reduce_retracing=True)
         def sample(*arguments):
-            return strategy.run(model.sample, args=arguments)
+            if model.strategy is None:
+                return model.sample(*arguments)
+            return model.strategy.run(model.sample, args=arguments)
 
-        model.compiled_sample = sample
+        model.compiled_sample = tf.function(sample, reduce_retracing=True)
     return model.compiled_sample
 
 

@@ -195,9 +195,9 @@ def predict(
                 bar.write(f"error: {name}: {common.sentence(str(error))}")
             bar.update()
     finally:
-        bar.close()
         pool.shutdown(cancel_futures=True)
-    return failed
+        bar.close()
+    return [name for name in images if name in failed]
 
 
 def _key(predictor: Predictor, file: pathlib.Path, options: Options) -> str:

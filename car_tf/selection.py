@@ -26,19 +26,21 @@ class Selection:
         self._board = tensorboard_lib.Board.of(workdir)
         self._selectable = trainer.selectable
         nets = [trainer.calibration_net, trainer.refinement_net]
-        if devices.has_workers(trainer.distribute_strategy):
+        strategy = trainer.distribute_strategy
+        if devices.has_workers(strategy):
             # Copies of the chief's own: it evaluates while the others wait for it.
+            strategy = None
             nets = [
                 build.build_calibration_net(config, dataset.facts),
                 build.build_refinement_net(config, dataset.facts),
             ]
             _copy(trainer.calibration_net, nets[0])
         elif trainer.averages:
-            with trainer.distribute_strategy.scope():
+            with strategy.scope():
                 nets[1] = build.build_refinement_net(config, dataset.facts)
         self._trained, self._net = trainer.refinement_net, nets[1]
         self._weights = tf.train.Checkpoint(net=self._net)
-        self._model = build.build_sampler(*nets, dataset.facts)
+        self._model = build.build_sampler(*nets, dataset.facts, strategy)
 
     def consider(self, step: int) -> Dict[str, float]:
         """Evaluates if it is time; returns what is to be logged."""

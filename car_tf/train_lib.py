@@ -169,11 +169,12 @@ def train_refinement(
     )
     if trainer.posterior_net is not None:
         nets["posterior_net"] = trainer.posterior_net
+    if trainer.averages:
+        nets["averages"] = trainer.averages
     checkpoint = tf.train.Checkpoint(
         step=trainer.step,
         generator_optimizer=trainer.generator_optimizer,
         discriminator_optimizer=trainer.discriminator_optimizer,
-        **({"averages": trainer.averages} if trainer.averages else {}),
         **nets,
     )
     selection = selection_lib.Selection(config, dataset, trainer, workdir, say)
@@ -312,4 +313,4 @@ def load_sampler(
         raise workdir_lib.RunError(f"{workdir.path}: stage 2 has no best weights yet")
     weights = tf.train.Checkpoint(net=refinement_net)
     checkpoints.read_weights(weights, workdir.path / best["weights"])
-    return build.build_sampler(calibration_net, refinement_net, facts)
+    return build.build_sampler(calibration_net, refinement_net, facts, strategy)

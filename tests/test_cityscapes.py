@@ -207,8 +207,9 @@ def test_a_failed_reading_leaves_nothing_in_the_cache(root, read, tmp_path):
 def test_what_a_killed_process_left_is_removed(tmp_path):
     target = tmp_path / "k[1]"
     with cache.atomic_folder(target) as in_use:
-        killed = tmp_path / ".k[1].writing-killed"
-        another, new = tmp_path / ".k.writing-killed", tmp_path / ".k[1].writing-new"
+        here = in_use.name.rpartition("-")[0]
+        killed, new = (tmp_path / f"{here}-{name}" for name in ("killed", "new"))
+        another = tmp_path / ".k[1].writing-elsewhere-killed"
         for path in (killed, another, new):
             path.mkdir()
             (path / "images.npy").touch()

@@ -18,10 +18,9 @@ class SeededSampler:
     """Marks each pixel with probability 1/4, from the seed alone."""
 
     def __init__(self):
-        self.refinement_net = types.SimpleNamespace(
-            logits_layer=types.SimpleNamespace(filters=2),
-            distribute_strategy=tf.distribute.get_strategy(),
-        )
+        layer = types.SimpleNamespace(filters=2)
+        self.refinement_net = types.SimpleNamespace(logits_layer=layer)
+        self.strategy = None
 
     def sample(self, image, blackbox, seed, num_samples):
         def draw(key):

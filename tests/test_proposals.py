@@ -119,10 +119,9 @@ class TwoMinds:
     """Draws the left lesion in even and the right one in odd samples."""
 
     def __init__(self):
-        self.refinement_net = types.SimpleNamespace(
-            logits_layer=types.SimpleNamespace(filters=2),
-            distribute_strategy=tf.distribute.get_strategy(),
-        )
+        layer = types.SimpleNamespace(filters=2)
+        self.refinement_net = types.SimpleNamespace(logits_layer=layer)
+        self.strategy = None
 
     def sample(self, image, blackbox, seed, num_samples):
         shape = [tf.shape(image)[0], 1, 1, 1]

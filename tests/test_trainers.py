@@ -402,6 +402,28 @@ def test_samples_in_turn_on_two_replicas(two_replicas):
     assert_close(trained(one.discriminator), trained(two.discriminator), 2e-5)
 
 
+def test_float16_keeps_ladv_where_d_is_sure():
+    batch, moved = one_batch(), []
+    for policy in ("float32", "mixed_float16"):
+        keras.mixed_precision.set_global_policy(policy)
+        try:
+            trainer = stage_2(calibration_weight=0.0, l2=0.0)
+        finally:
+            keras.mixed_precision.set_global_policy("float32")
+        if policy != "float32":
+            trainer.generator_optimizer = keras.mixed_precision.LossScaleOptimizer(
+                trainer.generator_optimizer
+            )
+        # Slopes of 1e-4, of which float16 would keep nothing without its loss scale.
+        trainer.discriminator.logit_layer.bias.assign([9.0])
+        before = trained(trainer.refinement_net)
+        trainer.train_step(batch)
+        after = trained(trainer.refinement_net)
+        moved.append(np.concatenate([np.ravel(a - b) for a, b in zip(after, before)]))
+    full, half = moved
+    assert np.linalg.norm(half - full) < 0.1 * np.linalg.norm(full)
+
+
 def test_averages_follow_g_and_its_batch_statistics(two_replicas):
     # Decay after step n: min(0.25, (1 + n) / (10 + n)), so 2/11 and 3/12.
     found = []

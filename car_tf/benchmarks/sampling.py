@@ -21,7 +21,6 @@ def build(
         num_classes=num_classes,
         base_channels=base_channels,
         noise_dim=NOISE_DIM,
-        class_shift=2.0,
     )
     pixels = tf.random.stateless_uniform([1, *size, 3], SEED, maxval=256.0)
     logits = tf.random.stateless_normal([1, *size, num_classes], SEED)

@@ -13,6 +13,7 @@ import json
 import os
 import pathlib
 import shutil
+import socket
 import tempfile
 import time
 from typing import Any, Callable, Dict, Iterable, Iterator, Sequence, Tuple
@@ -45,7 +46,8 @@ def atomic_folder(target: pathlib.Path) -> Iterator[pathlib.Path]:
     finished meanwhile wins. What a killed process left beside it is removed.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    prefix = f".{target.name}.writing-"
+    # Other machines, whose locks may not be seen here, clean up for themselves.
+    prefix = f".{target.name}.writing-{socket.gethostname()}-"
     for leftover in target.parent.glob(f"{glob.escape(prefix)}*"):
         _remove_if_abandoned(leftover)
     work = pathlib.Path(tempfile.mkdtemp(prefix=prefix, dir=target.parent))

@@ -1,8 +1,8 @@
 """G's decoder in training, a few samples at a time: less memory, the same gradients.
 
-Everything that is as large as the samples at full size exists for a few of them only, and
-is computed again in the backward pass. Batch statistics are nevertheless those of all
-samples: a level first goes through the samples for its mean and variance, whose
+Everything that is as large as the samples at full size exists for a few of them only,
+and is computed again in the backward pass. Batch statistics are nevertheless those of
+all samples: a level first goes through the samples for its mean and variance, whose
 gradients flow as those of any other tensor, and then once more for its output.
 """
 
@@ -124,8 +124,9 @@ def up_block(
     scale, offset = _normalization(block.norm, each[:, 0], each[:, 1], count)
 
     def rest(index, part, factor, residual, skip_term, kernel, scale, offset, *top):
-        merged = merge(part, skip_term, kernel) * scale + offset
-        raised = block.activation(merged * factor + residual)
+        # Normalised in float32, whatever the precision, as batch norm itself is.
+        merged = tf.cast(merge(part, skip_term, kernel), tf.float32) * scale + offset
+        raised = block.activation(tf.cast(merged, kind) * factor + residual)
         if seed is not None:
             own = tf.random.experimental.stateless_fold_in(seed, index)
             raised = block.dropout(raised, seed=own)
@@ -139,7 +140,7 @@ def up_block(
     outputs = in_turn(
         rest,
         [[part, *block.inject(one)] for part, one in zip(features, noise)],
-        [skip_term, kernel, tf.cast(scale, kind), tf.cast(offset, kind), *top],
+        [skip_term, kernel, scale, offset, *top],
     )
     if logits_layer is None:
         return outputs

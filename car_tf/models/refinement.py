@@ -6,9 +6,9 @@ every other decoder convolution that acts on a skip connection (a convolution of
 concatenation is the sum of two). `decode` computes the rest, once per sample.
 
 Noise may also add a Gumbel variable to the log-probability of each class, the same in
-all pixels of a sample. By the Gumbel-max trick a pixel's arg-max is then distributed as F
-says, whole regions decide together and classes independently, before any training, which
-is left to find better shapes. The paper has no such term, and in its form training must
+all pixels of a sample. By the Gumbel-max trick a pixel's arg-max is then distributed as
+F says, whole regions decide together and classes independently, before any training,
+which is left to find better shapes. The paper has no such term, and in its form training must
 find all of that: the classes first switch along one direction of z, together, where the
 truth has them independent.
 """
@@ -287,7 +287,8 @@ class RefinementNet(keras.Model):
           training: whether batch statistics are used and updated.
           seed: `[2]` int32 of the dropout masks; None for no dropout.
           at_once: in training, samples whose features are kept at the same time, a
-            divisor of M: less memory, more work, the same result; 0 for all.
+            divisor of M: less memory, more work, the same result but for the masks of
+            dropout; 0 for all.
 
         Returns:
           `[B, M, H, W, K]` logits.

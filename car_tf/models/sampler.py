@@ -26,11 +26,22 @@ class Sampler(tf.Module):
         calibration_net: keras.Model,
         refinement_net: keras.Model,
         num_blackbox_classes: int,
+        strategy: Optional[tf.distribute.Strategy] = None,
     ):
+        """Makes it.
+
+        Args:
+          calibration_net: F.
+          refinement_net: G.
+          num_blackbox_classes: of the black box, 0 for none.
+          strategy: in whose scope both were built, for evaluation to share images
+            among its replicas; None for one device.
+        """
         super().__init__(name="sampler")
         self.calibration_net = calibration_net
         self.refinement_net = refinement_net
         self.num_blackbox_classes = num_blackbox_classes
+        self.strategy = strategy
 
     def log_probs(
         self, image: tf.Tensor, blackbox: Optional[tf.Tensor] = None

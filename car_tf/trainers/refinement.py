@@ -63,11 +63,8 @@ class RefinementTrainer(keras.Model):
         self.stratified_noise = stratified_noise
         self.samples_at_once = samples_at_once
         self.average_decay = average_decay
-        self.averages = [
-            tf.Variable(variable, trainable=False, dtype=tf.float32)
-            for variable in refinement_net.variables
-            if average_decay
-        ]
+        averaged = refinement_net.variables if average_decay else []
+        self.averages = [tf.Variable(value, trainable=False) for value in averaged]
         self.num_classes = num_classes
         self.num_blackbox_classes = num_blackbox_classes
         self.num_samples = num_samples
@@ -178,14 +175,12 @@ class RefinementTrainer(keras.Model):
         judged = masked_image, real[:, None], tf.stop_gradient(samples)
         if update_discriminator and not common.scales(self.generator_optimizer):
             fake_logits, to_samples = self.discriminator_step(*judged)
+            to_samples *= self.adversarial_weight
         else:
             fake_logits, to_samples = self._judge(masked_image, judged[2])
             if update_discriminator:
                 self.discriminator_step(*judged)
         adversarial = common.finite(losses.adversarial(fake_logits), "adversarial")
-        to_samples = common.scaled(
-            self.generator_optimizer, self.adversarial_weight * to_samples
-        )
         gradients = tape.gradient(
             [loss, samples], variables, output_gradients=[tf.ones([]), to_samples]
         )
@@ -199,14 +194,18 @@ class RefinementTrainer(keras.Model):
     def _judge(
         self, image: tf.Tensor, samples: tf.Tensor
     ) -> Tuple[tf.Tensor, tf.Tensor]:
-        """Returns D's logits and the gradient of Ladv by the samples, D unchanged."""
+        """Returns D's logits, and what G's loss sends to the samples through D."""
         logits, to_samples = [], []
         for part in self._parts(samples):
             (part,) = in_turn.after(to_samples[-1:], [part])
             with tf.GradientTape(watch_accessed_variables=False) as tape:
                 tape.watch(part)
                 logits.append(self.discriminator(image, part))
-                loss = tf.nn.compute_average_loss(losses.adversarial(logits[-1]))
+                loss = self.adversarial_weight * losses.adversarial(logits[-1])
+                # Before D, in whose float16 a gradient of its own size would vanish.
+                loss = common.scaled(
+                    self.generator_optimizer, tf.nn.compute_average_loss(loss)
+                )
             to_samples.append(tape.gradient(loss, part))
         return tf.concat(logits, 1), tf.concat(to_samples, 1) / len(logits)
 
