@@ -1,6 +1,7 @@
 """The paper's baseline cGAN+Lce: `lidc` with Lcal replaced by Lce.
 
-Cost: as `lidc`. Its samples collapse to one (CAR, Table 1).
+Cost: as `lidc`. Its samples collapse (CAR, Table 1); with Gumbel noise in G, as here,
+they begin as draws from F and lose their variety step by step.
 """
 
 import dataclasses
