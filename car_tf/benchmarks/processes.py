@@ -54,7 +54,7 @@ def memory_of_step(num_samples: int, small: bool) -> Dict[str, Any]:
     from car_tf.benchmarks import training
 
     sizes = training.SMALL if small else training.Sizes()
-    return _memory_of(training.config_of(sizes, num_samples))
+    return _memory_of(training.config_of(sizes, num_samples), training.STREETS)
 
 
 def memory_of_crops(samples_at_once: int, small: bool) -> Dict[str, Any]:
@@ -64,13 +64,13 @@ def memory_of_crops(samples_at_once: int, small: bool) -> Dict[str, Any]:
     """
     from car_tf.benchmarks import training
 
-    return _memory_of(training.crops_config(samples_at_once, small))
+    return _memory_of(training.crops_config(samples_at_once, small), training.CROPS)
 
 
-def _memory_of(config) -> Dict[str, Any]:
+def _memory_of(config, facts) -> Dict[str, Any]:
     from car_tf.benchmarks import training
 
-    _, both, _ = training.build_steps(config)
+    _, both, _ = training.build_steps(config, facts)
     before = resident_megabytes()
     first, seconds = timing.clock(both)(), timing.clock(both)()
     peak = resident_megabytes()

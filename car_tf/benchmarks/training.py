@@ -12,7 +12,7 @@ import tensorflow as tf
 from car_tf import build, losses
 from car_tf import config as config_lib
 from car_tf.benchmarks import report, timing
-from car_tf.data import cityscapes, examples, info, lidc
+from car_tf.data import class_flips, examples, info
 from car_tf.trainers import common
 from car_tf.trainers import refinement as refinement_trainer
 
@@ -57,11 +57,25 @@ def crops_config(samples_at_once: int, small: bool) -> config_lib.Config:
     return config_lib.load("lidc_paper", texts)
 
 
-def random_dataset(config: config_lib.Config, num_images: int = 32):
+def _facts(num_classes: int, **changes) -> info.DatasetInfo:
+    return info.DatasetInfo(
+        title="random pixels",
+        class_names=tuple(map(str, range(num_classes))),
+        class_colors=((0, 0, 0),) * num_classes,
+        **changes,
+    )
+
+
+STREETS = _facts(24, flips=class_flips.CITYSCAPES_FLIPS, num_blackbox_classes=19)
+CROPS = _facts(2, image_channels=1, num_annotators=4, random_crop=False)
+
+
+def random_dataset(
+    config: config_lib.Config,
+    facts: info.DatasetInfo = STREETS,
+    num_images: int = 32,
+):
     """Returns what `build` takes for a data set, of random pixels."""
-    facts = lidc.dataset_info("random pixels")
-    if config.data.dataset == "cityscapes":
-        facts = cityscapes.dataset_info("random pixels")
     num_ids = facts.num_blackbox_classes or facts.num_classes
     rng = np.random.default_rng(0)
     shape = (num_images, *config.data.size)
@@ -82,10 +96,10 @@ def random_dataset(config: config_lib.Config, num_images: int = 32):
 
 
 def build_steps(
-    config: config_lib.Config,
+    config: config_lib.Config, facts: info.DatasetInfo = STREETS
 ) -> Tuple[Callable[[], None], Callable[[], None], tf.data.Iterator]:
     """Returns our step without and with D's update, and the batches they consume."""
-    dataset = random_dataset(config)
+    dataset = random_dataset(config, facts)
     trainer = build.build_refinement_trainer(config, dataset)
     batches = iter(
         build.build_batches(config, dataset, stage=2, first_step=0, num_steps=2000)
