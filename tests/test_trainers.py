@@ -395,9 +395,9 @@ def test_samples_in_turn_make_the_same_step(at_once):
 
 
 def test_samples_in_turn_on_two_replicas(two_replicas):
-    shared = dict(num_samples=4, samples_at_once=2)
+    shared = dict(samples_at_once=1, discriminator_period=1)
     one, two = stage_2(**shared), stage_2(two_replicas, **shared)
-    fit(one, 2), fit(two, 2)
+    fit(one, 1), fit(two, 1)
     assert_close(trained(one.refinement_net), trained(two.refinement_net), 2e-5)
     assert_close(trained(one.discriminator), trained(two.discriminator), 2e-5)
 
@@ -428,7 +428,9 @@ def test_averages_follow_g_and_its_batch_statistics(two_replicas):
     # Decay after step n: min(0.25, (1 + n) / (10 + n)), so 2/11 and 3/12.
     found = []
     for strategy in (None, two_replicas):
-        trainer = stage_2(strategy, average_decay=0.25, synchronized=True)
+        trainer = stage_2(
+            strategy, average_decay=0.25, synchronized=True, discriminator_period=1
+        )
         net = trainer.refinement_net
         seen = [weights(net)]
         for step in range(2):
