@@ -79,7 +79,7 @@ class Result:
           key: identifies model, image and options; see `recorded_key`.
         """
         shutil.rmtree(folder, ignore_errors=True)
-        with cache.atomic_folder(folder) as work:
+        with cache.atomic_folder(folder, clean=False) as work:
             # Readable by whoever may read other new files.
             work.chmod(0o755)
             colors = color_table(self.labels)

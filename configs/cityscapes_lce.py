@@ -1,7 +1,7 @@
 """The paper's baseline cGAN+Lce: `cityscapes` with Lcal replaced by Lce.
 
-G is of the paper's form, without Gumbel noise, and its samples collapse to one (CAR,
-Table 2). docs/cityscapes.md also has Lcal in that form and Lce with it.
+G has no Gumbel noise here, as in the paper, and its samples collapse to one (CAR, Table
+2). docs/cityscapes.md also has Lcal in that form, and Lce with the noise.
 Cost: as `cityscapes`.
 """
 

@@ -80,7 +80,8 @@ def random_dataset(
     rng = np.random.default_rng(0)
     shape = (num_images, *config.data.size)
     names = tuple(map(str, range(num_images)))
-    labels = rng.integers(0, num_ids, (num_images, facts.num_annotators, *shape[1:]))
+    each = (num_images, facts.num_annotators, *config.data.size)
+    labels = rng.integers(0, num_ids, each, np.uint8)
     labels[:, :, :4] = info.IGNORE_LABEL
     blackbox = None
     if facts.num_blackbox_classes:
@@ -89,7 +90,7 @@ def random_dataset(
         names=names,
         groups=names,
         images=rng.integers(0, 256, (*shape, facts.image_channels), np.uint8),
-        labels=labels.astype(np.uint8),
+        labels=labels,
         blackbox=blackbox,
     )
     return types.SimpleNamespace(facts=facts, splits={"train": split})

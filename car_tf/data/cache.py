@@ -39,17 +39,21 @@ def folder(configured: str = "") -> pathlib.Path:
 
 
 @contextlib.contextmanager
-def atomic_folder(target: pathlib.Path) -> Iterator[pathlib.Path]:
+def atomic_folder(
+    target: pathlib.Path, *, clean: bool = True
+) -> Iterator[pathlib.Path]:
     """Yields a new folder that becomes `target` if the block succeeds.
 
     An interrupted block leaves nothing at `target`; a `target` that another process
-    finished meanwhile wins. What a killed process left beside it is removed.
+    finished meanwhile wins. What a killed process left beside it is removed, unless
+    `clean` is false: that lists the parent, which costs much where it holds many.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     # Other machines, whose locks may not be seen here, clean up for themselves.
     prefix = f".{target.name}.writing-{socket.gethostname()}-"
-    for leftover in target.parent.glob(f"{glob.escape(prefix)}*"):
-        _remove_if_abandoned(leftover)
+    if clean:
+        for leftover in target.parent.glob(f"{glob.escape(prefix)}*"):
+            _remove_if_abandoned(leftover)
     work = pathlib.Path(tempfile.mkdtemp(prefix=prefix, dir=target.parent))
     owned = os.open(work, os.O_RDONLY)
     try:

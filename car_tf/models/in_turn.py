@@ -117,10 +117,8 @@ def up_block(
     each = tf.stack(
         in_turn(moments, [[part] for part in features], [skip_term, kernel])
     )
-    sizes = tf.shape(skip_term)
-    count = (
-        tf.size(noise[0]) // tf.shape(noise[0])[2] * len(noise) * sizes[1] * sizes[2]
-    )
+    num_samples = sum(one.shape[1] for one in noise)
+    count = num_samples * tf.reduce_prod(tf.shape(skip_term)[:3])
     scale, offset = _normalization(block.norm, each[:, 0], each[:, 1], count)
 
     def rest(index, part, factor, residual, skip_term, kernel, scale, offset, *top):
@@ -130,11 +128,9 @@ def up_block(
         if seed is not None:
             own = tf.random.experimental.stateless_fold_in(seed, index)
             raised = block.dropout(raised, seed=own)
-        return (
-            tf.nn.conv2d(layers.merge_samples(raised), top[0], 1, "SAME")
-            if top
-            else raised
-        )
+        if top:
+            raised = tf.nn.conv2d(layers.merge_samples(raised), top[0], 1, "SAME")
+        return raised
 
     top = [] if logits_layer is None else [tf.cast(logits_layer.kernel, kind)]
     outputs = in_turn(

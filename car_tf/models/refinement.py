@@ -8,9 +8,9 @@ concatenation is the sum of two). `decode` computes the rest, once per sample.
 Noise may also add a Gumbel variable to the log-probability of each class, the same in
 all pixels of a sample. By the Gumbel-max trick a pixel's arg-max is then distributed as
 F says, whole regions decide together and classes independently, before any training,
-which is left to find better shapes. The paper has no such term, and in its form training must
-find all of that: the classes first switch along one direction of z, together, where the
-truth has them independent.
+which is left to find better shapes. The paper has no such term, and in its form
+training must find all of that: the classes first switch along one direction of z,
+together, where the truth has them independent.
 """
 
 from __future__ import annotations

@@ -172,12 +172,13 @@ class RefinementTrainer(keras.Model):
             pixel = common.finite(pixel, self.pixel_loss)
             loss = tf.nn.compute_average_loss(self.calibration_weight * pixel)
             loss = common.scaled(self.generator_optimizer, loss)
-        judged = masked_image, real[:, None], tf.stop_gradient(samples)
+        drawn = tf.stop_gradient(samples)
+        judged = masked_image, real[:, None], drawn
         if update_discriminator and not common.scales(self.generator_optimizer):
             fake_logits, to_samples = self.discriminator_step(*judged)
             to_samples *= self.adversarial_weight
         else:
-            fake_logits, to_samples = self._judge(masked_image, judged[2])
+            fake_logits, to_samples = self._judge(masked_image, drawn)
             if update_discriminator:
                 self.discriminator_step(*judged)
         adversarial = common.finite(losses.adversarial(fake_logits), "adversarial")
