@@ -50,6 +50,6 @@ setuptools.setup(
         # The proposal page.
         "app": ["fastapi>=0.110", "uvicorn>=0.27"],
         # The last two for the proposal page, in a client and in a browser.
-        "test": ["pytest>=7", "httpx<0.28", "playwright>=1.40"],
+        "test": ["pytest>=7", "pytest-xdist>=3", "httpx<0.28", "playwright>=1.40"],
     },
 )
