@@ -355,7 +355,7 @@ class Train:
       checkpoint_every: steps between checkpoints.
       select_every: stage-2 steps between evaluations on the selection split, a
         multiple of `checkpoint_every`.
-      num_selection_images: images of the selection split that are used for it.
+      num_selection_images: images, spread over the selection split, that serve for it.
       deterministic: bit-identical weights across runs.
       mixed_precision: Keras' policy in training; weights, losses and what is evaluated
         and exported stay float32. `mixed_float16` scales the losses.

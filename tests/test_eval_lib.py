@@ -183,6 +183,21 @@ def test_mean_ged_is_the_evaluations():
     assert ged == pytest.approx(0.391, abs=5e-4)
 
 
+@pytest.mark.parametrize("num, indices", [(0, [0, 1, 2, 3, 4]), (2, [0, 2]), (1, [0])])
+def test_mean_ged_spreads_fewer_images_over_the_split(num, indices):
+    seen = []
+    eval_lib.mean_ged(
+        KnownSampler(),
+        stripes(5),
+        FLIP_FACTS,
+        num_samples=2,
+        seed=0,
+        num_images=num,
+        watch=lambda drawn: seen.append(drawn.index),
+    )
+    assert seen == indices
+
+
 def test_f_is_wrong_where_it_is_wrong():
     source = stripes(2)
     # The sampler believes in class 10 where the label says 2.
