@@ -16,7 +16,7 @@ import pathlib
 import re
 import types
 import typing
-from typing import Any, Iterable, Literal, Mapping, Tuple
+from typing import Any, Iterable, Literal, Tuple
 
 # Seeds of stages are ten times as large, and int32.
 MAX_SEED = 10**8
@@ -590,7 +590,9 @@ def from_json(text: str) -> Config:
         raise ConfigError(f"not a configuration of this version: {error}") from error
 
 
-def _rebuild(kind: Any, values: Mapping) -> Any:
+def _rebuild(kind: Any, values: Any) -> Any:
+    if not isinstance(values, dict):
+        raise TypeError(f"wanted the fields of {kind.__name__}, got {values!r:.80}")
     hints = typing.get_type_hints(kind)
     arguments = {}
     for name, value in values.items():

@@ -1,6 +1,8 @@
 """Files of strangers: bombs are bounded, code is not run, damage gives clear errors."""
 
 import io
+import json
+import pickle
 import struct
 import tarfile
 import zlib
@@ -11,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from car_tf import config as config_lib
 from car_tf import predict_lib
 from car_tf.blackbox import base, frozen_graph, keras_model
 from car_tf.data import files, lidc, npz, safe_pickle
@@ -173,3 +176,22 @@ def test_offsets_before_the_start_of_an_npz_are_a_value_error(tmp_path):
     path.write_bytes(content)
     with pytest.raises(ValueError, match="not a sound .npz"):
         list(npz.NpzArray(str(path), "samples"))
+
+
+@pytest.mark.parametrize("code", [b"0u", b"(u", b"u1,08u1"])
+def test_a_dtype_of_a_pickle_is_not_parsed_as_python(tmp_path, code):
+    path = tmp_path / "x.pickle"
+    content = pickle.dumps(np.zeros(3, np.uint8), protocol=2)
+    sound = b"X\x02\x00\x00\x00u1"
+    assert sound in content
+    broken = b"X" + len(code).to_bytes(4, "little") + code
+    path.write_bytes(content.replace(sound, broken))
+    with pytest.raises(ValueError, match="wanted numbers"):
+        safe_pickle.load(path)
+
+
+def test_a_section_that_is_no_section_is_a_configuration_error():
+    text = config_lib.to_json(config_lib.load("cityscapes"))
+    broken = json.loads(text) | {"stage1": 7}
+    with pytest.raises(config_lib.ConfigError, match="fields of Stage1, got 7"):
+        config_lib.from_json(json.dumps(broken))

@@ -13,6 +13,7 @@ import math
 import os
 import pathlib
 import pickletools
+import re
 from typing import Any, Callable
 
 import numpy as np
@@ -25,6 +26,8 @@ _SCALARS = frozenset(
 )
 # Opcode and the bytes between its position and its payload: itself and the length.
 _BYTES = {"SHORT_BINBYTES": 2, "BINBYTES": 5, "BINBYTES8": 9, "BYTEARRAY8": 9}
+# Kind and size, as NumPy writes the dtypes of numbers, booleans and texts.
+_PLAIN_DTYPE = re.compile(r"[biufSU]\d{1,9}")
 _PUTS = frozenset("PUT BINPUT LONG_BINPUT".split())
 _GETS = frozenset("GET BINGET LONG_BINGET".split())
 
@@ -89,9 +92,10 @@ class _Dtype:
     """A dtype under construction: its code comes first, its byte order afterwards."""
 
     def __init__(self, code: Any, *_: Any):
-        self.dtype = np.dtype(code) if isinstance(code, str) else None
-        if self.dtype is None or self.dtype.kind not in "biufSU":
+        # NumPy would parse any other text as Python.
+        if not isinstance(code, str) or not _PLAIN_DTYPE.fullmatch(code):
             raise _Refused(f"an array of type {code!r}, wanted numbers")
+        self.dtype = np.dtype(code)
 
     def set_state(self, state: tuple) -> None:
         order, *structure = state[1:5]
