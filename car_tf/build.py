@@ -204,6 +204,7 @@ def build_calibration_trainer(
             loss_scaling=_scales_losses(config),
         ),
         steps_per_execution=config.train.steps_per_execution,
+        jit_compile=config.train.jit_compile,
     )
     return trainer
 
@@ -286,5 +287,6 @@ def build_refinement_trainer(
             updates_of_d,
         ),
         steps_per_execution=config.train.steps_per_execution,
+        jit_compile=config.train.jit_compile,
     )
     return trainer

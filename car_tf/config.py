@@ -359,6 +359,7 @@ class Train:
       deterministic: bit-identical weights across runs.
       mixed_precision: Keras' policy in training; weights, losses and what is evaluated
         and exported stay float32. `mixed_float16` scales the losses.
+      jit_compile: XLA for the steps of both stages, on one device.
       steps_per_execution: steps between two looks of Python; cut short where a
         checkpoint is due.
       devices: where to train: empty for all GPUs, or the CPU where there is none;
@@ -373,6 +374,7 @@ class Train:
     num_selection_images: int = 24
     deterministic: bool = False
     mixed_precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
+    jit_compile: bool = False
     steps_per_execution: int = 1
     devices: str = ""
 
@@ -440,6 +442,13 @@ class Config:
             self.calibration_net.kind != "segnet" or self.blackbox.kind == "none",
             "calibration_net.kind: segnet works on the image alone, so wanted "
             f"blackbox.kind=none, got {self.blackbox.kind}",
+        )
+        _require(
+            not self.train.jit_compile
+            or self.calibration_net.kind != "segnet"
+            or self.calibration_net.decoder != "unpooling",
+            "train.jit_compile: XLA has no max-pooling with indices, so wanted false, "
+            "or calibration_net.decoder=skips",
         )
         _require(
             self.stage2.pixel_loss != "elbo" or self.refinement_net.noise == "standard",

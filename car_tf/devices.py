@@ -89,6 +89,19 @@ def check_batch_size(strategy: tf.distribute.Strategy, **sizes: int) -> None:
             )
 
 
+def check_compilation(strategy: tf.distribute.Strategy, jit_compile: bool) -> None:
+    """Refuses XLA on several replicas, whose gradients it has never summed here.
+
+    Raises:
+      RunError: naming the field.
+    """
+    if jit_compile and strategy.num_replicas_in_sync > 1:
+        raise workdir_lib.RunError(
+            "train.jit_compile: wanted one device (train.devices), got "
+            f"{strategy.num_replicas_in_sync} replicas"
+        )
+
+
 def distribute(
     strategy: tf.distribute.Strategy, batches: tf.data.Dataset, batch_size: int
 ):

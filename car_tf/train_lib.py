@@ -50,6 +50,7 @@ def run(
     devices.check_batch_size(
         strategy, stage1=config.stage1.batch_size, stage2=config.stage2.batch_size
     )
+    devices.check_compilation(strategy, config.train.jit_compile)
     devices.require_agreement(strategy, "configuration", config_lib.to_json(config))
     if config.train.deterministic:
         tf.config.experimental.enable_op_determinism()

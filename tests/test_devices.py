@@ -126,6 +126,13 @@ def test_batches_must_divide_over_the_replicas(two_replicas):
         devices.check_batch_size(two_replicas, stage1=4, stage2=3)
 
 
+def test_xla_is_refused_on_several_replicas(two_replicas):
+    devices.check_compilation(two_replicas, False)
+    devices.check_compilation(tf.distribute.get_strategy(), True)
+    with pytest.raises(workdir_lib.RunError, match="wanted one device .* 2 replicas"):
+        devices.check_compilation(two_replicas, True)
+
+
 # Workers
 
 

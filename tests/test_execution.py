@@ -101,6 +101,25 @@ def test_steps_at_a_time_are_the_same_steps(plain):
     assert means == plain[1]
 
 
+def test_xla_makes_the_same_steps_and_checks_their_losses(monkeypatch):
+    def noise(batch_size, num_samples, noise_dim, **unused):
+        count = batch_size * num_samples * noise_dim
+        values = np.sin(np.arange(1.0, count + 1)).astype(np.float32)
+        return tf.reshape(values, [batch_size, num_samples, noise_dim])
+
+    # XLA draws other normal numbers from the same seed.
+    monkeypatch.setattr(common, "batch_noise", noise)
+    _, expected = two_steps()
+    stages, means = two_steps("train.jit_compile=true")
+    assert means == pytest.approx(expected, rel=2e-3, abs=2e-3)
+    # XLA leaves the checks inside a step out.
+    nets = stages[0].calibration_net, stages[1].refinement_net
+    for stage, net, term in zip(stages, nets, ("cross_entropy", "pixel_loss")):
+        net.variables[0].assign(np.nan * net.variables[0])
+        with pytest.raises(tf.errors.InvalidArgumentError, match=f"{term} is not fin"):
+            trainers.fit(stage, 1)
+
+
 def test_the_fields_are_checked():
     with pytest.raises(config_lib.ConfigError, match="steps_per_execution"):
         config_lib.Train(steps_per_execution=0)
@@ -108,3 +127,5 @@ def test_the_fields_are_checked():
         config_lib.override(
             config_lib.Config(name="a"), ["train.mixed_precision=bfloat16"]
         )
+    with pytest.raises(config_lib.ConfigError, match="calibration_net.decoder=skips"):
+        config_lib.override(config_lib.load("lidc_paper"), ["train.jit_compile=true"])

@@ -106,7 +106,7 @@ def up_block(
     def merge(part, skip_term, kernel) -> tf.Tensor:
         batch, num = tf.shape(part)[0], tf.shape(part)[1]
         raised = tf.nn.conv2d(layers.merge_samples(part), kernel, 1, "SAME")
-        raised = layers.split_samples(block.enlarge(raised), batch, num)
+        raised = layers.split_samples(layers.enlarge(raised), batch, num)
         return raised + skip_term[:, None]
 
     def moments(index, part, skip_term, kernel) -> tf.Tensor:

@@ -97,7 +97,6 @@ class UpBlock(keras.layers.Layer):
         self.up = keras.layers.Conv2D(
             channels, 3, padding="same", use_bias=False, name="up"
         )
-        self.enlarge = keras.layers.UpSampling2D(2, interpolation="nearest")
         self.skip = keras.layers.Conv2D(
             channels, 3, padding="same", use_bias=False, name="skip"
         )
@@ -126,7 +125,7 @@ class UpBlock(keras.layers.Layer):
           `[B, M, 2H, 2W, channels]`, normalised.
         """
         batch, num = tf.shape(features)[0], tf.shape(features)[1]
-        merged = self.enlarge(self.up(layers.merge_samples(features)))
+        merged = layers.enlarge(self.up(layers.merge_samples(features)))
         merged = layers.split_samples(merged, batch, num) + skip_term[:, None]
         merged = self.norm(layers.merge_samples(merged), training=training)
         return layers.split_samples(merged, batch, num)
@@ -170,7 +169,7 @@ class UpBlock(keras.layers.Layer):
         factor *= scale
         raised = self.up(layers.merge_samples(features))
         raised = layers.split_samples(raised, batch, num) * factor + residual
-        raised = self.enlarge(layers.merge_samples(raised))
+        raised = layers.enlarge(layers.merge_samples(raised))
         raised = layers.split_samples(raised, batch, num)
         return self._activate(raised + skip_term[:, None] * factor, seed)
 

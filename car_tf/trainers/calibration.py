@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Dict
+from typing import Callable, Dict
 
 import keras
 import tensorflow as tf
@@ -75,3 +75,17 @@ class CalibrationTrainer(keras.Model):
         self.loss_metric.update_state(per_image)
         self.accuracy_metric.update_state(losses.masked_mean(hit, valid_mask))
         return {metric.name: metric.result() for metric in self.metrics}
+
+    def make_train_function(self, force: bool = False) -> Callable:
+        """Builds the function that `fit` calls."""
+        if self.train_function is not None and not force:
+            return self.train_function
+        function = super().make_train_function(force)
+        if self._jit_compile:
+
+            @tf.function(reduce_retracing=True)
+            def train_function(iterator) -> Dict[str, tf.Tensor]:
+                return common.finite_means(function(iterator))
+
+            self.train_function = self.train_tf_function = train_function
+        return self.train_function

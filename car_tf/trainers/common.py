@@ -156,3 +156,8 @@ def prepare(
 def finite(value: tf.Tensor, name: str) -> tf.Tensor:
     """Returns `value`, or stops the run and names the term if it is not finite."""
     return tf.debugging.check_numerics(value, f"the loss term {name} is not finite")
+
+
+def finite_means(means: Dict[str, tf.Tensor]) -> Dict[str, tf.Tensor]:
+    """Returns the means of a step that XLA has compiled, which drops `finite`."""
+    return {name: finite(mean, name) for name, mean in means.items()}

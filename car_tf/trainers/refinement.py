@@ -292,11 +292,17 @@ class RefinementTrainer(keras.Model):
             return self.train_function
         strategy = self.distribute_strategy
 
+        def replica_step(batch, update_discriminator: bool) -> None:
+            self.train_step(batch, update_discriminator)
+
+        if self._jit_compile:
+            replica_step = tf.function(replica_step, jit_compile=True)
+
         def one_step(iterator) -> None:
             batch = next(iterator)
 
             def step(update_discriminator: bool) -> bool:
-                strategy.run(self.train_step, args=(batch, update_discriminator))
+                strategy.run(replica_step, args=(batch, update_discriminator))
                 return update_discriminator
 
             active, period = self.discriminator_active, self.discriminator_period
@@ -312,7 +318,8 @@ class RefinementTrainer(keras.Model):
         def train_function(iterator) -> Dict[str, tf.Tensor]:
             for _ in tf.range(self._steps_per_execution):
                 one_step(iterator)
-            return self.results()
+            results = self.results()
+            return common.finite_means(results) if self._jit_compile else results
 
         self.train_function = self.train_tf_function = train_function
         return train_function
