@@ -101,5 +101,6 @@ def figure(tables: Sequence[report.Table]) -> matplotlib.figure.Figure:
         axis.set(xscale="log", yscale="log", xlabel=table.columns[0], ylabel="ms")
         axis.set_xticks(values, [str(value) for value in values])
         axis.minorticks_off()
+        axis.tick_params(axis="x", labelsize=7)
         axis.legend(fontsize=7)
     return drawn
