@@ -50,18 +50,6 @@ def build_calibrator(dropout=0.0):
 # Inputs
 
 
-def test_enlarging_makes_four_of_one_and_sums_their_gradients():
-    features = tf.reshape(tf.range(1.0, 5.0), [1, 1, 2, 2])
-    with tf.GradientTape() as tape:
-        tape.watch(features)
-        enlarged = layers.enlarge(features)
-    np.testing.assert_array_equal(enlarged[0, :, :, 0], [[1, 1, 3, 3]] * 2)
-    upstream = tf.reshape(tf.range(16.0), [1, 2, 4, 2])
-    # Channel 0 of the first four: 0 + 2 + 8 + 10.
-    found = tape.gradient(enlarged, features, upstream)[0, 0]
-    np.testing.assert_array_equal(found, [[20, 24], [36, 40]])
-
-
 def test_grey_levels_become_minus_one_to_one():
     image = tf.constant([0, 255, 51], tf.uint8)
     # 51 / 127.5 - 1 = -0.6
@@ -85,6 +73,18 @@ def test_samples_are_merged_and_split_in_order():
 
 
 # Dropout
+
+
+def test_enlarging_makes_four_of_one_and_sums_their_gradients():
+    features = tf.reshape(tf.range(1.0, 5.0), [1, 1, 2, 2])
+    with tf.GradientTape() as tape:
+        tape.watch(features)
+        enlarged = layers.enlarge(features)
+    np.testing.assert_array_equal(enlarged[0, :, :, 0], [[1, 1, 3, 3]] * 2)
+    upstream = tf.reshape(tf.range(16.0), [1, 2, 4, 2])
+    # Channel 0 of the first four: 0 + 2 + 8 + 10.
+    found = tape.gradient(enlarged, features, upstream)[0, 0]
+    np.testing.assert_array_equal(found, [[20, 24], [36, 40]])
 
 
 def test_dropout_is_a_function_of_its_seed_and_salt():
