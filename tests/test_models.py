@@ -72,9 +72,6 @@ def test_samples_are_merged_and_split_in_order():
     np.testing.assert_array_equal(layers.split_samples(merged, 2, 3), features)
 
 
-# Dropout
-
-
 def test_enlarging_makes_four_of_one_and_sums_their_gradients():
     features = tf.reshape(tf.range(1.0, 5.0), [1, 1, 2, 2])
     with tf.GradientTape() as tape:
@@ -85,6 +82,9 @@ def test_enlarging_makes_four_of_one_and_sums_their_gradients():
     # Channel 0 of the first four: 0 + 2 + 8 + 10.
     found = tape.gradient(enlarged, features, upstream)[0, 0]
     np.testing.assert_array_equal(found, [[20, 24], [36, 40]])
+
+
+# Dropout
 
 
 def test_dropout_is_a_function_of_its_seed_and_salt():
