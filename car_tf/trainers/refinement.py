@@ -292,6 +292,7 @@ class RefinementTrainer(keras.Model):
             return self.train_function
         strategy = self.distribute_strategy
 
+        # Returns nothing: XLA would keep all samples to hand them out.
         def replica_step(batch, update_discriminator: bool) -> None:
             self.train_step(batch, update_discriminator)
 
