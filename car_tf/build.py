@@ -40,6 +40,7 @@ def build_batches(
         crop_size=config.data.crop_size,
         scale_range=config.data.scale_range,
         random_crop=dataset.facts.random_crop,
+        symmetries=config.data.symmetries,
         flips=dataset.facts.flips,
         labels_per_image=config.stage1.labels_per_image if stage == 1 else 1,
         seed=config.train.seed * 10 + stage,

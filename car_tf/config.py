@@ -56,6 +56,8 @@ class Data:
       size: working (height, width) in pixels, to which all files are resized.
       crop_size: (height, width) of training crops.
       scale_range: factors by which a training crop is magnified, drawn uniformly.
+      symmetries: that a training crop is seen under: `mirror`, left to right, as the
+        paper, or `square`, all eight of a square crop.
       num_drawn: drawn scenes for (train, selection, evaluation).
       drawn_seed: seed of the drawn scenes.
       selection_fraction: share held out for model selection where the data set's
@@ -71,6 +73,7 @@ class Data:
     size: Tuple[int, int] = (256, 512)
     crop_size: Tuple[int, int] = (128, 128)
     scale_range: Tuple[float, float] = (0.75, 1.5)
+    symmetries: Literal["mirror", "square"] = "mirror"
     num_drawn: Tuple[int, int, int] = (400, 40, 60)
     drawn_seed: int = 1
     selection_fraction: float = 0.1
@@ -96,6 +99,11 @@ class Data:
             ),
             f"data.crop_size {self.crop_size} does not fit into data.size {self.size}"
             f" at the smallest data.scale_range {low}",
+        )
+        _require(
+            self.symmetries == "mirror" or self.crop_size[0] == self.crop_size[1],
+            f"data.crop_size: wanted a square for data.symmetries={self.symmetries}, "
+            f"got {self.crop_size}",
         )
         _require(
             min(self.num_drawn) > 0,

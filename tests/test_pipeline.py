@@ -249,6 +249,41 @@ def test_crops_in_the_centre():
         np.testing.assert_allclose(columns.max(axis=(1, 2)), 25, atol=1e-3)
 
 
+@pytest.mark.parametrize("blackbox", ["labels", "probs"])
+def test_crops_are_seen_under_all_symmetries_of_the_square(blackbox):
+    source = coordinates(2, 40, 40, blackbox=blackbox)
+    seen = set()
+    for batch in batches(source, symmetries="square", num_steps=30):
+        rows, columns = decode(batch)
+        label = (np.rint(rows) * 16 + np.rint(columns)) % 251
+        np.testing.assert_array_equal(batch["label"], label)
+        if blackbox == "labels":
+            np.testing.assert_array_equal(batch["blackbox"], label)
+        else:
+            np.testing.assert_allclose(
+                batch["blackbox"], batch["image"][..., 1:] / 256, atol=1e-3
+            )
+        # Where the image's rows and columns run, along the crop's first two pixels.
+        steps = np.stack([rows[:, 1, 0], columns[:, 1, 0], rows[:, 0, 1]], axis=1)
+        steps -= np.stack([rows[:, 0, 0], columns[:, 0, 0], rows[:, 0, 0]], axis=1)
+        ends = columns[:, 0, 1] - columns[:, 0, 0]
+        seen |= {tuple(row) for row in np.rint(np.c_[steps, ends]).astype(int)}
+    upright = {(down, 0, 0, right) for down in (-1, 1) for right in (-1, 1)}
+    turned = {(0, down, right, 0) for down in (-1, 1) for right in (-1, 1)}
+    assert seen == upright | turned
+
+
+def test_symmetries_of_the_square_leave_all_else_as_it_is():
+    source = coordinates(2, 40, 40)
+    for plain, turned in zip(batches(source), batches(source, symmetries="square")):
+        for name in plain:
+            pairs = zip(plain[name], turned[name])
+            for one, other in pairs:
+                np.testing.assert_array_equal(
+                    np.sort(one, axis=None), np.sort(other, axis=None)
+                )
+
+
 def test_shapes_and_types_are_known_before_the_first_batch():
     dataset = pipeline.training_batches(
         coordinates(3, 32, 32), batch_size=2, crop_size=(16, 24), seed=0, num_steps=2

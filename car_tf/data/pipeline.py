@@ -22,6 +22,7 @@ def training_batches(
     crop_size: Tuple[int, int],
     scale_range: Tuple[float, float] = (1.0, 1.0),
     random_crop: bool = True,
+    symmetries: str = "mirror",
     flips: Sequence[class_flips.ClassFlip] = (),
     labels_per_image: int = 1,
     seed: int,
@@ -40,6 +41,8 @@ def training_batches(
       crop_size: (height, width).
       scale_range: magnification of the crops, drawn uniformly.
       random_crop: whether crops lie anywhere or in the centre.
+      symmetries: that a crop is seen under: `mirror`, left to right in one of two, or
+        `square`, all eight of the square, for which crops must be square.
       flips: one independent draw each per label.
       labels_per_image: N, labels of each image: of different annotators where there
         are as many, each with class flips of its own.
@@ -91,6 +94,8 @@ def training_batches(
             ),
             crop_size=crop_size,
         )
+        if symmetries == "square":
+            crops = _turn(crops, key)
         batch = dict(zip(("image", "blackbox"), crops[:-num_cut]))
         # An annotator's label is cut once, however often it is repeated.
         cut = crops[-num_cut:]
@@ -196,6 +201,28 @@ def _crop(
         )
         crops.append(tf.cast(crop[..., 0], tf.uint8) if is_ids else crop)
     return crops
+
+
+def _turn(crops: Sequence[tf.Tensor], key: tf.Tensor) -> list:
+    """Turns mirrored crops: with their mirror images, all eight symmetries of a square.
+
+    Args:
+      crops: `[B, S, S, ...]` each, of the same images.
+      key: `[2]` seed.
+    """
+    batch_size = crops[0].shape[0]
+    key = tf.random.experimental.stateless_fold_in(key, 2)
+    upside_down, transposed = tf.unstack(
+        tf.random.stateless_uniform([2, batch_size], key) < 0.5
+    )
+
+    def turn(crop: tf.Tensor) -> tf.Tensor:
+        shape = [batch_size] + [1] * (crop.shape.rank - 1)
+        crop = tf.where(tf.reshape(upside_down, shape), crop[:, ::-1], crop)
+        axes = [0, 2, 1, *range(3, crop.shape.rank)]
+        return tf.where(tf.reshape(transposed, shape), tf.transpose(crop, axes), crop)
+
+    return [turn(crop) for crop in crops]
 
 
 def flip_classes(
