@@ -49,7 +49,12 @@ setuptools.setup(
         "serving": ["tensorflow-serving-api==2.15.1"],
         # The proposal page.
         "app": ["fastapi>=0.110", "uvicorn>=0.27"],
+        # LIDC crops from DICOM files.
+        "dicom": ["pydicom>=2.4"],
         # The last two for the proposal page, in a client and in a browser.
-        "test": ["pytest>=7", "pytest-xdist>=3", "httpx<0.28", "playwright>=1.40"],
+        "test": [
+            *("pytest>=7", "pytest-xdist>=3", "pydicom>=2.4"),
+            *("httpx<0.28", "playwright>=1.40"),
+        ],
     },
 )

