@@ -26,7 +26,7 @@ from car_tf.data import cache, files, lidc_arrays, splits
 NUM_READERS = lidc_arrays.NUM_READERS
 _LISTING = "series.json"
 # Of the process that reads: far more than a sound file of the size takes.
-_SECONDS, _SECONDS_PER_BYTE = 15, 1e-7
+_SECONDS, _SECONDS_PER_BYTE = 5, 1e-7
 _MEMORY, _MEMORY_PER_BYTE = 4 << 30, 8
 # What no compression exceeds: deflate makes of a byte 1032 at most.
 _MAX_EXPANSION = 1100
