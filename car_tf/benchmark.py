@@ -27,6 +27,7 @@ ROWS = {
         "G against tile-and-run, and against its arithmetic",
     ),
     "step": ("training", "row_step", "the stage-2 step against a naive one"),
+    "options": ("training", "row_options", "the step in mixed precision, and with XLA"),
     "input": ("training", "row_input", "the input pipeline against the step"),
     "score": ("scores", "row", "GED and HM-IoU of an image, on one core"),
     "memory": ("processes", "row_memory", "peak memory of the stage-2 step against M"),

@@ -97,9 +97,17 @@ def random_dataset(
 
 
 def build_steps(
-    config: config_lib.Config, facts: info.DatasetInfo = STREETS
+    config: config_lib.Config,
+    facts: info.DatasetInfo = STREETS,
+    compiled: bool = False,
 ) -> Tuple[Callable[[], None], Callable[[], None], tf.data.Iterator]:
-    """Returns our step without and with D's update, and the batches they consume."""
+    """Returns our step without and with D's update, and the batches they consume.
+
+    Args:
+      config: of the run.
+      facts: of its data.
+      compiled: whether XLA compiles the steps.
+    """
     dataset = random_dataset(config, facts)
     trainer = build.build_refinement_trainer(config, dataset)
     batches = iter(
@@ -107,11 +115,11 @@ def build_steps(
     )
     batch = next(batches)
 
-    @tf.function
+    @tf.function(jit_compile=compiled)
     def frozen(batch: Dict[str, tf.Tensor]) -> None:
         trainer.train_step(batch)
 
-    @tf.function
+    @tf.function(jit_compile=compiled)
     def both(batch: Dict[str, tf.Tensor]) -> None:
         trainer.train_step(batch, True)
 
@@ -203,6 +211,37 @@ def row_step(peaks: Dict[str, float], small: bool) -> List[report.Table]:
             ("M", "phase", "ours, ms", "naive, ms", "times as fast"),
             rows,
             ("Naive: every image M times, F, G and D run on each copy.",),
+        )
+    ]
+
+
+def row_options(peaks: Dict[str, float], small: bool) -> List[report.Table]:
+    """Row `options`: the step with the options of `train` against that without."""
+    del peaks
+    sizes = SMALL if small else Sizes()
+    config = config_of(sizes, 2 if small else 7)
+    half = dataclasses.replace(
+        config, train=config_lib.Train(mixed_precision="mixed_bfloat16")
+    )
+    variants = {
+        "float32": build_steps(config),
+        "mixed_bfloat16": build_steps(half),
+        "jit_compile": build_steps(config, compiled=True),
+    }
+    rows = []
+    for index, kind in enumerate(("D frozen", "with D")):
+        seconds = timing.medians(
+            {name: timing.clock(steps[index]) for name, steps in variants.items()},
+            repeats=3 if small else 5,
+        )
+        for name, value in seconds.items():
+            rows.append([name, kind, 1e3 * value, seconds["float32"] / value])
+    return [
+        report.Table(
+            f"Stage-2 step with options of `train`, M = {config.stage2.num_samples}, "
+            "sizes as in the row `step`",
+            ("option", "phase", "ms", "times as fast as float32"),
+            rows,
         )
     ]
 
