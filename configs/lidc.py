@@ -15,6 +15,7 @@ def get_config() -> config_lib.Config:
             size=(128, 128),
             crop_size=(128, 128),
             scale_range=(1.0, 1.0),
+            symmetries="square",
             num_drawn=(400, 60, 100),
         ),
         blackbox=config_lib.BlackBox(kind="none"),
@@ -26,7 +27,7 @@ def get_config() -> config_lib.Config:
         ),
         discriminator=config_lib.Discriminator(base_channels=16),
         stage1=config_lib.Stage1(
-            steps=2000,
+            steps=3000,
             batch_size=8,
             labels_per_image=4,
             learning_rate=2e-3,
