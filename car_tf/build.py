@@ -147,6 +147,7 @@ def build_sampler(
     refinement_net: keras.Model,
     facts: info.DatasetInfo,
     strategy: Optional[tf.distribute.Strategy] = None,
+    noise_sampling: str = "independent",
 ) -> sampler.Sampler:
     """Puts F and G together for inference, on the replicas of `strategy` if given."""
     return sampler.Sampler(
@@ -154,6 +155,7 @@ def build_sampler(
         refinement_net=refinement_net,
         num_blackbox_classes=facts.num_blackbox_classes,
         strategy=strategy if strategy and strategy.num_replicas_in_sync > 1 else None,
+        stratified=noise_sampling == "stratified",
     )
 
 

@@ -408,11 +408,18 @@ class Train:
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-    """Final evaluation: S samples per image; 0 images means the whole split."""
+    """Final evaluation: S samples per image; 0 images means the whole split.
+
+    Attributes:
+      noise_sampling: of evaluation, prediction and export: z is drawn for each sample
+        `independent` of the others, as in the paper, or `stratified`, a Latin hypercube
+        for every 16 samples, so that few samples show the shares more exactly.
+    """
 
     num_samples: int = 16
     num_images: int = 0
     seed: int = 0
+    noise_sampling: Literal["independent", "stratified"] = "independent"
 
     def __post_init__(self):
         _require_positive("evaluation", num_samples=self.num_samples)

@@ -397,6 +397,14 @@ def evaluate(
     return tally.report(), gallery
 
 
+def forget_unbiased(metrics: Dict[str, Any]) -> None:
+    """Sets the unbiased GED to None, in place: its pairs must be independent."""
+    nowhere = [None] * len(metrics["ged_unbiased_per_image"])
+    metrics.update(ged_unbiased=None, ged_unbiased_per_image=nowhere)
+    for scores in metrics["by_num_samples"].values():
+        scores["ged_unbiased"] = None
+
+
 def extremes(
     ged_per_image: Sequence[Optional[float]], num_cases: int = 3
 ) -> Dict[str, List[int]]:

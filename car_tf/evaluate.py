@@ -24,6 +24,12 @@ flags.DEFINE_string(
 flags.DEFINE_integer(
     "num_samples", 0, "Samples per image; 0: as configured.", lower_bound=0
 )
+flags.DEFINE_enum(
+    "noise_sampling",
+    None,
+    ["independent", "stratified"],
+    "How z is drawn; by default as configured (evaluation.noise_sampling).",
+)
 flags.DEFINE_string(
     "devices",
     "",
@@ -51,7 +57,11 @@ def main(argv: Sequence[str]) -> int:
         strategy = devices.build_strategy(FLAGS.devices, workers.Worker())
         dataset = build_data.build_data(config)
         split = dataset.split_to_report(FLAGS.split)
-        model = train_lib.load_sampler(config, dataset.facts, workdir, strategy)
+        noise_sampling = FLAGS.noise_sampling or config.evaluation.noise_sampling
+        drawing = config_lib.override(
+            config, [f"evaluation.noise_sampling={noise_sampling}"]
+        )
+        model = train_lib.load_sampler(drawing, dataset.facts, workdir, strategy)
         train_lib.evaluate_run(
             config,
             dataset,
@@ -60,6 +70,7 @@ def main(argv: Sequence[str]) -> int:
             print,
             split=split,
             num_samples=FLAGS.num_samples,
+            noise_sampling=noise_sampling,
         )
     except (
         config_lib.ConfigError,

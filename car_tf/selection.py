@@ -40,7 +40,9 @@ class Selection:
                 nets[1] = build.build_refinement_net(config, dataset.facts)
         self._trained, self._net = trainer.refinement_net, nets[1]
         self._weights = tf.train.Checkpoint(net=self._net)
-        self._model = build.build_sampler(*nets, dataset.facts, strategy)
+        self._model = build.build_sampler(
+            *nets, dataset.facts, strategy, config.evaluation.noise_sampling
+        )
 
     def consider(self, step: int) -> Dict[str, float]:
         """Evaluates if it is time; returns what is to be logged."""

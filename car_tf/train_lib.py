@@ -202,6 +202,7 @@ def evaluate_run(
     *,
     split: str = "",
     num_samples: int = 0,
+    noise_sampling: str = "",
 ) -> Dict[str, Any]:
     """Evaluates a sampler on a split and writes metrics and figures.
 
@@ -210,20 +211,25 @@ def evaluate_run(
       dataset: its data.
       model: the sampler.
       workdir: its directory: `metrics.json` and `figures/` are written, for another
-        split or number of samples than the configured ones under other names.
+        split, number of samples or noise than the configured ones under other names.
       say: takes lines for people.
       split: name of the split; empty for the one that results are reported on.
       num_samples: S; 0 for the configured number.
+      noise_sampling: of the model; empty for the configured one.
 
     Returns:
       The metrics.
     """
     split = split or dataset.evaluation
     num_samples = num_samples or config.evaluation.num_samples
+    configured = config.evaluation.noise_sampling
+    noise_sampling = noise_sampling or configured
     standard = split == dataset.evaluation
     standard &= num_samples == config.evaluation.num_samples
+    standard &= noise_sampling == configured
     suffix = "" if standard else f"_{split}_{num_samples}"
-    say(f"evaluation: {num_samples} samples on {split}")
+    suffix += "" if noise_sampling == configured else f"_{noise_sampling}"
+    say(f"evaluation: {num_samples} samples on {split}, {noise_sampling} noise")
     source = dataset.splits[split]
     metrics, gallery = eval_lib.evaluate(
         model,
@@ -236,11 +242,14 @@ def evaluate_run(
             iterable=stream, total=total, desc="evaluating", unit="image"
         ),
     )
+    if noise_sampling == "stratified":
+        eval_lib.forget_unbiased(metrics)
     cases = eval_lib.extremes(metrics["ged_per_image"])
     metrics = {
         "split": split,
         "data": dataset.facts.title,
         "notes": dataset.notes,
+        "noise_sampling": noise_sampling,
         **metrics,
         "best": workdir.read_json(selection_lib.BEST_FILE),
         "cases": {
@@ -314,4 +323,10 @@ def load_sampler(
         raise workdir_lib.RunError(f"{workdir.path}: stage 2 has no best weights yet")
     weights = tf.train.Checkpoint(net=refinement_net)
     checkpoints.read_weights(weights, workdir.path / best["weights"])
-    return build.build_sampler(calibration_net, refinement_net, facts, strategy)
+    return build.build_sampler(
+        calibration_net,
+        refinement_net,
+        facts,
+        strategy,
+        config.evaluation.noise_sampling,
+    )

@@ -26,6 +26,12 @@ flags.DEFINE_string("name", "", "Name of the model (default: the configuration's
 flags.DEFINE_integer(
     "num_samples", 16, "Samples per image where a request does not say."
 )
+flags.DEFINE_enum(
+    "noise_sampling",
+    None,
+    ["independent", "stratified"],
+    "How z is drawn; by default as in the run (evaluation.noise_sampling).",
+)
 flags.DEFINE_bool(
     "embed_blackbox",
     False,
@@ -49,8 +55,11 @@ def main(argv: Sequence[str]) -> int:
     from export import run  # TensorFlow starts here.
 
     try:
+        noise_sampling = FLAGS.noise_sampling or config.evaluation.noise_sampling
         path = run.export_workdir(
-            config,
+            config_lib.override(
+                config, [f"evaluation.noise_sampling={noise_sampling}"]
+            ),
             workdir,
             output=FLAGS.output,
             name=FLAGS.name,

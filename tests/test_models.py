@@ -216,6 +216,15 @@ def test_gumbel_samples_are_drawn_from_f_by_whole_regions_at_step_zero():
     assert tf.reduce_mean(tf.reduce_max(tf.nn.softmax(logits), -1)) > 0.9
 
 
+def test_two_classes_take_one_logistic_variable():
+    gumbels = refinement.ClassGumbels(2, 3)
+    # The quartiles of the normal are at 0.6745; a logistic's logits are log(1 / 3), 0
+    # and log 3.
+    noise = tf.constant([[[-0.67449, 1.0, 2.0], [0.0, 1.0, 2.0], [0.67449, 1.0, 2.0]]])
+    expected = [[[0, -np.log(3)], [0, 0], [0, np.log(3)]]]
+    np.testing.assert_allclose(gumbels(noise), expected, atol=1e-4)
+
+
 def test_gumbels_of_the_classes_are_independent_where_z_is_long_enough():
     long, short = (refinement.ClassGumbels(K, size) for size in (K + 2, K - 2))
     found = long(normal([1, 4000, K + 2])).numpy()[0]

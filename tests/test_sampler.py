@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import scipy.stats
 import tensorflow as tf
 
 from car_tf.models import calibration, refinement, sampler
@@ -94,6 +95,24 @@ def test_noise_is_standard_normal_and_its_rows_seeds_alone(model):
     assert abs(np.mean(noise[:2])) < 0.02 and abs(np.std(noise[:2]) - 1) < 0.02
     between = np.corrcoef(np.ravel(noise[0]), np.ravel(noise[1]))[0, 1]
     assert abs(between) < 0.03
+
+
+def test_stratified_noise_fills_sixteen_intervals_and_its_start_is_that_of_more(model):
+    spread = sampler.Sampler(
+        calibration_net=model.calibration_net,
+        refinement_net=model.refinement_net,
+        num_blackbox_classes=KB,
+        stratified=True,
+    )
+    noise = spread.noise(tf.constant(SEEDS), tf.constant(40)).numpy()
+    for block in (noise[:, :16], noise[:, 16:32]):
+        interval = np.floor(16 * scipy.stats.norm.cdf(np.sort(block, axis=1)))
+        expected = np.broadcast_to(np.arange(16)[None, :, None], interval.shape)
+        np.testing.assert_array_equal(interval, expected)
+    assert np.abs(noise[:, :16] - noise[:, 16:32]).max() > 0.1
+    for num in (1, 16, 17):
+        fewer = spread.noise(tf.constant(SEEDS[1:]), tf.constant(num))
+        np.testing.assert_array_equal(fewer, noise[1:, :num])
 
 
 def test_another_seed_gives_other_samples(model, inputs):

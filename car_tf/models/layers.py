@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Optional, Tuple
+from typing import Optional, Sequence, Tuple
 
 import keras
 import tensorflow as tf
@@ -135,6 +135,15 @@ class GaussianHead(keras.layers.Layer):
         mean, raw = tf.split(both, 2, axis=-1)
         # softplus(0.5413) = 1: training begins near the standard Gaussian.
         return mean, tf.nn.softplus(raw + 0.5413)
+
+
+def latin_hypercube(shape: Sequence[int], key: tf.Tensor) -> tf.Tensor:
+    """Draws `[B, M, Z]` normal values, stratified over M in every dimension."""
+    order, within = tf.unstack(tf.random.stateless_uniform([2, *shape], key))
+    stratum = tf.argsort(tf.argsort(order, axis=1), axis=1)
+    quantile = (tf.cast(stratum, tf.float32) + within) / shape[1]
+    # Uniform draws may be 0, whose quantile is infinite.
+    return tf.math.ndtri(tf.clip_by_value(quantile, 1e-6, 1.0 - 1e-6))
 
 
 def reparameterize(mean: tf.Tensor, std: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:

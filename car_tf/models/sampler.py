@@ -15,6 +15,8 @@ import tensorflow as tf
 from car_tf.models import layers
 
 AT_ONCE = 2
+# Samples that share the intervals of stratified noise.
+BLOCK = 16
 
 
 class Sampler(tf.Module):
@@ -27,6 +29,7 @@ class Sampler(tf.Module):
         refinement_net: keras.Model,
         num_blackbox_classes: int,
         strategy: Optional[tf.distribute.Strategy] = None,
+        stratified: bool = False,
     ):
         """Makes it.
 
@@ -36,12 +39,16 @@ class Sampler(tf.Module):
           num_blackbox_classes: of the black box, 0 for none.
           strategy: in whose scope both were built, for evaluation to share images
             among its replicas; None for one device.
+          stratified: whether every 16 vectors z of an image are a Latin hypercube
+            instead of independent: each alone is N(0, I) as before, and a few samples
+            show F's shares more exactly.
         """
         super().__init__(name="sampler")
         self.calibration_net = calibration_net
         self.refinement_net = refinement_net
         self.num_blackbox_classes = num_blackbox_classes
         self.strategy = strategy
+        self.stratified = stratified
 
     def log_probs(
         self, image: tf.Tensor, blackbox: Optional[tf.Tensor] = None
@@ -65,8 +72,20 @@ class Sampler(tf.Module):
         """Draws z, `[B, M, Z]`, each image's from its own row of `seed` `[B, 2]`."""
         noise_dim = self.refinement_net.noise_dim
 
+        def block(key: tf.Tensor, index: tf.Tensor) -> tf.Tensor:
+            key = tf.random.experimental.stateless_fold_in(key, index)
+            return layers.latin_hypercube([1, BLOCK, noise_dim], key)[0]
+
         def draw(key: tf.Tensor) -> tf.Tensor:
-            return tf.random.stateless_normal([num_samples, noise_dim], key)
+            if not self.stratified:
+                return tf.random.stateless_normal([num_samples, noise_dim], key)
+            # Whole blocks, so that fewer samples are the first of more.
+            blocks = tf.map_fn(
+                lambda index: block(key, index),
+                tf.range(-(-num_samples // BLOCK)),
+                fn_output_signature=tf.TensorSpec([BLOCK, noise_dim], tf.float32),
+            )
+            return tf.reshape(blocks, [-1, noise_dim])[:num_samples]
 
         spec = tf.TensorSpec([None, noise_dim], tf.float32)
         return tf.map_fn(draw, seed, fn_output_signature=spec)

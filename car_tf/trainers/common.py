@@ -118,20 +118,11 @@ def batch_noise(
     key = tf.random.experimental.stateless_fold_in(key, NOISE_SALT)
     shape = [num_replicas * batch_size, num_samples, noise_dim]
     if stratified:
-        noise = _latin_hypercube(shape, key)
+        noise = layers.latin_hypercube(shape, key)
     else:
         noise = tf.random.stateless_normal(shape, key)
     start = context.replica_id_in_sync_group * batch_size
     return noise[start : start + batch_size]
-
-
-def _latin_hypercube(shape: Sequence[int], key: tf.Tensor) -> tf.Tensor:
-    """Draws `[B, M, Z]` normal values, stratified over M in every dimension."""
-    order, within = tf.unstack(tf.random.stateless_uniform([2, *shape], key))
-    stratum = tf.argsort(tf.argsort(order, axis=1), axis=1)
-    quantile = (tf.cast(stratum, tf.float32) + within) / shape[1]
-    # Uniform draws may be 0, whose quantile is infinite.
-    return tf.math.ndtri(tf.clip_by_value(quantile, 1e-6, 1.0 - 1e-6))
 
 
 def prepare(
