@@ -1,9 +1,7 @@
 """PHiSeg's `data_lidc.hdf5`, converted to NumPy files by a process of its own.
 
 The HDF5 library reads damaged files for ever, takes any amount of memory, or ends its
-process. So another process reads, with limits:
-
-    python -m car_tf.data.lidc_hdf5 FILE FOLDER SECONDS BYTES
+process. So another process reads, `convert_lidc_hdf5`, with limits.
 """
 
 from __future__ import annotations
@@ -12,24 +10,19 @@ import contextlib
 import json
 import os
 import pathlib
-import resource
 import signal
 import subprocess
 import sys
 import tempfile
-from typing import Any, List
 
 import numpy as np
 
-from car_tf.data import cache, files, lidc_arrays, splits
+from car_tf.data import cache, files, lidc_arrays
 
-NUM_READERS = lidc_arrays.NUM_READERS
-_LISTING = "series.json"
+_CONVERTER = "car_tf.data.convert_lidc_hdf5"
 # Of the process that reads: far more than a sound file of the size takes.
 _SECONDS, _SECONDS_PER_BYTE = 5, 1e-7
 _MEMORY, _MEMORY_PER_BYTE = 4 << 30, 8
-# What no compression exceeds: deflate makes of a byte 1032 at most.
-_MAX_EXPANSION = 1100
 
 
 def read(
@@ -57,7 +50,7 @@ def read(
         if cache_dir is None:
             cache_dir = stack.enter_context(tempfile.TemporaryDirectory())
         folder = convert(path, pathlib.Path(cache_dir))
-        series = json.loads((folder / _LISTING).read_text(encoding="utf-8"))
+        series = json.loads((folder / "series.json").read_text(encoding="utf-8"))
         if split not in series:
             raise FileNotFoundError(
                 f"{path}: wanted split {split}, found {', '.join(series) or 'none'}"
@@ -101,7 +94,7 @@ def convert(path: pathlib.Path, cache_dir: pathlib.Path) -> pathlib.Path:
     )
     with cache.atomic_folder(target) as work:
         done = subprocess.run(
-            [sys.executable, "-m", __name__, *map(str, (path, work, *limits))],
+            [sys.executable, "-m", _CONVERTER, *map(str, (path, work, *limits))],
             env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -117,73 +110,3 @@ def convert(path: pathlib.Path, cache_dir: pathlib.Path) -> pathlib.Path:
             last = (done.stderr.strip().splitlines() or ["no message"])[-1]
             raise files.DataError(f"{path}: {last}")
     return target
-
-
-def _convert_here(path: pathlib.Path, folder: pathlib.Path) -> None:
-    """Writes what `convert` returns, in this process."""
-    import h5py
-
-    size = path.stat().st_size
-    with h5py.File(path, "r") as file:
-        groups = {name: file[name] for name in splits.SPLITS if name in file}
-        pixels = sum(int(np.prod(group["images"].shape)) for group in groups.values())
-        if pixels > _MAX_EXPANSION * size:
-            raise ValueError(f"{pixels} pixels cannot lie in {size} bytes")
-        series = {name: _series(group, name) for name, group in groups.items()}
-        splits.check_disjoint(series)
-        for name, group in groups.items():
-            _write_arrays(group, folder, name)
-    (folder / _LISTING).write_text(json.dumps(series), encoding="utf-8")
-
-
-def _series(group: Any, split: str) -> List[str]:
-    num = len(group["images"])
-    if "uids" not in group:
-        return [f"{split}-{index:05d}" for index in range(num)]
-    if group["uids"].shape != (num,):
-        raise ValueError(
-            f"{group.name}/uids are {group['uids'].shape}, wanted ({num},)"
-        )
-    return [str(uid) for uid in group["uids"][:]]
-
-
-def _write_arrays(group: Any, folder: pathlib.Path, split: str) -> None:
-    images, labels = group["images"], group["labels"]
-    if images.ndim < 3 or images.size == 0:
-        raise ValueError(f"{group.name}/images are {images.shape}, wanted (N, H, W)")
-    num, height, width = images.shape[:3]
-    last, second = (num, height, width, NUM_READERS), (num, NUM_READERS, height, width)
-    if labels.shape not in (last, second):
-        raise ValueError(
-            f"{group.name}/labels are {labels.shape}, wanted {last} or {second}"
-        )
-    blocks = [slice(start, start + 256) for start in range(0, num, 256)]
-    lowest = min(images[block].min() for block in blocks)
-    offset = 0.5 if images.dtype.kind == "f" and lowest < 0 else 0.0
-    shape = (num, height, width, 1)
-    grey = cache.new_array(folder / f"{split}-images.npy", shape, np.uint8)
-    masks = cache.new_array(folder / f"{split}-labels.npy", second, np.uint8)
-    for block in blocks:
-        pixels = images[block].reshape(-1, height, width, 1)
-        grey[block] = lidc_arrays.as_grey(pixels, f"{group.name}/images", offset)
-        found = labels[block]
-        if labels.shape == last:
-            found = np.moveaxis(found, -1, 1)
-        masks[block] = lidc_arrays.as_mask(found, found.shape, f"{group.name}/labels")
-
-
-def main(path: str, folder: str, seconds: str, memory: str) -> None:
-    """Converts within limits on the processor's time and on memory in bytes."""
-    # At the first the process is told, and ends with its reason; at the second killed.
-    resource.setrlimit(resource.RLIMIT_CPU, (int(seconds), int(seconds) + 1))
-    resource.setrlimit(resource.RLIMIT_AS, (int(memory), int(memory)))
-    # No picture of the memory on disk, should the process be ended.
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    try:
-        _convert_here(pathlib.Path(path), pathlib.Path(folder))
-    except Exception as error:  # h5py raises many types on damaged files.
-        sys.exit(" ".join(str(error).split()) or type(error).__name__)
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])
