@@ -411,7 +411,7 @@ class Evaluation:
     """Final evaluation: S samples per image; 0 images means the whole split.
 
     Attributes:
-      noise_sampling: of evaluation, prediction and export: z is drawn for each sample
+      noise_sampling: of model selection, evaluation, prediction and export: z is drawn for each sample
         `independent` of the others, as in the paper, or `stratified`, a Latin hypercube
         for every 16 samples, so that few samples show the shares more exactly.
     """

@@ -1,6 +1,7 @@
 """Evaluates a finished run again: another split, another number of samples.
 
 python -m car_tf.evaluate --workdir RUN [--split val] [--num_samples 16]
+    [--noise_sampling stratified]
 """
 
 from __future__ import annotations
@@ -70,7 +71,6 @@ def main(argv: Sequence[str]) -> int:
             print,
             split=split,
             num_samples=FLAGS.num_samples,
-            noise_sampling=noise_sampling,
         )
     except (
         config_lib.ConfigError,

@@ -202,7 +202,6 @@ def evaluate_run(
     *,
     split: str = "",
     num_samples: int = 0,
-    noise_sampling: str = "",
 ) -> Dict[str, Any]:
     """Evaluates a sampler on a split and writes metrics and figures.
 
@@ -215,7 +214,6 @@ def evaluate_run(
       say: takes lines for people.
       split: name of the split; empty for the one that results are reported on.
       num_samples: S; 0 for the configured number.
-      noise_sampling: of the model; empty for the configured one.
 
     Returns:
       The metrics.
@@ -223,7 +221,7 @@ def evaluate_run(
     split = split or dataset.evaluation
     num_samples = num_samples or config.evaluation.num_samples
     configured = config.evaluation.noise_sampling
-    noise_sampling = noise_sampling or configured
+    noise_sampling = "stratified" if model.stratified else "independent"
     standard = split == dataset.evaluation
     standard &= num_samples == config.evaluation.num_samples
     standard &= noise_sampling == configured
@@ -242,7 +240,7 @@ def evaluate_run(
             iterable=stream, total=total, desc="evaluating", unit="image"
         ),
     )
-    if noise_sampling == "stratified":
+    if model.stratified:
         eval_lib.forget_unbiased(metrics)
     cases = eval_lib.extremes(metrics["ged_per_image"])
     metrics = {

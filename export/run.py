@@ -56,9 +56,22 @@ def export_run(
         blackbox_function=blackbox_function,
         config=json.loads(config_lib.to_json(config)),
         notes=notes,
-        results=eval_lib.summary_lines(metrics, facts) if metrics else (),
+        results=_results(config, metrics, facts),
         say=say,
     )
+
+
+def _results(
+    config: config_lib.Config,
+    metrics: Optional[Dict[str, Any]],
+    facts: info.DatasetInfo,
+) -> Sequence[str]:
+    """Returns the evaluation in words, unless it drew its samples in another way."""
+    if not metrics:
+        return ()
+    if metrics.get("noise_sampling", "independent") != config.evaluation.noise_sampling:
+        return ()
+    return eval_lib.summary_lines(metrics, facts)
 
 
 def export_workdir(

@@ -2,6 +2,8 @@
 
     python tests/fuzz_readers.py --minutes 5
 
+where car_tf is installed.
+
 Starts from sound files of every kind that users bring (images and labels, .npy and .npz
 arrays, pickles, HDF5, DICOM and outlines, frozen graphs and archives of them,
 configurations and the JSON of runs), changes bytes, cuts, repeats and splices them, and
@@ -97,7 +99,10 @@ def dicom(folder):
 def read_dicom(path):
     lidc_dicom.index_series(path.parent)
     lidc_dicom.read_slices(path.parent, "1.2.3")
-    lidc_dicom.read_hounsfield(path)
+    outline = lidc_outlines.Outline(
+        1, np.array([(2, 2), (6, 2), (6, 6), (2, 6)]), False
+    )
+    lidc_outlines.crops_of_slice(*lidc_dicom.read_hounsfield(path), [outline])
 
 
 def read_outlines(path):

@@ -133,6 +133,13 @@ def test_fields_that_must_agree_change_together_in_any_order(base):
         assert config_lib.override(base, texts).data.size == (32, 32)
 
 
+def test_only_squares_have_all_symmetries_of_the_square():
+    square = ["data.symmetries=square", "data.size=64,128"]
+    config_lib.override(config_lib.Config("x"), [*square, "data.crop_size=32,32"])
+    with fails("data.crop_size", "wanted a square", "(32, 64)"):
+        config_lib.override(config_lib.Config("x"), [*square, "data.crop_size=32,64"])
+
+
 @pytest.mark.parametrize(
     "text",
     [

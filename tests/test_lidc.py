@@ -11,7 +11,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from car_tf.data import files, lidc, lidc_arrays, splits
+from car_tf.data import files, lidc, lidc_arrays, lidc_hdf5, splits
 
 SPLITS = ("train", "val", "test")
 SIZE = (9, 7)
@@ -437,6 +437,32 @@ def test_hdf5(tmp_path, readers_last, shift):
             _assert_crop(data, position, start + position)
         groups[split] = data.groups
     splits.check_disjoint(groups)
+
+
+def test_compressed_hdf5_is_converted_once(tmp_path, monkeypatch):
+    plain = _write_hdf5(tmp_path / "plain.hdf5")
+    h5py = pytest.importorskip("h5py")
+    path = tmp_path / "a folder" / "data_lidc.hdf5"
+    path.parent.mkdir()
+    with h5py.File(plain) as source, h5py.File(path, "w") as target:
+        for name in SPLITS:
+            for part, array in source[name].items():
+                target.create_dataset(
+                    f"{name}/{part}", data=array[:], compression="gzip"
+                )
+    cached = dict(seed=0, cache_dir=tmp_path / "cache")
+    monkeypatch.chdir(tmp_path)
+    # A folder that python -m or -c would import from.
+    (tmp_path / "h5py.py").write_text("raise SystemExit(3)")
+    before = lidc.read("a folder", "train", **cached)
+    monkeypatch.setattr(lidc_hdf5, "_PROGRAM", "raise SystemExit(3)")
+    for start, split in zip((0, 10, 20), SPLITS):
+        data = lidc.read(path, split, **cached)
+        for position in range(3):
+            _assert_crop(data, position, start + position)
+    np.testing.assert_array_equal(
+        before.images, lidc.read(path, "train", **cached).images
+    )
 
 
 def test_bad_hdf5_is_refused(tmp_path):

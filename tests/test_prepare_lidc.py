@@ -10,6 +10,7 @@ import sys
 import lidc_download
 import numpy as np
 import PIL.Image
+import pydicom
 import pytest
 
 from car_tf.data import lidc, lidc_dicom, lidc_outlines, splits
@@ -339,6 +340,7 @@ def test_what_is_missing_is_named(download, tmp_path):
         ("coords", "1,2\n3"),
         ("coords", "1,2,3\n3,4,5"),
         ("coords", "1,2\n3,99999"),
+        ("coords", "1,2\n3,-9223372036854775808"),
         ("coords", None),
         ("coords", b"\xff"),
         ("image_z_position", None),
@@ -353,6 +355,37 @@ def test_damaged_outlines_are_named(download, tmp_path, column, value):
         ValueError, match=r"\.sqlite: (outline of annotation 1:|wanted)"
     ):
         _prepare((dicom_dir, contours), tmp_path / "out")
+
+
+@pytest.mark.parametrize("patient", ["../victim", "/tmp/victim", "..", "", None, b"x"])
+def test_patients_that_are_no_names_of_folders_are_refused(download, tmp_path, patient):
+    dicom_dir, contours = download
+    with sqlite3.connect(contours) as connection:
+        connection.execute("UPDATE scans SET patient_id = ? WHERE id = 1", (patient,))
+    with pytest.raises(ValueError, match=r"\.sqlite: wanted patients such as"):
+        _prepare((dicom_dir, contours), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "name, value",
+    [
+        ("PixelSpacing", ["1e-310", "0.7"]),
+        ("PixelSpacing", ["nan", "0.7"]),
+        ("PixelSpacing", ["0.0001", "0.0001"]),
+        ("RescaleSlope", "inf"),
+        ("RescaleIntercept", "nan"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::UserWarning:pydicom")
+def test_slices_of_impossible_scale_are_named(tmp_path, name, value):
+    path = tmp_path / "a.dcm"
+    lidc_download.write_slice(path, "1.2.0", -5.0, lidc_download.pixels(0, 0))
+    data = pydicom.dcmread(path)
+    setattr(data, name, value)
+    data.save_as(path)
+    with pytest.raises(ValueError, match=r"a\.dcm: not a slice of a scan"):
+        lidc_dicom.read_hounsfield(path)
 
 
 @pytest.mark.parametrize("tag", [b"\x0e\x00", b"\x32\x00", b"\x41\x10", b"\x13\x00"])

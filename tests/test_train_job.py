@@ -327,6 +327,33 @@ def test_evaluating_again_gives_the_same_numbers(loaded, runs):
     assert read_json(run.path / "metrics.json") == after
 
 
+def test_stratified_samples_are_evaluated_and_exported_under_their_name(
+    loaded, tmp_path
+):
+    config, dataset, _, run = loaded
+    before = read_json(run.path / "metrics.json")
+    assert before["noise_sampling"] == "independent"
+    stratified = config_lib.override(config, ["evaluation.noise_sampling=stratified"])
+    sampler = train_lib.load_sampler(stratified, dataset.facts, run)
+    assert sampler.stratified
+    result = train_lib.evaluate_run(config, dataset, sampler, run, lambda line: None)
+    num = config.evaluation.num_samples
+    name = f"metrics_{dataset.evaluation}_{num}_stratified.json"
+    assert read_json(run.path / name) == result
+    assert result["ged"] is not None and result["ged_unbiased"] is None
+    assert set(result["ged_unbiased_per_image"]) == {None}
+    assert all(s["ged_unbiased"] is None for s in result["by_num_samples"].values())
+    assert read_json(run.path / "metrics.json") == before
+    # The results on the card are those of independent samples, which it does not draw.
+    cards = []
+    for kind in (config, stratified):
+        folder = tmp_path / kind.evaluation.noise_sampling
+        path = export_run.export_workdir(kind, run, output=str(folder))
+        cards.append((path / "model_card.md").read_text())
+    assert "GED" in cards[0] and "GED" not in cards[1]
+    assert '"noise_sampling": "stratified"' in cards[1]
+
+
 def test_a_run_without_trained_networks_cannot_be_evaluated(loaded, tmp_path):
     config, dataset, _, _ = loaded
     run = workdir_lib.RunDir(str(tmp_path / "empty"), config)

@@ -55,9 +55,40 @@ def test_hdf5_that_stops_its_library_is_an_error(tmp_path, monkeypatch, name, re
     path = tmp_path / "data_lidc.hdf5"
     path.write_bytes(gzip.decompress(packed.read_bytes()))
     monkeypatch.setattr(lidc_hdf5, "_SECONDS", 3)
-    with pytest.raises(files.DataError, match=rf"data_lidc\.hdf5: damaged.*{reason}"):
+    with pytest.raises(files.DataError, match=rf"data_lidc\.hdf5: .*{reason}"):
         lidc.read(path, "val", seed=1, cache_dir=tmp_path / "cache")
     assert not list((tmp_path / "cache").iterdir())
+
+
+def test_hdf5_that_points_at_other_files_is_refused(tmp_path):
+    secret = tmp_path / "secret"
+    secret.write_bytes(bytes(3 * 4 * 5))
+    for kind in ("external data", "external link", "virtual"):
+        path = tmp_path / f"{kind}.hdf5"
+        with h5py.File(path, "w") as file, h5py.File(tmp_path / "other", "w") as other:
+            other["images"] = np.zeros((3, 4, 5), np.uint8)
+            file["val/labels"] = np.zeros((3, 4, 5, 4), np.uint8)
+            if kind == "external data":
+                where = [(str(secret), 0, 60)]
+                file.create_dataset("val/images", (3, 4, 5), "u1", external=where)
+            elif kind == "external link":
+                link = h5py.ExternalLink(str(tmp_path / "other"), "images")
+                file["val/images"] = link
+            else:
+                layout = h5py.VirtualLayout((3, 4, 5), "u1")
+                layout[:] = h5py.VirtualSource(other["images"])
+                file.create_virtual_dataset("val/images", layout)
+        with pytest.raises(files.DataError, match="lies in another file"):
+            lidc.read(path, "val", seed=1)
+
+
+def test_hdf5_that_takes_too_long_is_given_up(tmp_path, monkeypatch):
+    path = tmp_path / "data_lidc.hdf5"
+    path.write_bytes(b"anything")
+    monkeypatch.setattr(lidc_hdf5, "_PROGRAM", "import time; time.sleep(60)")
+    monkeypatch.setattr(lidc_hdf5, "_WAIT", 0.5)
+    with pytest.raises(files.DataError, match="hdf5: not read after 1 s"):
+        lidc.read(path, "val", seed=1)
 
 
 def test_hdf5_that_claims_more_than_it_can_hold_is_refused(tmp_path):
@@ -67,6 +98,7 @@ def test_hdf5_that_claims_more_than_it_can_hold_is_refused(tmp_path):
             # Nothing is written, so nothing takes room.
             shape = (1_000_000, 512, 512)
             file.create_dataset(f"{split}/images", shape, "u1", chunks=(1, 512, 512))
+            file.create_dataset(f"{split}/labels", (1, 4, 512, 512), "u1")
     with pytest.raises(files.DataError, match="524288000000 pixels cannot lie in"):
         lidc.read(path, "val", seed=1)
 

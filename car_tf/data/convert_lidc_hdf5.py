@@ -1,15 +1,13 @@
-"""Converts PHiSeg's `data_lidc.hdf5` to NumPy files, within limits.
+"""What the process does in which `lidc_hdf5` has PHiSeg's `data_lidc.hdf5` converted.
 
-    python -m car_tf.data.convert_lidc_hdf5 FILE FOLDER SECONDS BYTES
-
-The process that `lidc_hdf5` starts: FOLDER gets `<split>-images.npy` `[N, H, W, 1]` and
-`<split>-labels.npy` `[N, 4, H, W]`, uint8, and `series.json`. What goes wrong is the last
-line of its standard error.
+A folder gets `<split>-images.npy` `[N, H, W, 1]` and `<split>-labels.npy` `[N, 4, H, W]`,
+uint8, and `series.json`. What goes wrong is the last line of its standard error.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import pathlib
 import resource
 import sys
@@ -22,6 +20,9 @@ from car_tf.data import cache, lidc_arrays, splits
 NUM_READERS = lidc_arrays.NUM_READERS
 # What no compression exceeds: deflate makes of a byte 1032 at most.
 _MAX_EXPANSION = 1100
+# Several times what a sound file takes.
+_SECONDS_PER_BYTE = 5e-8
+_MEMORY, _MEMORY_PER_BYTE = 4 << 30, 8
 
 
 def convert(path: pathlib.Path, folder: pathlib.Path) -> None:
@@ -35,9 +36,18 @@ def convert(path: pathlib.Path, folder: pathlib.Path) -> None:
     size = path.stat().st_size
     with h5py.File(path, "r") as file:
         groups = {name: file[name] for name in splits.SPLITS if name in file}
+        arrays = [
+            group[name] for group in groups.values() for name in ("images", "labels")
+        ]
+        for array in arrays:
+            if array.external or array.is_virtual or array.file.filename != str(path):
+                raise ValueError(f"{array.name} lies in another file")
         pixels = sum(int(np.prod(group["images"].shape)) for group in groups.values())
         if pixels > _MAX_EXPANSION * size:
             raise ValueError(f"{pixels} pixels cannot lie in {size} bytes")
+        num_bytes = min(sum(array.nbytes for array in arrays), _MAX_EXPANSION * size)
+        used = sum(os.times()[:2])
+        _limit(resource.RLIMIT_CPU, used + 5 + _SECONDS_PER_BYTE * num_bytes)
         series = {name: _series(group, name) for name, group in groups.items()}
         splits.check_disjoint(series)
         for name, group in groups.items():
@@ -81,18 +91,25 @@ def _write_arrays(group: Any, folder: pathlib.Path, split: str) -> None:
         masks[block] = lidc_arrays.as_mask(found, found.shape, f"{group.name}/labels")
 
 
-def main(path: str, folder: str, seconds: str, memory: str) -> None:
-    """Converts within limits on the processor's time and on memory in bytes."""
-    # At the first the process is told, and ends with its reason; at the second killed.
-    resource.setrlimit(resource.RLIMIT_CPU, (int(seconds), int(seconds) + 1))
-    resource.setrlimit(resource.RLIMIT_AS, (int(memory), int(memory)))
-    # No picture of the memory on disk, should the process be ended.
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+def _limit(kind: int, wanted: float) -> None:
+    """Limits this process, which may be under a stricter limit already."""
+    _, hard = resource.getrlimit(kind)
+    soft = int(wanted) if hard == resource.RLIM_INFINITY else min(int(wanted), hard)
+    resource.setrlimit(kind, (soft, hard))
+
+
+def main(path: str, folder: str, seconds: str) -> None:
+    """Converts; the process's exit code tells whether.
+
+    Args:
+      path: the file.
+      folder: where the arrays go.
+      seconds: of processor time until the shapes are known.
+    """
+    _limit(resource.RLIMIT_CPU, float(seconds))
+    _limit(resource.RLIMIT_AS, _MEMORY + _MEMORY_PER_BYTE * os.path.getsize(path))
+    _limit(resource.RLIMIT_CORE, 0)  # No picture of the memory, should it crash.
     try:
         convert(pathlib.Path(path), pathlib.Path(folder))
     except Exception as error:
         sys.exit(" ".join(str(error).split()) or type(error).__name__)
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])

@@ -23,6 +23,7 @@ import PIL.Image
 from car_tf.data import cache, files, lidc_outlines, splits
 
 _SAME_POSITION = 0.01  # mm
+_SPACINGS = (0.02, 20.0)  # mm, of pixels; beyond, a crop would take any memory.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -241,6 +242,8 @@ def read_slices(folder: pathlib.Path, series_uid: str) -> List[Slice]:
                 "a folder for each, as the archive's download has it"
             )
         try:
+            if header["ImagePositionPatient"] is None:
+                raise ValueError("no ImagePositionPatient")
             position = float(header["ImagePositionPatient"][2])
             location = header["SliceLocation"]
             location = position if location is None else float(location)
@@ -274,9 +277,12 @@ def read_hounsfield(path: pathlib.Path) -> Tuple[np.ndarray, Tuple[float, float]
         if pixels.ndim != 2:
             raise ValueError(f"pixels of shape {pixels.shape}, wanted (rows, columns)")
         spacing = tuple(float(distance) for distance in data.PixelSpacing)
-        if len(spacing) != 2 or min(spacing) <= 0:
-            raise ValueError(f"pixel spacing {spacing}")
+        smallest, largest = _SPACINGS
+        if len(spacing) != 2 or not all(smallest <= x <= largest for x in spacing):
+            raise ValueError(f"pixels {spacing} mm apart, wanted {_SPACINGS}")
         slope, intercept = float(data.RescaleSlope), float(data.RescaleIntercept)
+        if not math.isfinite(slope) or not math.isfinite(intercept):
+            raise ValueError(f"grey values times {slope} plus {intercept}")
     except Exception as error:  # pydicom's decoders raise many types.
         raise files.DataError(f"{path}: not a slice of a scan ({error})") from error
     return pixels * slope + intercept, spacing

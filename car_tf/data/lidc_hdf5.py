@@ -1,14 +1,13 @@
 """PHiSeg's `data_lidc.hdf5`, converted to NumPy files by a process of its own.
 
 The HDF5 library reads damaged files for ever, takes any amount of memory, or ends its
-process. So another process reads, `convert_lidc_hdf5`, with limits.
+process. So another process reads, `convert_lidc_hdf5`, within limits.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
-import os
 import pathlib
 import signal
 import subprocess
@@ -19,10 +18,15 @@ import numpy as np
 
 from car_tf.data import cache, files, lidc_arrays
 
-_CONVERTER = "car_tf.data.convert_lidc_hdf5"
-# Of the process that reads: far more than a sound file of the size takes.
-_SECONDS, _SECONDS_PER_BYTE = 5, 1e-7
-_MEMORY, _MEMORY_PER_BYTE = 4 << 30, 8
+# By the path of this process, so that nothing is imported from the working directory.
+_PROGRAM = """
+import json, sys
+sys.path[:] = json.loads(sys.argv[1])
+from car_tf.data import convert_lidc_hdf5
+convert_lidc_hdf5.main(*sys.argv[2:])
+"""
+_SECONDS = 5  # Of processor time, before it is known how much there is to read.
+_WAIT, _WAIT_PER_BYTE = 120, 1e-6  # Seconds, for slow disks too.
 
 
 def read(
@@ -87,24 +91,25 @@ def convert(path: pathlib.Path, cache_dir: pathlib.Path) -> pathlib.Path:
         raise files.DataError(
             f"{path}: wanted h5py to read it, found none (pip install h5py)"
         ) from None
-    size = path.stat().st_size
-    limits = (
-        int(_SECONDS + _SECONDS_PER_BYTE * size),
-        int(_MEMORY + _MEMORY_PER_BYTE * size),
-    )
+    command = [sys.executable, "-c", _PROGRAM, json.dumps(sys.path)]
     with cache.atomic_folder(target) as work:
-        done = subprocess.run(
-            [sys.executable, "-m", _CONVERTER, *map(str, (path, work, *limits))],
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-        )
+        try:
+            done = subprocess.run(
+                [*command, str(path), str(work), str(_SECONDS)],
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                timeout=_WAIT + _WAIT_PER_BYTE * path.stat().st_size,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise files.DataError(
+                f"{path}: not read after {error.timeout:.0f} s; is it damaged?"
+            ) from None
         if done.returncode < 0:
             reason = signal.strsignal(-done.returncode)
             raise files.DataError(
-                f"{path}: damaged, the HDF5 library stopped at it ({reason})"
+                f"{path}: the HDF5 library stopped at it ({reason}); is it damaged?"
             )
         if done.returncode:
             last = (done.stderr.strip().splitlines() or ["no message"])[-1]

@@ -13,6 +13,7 @@ import dataclasses
 import importlib.util
 import math
 import pathlib
+import re
 import sqlite3
 from typing import Any, Dict, List, Sequence, Tuple
 
@@ -25,6 +26,7 @@ from car_tf.data import files
 NUM_READERS = 4
 CROP_SIZE = 180
 SPACING = 0.5  # mm
+_PATIENT = re.compile(r"\w[\w.-]*", re.ASCII)
 _FURTHEST = 32767  # Pixels that an outline may lie from the first one.
 WINDOW = (-1000.0, 1000.0)  # Hounsfield units that become 0 and 255.
 
@@ -70,6 +72,14 @@ class ContourDatabase:
             "SELECT DISTINCT patient_id, series_instance_uid FROM scans "
             "JOIN annotations ON scan_id = scans.id ORDER BY 1, 2"
         ):
+            # Patients become names of folders.
+            if not all(isinstance(name, str) for name in (patient, uid)) or (
+                not _PATIENT.fullmatch(patient)
+            ):
+                raise files.DataError(
+                    f"{self.path}: wanted patients such as LIDC-IDRI-0001 and their "
+                    f"series, got {patient!r:.60} and {uid!r:.60}"
+                )
             series[patient].append(uid)
         return dict(series)
 
@@ -85,7 +95,9 @@ class ContourDatabase:
         ):
             try:
                 points = np.array([p.split(",") for p in text.split("\n")], int)
-                if points.shape[1:] != (2,) or np.abs(points).max() > _FURTHEST:
+                if points.shape[1:] != (2,) or not (
+                    -_FURTHEST <= points.min() <= points.max() <= _FURTHEST
+                ):
                     raise ValueError(f"points of shape {points.shape}, or far away")
                 position = float(position)
                 if not math.isfinite(position):
