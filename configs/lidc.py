@@ -1,6 +1,6 @@
 """CAR on CT crops with four readers (CAR, Section 5.2.1), sized for a laptop.
 
-Cost: 17 minutes on 2 CPU cores.
+Cost: an hour on one CPU core.
 Score on the test crops of docs/lidc.md: GED16 0.295, HM-IoU 0.558.
 """
 
