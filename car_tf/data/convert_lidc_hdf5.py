@@ -37,7 +37,10 @@ def convert(path: pathlib.Path, folder: pathlib.Path) -> None:
     with h5py.File(path, "r") as file:
         groups = {name: file[name] for name in splits.SPLITS if name in file}
         arrays = [
-            group[name] for group in groups.values() for name in ("images", "labels")
+            group[name]
+            for group in groups.values()
+            for name in ("images", "labels", "uids")
+            if name != "uids" or name in group
         ]
         for array in arrays:
             if array.external or array.is_virtual or array.file.filename != str(path):
