@@ -411,9 +411,10 @@ class Evaluation:
     """Final evaluation: S samples per image; 0 images means the whole split.
 
     Attributes:
-      noise_sampling: of model selection, evaluation, prediction and export: z is drawn for each sample
-        `independent` of the others, as in the paper, or `stratified`, a Latin hypercube
-        for every 16 samples, so that few samples show the shares more exactly.
+      noise_sampling: of model selection, evaluation, prediction and export: z is drawn
+        for each sample `independent` of the others, as in the paper, or `stratified`,
+        a Latin hypercube for every 16 samples, so that few samples show the shares
+        more exactly.
     """
 
     num_samples: int = 16

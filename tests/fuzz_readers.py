@@ -81,7 +81,7 @@ def hdf5(images, labels, **options):
 
 
 def dicom(folder):
-    """A slice as it is, and its pixels in the two codings that pydicom decodes itself."""
+    """A slice as it is, and in the two codings that pydicom decodes itself."""
     path = folder / "slice.dcm"
     pixels = np.arange(12 * 10).reshape(12, 10)
     lidc_download.write_slice(path, "1.2.3", -5.0, pixels)

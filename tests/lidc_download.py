@@ -1,4 +1,4 @@
-"""A small LIDC-IDRI download: DICOM series and the readers' outlines of their lesions."""
+"""A small LIDC-IDRI download: DICOM series and the readers' outlines of lesions."""
 
 import sqlite3
 

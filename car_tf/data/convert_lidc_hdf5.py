@@ -1,12 +1,14 @@
 """What the process does in which `lidc_hdf5` has PHiSeg's `data_lidc.hdf5` converted.
 
-A folder gets `<split>-images.npy` `[N, H, W, 1]` and `<split>-labels.npy` `[N, 4, H, W]`,
-uint8, and `series.json`. What goes wrong is the last line of its standard error.
+A folder gets `<split>-images.npy` `[N, H, W, 1]` and `<split>-labels.npy`
+`[N, 4, H, W]`, uint8, and `series.json`. What goes wrong is the last line of its
+standard error.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import os
 import pathlib
 import resource
@@ -45,7 +47,7 @@ def convert(path: pathlib.Path, folder: pathlib.Path) -> None:
         for array in arrays:
             if array.external or array.is_virtual or array.file.filename != str(path):
                 raise ValueError(f"{array.name} lies in another file")
-        pixels = sum(int(np.prod(group["images"].shape)) for group in groups.values())
+        pixels = sum(math.prod(group["images"].shape) for group in groups.values())
         if pixels > _MAX_EXPANSION * size:
             raise ValueError(f"{pixels} pixels cannot lie in {size} bytes")
         num_bytes = min(sum(array.nbytes for array in arrays), _MAX_EXPANSION * size)

@@ -16,7 +16,7 @@ import numpy as np
 from car_tf.data import cache, files, safe_pickle, splits
 
 NUM_READERS = 4
-FORMAT_VERSION = 1
+_FORMAT_VERSION = 1
 
 # Images, labels, names and groups of one split.
 Parts = Tuple[np.ndarray, np.ndarray, List[str], List[str]]
@@ -130,8 +130,7 @@ def convert_pickle(path: pathlib.Path, cache_dir: pathlib.Path) -> pathlib.Path:
       FileNotFoundError: there is no such pickle.
       DataError: it does not hold what it should; the message names the entry.
     """
-    path = pathlib.Path(path)
-    target = pathlib.Path(cache_dir) / f"lidc-{file_hash(path)}-{FORMAT_VERSION}"
+    target = converted_folder(path, cache_dir)
     if target.is_dir():
         return target
     records = _load_records(path)
@@ -150,15 +149,21 @@ def convert_pickle(path: pathlib.Path, cache_dir: pathlib.Path) -> pathlib.Path:
     return target
 
 
-def file_hash(path: pathlib.Path) -> str:
-    """Returns the SHA-256 of a file's content, or raises FileNotFoundError."""
+def converted_folder(path: pathlib.Path, cache_dir: pathlib.Path) -> pathlib.Path:
+    """Returns where a file's arrays belong, by its content; made or not.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+    """
+    path = pathlib.Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file")
     digest = hashlib.sha256()
     with path.open("rb") as file:
         for block in iter(lambda: file.read(1 << 20), b""):
             digest.update(block)
-    return digest.hexdigest()[:32]
+    name = f"lidc-{digest.hexdigest()[:32]}-{_FORMAT_VERSION}"
+    return pathlib.Path(cache_dir) / name
 
 
 def _load_records(path: pathlib.Path) -> Dict[str, Dict[str, Any]]:

@@ -81,8 +81,7 @@ def convert(path: pathlib.Path, cache_dir: pathlib.Path) -> pathlib.Path:
       FileNotFoundError: there is no such file.
       DataError: h5py is not installed, or the file cannot be read.
     """
-    content = lidc_arrays.file_hash(path)
-    target = cache_dir / f"lidc-{content}-{lidc_arrays.FORMAT_VERSION}"
+    target = lidc_arrays.converted_folder(path, cache_dir)
     if target.is_dir():
         return target
     try:
