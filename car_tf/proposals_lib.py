@@ -7,7 +7,7 @@ from typing import Any, Callable, DefaultDict, Dict, List, Optional, Sequence
 
 import numpy as np
 
-from car_tf import eval_lib
+from car_tf import draw_lib
 from car_tf.data import class_flips, examples, info
 from car_tf.metrics import proposals
 from car_tf.models import sampler
@@ -63,7 +63,7 @@ def simulate(
     rows: List[Dict[str, proposals.Effort]] = []
     marked: List[bool] = []
     total = min(num_images or len(source), len(source))
-    stream = eval_lib.draw(
+    stream = draw_lib.draw(
         model, source, num_samples=num_samples, seed=seed, num_images=num_images
     )
     for drawn in progress(stream, total=total):
@@ -110,7 +110,7 @@ def thresholded(probs: np.ndarray, num: int) -> np.ndarray:
 
 
 def _compare(
-    drawn: eval_lib.Drawn, label: np.ndarray, facts: info.DatasetInfo
+    drawn: draw_lib.Drawn, label: np.ndarray, facts: info.DatasetInfo
 ) -> Dict[str, proposals.Effort]:
     """All methods for one image and one annotator."""
     # Readers mark lesions; the background is no class to be scored.

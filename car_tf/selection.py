@@ -8,7 +8,7 @@ from typing import Dict, Sequence
 import keras
 import tensorflow as tf
 
-from car_tf import build, checkpoints, devices, eval_lib, tensorboard_lib
+from car_tf import build, checkpoints, devices, eval_lib, tally, tensorboard_lib
 from car_tf import workdir as workdir_lib
 from car_tf.models import sampler
 
@@ -60,7 +60,7 @@ class Selection:
             source,
             self._dataset.facts,
             num_samples=min(
-                self._config.evaluation.num_samples, eval_lib.SAMPLE_COUNTS[0]
+                self._config.evaluation.num_samples, tally.SAMPLE_COUNTS[0]
             ),
             seed=self._config.evaluation.seed,
             num_images=settings.num_selection_images,

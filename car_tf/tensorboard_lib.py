@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 from tensorboard.plugins.hparams import api as hparams
 
-from car_tf import eval_lib, figures
+from car_tf import draw_lib, figures, tally
 from car_tf import workdir as workdir_lib
 from car_tf.data import examples, info
 from car_tf.metrics import calibration
@@ -111,29 +111,27 @@ class Glimpse:
     def __init__(self, source: examples.Examples, facts: info.DatasetInfo):
         self._source = source
         self._facts = facts
-        self._gallery: List[eval_lib.Drawn] = []
+        self._gallery: List[draw_lib.Drawn] = []
         self._reliability = calibration.Reliability()
         self._flips: Optional[Dict[str, calibration.FlipCalibration]] = None
         if facts.flips:
-            arrays = eval_lib.flip_arrays(facts)
+            arrays = tally.flip_arrays(facts)
             self._flips = {
                 name: calibration.FlipCalibration(**arrays)
                 for name in ("calibration_net", "refinement_net")
             }
 
-    def add(self, drawn: eval_lib.Drawn) -> None:
+    def add(self, drawn: draw_lib.Drawn) -> None:
         """Adds an image; the first ones are shown."""
         labels = self._source.labels[drawn.index]
         if len(self._gallery) < NUM_IMAGES:
             self._gallery.append(drawn)
-        eval_lib.add_reliability(
-            self._reliability, drawn.sample_mean, labels, self._facts
-        )
+        tally.add_reliability(self._reliability, drawn.sample_mean, labels, self._facts)
         if self._flips:
             blackbox = self._source.blackbox
             agrees = None
             if blackbox is not None:
-                agrees = eval_lib.hard_labels(blackbox[drawn.index]) == labels[0]
+                agrees = tally.hard_labels(blackbox[drawn.index]) == labels[0]
             # F is judged where the black box is right, as in CAR, A.4.
             self._flips["calibration_net"].update(drawn.probs, labels[0], agrees)
             self._flips["refinement_net"].update(drawn.sample_mean, labels[0])
@@ -155,7 +153,7 @@ class Glimpse:
                 blackbox=(
                     None
                     if blackbox is None
-                    else eval_lib.hard_labels(np.asarray(blackbox[:num_shown]))
+                    else tally.hard_labels(np.asarray(blackbox[:num_shown]))
                 ),
                 **shown,
             ),

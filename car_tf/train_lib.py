@@ -10,7 +10,7 @@ import keras
 import tensorflow as tf
 
 from car_tf import build, build_data, checkpoints, devices, eval_lib, figures, fitting
-from car_tf import report_lib, report_run, tensorboard_lib
+from car_tf import draw_lib, report_lib, report_run, tally, tensorboard_lib
 from car_tf import config as config_lib
 from car_tf import selection as selection_lib
 from car_tf import workdir as workdir_lib
@@ -241,7 +241,7 @@ def evaluate_run(
         ),
     )
     if model.stratified:
-        eval_lib.forget_unbiased(metrics)
+        tally.forget_unbiased(metrics)
     cases = eval_lib.extremes(metrics["ged_per_image"])
     metrics = {
         "split": split,
@@ -267,7 +267,7 @@ def evaluate_run(
         {
             "samples": gallery,
             **{
-                kind: list(eval_lib.draw(model, source, indices=indices, **drawing))
+                kind: list(draw_lib.draw(model, source, indices=indices, **drawing))
                 for kind, indices in cases.items()
                 if indices
             },

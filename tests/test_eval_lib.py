@@ -1,136 +1,24 @@
 """Evaluation of samplers whose numbers are known in closed form."""
 
 import json
-import types
 
-import exported
 import numpy as np
 import pytest
-import tensorflow as tf
+import stripes
 
 from car_tf import eval_lib, figures
 from car_tf.data import cityscapes, examples, info
 
-FLIP_FACTS = cityscapes.dataset_info("stripes")
-K = FLIP_FACTS.num_classes
 
-
-class KnownSampler:
-    """Reads the label from the image's red, and never flips it."""
-
-    def __init__(self, num_classes=K, flips=FLIP_FACTS.flips):
-        layer = types.SimpleNamespace(filters=num_classes)
-        self.refinement_net = types.SimpleNamespace(logits_layer=layer)
-        self.strategy = None
-        self.table = np.eye(num_classes, dtype=np.float32)
-        for flip in flips:
-            self.table[flip.original, flip.original] = 1 - flip.probability
-            self.table[flip.original, flip.flipped] = flip.probability
-        self.batches = []
-
-    def sample(self, image, blackbox, seed, num_samples):
-        tf.py_function(lambda s: self.batches.append(s.numpy().tolist()), [seed], [])
-        label = image[..., 0]
-        probs = tf.gather(self.table, tf.cast(label, tf.int32))
-        samples = tf.tile(label[:, None], [1, num_samples, 1, 1])
-        return {
-            "samples": samples,
-            "probs": probs,
-            "sample_mean": probs,
-            "first_probs": probs,
-        }
-
-
-def stripes(num=3, *, ids=(0, 1, 8, 11, 13, 10), ignored=()):
-    label = np.tile(np.repeat(np.array(ids, np.uint8), 4), (num, 8, 1))
-    images = np.zeros((*label.shape, 3), np.uint8)
-    images[..., 0] = label
-    for index in ignored:
-        label[index] = info.IGNORE_LABEL
-    names = tuple(str(i) for i in range(num))
-    return examples.Examples(
-        names, names, images, label[:, None], blackbox=label.copy()
-    )
-
-
-def evaluate(source, *, facts=FLIP_FACTS, model=None, **kwargs):
+def evaluate(source, *, facts=stripes.FLIP_FACTS, model=None, **kwargs):
     arguments = dict(num_samples=16, seed=0, **kwargs)
-    return eval_lib.evaluate(model or KnownSampler(), source, facts, **arguments)
+    return eval_lib.evaluate(
+        model or stripes.KnownSampler(), source, facts, **arguments
+    )
 
 
 def assert_ready_for_json(metrics):
     json.dumps(metrics, allow_nan=False)
-
-
-# Drawing
-
-
-def test_seeds_belong_to_images_and_not_to_batches(monkeypatch):
-    source = stripes(5)
-    for values, sizes in ((2**27, [5]), (2 * 8 * 24 * K * 2, [2, 2, 1])):
-        monkeypatch.setattr(eval_lib, "MAX_VALUES", values)
-        model = KnownSampler()
-        drawn = list(eval_lib.draw(model, source, num_samples=2, seed=7))
-        assert [d.index for d in drawn] == [0, 1, 2, 3, 4]
-        assert [len(batch) for batch in model.batches] == sizes
-        seeds = [seed for batch in model.batches for seed in batch]
-        assert seeds == [[7, index] for index in range(5)]
-        assert drawn[0].samples.shape == (2, 8, 24)
-        assert drawn[0].probs.shape == (8, 24, K)
-
-
-def test_the_first_images_are_drawn_on_request():
-    drawn = eval_lib.draw(
-        KnownSampler(), stripes(5), num_samples=1, seed=0, num_images=2
-    )
-    assert [d.index for d in drawn] == [0, 1]
-
-
-def test_chosen_images_are_drawn_as_they_are_among_all():
-    source, model = stripes(5), KnownSampler()
-    every = list(eval_lib.draw(model, source, num_samples=2, seed=7))
-    model.batches.clear()
-    chosen = list(eval_lib.draw(model, source, num_samples=2, seed=7, indices=[4, 1]))
-    assert [d.index for d in chosen] == [4, 1]
-    assert [s for batch in model.batches for s in batch] == [[7, 4], [7, 1]]
-    np.testing.assert_array_equal(chosen[0].samples, every[4].samples)
-
-
-@pytest.mark.parametrize("num", [1, 2, 5])
-def test_replicas_share_the_images(two_replicas, num, monkeypatch):
-    # At most two images at a time on each: groups of four, the last one filled up.
-    monkeypatch.setattr(eval_lib, "MAX_VALUES", 2 * 2 * 8 * 24 * K)
-    source, model = stripes(num), KnownSampler()
-    source.images[:, :, :, 1] = np.arange(num)[:, None, None]
-    one = list(eval_lib.draw(model, source, num_samples=2, seed=7))
-    shared = KnownSampler()
-    shared.strategy = two_replicas
-    two = list(eval_lib.draw(shared, source, num_samples=2, seed=7))
-    assert [drawn.index for drawn in two] == list(range(num))
-    for drawn, other in zip(one, two):
-        np.testing.assert_array_equal(drawn.samples, other.samples)
-    batches = {1: [[0], [0]], 2: [[0], [1]], 5: [[0, 1], [2, 3], [4], [4]]}
-    seen = [[index for _, index in batch] for batch in shared.batches]
-    assert sorted(seen) == batches[num]
-
-
-def test_real_networks_draw_the_same_on_two_replicas(two_replicas):
-    facts = exported.street_facts()
-    rng = np.random.default_rng(0)
-    images = rng.integers(0, 256, (3, *exported.SIZE, 3), np.uint8)
-    ids = rng.integers(0, 19, (3, *exported.SIZE), np.uint8)
-    names = tuple("abc")
-    source = examples.Examples(names, names, images, ids[:, None], blackbox=ids)
-    found = []
-    for strategy in (tf.distribute.get_strategy(), two_replicas):
-        with strategy.scope():
-            model = exported.build_sampler(exported.config(), facts)
-        model.strategy = strategy
-        found.append(list(eval_lib.draw(model, source, num_samples=4, seed=3)))
-    for one, two in zip(*found):
-        assert (one.samples == two.samples).mean() > 0.999
-        np.testing.assert_allclose(one.sample_mean, two.sample_mean, atol=1e-5)
-    assert len(np.unique(found[0][0].samples)) > 3
 
 
 def test_extremes_are_ranked_and_no_image_is_in_both():
@@ -145,7 +33,7 @@ def test_extremes_are_ranked_and_no_image_is_in_both():
 
 
 def test_a_perfect_predictor_that_never_flips():
-    metrics, _ = evaluate(stripes())
+    metrics, _ = evaluate(stripes.examples_of())
     assert_ready_for_json(metrics)
     # SPEC section 5's closed form: 0.391 with all five classes present; class 10
     # cannot flip and does not count.
@@ -157,19 +45,19 @@ def test_a_perfect_predictor_that_never_flips():
     assert metrics["ece"] == pytest.approx(0.0, abs=1e-6)
     for net in ("calibration_net", "refinement_net"):
         for entry, flip in zip(
-            metrics["calibration"][net]["classes"], FLIP_FACTS.flips
+            metrics["calibration"][net]["classes"], stripes.FLIP_FACTS.flips
         ):
             assert entry["flip_probability"] == pytest.approx(flip.probability)
         assert metrics["calibration"][net]["worst_flip_offset"] < 1e-6
     # Entropies: five stripes of six with H(p), mean over pixels.
-    chances = np.array([flip.probability for flip in FLIP_FACTS.flips])
+    chances = np.array([flip.probability for flip in stripes.FLIP_FACTS.flips])
     bits = -chances * np.log2(chances) - (1 - chances) * np.log2(1 - chances)
     assert metrics["entropy_bits"]["probs"] == pytest.approx(bits.sum() / 6, rel=1e-5)
     assert metrics["sample_mean_difference"] == 0.0
 
 
 def test_flip_oracles_stand_where_their_maps_are_right():
-    metrics, _ = evaluate(stripes(40))
+    metrics, _ = evaluate(stripes.examples_of(40))
     # With 16 samples the floor is 0.5798 / 16 = 0.0362 in expectation; one image's
     # standard deviation is about as large, the mean of 40 within 0.02.
     for name in ("truth", "calibration_net", "blackbox"):
@@ -178,7 +66,11 @@ def test_flip_oracles_stand_where_their_maps_are_right():
 
 def test_mean_ged_is_the_evaluations():
     ged = eval_lib.mean_ged(
-        KnownSampler(), stripes(), FLIP_FACTS, num_samples=16, seed=0
+        stripes.KnownSampler(),
+        stripes.examples_of(),
+        stripes.FLIP_FACTS,
+        num_samples=16,
+        seed=0,
     )
     assert ged == pytest.approx(0.391, abs=5e-4)
 
@@ -187,9 +79,9 @@ def test_mean_ged_is_the_evaluations():
 def test_mean_ged_spreads_fewer_images_over_the_split(num, indices):
     seen = []
     eval_lib.mean_ged(
-        KnownSampler(),
-        stripes(5),
-        FLIP_FACTS,
+        stripes.KnownSampler(),
+        stripes.examples_of(5),
+        stripes.FLIP_FACTS,
         num_samples=2,
         seed=0,
         num_images=num,
@@ -199,7 +91,7 @@ def test_mean_ged_spreads_fewer_images_over_the_split(num, indices):
 
 
 def test_f_is_wrong_where_it_is_wrong():
-    source = stripes(2)
+    source = stripes.examples_of(2)
     # The sampler believes in class 10 where the label says 2.
     source.labels[:, 0][source.labels[:, 0] == 10] = 2
     metrics, _ = evaluate(source)
@@ -216,7 +108,7 @@ def test_f_is_wrong_where_it_is_wrong():
 
 
 def test_an_image_without_a_label_counts_nowhere():
-    metrics, gallery = evaluate(stripes(4, ignored=[1]))
+    metrics, gallery = evaluate(stripes.examples_of(4, ignored=[1]))
     assert_ready_for_json(metrics)
     assert metrics["num_undefined_images"] == 1
     assert metrics["ged_per_image"][1] is None
@@ -226,13 +118,13 @@ def test_an_image_without_a_label_counts_nowhere():
 
 
 def test_a_split_without_any_label_gives_nulls_and_figures():
-    source = stripes(2, ignored=[0, 1])
+    source = stripes.examples_of(2, ignored=[0, 1])
     metrics, gallery = evaluate(source)
     assert_ready_for_json(metrics)
     for name in ("ged", "ged_unbiased", "ece", "miou_calibration_net", "miou_blackbox"):
         assert metrics[name] is None
     assert metrics["num_undefined_images"] == 2
-    for line in eval_lib.summary_lines({**metrics}, FLIP_FACTS):
+    for line in eval_lib.summary_lines({**metrics}, stripes.FLIP_FACTS):
         assert "nan" not in line
     drawn = figures.run_figures(
         metrics,
@@ -240,19 +132,21 @@ def test_a_split_without_any_label_gives_nulls_and_figures():
         images=source.images,
         labels=source.labels,
         blackbox=source.blackbox,
-        class_names=FLIP_FACTS.class_names,
-        class_colors=FLIP_FACTS.class_colors,
+        class_names=stripes.FLIP_FACTS.class_names,
+        class_colors=stripes.FLIP_FACTS.class_colors,
         curves={1: [], 2: []},
     )
     assert {"samples", "entropies", "reliability", "calibration"} <= set(drawn)
     assert (
-        eval_lib.mean_ged(KnownSampler(), source, FLIP_FACTS, num_samples=2, seed=0)
+        eval_lib.mean_ged(
+            stripes.KnownSampler(), source, stripes.FLIP_FACTS, num_samples=2, seed=0
+        )
         is None
     )
 
 
 def test_labels_of_a_class_that_no_class_can_flip_to_are_undefined():
-    metrics, _ = evaluate(stripes(2, ids=(10, 10, 5, 5)))
+    metrics, _ = evaluate(stripes.examples_of(2, ids=(10, 10, 5, 5)))
     assert_ready_for_json(metrics)
     assert metrics["ged"] is None
     assert metrics["miou_calibration_net"] == 1.0
@@ -275,7 +169,7 @@ def test_annotators_are_compared_as_they_are():
     # One reader draws what the sampler says, the other half of it.
     labels[:, 0, :2], labels[:, 1, :1] = 1, 1
     source = examples.Examples(("a", "b"), ("a", "b"), images, labels)
-    metrics, _ = evaluate(source, facts=facts, model=KnownSampler(2, flips=()))
+    metrics, _ = evaluate(source, facts=facts, model=stripes.KnownSampler(2, flips=()))
     assert_ready_for_json(metrics)
     # E d(s, y) = (0 + 1/2) / 2 = 1/4, E d(s, s') = 0, E d(y, y') = 2 / 4 * 1/2 = 1/4;
     # 2 / 4 - 1 / 4 = 1/4
@@ -290,16 +184,8 @@ def test_annotators_are_compared_as_they_are():
 # Black boxes
 
 
-def test_probabilities_of_a_black_box_become_labels():
-    probs = np.zeros((1, 1, 2, 3), np.float16)
-    probs[0, 0, 0, 2] = probs[0, 0, 1, 1] = 1
-    np.testing.assert_array_equal(eval_lib.hard_labels(probs), [[[2, 1]]])
-    labels = np.array([[[2, 255]]], np.uint8)
-    assert eval_lib.hard_labels(labels) is labels
-
-
 def test_a_black_box_that_does_not_know_a_pixel():
-    source = stripes(2)
+    source = stripes.examples_of(2)
     source.blackbox[:, :2] = info.IGNORE_LABEL
     metrics, _ = evaluate(source)
     assert_ready_for_json(metrics)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from car_tf import eval_lib, figures
+from car_tf import draw_lib, eval_lib, figures
 from car_tf.data import examples, lidc
 from car_tf.metrics import ged, hungarian
 
@@ -55,7 +55,7 @@ def test_sixteen_fifty_and_a_hundred_samples_come_from_one_pass(result):
     metrics, _ = result
     assert list(metrics["by_num_samples"]) == ["16", "50", "100"]
     source = _source()
-    drawn = list(eval_lib.draw(SeededSampler(), source, num_samples=100, seed=3))
+    drawn = list(draw_lib.draw(SeededSampler(), source, num_samples=100, seed=3))
     for count, scores in metrics["by_num_samples"].items():
         geds, ious = [], []
         for item in drawn:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from car_tf import eval_lib, proposals_lib
+from car_tf import draw_lib, proposals_lib
 from car_tf.data import class_flips, examples, info
 from car_tf.metrics import proposals
 
@@ -203,5 +203,5 @@ def test_levels_are_evenly_spread():
 
 
 def test_drawing_is_the_evaluations():
-    drawn = list(eval_lib.draw(TwoMinds(), source([LEFT] * 4), num_samples=2, seed=0))
+    drawn = list(draw_lib.draw(TwoMinds(), source([LEFT] * 4), num_samples=2, seed=0))
     np.testing.assert_array_equal(drawn[0].samples, np.stack([LEFT, RIGHT]))

@@ -5,7 +5,7 @@ import PIL.Image
 import pytest
 from tensorboard.backend.event_processing import event_accumulator
 
-from car_tf import eval_lib, figures, tensorboard_lib
+from car_tf import draw_lib, figures, tensorboard_lib
 from car_tf.data import class_flips, examples, info
 
 FACTS = info.DatasetInfo(
@@ -27,7 +27,7 @@ def read(folder):
 def drawn(index, first, mean):
     """An image of 2 x 3 pixels with the same probabilities everywhere."""
     maps = [np.broadcast_to(np.float32(p), (2, 3, 2)) for p in (first, mean, mean)]
-    return eval_lib.Drawn(index, np.zeros((8, 2, 3), np.uint8), *maps)
+    return draw_lib.Drawn(index, np.zeros((8, 2, 3), np.uint8), *maps)
 
 
 @pytest.fixture

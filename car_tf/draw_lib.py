@@ -1,0 +1,114 @@
+"""Draws samples for the images of a split, on one device or several replicas."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Callable, Iterator, Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from car_tf.data import examples
+from car_tf.models import sampler
+
+# Float values of one batch's samples on a replica; bounds the memory that drawing takes,
+# and that of drawn images which wait to be scored or are kept for figures.
+MAX_VALUES = 2**27
+
+
+@dataclasses.dataclass(frozen=True)
+class Drawn:
+    """What a sampler says of one image.
+
+    Attributes:
+      index: of the image in its split.
+      samples: `[S, H, W]` uint8 class ids.
+      probs: `[H, W, K]` of F.
+      sample_mean: `[H, W, K]`, mean of the samples' probabilities.
+      first_probs: `[H, W, K]`, one sample's probabilities.
+    """
+
+    index: int
+    samples: np.ndarray
+    probs: np.ndarray
+    sample_mean: np.ndarray
+    first_probs: np.ndarray
+
+
+def draw(
+    model: sampler.Sampler,
+    source: examples.Examples,
+    *,
+    num_samples: int,
+    seed: int,
+    num_images: int = 0,
+    indices: Sequence[int] = (),
+) -> Iterator[Drawn]:
+    """Draws samples for the first images of a split (0: all), or those of `indices`.
+
+    An image's samples depend on `seed` and its index, not on its neighbours. Networks
+    that were built for several replicas share the images.
+    """
+    chosen = np.arange(min(num_images or len(source), len(source)))
+    if len(indices):
+        chosen = np.asarray(indices)
+    height, width = source.images.shape[1:3]
+    per_image = num_samples * height * width * num_classes(model)
+    batch_size = int(np.clip(MAX_VALUES // per_image, 1, 32))
+    num_replicas = model.strategy.num_replicas_in_sync if model.strategy else 1
+    run = _compiled(model)
+    for start in range(0, len(chosen), batch_size * num_replicas):
+        rows = chosen[start : start + batch_size * num_replicas]
+        # No replica may be without an image: the first ones fill the last places.
+        size = -(-len(rows) // num_replicas)
+        parts = np.resize(rows, [num_replicas, size])
+        seeds = [np.stack([np.full(size, seed), part], 1) for part in parts]
+        blackbox = None
+        if source.blackbox is not None:
+            blackbox = _distribute(model, [source.blackbox[part] for part in parts])
+        drawn = run(
+            _distribute(model, [source.images[part] for part in parts]),
+            blackbox,
+            _distribute(model, np.array(seeds, np.int32)),
+            tf.constant(num_samples),
+        )
+        drawn = {name: _collect(model, value) for name, value in drawn.items()}
+        for offset, row in enumerate(rows):
+            yield Drawn(
+                int(row), **{name: value[offset] for name, value in drawn.items()}
+            )
+
+
+def _distribute(model: sampler.Sampler, parts: Sequence[np.ndarray]):
+    """Gives each replica its part."""
+    if model.strategy is None:
+        return tf.constant(parts[0])
+    return model.strategy.experimental_distribute_values_from_function(
+        lambda context: tf.constant(parts[context.replica_id_in_sync_group])
+    )
+
+
+def _collect(model: sampler.Sampler, value) -> np.ndarray:
+    """Joins what the replicas have computed."""
+    if model.strategy is None:
+        return value.numpy()
+    parts = model.strategy.experimental_local_results(value)
+    return np.concatenate([part.numpy() for part in parts])
+
+
+def _compiled(model: sampler.Sampler) -> Callable:
+    """The sampler as one graph for all batch sizes, built once per sampler."""
+    if not hasattr(model, "compiled_sample"):
+
+        def sample(*arguments):
+            if model.strategy is None:
+                return model.sample(*arguments)
+            return model.strategy.run(model.sample, args=arguments)
+
+        model.compiled_sample = tf.function(sample, reduce_retracing=True)
+    return model.compiled_sample
+
+
+def num_classes(model: sampler.Sampler) -> int:
+    """Returns K of a sampler."""
+    return model.refinement_net.logits_layer.filters
