@@ -8,41 +8,21 @@ overrides, so that a wrong name, field or type stops a job before TensorFlow sta
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import importlib.util
 import json
-import math
 import pathlib
 import re
 import types
-import typing
 from typing import Any, Iterable, Literal, Tuple
+
+from car_tf import config_fields
 
 # Seeds of stages are ten times as large, and int32.
 MAX_SEED = 10**8
 
+ConfigError = config_fields.ConfigError
+
 _DEVICES = re.compile(r"((?:[1-9]\d?x)?cpu|gpu:\d+(?:,gpu:\d+)*)?")
-
-
-class ConfigError(ValueError):
-    """A configuration that cannot be used; the message names the field."""
-
-
-def _require(condition: bool, message: str) -> None:
-    if not condition:
-        raise ConfigError(message)
-
-
-def _require_positive(section: str, **values: float) -> None:
-    for name, value in values.items():
-        good = math.isfinite(value) and value > 0
-        _require(good, f"{section}.{name}: wanted a number above 0, got {value}")
-
-
-def _require_not_negative(section: str, **values: float) -> None:
-    for name, value in values.items():
-        good = math.isfinite(value) and value >= 0
-        _require(good, f"{section}.{name}: wanted a number from 0 on, got {value}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,18 +61,20 @@ class Data:
     on_error: Literal["stop", "skip"] = "stop"
 
     def __post_init__(self):
-        _require(min(self.size) > 0, f"data.size: wanted positive, got {self.size}")
-        _require(
+        config_fields.require(
+            min(self.size) > 0, f"data.size: wanted positive, got {self.size}"
+        )
+        config_fields.require(
             min(self.crop_size) >= 16,
             f"data.crop_size: wanted at least 16 pixels, got {self.crop_size}",
         )
         low, high = self.scale_range
-        _require(
+        config_fields.require(
             0 < low <= high,
             f"data.scale_range: wanted 0 < low <= high, got {self.scale_range}",
         )
         # From the centre of the first to the centre of the last pixel.
-        _require(
+        config_fields.require(
             all(
                 crop - 1 <= (size - 1) * low + 1e-6
                 for crop, size in zip(self.crop_size, self.size)
@@ -100,19 +82,19 @@ class Data:
             f"data.crop_size {self.crop_size} does not fit into data.size {self.size}"
             f" at the smallest data.scale_range {low}",
         )
-        _require(
+        config_fields.require(
             self.symmetries == "mirror" or self.crop_size[0] == self.crop_size[1],
             f"data.crop_size: wanted a square for data.symmetries={self.symmetries}, "
             f"got {self.crop_size}",
         )
-        _require(
+        config_fields.require(
             min(self.num_drawn) > 0,
             f"data.num_drawn: wanted positive numbers, got {self.num_drawn}",
         )
-        _require_not_negative(
+        config_fields.require_not_negative(
             "data", drawn_seed=self.drawn_seed, split_seed=self.split_seed
         )
-        _require(
+        config_fields.require(
             0 < self.selection_fraction < 1,
             "data.selection_fraction: wanted between 0 and 1, got "
             f"{self.selection_fraction}",
@@ -158,15 +140,15 @@ class BlackBox:
     output_name: str = ""
 
     def __post_init__(self):
-        _require(
+        config_fields.require(
             self.kind not in ("predictions", "live") or bool(self.path),
             f"blackbox.path: blackbox.kind={self.kind} needs a path",
         )
-        _require(
+        config_fields.require(
             all(0 <= class_id <= 255 for class_id in self.class_map),
             f"blackbox.class_map: wanted classes 0 to 255, got {self.class_map}",
         )
-        _require(
+        config_fields.require(
             min(self.input_size) > 0 or self.input_size == (0, 0),
             "blackbox.input_size: wanted positive, or 0,0 for the model's own, got "
             f"{self.input_size}",
@@ -191,8 +173,8 @@ class CalibrationNet:
     decoder: Literal["unpooling", "skips"] = "unpooling"
 
     def __post_init__(self):
-        _require_positive("calibration_net", channels=self.channels)
-        _require(
+        config_fields.require_positive("calibration_net", channels=self.channels)
+        config_fields.require(
             0 <= self.dropout < 1,
             f"calibration_net.dropout: wanted in [0, 1), got {self.dropout}",
         )
@@ -218,12 +200,12 @@ class RefinementNet:
     noise: Literal["standard", "encoded"] = "standard"
 
     def __post_init__(self):
-        _require_positive(
+        config_fields.require_positive(
             "refinement_net",
             base_channels=self.base_channels,
             noise_dim=self.noise_dim,
         )
-        _require(
+        config_fields.require(
             0 <= self.dropout < 1,
             f"refinement_net.dropout: wanted in [0, 1), got {self.dropout}",
         )
@@ -236,7 +218,9 @@ class Discriminator:
     base_channels: int = 64
 
     def __post_init__(self):
-        _require_positive("discriminator", base_channels=self.base_channels)
+        config_fields.require_positive(
+            "discriminator", base_channels=self.base_channels
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -259,14 +243,14 @@ class Stage1:
     l2: float = 5e-4
 
     def __post_init__(self):
-        _require_positive(
+        config_fields.require_positive(
             "stage1",
             steps=self.steps,
             batch_size=self.batch_size,
             labels_per_image=self.labels_per_image,
             learning_rate=self.learning_rate,
         )
-        _require_not_negative("stage1", l2=self.l2)
+        config_fields.require_not_negative("stage1", l2=self.l2)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -312,7 +296,7 @@ class Stage2:
     l2: float = 5e-4
 
     def __post_init__(self):
-        _require_positive(
+        config_fields.require_positive(
             "stage2",
             steps=self.steps,
             batch_size=self.batch_size,
@@ -320,7 +304,7 @@ class Stage2:
             learning_rate=self.learning_rate,
             discriminator_learning_rate=self.discriminator_learning_rate,
         )
-        _require_not_negative(
+        config_fields.require_not_negative(
             "stage2",
             adversarial_weight=self.adversarial_weight,
             calibration_weight=self.calibration_weight,
@@ -328,17 +312,17 @@ class Stage2:
             kl_weight=self.kl_weight,
             l2=self.l2,
         )
-        _require(
+        config_fields.require(
             0 <= self.average_decay < 1,
             f"stage2.average_decay: wanted 0 to below 1, got {self.average_decay}",
         )
-        _require(
+        config_fields.require(
             0 <= self.samples_at_once
             and self.num_samples % (self.samples_at_once or 1) == 0,
             f"stage2.samples_at_once: wanted a divisor of stage2.num_samples "
             f"({self.num_samples}), or 0 for all, got {self.samples_at_once}",
         )
-        _require(
+        config_fields.require(
             0 < self.discriminator_active <= self.discriminator_period,
             "stage2.discriminator_active: wanted 1 to discriminator_period "
             f"({self.discriminator_period}), got {self.discriminator_active}",
@@ -347,7 +331,7 @@ class Stage2:
 
 def require_devices(key: str, devices: str) -> None:
     """Raises ConfigError unless this is a text that `train.devices` takes."""
-    _require(
+    config_fields.require(
         bool(_DEVICES.fullmatch(devices)),
         f"{key}: wanted cpu, 2xcpu or gpu:0,gpu:1 (or nothing for all GPUs), "
         f"got {devices!r}",
@@ -387,19 +371,21 @@ class Train:
     devices: str = ""
 
     def __post_init__(self):
-        _require_positive(
+        config_fields.require_positive(
             "train",
             checkpoint_every=self.checkpoint_every,
             select_every=self.select_every,
             steps_per_execution=self.steps_per_execution,
         )
-        _require(
+        config_fields.require(
             self.select_every % self.checkpoint_every == 0,
             "train.select_every: wanted a multiple of train.checkpoint_every "
             f"({self.checkpoint_every}), got {self.select_every}",
         )
-        _require_not_negative("train", num_selection_images=self.num_selection_images)
-        _require(
+        config_fields.require_not_negative(
+            "train", num_selection_images=self.num_selection_images
+        )
+        config_fields.require(
             0 <= self.seed <= MAX_SEED,
             f"train.seed: wanted 0 to {MAX_SEED}, got {self.seed}",
         )
@@ -423,9 +409,9 @@ class Evaluation:
     noise_sampling: Literal["independent", "stratified"] = "independent"
 
     def __post_init__(self):
-        _require_positive("evaluation", num_samples=self.num_samples)
-        _require_not_negative("evaluation", num_images=self.num_images)
-        _require(
+        config_fields.require_positive("evaluation", num_samples=self.num_samples)
+        config_fields.require_not_negative("evaluation", num_images=self.num_images)
+        config_fields.require(
             0 <= self.seed <= MAX_SEED,
             f"evaluation.seed: wanted 0 to {MAX_SEED}, got {self.seed}",
         )
@@ -447,26 +433,26 @@ class Config:
     evaluation: Evaluation = Evaluation()
 
     def __post_init__(self):
-        _require(
+        config_fields.require(
             self.calibration_net.kind
             not in ("blackbox_calibrator", "true_distribution")
             or self.blackbox.kind != "none",
             f"calibration_net.kind: {self.calibration_net.kind} works on a black box, "
             "but blackbox.kind=none",
         )
-        _require(
+        config_fields.require(
             self.calibration_net.kind != "segnet" or self.blackbox.kind == "none",
             "calibration_net.kind: segnet works on the image alone, so wanted "
             f"blackbox.kind=none, got {self.blackbox.kind}",
         )
-        _require(
+        config_fields.require(
             not self.train.jit_compile
             or self.calibration_net.kind != "segnet"
             or self.calibration_net.decoder != "unpooling",
             "train.jit_compile: XLA has no max-pooling with indices, so wanted false, "
             "or calibration_net.decoder=skips",
         )
-        _require(
+        config_fields.require(
             self.stage2.pixel_loss != "elbo" or self.refinement_net.noise == "standard",
             "refinement_net.noise: the prior of stage2.pixel_loss=elbo is N(0, I), so "
             f"wanted standard, got {self.refinement_net.noise}",
@@ -494,13 +480,6 @@ def available() -> list:
     return sorted(names)
 
 
-def _suggest(name: str, options: Iterable[str]) -> str:
-    options = sorted(options)
-    close = difflib.get_close_matches(name, options, n=1)
-    hint = f"did you mean {close[0]!r}? " if close else ""
-    return f"{hint}available: {', '.join(options)}"
-
-
 def load(name_or_path: str, overrides: Iterable[str] = ()) -> Config:
     """Loads a configuration by name or path and applies overrides.
 
@@ -521,7 +500,7 @@ def load(name_or_path: str, overrides: Iterable[str] = ()) -> Config:
         if not found:
             raise ConfigError(
                 f"--config: no configuration {name_or_path!r}; "
-                + _suggest(name_or_path, available())
+                + config_fields.suggest(name_or_path, available())
             )
         path = found[0]
     elif not path.is_file():
@@ -534,68 +513,7 @@ def load(name_or_path: str, overrides: Iterable[str] = ()) -> Config:
         raise ConfigError(f"--config: {path} is not valid Python: {error}") from error
     if not isinstance(getattr(module, "get_config", None), types.FunctionType):
         raise ConfigError(f"--config: {path} has no function get_config()")
-    return override(module.get_config(), overrides)
-
-
-def override(config: Config, texts: Iterable[str]) -> Config:
-    """Returns a configuration with fields replaced, from `section.field=value` texts.
-
-    All replacements of a section are made at once, so that fields that must agree can
-    be changed together, in any order.
-    """
-    changes = {}
-    for text in texts:
-        key, separator, value = (part.strip() for part in text.partition("="))
-        _require(bool(separator), f"--set: wanted section.field=value, got {text!r}")
-        section, _, name = key.partition(".")
-        _check_field(section, type(config), key)
-        if not dataclasses.is_dataclass(getattr(config, section)):
-            raise ConfigError(f"--set: {key} cannot be set: name a section's field")
-        kind = type(getattr(config, section))
-        _check_field(name, kind, key)
-        hint = typing.get_type_hints(kind)[name]
-        changes.setdefault(section, {})[name] = _parse(value, hint, key)
-    sections = {
-        section: dataclasses.replace(getattr(config, section), **fields)
-        for section, fields in changes.items()
-    }
-    return dataclasses.replace(config, **sections)
-
-
-def _check_field(name: str, kind: type, key: str) -> None:
-    fields = [field.name for field in dataclasses.fields(kind)]
-    if name not in fields:
-        raise ConfigError(f"--set: no field {key!r}; " + _suggest(name, fields))
-
-
-def _parse(text: str, kind: Any, key: str) -> Any:
-    """Parses `text` as the annotated type of a field."""
-    origin, args = typing.get_origin(kind), typing.get_args(kind)
-    if origin is Literal:
-        _require(text in args, f"--set: {key}: {text!r}; " + _suggest(text, args))
-        return text
-    if origin is tuple:
-        items = [item.strip() for item in text.strip("()[] ").split(",")]
-        items = [item for item in items if item]
-        if args[-1] is Ellipsis:
-            args = (args[0],) * len(items)
-        _require(
-            len(items) == len(args),
-            f"--set: {key}: wanted {len(args)} values with commas between, got {text!r}",
-        )
-        return tuple(_parse(item, arg, key) for item, arg in zip(items, args))
-    if kind is bool:
-        _require(
-            text.lower() in ("true", "false"),
-            f"--set: {key}: wanted true or false, got {text!r}",
-        )
-        return text.lower() == "true"
-    try:
-        return kind(text)
-    except ValueError:
-        raise ConfigError(
-            f"--set: {key}: wanted {kind.__name__}, got {text!r}"
-        ) from None
+    return config_fields.override(module.get_config(), overrides)
 
 
 def to_json(config: Any) -> str:
@@ -610,37 +528,6 @@ def from_json(text: str) -> Config:
       ConfigError: text that does not describe a configuration of this version.
     """
     try:
-        return _rebuild(Config, json.loads(text))
+        return config_fields.rebuild(Config, json.loads(text))
     except (TypeError, ValueError, KeyError) as error:
         raise ConfigError(f"not a configuration of this version: {error}") from error
-
-
-def _rebuild(kind: Any, values: Any) -> Any:
-    if not isinstance(values, dict):
-        raise TypeError(f"wanted the fields of {kind.__name__}, got {values!r:.80}")
-    hints = typing.get_type_hints(kind)
-    arguments = {}
-    for name, value in values.items():
-        if dataclasses.is_dataclass(hints.get(name)):
-            value = _rebuild(hints[name], value)
-        elif isinstance(value, list):
-            value = tuple(value)
-        arguments[name] = value
-    return kind(**arguments)
-
-
-def differences(old: Config, new: Config) -> list:
-    """Returns lines `section.field: old -> new` for the fields in which two differ.
-
-    Where a job trains, `train.devices`, makes no difference.
-    """
-    lines = []
-    old, new = dataclasses.asdict(old), dataclasses.asdict(new)
-    for section in old:
-        if not isinstance(old[section], dict):
-            old[section], new[section] = {"": old[section]}, {"": new[section]}
-        for name, value in old[section].items():
-            key = f"{section}.{name}".rstrip(".")
-            if value != new[section][name] and key != "train.devices":
-                lines.append(f"{key}: {value!r} -> {new[section][name]!r}")
-    return lines

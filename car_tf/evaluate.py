@@ -14,7 +14,7 @@ from absl import app, flags, logging
 
 from car_tf import config as config_lib
 from car_tf import workdir as workdir_lib
-from car_tf import workers
+from car_tf import config_fields, workers
 
 FLAGS = flags.FLAGS
 
@@ -59,7 +59,7 @@ def main(argv: Sequence[str]) -> int:
         dataset = build_data.build_data(config)
         split = dataset.split_to_report(FLAGS.split)
         noise_sampling = FLAGS.noise_sampling or config.evaluation.noise_sampling
-        drawing = config_lib.override(
+        drawing = config_fields.override(
             config, [f"evaluation.noise_sampling={noise_sampling}"]
         )
         model = train_lib.load_sampler(drawing, dataset.facts, workdir, strategy)

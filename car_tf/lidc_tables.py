@@ -18,7 +18,7 @@ from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 import keras
 
 from car_tf import config as config_lib
-from car_tf import paper_tables, train_lib
+from car_tf import config_fields, paper_tables, train_lib
 from car_tf import workdir as workdir_lib
 from car_tf.data import cache
 
@@ -94,7 +94,7 @@ def _train(
     say: Callable[[str], None],
 ) -> None:
     overrides = [*row.overrides, f"train.seed={seed}"]
-    config = config_lib.override(base, overrides)
+    config = config_fields.override(base, overrides)
     _take_calibration_net(config, folder, say)
     workdir = workdir_lib.RunDir(str(folder), config)
     try:

@@ -1,8 +1,8 @@
 """Typed configuration of the 1-D bimodal regression (CAR, Section 5.1). No TensorFlow.
 
 One configuration is a set of runs: every combination of its mode probabilities, mode
-noises, seeds and calibration weights. `config.override` and `config.to_json` serve it
-like `config.Config`.
+noises, seeds and calibration weights. `config.load` and `config.to_json` serve it like
+`config.Config`.
 """
 
 from __future__ import annotations
@@ -12,12 +12,7 @@ import itertools
 import zlib
 from typing import Tuple
 
-from car_tf import config as config_lib
-
-
-def _require(condition: bool, message: str) -> None:
-    if not condition:
-        raise config_lib.ConfigError(message)
+from car_tf import config_fields
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,13 +28,13 @@ class Bimodal:
     mode_noises: Tuple[float, ...] = (0.03,)
 
     def __post_init__(self):
-        _require(
+        config_fields.require(
             bool(self.mode_probabilities)
             and all(0 < value < 1 for value in self.mode_probabilities),
             "data.mode_probabilities: wanted values between 0 and 1, got "
             f"{self.mode_probabilities}",
         )
-        _require(
+        config_fields.require(
             bool(self.mode_noises) and all(value > 0 for value in self.mode_noises),
             f"data.mode_noises: wanted positive values, got {self.mode_noises}",
         )
@@ -53,10 +48,10 @@ class Networks:
     hidden_units: int = 64
 
     def __post_init__(self):
-        _require(
-            min(self.hidden_layers, self.hidden_units) > 0,
-            "networks.hidden_layers and hidden_units: wanted positive, got "
-            f"{self.hidden_layers} and {self.hidden_units}",
+        config_fields.require_positive(
+            "networks",
+            hidden_layers=self.hidden_layers,
+            hidden_units=self.hidden_units,
         )
 
 
@@ -69,10 +64,11 @@ class Stage1:
     learning_rate: float = 1e-4
 
     def __post_init__(self):
-        _require(
-            min(self.steps, self.batch_size) > 0 and self.learning_rate > 0,
-            "stage1.steps, batch_size and learning_rate: wanted positive, got "
-            f"{self.steps}, {self.batch_size} and {self.learning_rate}",
+        config_fields.require_positive(
+            "stage1",
+            steps=self.steps,
+            batch_size=self.batch_size,
+            learning_rate=self.learning_rate,
         )
 
 
@@ -94,14 +90,14 @@ class Stage2:
     calibration_weights: Tuple[float, ...] = (1.0, 0.0)
 
     def __post_init__(self):
-        _require(
-            min(self.steps, self.batch_size, self.num_samples) > 0
-            and self.learning_rate > 0,
-            "stage2.steps, batch_size, num_samples and learning_rate: wanted positive, "
-            f"got {self.steps}, {self.batch_size}, {self.num_samples} and "
-            f"{self.learning_rate}",
+        config_fields.require_positive(
+            "stage2",
+            steps=self.steps,
+            batch_size=self.batch_size,
+            num_samples=self.num_samples,
+            learning_rate=self.learning_rate,
         )
-        _require(
+        config_fields.require(
             bool(self.calibration_weights)
             and all(value >= 0 for value in self.calibration_weights),
             "stage2.calibration_weights: wanted values from 0 on, got "
@@ -122,11 +118,10 @@ class Train:
     checkpoint_every: int = 500
 
     def __post_init__(self):
-        _require(bool(self.seeds), "train.seeds: wanted at least one, got none")
-        _require(
-            self.checkpoint_every > 0,
-            f"train.checkpoint_every: wanted positive, got {self.checkpoint_every}",
+        config_fields.require(
+            bool(self.seeds), "train.seeds: wanted at least one, got none"
         )
+        config_fields.require_positive("train", checkpoint_every=self.checkpoint_every)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -142,10 +137,8 @@ class Evaluation:
     num_points: int = 2000
 
     def __post_init__(self):
-        _require(
-            min(self.every, self.num_points) > 0,
-            "evaluation.every and num_points: wanted positive, got "
-            f"{self.every} and {self.num_points}",
+        config_fields.require_positive(
+            "evaluation", every=self.every, num_points=self.num_points
         )
 
 
@@ -192,7 +185,7 @@ class Regression:
             ("stage1.steps", self.stage1.steps),
             ("stage2.steps", self.stage2.steps),
         ):
-            _require(
+            config_fields.require(
                 steps % self.evaluation.every == 0,
                 f"{name}: wanted a multiple of evaluation.every "
                 f"({self.evaluation.every}), got {steps}",

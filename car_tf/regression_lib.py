@@ -6,7 +6,7 @@ import json
 import os
 import pathlib
 import time
-from typing import Any, Callable, Dict, List, Sequence
+from typing import Any, Callable, Dict, Sequence
 
 import numpy as np
 import tensorflow as tf

@@ -18,6 +18,7 @@ from typing import Any, Dict, List, Mapping, Optional
 
 import numpy as np
 
+from car_tf import config_fields
 from car_tf import config as config_lib
 
 PACKAGES = (
@@ -99,7 +100,7 @@ class RunDir:
         saved = self.path / "config.json"
         if saved.exists():
             previous = config_lib.from_json(saved.read_text(encoding="utf-8"))
-            changed = config_lib.differences(previous, config)
+            changed = config_fields.differences(previous, config)
             if changed:
                 raise RunError(
                     f"--workdir: {self.path} holds a run with another configuration "

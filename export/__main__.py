@@ -13,6 +13,7 @@ from typing import Sequence
 
 from absl import app, flags, logging
 
+from car_tf import config_fields
 from car_tf import config as config_lib
 from car_tf import workdir as workdir_lib
 
@@ -57,7 +58,7 @@ def main(argv: Sequence[str]) -> int:
     try:
         noise_sampling = FLAGS.noise_sampling or config.evaluation.noise_sampling
         path = run.export_workdir(
-            config_lib.override(
+            config_fields.override(
                 config, [f"evaluation.noise_sampling={noise_sampling}"]
             ),
             workdir,

@@ -20,6 +20,7 @@ from typing import Any, Dict, List, Sequence
 import numpy as np
 from absl import app, flags, logging
 
+from car_tf import config_fields
 from car_tf import config as config_lib
 from car_tf.benchmarks import timing
 
@@ -46,7 +47,7 @@ def build(config: config_lib.Config) -> Any:
     from car_tf import build as build_lib
     from car_tf import build_data
 
-    few = config_lib.override(config, ["data.num_drawn=4,1,1"])
+    few = config_fields.override(config, ["data.num_drawn=4,1,1"])
     facts = build_data.build_data(few).facts
     keras.utils.set_random_seed(0)
     refinement_net = build_lib.build_refinement_net(config, facts)

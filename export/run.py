@@ -6,7 +6,7 @@ import json
 import pathlib
 from typing import Any, Callable, Dict, Optional, Sequence, Tuple
 
-from car_tf import build_data, eval_lib
+from car_tf import build_data, config_fields, eval_lib
 from car_tf import config as config_lib
 from car_tf import workdir as workdir_lib
 from car_tf.data import info
@@ -97,7 +97,9 @@ def export_workdir(
     if embed_blackbox:
         # As in training, whatever `auto` would choose now.
         as_trained = f"blackbox.output={facts.blackbox_output}"
-        segmenter = build_data.build_blackbox(config_lib.override(config, [as_trained]))
+        segmenter = build_data.build_blackbox(
+            config_fields.override(config, [as_trained])
+        )
         if segmenter is None:
             raise config_lib.ConfigError(
                 "--embed_blackbox: wanted a run that was trained on a model as its "

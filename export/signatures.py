@@ -214,7 +214,7 @@ def _seeds(seed: tf.Tensor, batch: tf.Tensor) -> tf.Tensor:
 
 
 def _function(
-    body: Callable[..., Tensors],
+    body: Callable[..., program.Tensors],
     specs: Sequence[tf.TensorSpec],
     defaults: Optional[Dict[str, tf.Tensor]] = None,
 ) -> Callable[..., program.Tensors]:

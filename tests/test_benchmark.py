@@ -18,7 +18,6 @@ from car_tf.benchmarks import (
     timing,
     training,
 )
-from car_tf.metrics import ged
 
 
 def benchmark(*arguments):

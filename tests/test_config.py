@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from car_tf import config_fields
 from car_tf import config as config_lib
 
 CONFIG_FILE = """
@@ -92,7 +93,7 @@ def test_files_that_are_no_configurations(tmp_path):
 def test_values_are_parsed_by_the_type_of_their_field(
     base, text, section, field, value
 ):
-    got = getattr(getattr(config_lib.override(base, [text]), section), field)
+    got = getattr(getattr(config_fields.override(base, [text]), section), field)
     assert got == value
     assert type(got) is type(value)
 
@@ -118,11 +119,11 @@ def test_values_are_parsed_by_the_type_of_their_field(
 )
 def test_a_wrong_override_names_its_field(base, text, words):
     with fails(*words):
-        config_lib.override(base, [text])
+        config_fields.override(base, [text])
 
 
 def test_the_last_of_two_overrides_of_a_field_wins(base):
-    config = config_lib.override(base, ["train.seed=1", "train.seed=2"])
+    config = config_fields.override(base, ["train.seed=1", "train.seed=2"])
     assert config.train.seed == 2
 
 
@@ -130,14 +131,16 @@ def test_fields_that_must_agree_change_together_in_any_order(base):
     # Neither alone fits the default crop of 128 x 128.
     for order in (1, -1):
         texts = ["data.size=32,32", "data.crop_size=16,16"][::order]
-        assert config_lib.override(base, texts).data.size == (32, 32)
+        assert config_fields.override(base, texts).data.size == (32, 32)
 
 
 def test_only_squares_have_all_symmetries_of_the_square():
     square = ["data.symmetries=square", "data.size=64,128"]
-    config_lib.override(config_lib.Config("x"), [*square, "data.crop_size=32,32"])
+    config_fields.override(config_lib.Config("x"), [*square, "data.crop_size=32,32"])
     with fails("data.crop_size", "wanted a square", "(32, 64)"):
-        config_lib.override(config_lib.Config("x"), [*square, "data.crop_size=32,64"])
+        config_fields.override(
+            config_lib.Config("x"), [*square, "data.crop_size=32,64"]
+        )
 
 
 @pytest.mark.parametrize(
@@ -189,7 +192,7 @@ def test_only_squares_have_all_symmetries_of_the_square():
 def test_a_value_out_of_range_names_its_field(base, text):
     section, _, field = text.split("=")[0].partition(".")
     with fails(section, field):
-        config_lib.override(base, [text])
+        config_fields.override(base, [text])
 
 
 @pytest.mark.parametrize(
@@ -221,11 +224,11 @@ def test_crops_must_lie_within_the_image(size, crop, low, fits):
 
 def test_a_calibrator_of_a_black_box_needs_one(base):
     with fails("calibration_net.kind", "blackbox_calibrator", "blackbox.kind=none"):
-        config_lib.override(base, ["blackbox.kind=none"])
+        config_fields.override(base, ["blackbox.kind=none"])
 
 
 def test_json_gives_the_same_configuration_back(base):
-    config = config_lib.override(
+    config = config_fields.override(
         base, ["data.size=200,300", "train.deterministic=true", "stage1.l2=0.25"]
     )
     text = config_lib.to_json(config)
@@ -243,10 +246,10 @@ def test_json_of_another_version_is_refused(base):
 
 
 def test_differences_name_the_field_and_both_values(base):
-    assert config_lib.differences(base, base) == []
-    other = config_lib.override(base, ["train.seed=9", "data.size=300,300"])
+    assert config_fields.differences(base, base) == []
+    other = config_fields.override(base, ["train.seed=9", "data.size=300,300"])
     other = dataclasses.replace(other, name="other")
-    assert config_lib.differences(base, other) == [
+    assert config_fields.differences(base, other) == [
         "name: 'base' -> 'other'",
         "data.size: (256, 512) -> (300, 300)",
         "train.seed: 1 -> 9",

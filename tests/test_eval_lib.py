@@ -7,7 +7,7 @@ import pytest
 import stripes
 
 from car_tf import eval_lib, figures
-from car_tf.data import cityscapes, examples, info
+from car_tf.data import examples, info
 
 
 def evaluate(source, *, facts=stripes.FLIP_FACTS, model=None, **kwargs):

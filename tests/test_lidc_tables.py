@@ -7,7 +7,7 @@ import job
 import pytest
 
 from car_tf import config as config_lib
-from car_tf import lidc_tables, paper_tables
+from car_tf import config_fields, lidc_tables, paper_tables
 from car_tf import workdir as workdir_lib
 
 COMPARISONS = {"argmax": {"ged": 0.7, "hm_iou": 0.4}}
@@ -173,7 +173,7 @@ def test_rows_are_the_configurations_of_the_same_names(base):
         ("lidc_cvae", paper_tables.CVAE),
         ("lidc_cvae_elbo", paper_tables.TABLES["table4"][3]),
     ):
-        changed = config_lib.override(base, row.overrides)
+        changed = config_fields.override(base, row.overrides)
         named = config_lib.load(name)
         assert dataclasses.replace(changed, name=name) == named
 

@@ -23,7 +23,7 @@ from tiny_trainers import (
     weights,
 )
 
-from car_tf.models import calibration, discriminator
+from car_tf.models import calibration
 from car_tf.trainers import common
 
 # Stage 1

@@ -14,6 +14,7 @@ from typing import Sequence
 
 from absl import app, flags
 
+from car_tf import config_fields
 from car_tf import config as config_lib
 
 FLAGS = flags.FLAGS
@@ -46,7 +47,7 @@ def _resolved() -> config_lib.Config:
     # Nothing is cropped here, so that no crop limits the size.
     data = config_lib.Data(crop_size=(16, 16), scale_range=(1.0, 1.0))
     overrides = [f"data.data_dir={FLAGS.data_dir}", f"blackbox.path={FLAGS.path}"]
-    return config_lib.override(
+    return config_fields.override(
         config_lib.Config(name="blackbox", data=data), [*FLAGS.set, *overrides]
     )
 
