@@ -25,7 +25,7 @@ ConfigError = config_fields.ConfigError
 _DEVICES = re.compile(r"((?:[1-9]\d?x)?cpu|gpu:\d+(?:,gpu:\d+)*)?")
 
 
-@dataclasses.dataclass(frozen=True)
+@config_fields.section
 class Data:
     """Which images, at which size, and how they are augmented.
 
@@ -47,7 +47,7 @@ class Data:
       on_error: `skip` leaves unreadable examples out and counts them.
     """
 
-    dataset: Literal["cityscapes", "lidc", "bimodal"] = "cityscapes"
+    dataset: Literal["cityscapes", "lidc"] = "cityscapes"
     data_dir: str = ""
     cache_dir: str = ""
     size: Tuple[int, int] = (256, 512)
@@ -101,7 +101,7 @@ class Data:
         )
 
 
-@dataclasses.dataclass(frozen=True)
+@config_fields.section
 class BlackBox:
     """The segmenter that CAR is put on top of.
 
@@ -155,7 +155,7 @@ class BlackBox:
         )
 
 
-@dataclasses.dataclass(frozen=True)
+@config_fields.section
 class CalibrationNet:
     """F: the calibration network.
 
@@ -165,7 +165,7 @@ class CalibrationNet:
         as in a U-Net.
     """
 
-    kind: Literal["blackbox_calibrator", "segnet", "true_distribution", "mlp"] = (
+    kind: Literal["blackbox_calibrator", "segnet", "true_distribution"] = (
         "blackbox_calibrator"
     )
     channels: int = 64
@@ -180,7 +180,7 @@ class CalibrationNet:
         )
 
 
-@dataclasses.dataclass(frozen=True)
+@config_fields.section
 class RefinementNet:
     """G: the refinement network.
 
@@ -211,7 +211,7 @@ class RefinementNet:
         )
 
 
-@dataclasses.dataclass(frozen=True)
+@config_fields.section
 class Discriminator:
     """D: the discriminator."""
 
@@ -223,7 +223,7 @@ class Discriminator:
         )
 
 
-@dataclasses.dataclass(frozen=True)
+@config_fields.section
 class Stage1:
     """Training of F.
 
@@ -253,7 +253,7 @@ class Stage1:
         config_fields.require_not_negative("stage1", l2=self.l2)
 
 
-@dataclasses.dataclass(frozen=True)
+@config_fields.section
 class Stage2:
     """Training of G and D.
 
@@ -338,7 +338,7 @@ def require_devices(key: str, devices: str) -> None:
     )
 
 
-@dataclasses.dataclass(frozen=True)
+@config_fields.section
 class Train:
     """What both stages share.
 
@@ -392,7 +392,7 @@ class Train:
         require_devices("train.devices", self.devices)
 
 
-@dataclasses.dataclass(frozen=True)
+@config_fields.section
 class Evaluation:
     """Final evaluation: S samples per image; 0 images means the whole split.
 
@@ -417,7 +417,7 @@ class Evaluation:
         )
 
 
-@dataclasses.dataclass(frozen=True)
+@config_fields.section
 class Config:
     """A whole experiment."""
 
@@ -434,11 +434,16 @@ class Config:
 
     def __post_init__(self):
         config_fields.require(
-            self.calibration_net.kind
-            not in ("blackbox_calibrator", "true_distribution")
+            self.calibration_net.kind != "blackbox_calibrator"
             or self.blackbox.kind != "none",
-            f"calibration_net.kind: {self.calibration_net.kind} works on a black box, "
-            "but blackbox.kind=none",
+            "calibration_net.kind: blackbox_calibrator works on a black box, but "
+            "blackbox.kind=none",
+        )
+        config_fields.require(
+            self.calibration_net.kind != "true_distribution"
+            or self.blackbox.kind == "truth",
+            "calibration_net.kind: true_distribution takes the label in the black box's "
+            f"place, so wanted blackbox.kind=truth, got {self.blackbox.kind}",
         )
         config_fields.require(
             self.calibration_net.kind != "segnet" or self.blackbox.kind == "none",

@@ -17,6 +17,55 @@ class ConfigError(ValueError):
     """A configuration that cannot be used; the message names the field."""
 
 
+def section(cls: type) -> type:
+    """Makes a frozen dataclass that holds its fields to their types.
+
+    A field that is misspelt in a file or in a run's `config.json` is refused like one
+    that is misspelt on the command line, before the ranges (`__post_init__`) are looked
+    at.
+    """
+    check_ranges = getattr(cls, "__post_init__", lambda self: None)
+
+    def __post_init__(self) -> None:
+        hints = typing.get_type_hints(cls)
+        for name, hint in hints.items():
+            _check_type(f"{cls.__name__}.{name}", getattr(self, name), hint)
+        check_ranges(self)
+
+    cls.__post_init__ = __post_init__
+    return dataclasses.dataclass(frozen=True)(cls)
+
+
+def _check_type(key: str, value: Any, hint: Any) -> None:
+    """Raises ConfigError unless a value is of the annotated type of its field."""
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Literal:
+        if value not in args:
+            raise ConfigError(f"{key}: {value!r}; " + suggest(str(value), args))
+    elif origin is tuple:
+        require(
+            isinstance(value, tuple)
+            and (args[-1] is Ellipsis or len(value) == len(args)),
+            f"{key}: wanted {_words(hint)}, got {value!r:.80}",
+        )
+        for item in value:
+            _check_type(key, item, args[0])
+    else:
+        kinds = (int, float) if hint is float else (hint,)
+        # True is an int to Python.
+        good = isinstance(value, kinds) and isinstance(value, bool) == (hint is bool)
+        require(good, f"{key}: wanted {_words(hint)}, got {value!r:.80}")
+
+
+def _words(hint: Any) -> str:
+    """Names a type for people."""
+    if typing.get_origin(hint) is tuple:
+        args = typing.get_args(hint)
+        many = "some" if args[-1] is Ellipsis else len(args)
+        return f"a tuple of {many} {args[0].__name__}"
+    return hint.__name__
+
+
 def require(condition: bool, message: str) -> None:
     """Raises ConfigError with a message unless a condition holds."""
     if not condition:
@@ -116,6 +165,9 @@ def rebuild(kind: Any, values: Any) -> Any:
     if not isinstance(values, dict):
         raise TypeError(f"wanted the fields of {kind.__name__}, got {values!r:.80}")
     hints = typing.get_type_hints(kind)
+    for name in values:
+        if name not in hints:
+            raise TypeError(f"{kind.__name__} has no field {name!r}")
     arguments = {}
     for name, value in values.items():
         if dataclasses.is_dataclass(hints.get(name)):

@@ -76,13 +76,11 @@ def table(name: str) -> None:
         folder = os.path.abspath(os.path.expanduser(FLAGS.data_dir))
         overrides.append(f"data.data_dir={folder}")
     config = config_lib.load(FLAGS.config, overrides)
-    dataset = (
-        config.data.dataset if isinstance(config, config_lib.Config) else "bimodal"
-    )
-    if dataset != "lidc":
+    is_segmentation = isinstance(config, config_lib.Config)
+    if not is_segmentation or config.data.dataset != "lidc":
         raise config_lib.ConfigError(
-            f"--config: {name} is a table on LIDC, so wanted data.dataset=lidc, "
-            f"got {dataset}"
+            f"--config: {name} is a table on LIDC, so wanted data.dataset=lidc, got "
+            + (config.data.dataset if is_segmentation else f"{config.name}, on a line")
         )
     steps, width = _scale(FLAGS.scale)
     output = pathlib.Path(FLAGS.output or os.path.join("runs", "lidc_tables"))

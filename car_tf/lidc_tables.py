@@ -70,20 +70,31 @@ def run(
 
     Returns:
       What the JSON file holds.
+
+    Raises:
+      workdir_lib.RunError: a run there has another configuration.
     """
     rows = paper_tables.TABLES[table]
     seeds = range(base.train.seed, base.train.seed + num_seeds)
     # Seed by seed, so that an interrupted table has all its rows early.
     jobs = [(row, seed) for seed in seeds for row in rows if row.key]
+    folders = [output / f"{row.key}-seed{seed}" for row, seed in jobs]
+    finished = [(folder / METRICS_FILE).is_file() for folder in folders]
+    for (row, seed), folder, is_finished in zip(jobs, folders, finished):
+        if is_finished:
+            workdir_lib.require_same(folder, _config(base, row, seed))
     for number, (row, seed) in enumerate(jobs, 1):
-        folder = output / f"{row.key}-seed{seed}"
-        if not (folder / METRICS_FILE).is_file():
+        if not finished[number - 1]:
             say(f"{table}: run {number} of {len(jobs)}, {row.method}, seed {seed}")
-            _train(base, row, seed, folder, say)
+            _train(base, row, seed, folders[number - 1], say)
         write(table, output, seeds)
     result, text = write(table, output, seeds)
     say(text)
     return result
+
+
+def _config(base: config_lib.Config, row: paper_tables.Row, seed: int):
+    return config_fields.override(base, [*row.overrides, f"train.seed={seed}"])
 
 
 def _train(
@@ -93,8 +104,7 @@ def _train(
     folder: pathlib.Path,
     say: Callable[[str], None],
 ) -> None:
-    overrides = [*row.overrides, f"train.seed={seed}"]
-    config = config_fields.override(base, overrides)
+    config = _config(base, row, seed)
     _take_calibration_net(config, folder, say)
     workdir = workdir_lib.RunDir(str(folder), config)
     try:

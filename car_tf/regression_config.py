@@ -15,7 +15,7 @@ from typing import Tuple
 from car_tf import config_fields
 
 
-@dataclasses.dataclass(frozen=True)
+@config_fields.section
 class Bimodal:
     """The data (CAR, Eq. 8).
 
@@ -40,7 +40,7 @@ class Bimodal:
         )
 
 
-@dataclasses.dataclass(frozen=True)
+@config_fields.section
 class Networks:
     """F, G and D: multi-layer perceptrons of one shape."""
 
@@ -55,7 +55,7 @@ class Networks:
         )
 
 
-@dataclasses.dataclass(frozen=True)
+@config_fields.section
 class Stage1:
     """Training of F."""
 
@@ -72,7 +72,7 @@ class Stage1:
         )
 
 
-@dataclasses.dataclass(frozen=True)
+@config_fields.section
 class Stage2:
     """Training of G and D.
 
@@ -105,7 +105,7 @@ class Stage2:
         )
 
 
-@dataclasses.dataclass(frozen=True)
+@config_fields.section
 class Train:
     """Repetitions and checkpoints.
 
@@ -124,7 +124,7 @@ class Train:
         config_fields.require_positive("train", checkpoint_every=self.checkpoint_every)
 
 
-@dataclasses.dataclass(frozen=True)
+@config_fields.section
 class Evaluation:
     """The log-likelihood curve.
 
@@ -168,7 +168,7 @@ class Run:
     calibration_weight: float
 
 
-@dataclasses.dataclass(frozen=True)
+@config_fields.section
 class Regression:
     """A set of runs that are trained together."""
 

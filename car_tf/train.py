@@ -55,7 +55,21 @@ def _resolved() -> config_lib.Config:
             path = os.path.abspath(os.path.expanduser(value))
             value = value if ":" in value and not os.path.exists(path) else path
             overrides.append(f"{field}={value}")
-    return config_lib.load(FLAGS.config, overrides)
+    config = config_lib.load(FLAGS.config, overrides)
+    if isinstance(config, config_lib.Config):
+        _require_blackbox(config)
+    return config
+
+
+def _require_blackbox(config: config_lib.Config) -> None:
+    """Raises ConfigError where files on disk need a black box and none is given."""
+    blackbox = config.blackbox
+    if config.data.data_dir and blackbox.kind == "auto" and not blackbox.path:
+        raise config_lib.ConfigError(
+            f"--blackbox: wanted a segmenter for the images in {config.data.data_dir}, "
+            "or a folder of its predictions, got none (--set "
+            "blackbox.kind=imitation degrades the labels to stand for one)"
+        )
 
 
 def main(argv: Sequence[str]) -> int:

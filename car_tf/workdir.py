@@ -97,16 +97,8 @@ class RunDir:
             raise RunError(
                 f"--workdir: another run is writing to {self.path}"
             ) from None
-        saved = self.path / "config.json"
-        if saved.exists():
-            previous = config_lib.from_json(saved.read_text(encoding="utf-8"))
-            changed = config_fields.differences(previous, config)
-            if changed:
-                raise RunError(
-                    f"--workdir: {self.path} holds a run with another configuration "
-                    f"({'; '.join(changed)}); resume with the same, or choose another "
-                    "directory"
-                )
+        if (self.path / "config.json").exists():
+            require_same(self.path, config)
 
     def begin(self, config: config_lib.Config) -> None:
         """Writes down what is run, once it is clear that it can be."""
@@ -198,12 +190,25 @@ def saved_config(path: str) -> config_lib.Config:
     """Returns the configuration of an existing run.
 
     Raises:
-      RunError: no run there.
+      RunError: no run there, or one of another kind or version.
     """
     saved = pathlib.Path(path).expanduser() / "config.json"
     if not saved.is_file():
         raise RunError(f"--workdir: wanted a run directory, found no {saved}")
-    return config_lib.from_json(saved.read_text(encoding="utf-8"))
+    try:
+        return config_lib.from_json(saved.read_text(encoding="utf-8"))
+    except config_lib.ConfigError as error:
+        raise RunError(f"{saved}: {error}") from error
+
+
+def require_same(path: pathlib.Path, config: config_lib.Config) -> None:
+    """Raises RunError unless the run in a directory has this configuration."""
+    changed = config_fields.differences(saved_config(str(path)), config)
+    if changed:
+        raise RunError(
+            f"--workdir: {path} holds a run with another configuration "
+            f"({'; '.join(changed)}); resume with the same, or choose another directory"
+        )
 
 
 def default_path(config_name: str) -> str:

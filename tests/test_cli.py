@@ -113,6 +113,7 @@ def test_bad_data_stop_the_job_and_leave_nothing(tmp_path):
     done = job.run(
         *("--data_dir", root, "--workdir", tmp_path / "run"),
         *job.settings(*job.TINY, f"data.cache_dir={tmp_path / 'cache'}"),
+        *job.settings("blackbox.kind=imitation"),
     )
     assert_one_line(done, bad, "not a readable image")
     assert not (tmp_path / "run").exists()

@@ -236,6 +236,48 @@ def test_json_gives_the_same_configuration_back(base):
     assert config_lib.from_json(text) == config
 
 
+WRONG_TYPES = [
+    ("stage2", "pixel_loss", "calibratoin", ("did you mean 'calibration'", "elbo")),
+    ("data", "dataset", "lidcc", ("did you mean 'lidc'",)),
+    ("stage1", "steps", 2.5, ("wanted int", "2.5")),
+    ("stage1", "steps", True, ("wanted int", "True")),
+    ("stage1", "learning_rate", "fast", ("wanted float", "'fast'")),
+    ("train", "deterministic", 1, ("wanted bool", "1")),
+    ("train", "devices", None, ("wanted str", "None")),
+    ("data", "size", (64,), ("wanted a tuple of 2 int", "(64,)")),
+    ("data", "size", (64, "a"), ("wanted int", "'a'")),
+    ("data", "size", 64, ("wanted a tuple of 2 int", "64")),
+    ("blackbox", "class_map", (0, None), ("wanted int", "None")),
+]
+
+
+@pytest.mark.parametrize("section, field, value, words", WRONG_TYPES)
+def test_a_wrong_type_in_a_file_names_its_field(base, section, field, value, words):
+    kind = type(getattr(base, section))
+    with fails(f"{kind.__name__}.{field}", *words):
+        kind(**{field: value})
+
+
+@pytest.mark.parametrize("section, field, value, words", WRONG_TYPES)
+def test_a_wrong_type_in_json_names_its_field(base, section, field, value, words):
+    content = json.loads(config_lib.to_json(base))
+    content[section][field] = value
+    with fails("not a configuration of this version", f".{field}"):
+        config_lib.from_json(json.dumps(content))
+
+
+def test_a_whole_number_is_a_float(base):
+    assert config_lib.Stage1(learning_rate=1).learning_rate == 1
+    assert config_lib.Config(name="x", stage1=base.stage1) is not None
+    with fails("Config.stage1", "wanted Stage1"):
+        config_lib.Config(name="x", stage1=base.stage2)
+
+
+def test_the_true_distribution_needs_the_truth(base):
+    with fails("true_distribution", "blackbox.kind=truth", "got auto"):
+        config_fields.override(base, ["calibration_net.kind=true_distribution"])
+
+
 def test_json_of_another_version_is_refused(base):
     content = json.loads(config_lib.to_json(base))
     content["train"]["speed"] = 3

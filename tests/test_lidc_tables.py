@@ -150,6 +150,16 @@ def test_the_calibration_network_of_a_seed_is_trained_once(base, tmp_path, monke
     assert taken.read_text() == "2"
 
 
+def test_finished_runs_of_another_configuration_are_not_counted(
+    base, tmp_path, monkeypatch
+):
+    FakeJob(monkeypatch, _constant)
+    _run("table1", base, tmp_path)
+    other = config_fields.override(base, ["refinement_net.logits=residual"])
+    with pytest.raises(workdir_lib.RunError, match="another configuration.*residual"):
+        _run("table1", other, tmp_path)
+
+
 def test_another_calibration_network_is_not_taken(base, tmp_path, monkeypatch):
     FakeJob(monkeypatch, _constant)
     _run("table1", base, tmp_path)

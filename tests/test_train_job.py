@@ -33,7 +33,8 @@ class Runs:
         return [
             *("--config", "cityscapes", "--data_dir", self.data),
             *("--workdir", self.folder / name),
-            *job.settings(*job.TINY, f"data.cache_dir={self.folder / 'cache'}", *texts),
+            *job.settings(*job.TINY, f"data.cache_dir={self.folder / 'cache'}"),
+            *job.settings("blackbox.kind=imitation", *texts),
         ]
 
     def run(self, name, *texts, **kwargs):
