@@ -39,7 +39,9 @@ flags.DEFINE_enum(
 flags.DEFINE_integer(
     "num_samples", 16, "Proposals at first.", lower_bound=2, upper_bound=64
 )
-flags.DEFINE_integer("seed", 0, "Seed of the proposals.", lower_bound=0)
+flags.DEFINE_integer(
+    "seed", 0, "Seed of the proposals.", lower_bound=0, upper_bound=2**31 - 1
+)
 flags.DEFINE_string("host", "127.0.0.1", "Address to bind to.")
 flags.DEFINE_integer(
     "port", 8765, "Port to bind to; 0 for a free one.", lower_bound=0, upper_bound=65535
@@ -51,8 +53,10 @@ def _build() -> Any:
     if bool(FLAGS.workdir) == bool(FLAGS.saved_model):
         raise versions.ExportError("wanted one of --workdir and --saved_model")
     config = workdir_lib.saved_config(FLAGS.workdir) if FLAGS.workdir else None
-    folder = FLAGS.saved_model or os.path.join(FLAGS.workdir, "export")
-    path = versions.find(folder)
+    if config is None:
+        path = versions.find(FLAGS.saved_model)
+    else:
+        path = versions.of_run(FLAGS.workdir, config.name)
     print(f"loading {path}", flush=True)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     # TensorFlow starts here, after the cheap checks.

@@ -10,7 +10,7 @@ from typing import List, Optional, Tuple
 
 import numpy as np
 import tensorflow as tf
-from PIL import Image, ImageOps
+from PIL import Image
 
 from car_tf import build_data, predict_lib
 from car_tf import config as config_lib
@@ -75,8 +75,11 @@ class Reader:
             return
         trained_on = (predictor.labels["config"] or {}).get("blackbox", {}).get("path")
         if options.blackbox or _is_here(trained_on):
-            self._config = predict_lib.blackbox_config(predictor, options)
-            self._segmenter = build_data.build_blackbox(self._config)
+            config = predict_lib.blackbox_config(predictor, options)
+            self._segmenter = build_data.build_blackbox(config)
+            # A folder of the training's predictions says nothing of new images.
+            if options.blackbox or self._segmenter is not None:
+                self._config = config
 
     @property
     def needs_map(self) -> bool:
@@ -95,8 +98,7 @@ class Reader:
             path = folder / "upload"
             path.write_bytes(upload.content)
             try:
-                # Photographs of a telephone say in their EXIF data which way is up.
-                picture = ImageOps.exif_transpose(predict_lib.read_image(path, 3))
+                picture = predict_lib.read_image(path, 3)
                 own = (picture.height, picture.width)
                 size = predict_lib.working_size(
                     self._predictor.labels, self._options, own
@@ -125,7 +127,7 @@ class Reader:
         if not self._predictor.needs_blackbox:
             return None
         config, name = self._config, pathlib.PurePath(upload.name).stem
-        if self.needs_map:
+        if self.needs_map or upload.map_content:
             if not upload.map_content:
                 raise PageError(
                     "This model works on top of a segmenter: give the map of classes "
@@ -145,7 +147,8 @@ class Reader:
         picture.save(turned)
         data = dataclasses.replace(config.data, cache_dir=str(folder / "cache"))
         config = dataclasses.replace(config, data=data)
-        return predict_lib.read_maps(config, {name: turned}, [name], size)[name]
+        maps, _ = predict_lib.read_maps(config, {name: turned}, [name], size)
+        return maps[name]
 
 
 def _map_path(folder: pathlib.Path, upload: Upload) -> pathlib.Path:

@@ -15,7 +15,9 @@ import pathlib
 import sys
 from typing import Any, Dict, List, Sequence
 
-from absl import app, flags
+from absl import flags
+
+from car_tf import entry
 
 FLAGS = flags.FLAGS
 
@@ -104,4 +106,4 @@ def main(argv: List[str]) -> int:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    entry.run(main)

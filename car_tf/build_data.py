@@ -6,11 +6,12 @@ With `build`, the one place where configuration fields become arguments.
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, Optional, Tuple
 
 import numpy as np
 
 from car_tf import config as config_lib
+from car_tf import config_fields
 from car_tf.blackbox import imitation, live, on_disk
 from car_tf.blackbox import segmenter as segmenter_lib
 from car_tf.data import cache, cityscapes, examples, files, info, lidc
@@ -77,13 +78,15 @@ def build_data(config: config_lib.Config) -> Dataset:
         dataset = _drawn_street_scenes(config)
     notes = list(dataset.notes)
     segmenter = build_blackbox(config)
-    splits = {
-        name: with_blackbox(
+    splits, encoding = {}, ""
+    for index, (name, split) in enumerate(dataset.splits.items()):
+        splits[name], encoding = with_blackbox(
             config, split, notes=notes, segmenter=segmenter, split_index=index
         )
-        for index, (name, split) in enumerate(dataset.splits.items())
-    }
-    facts = dataset.facts
+        if encoding:
+            # One folder has one encoding, which the first split tells.
+            config = config_fields.override(config, [f"blackbox.encoding={encoding}"])
+    facts = dataclasses.replace(dataset.facts, blackbox_encoding=encoding)
     if config.blackbox.kind == "none":
         facts = dataclasses.replace(facts, num_blackbox_classes=0)
     elif splits[dataset.evaluation].blackbox.ndim == 4:
@@ -247,7 +250,7 @@ def with_blackbox(
     notes: List[str],
     segmenter: Optional[segmenter_lib.Segmenter],
     split_index: int = 0,
-) -> examples.Examples:
+) -> Tuple[examples.Examples, str]:
     """Adds the black box's output to a split.
 
     Args:
@@ -256,13 +259,17 @@ def with_blackbox(
       notes: to which is added what a user must be told.
       segmenter: of `build_blackbox`.
       split_index: decides the errors of an imitation.
+
+    Returns:
+      The split, and, of class ids on disk, which ids they are (`blackbox.encoding`).
     """
     kind = _blackbox_kind(config.blackbox)
     if kind == "none":
-        return split
+        return split, ""
     if kind == "truth":
         _note(notes, "G is conditioned on the true labels before their flips")
-        return dataclasses.replace(split, blackbox=np.asarray(split.labels[:, 0]))
+        blackbox = np.asarray(split.labels[:, 0])
+        return dataclasses.replace(split, blackbox=blackbox), ""
     if kind == "imitation":
         _note(
             notes,
@@ -276,7 +283,7 @@ def with_blackbox(
             )
             for index, label in enumerate(split.labels)
         ]
-        return dataclasses.replace(split, blackbox=np.stack(maps))
+        return dataclasses.replace(split, blackbox=np.stack(maps)), ""
     cache_dir = cache.folder(config.data.cache_dir)
     if not split.image_files:
         raise config_lib.ConfigError(
@@ -290,15 +297,16 @@ def with_blackbox(
         maps = live.predictions(segmenter, **shared)
         what = "labels" if maps.ndim == 3 else "probabilities"
         _note(notes, f"black box: {config.blackbox.path} ({what})")
-        return dataclasses.replace(split, blackbox=maps)
+        return dataclasses.replace(split, blackbox=maps), ""
+    tables = {
+        "train_ids": cityscapes.train_id_table(),
+        "label_ids": cityscapes.label_id_table(),
+    }
     maps, encoding = on_disk.predictions(
         config.blackbox.path,
         names=split.names,
         encoding=config.blackbox.encoding,
-        tables={
-            "train_ids": cityscapes.train_id_table(),
-            "label_ids": cityscapes.label_id_table(),
-        },
+        tables=tables,
         num_classes=cityscapes.NUM_TRAIN_IDS,
         output=config.blackbox.output,
         class_map=config.blackbox.class_map,
@@ -306,7 +314,8 @@ def with_blackbox(
     )
     words = encoding.replace("_", " ")
     _note(notes, f"black box: predictions in {config.blackbox.path}, read as {words}")
-    return dataclasses.replace(split, blackbox=maps)
+    split = dataclasses.replace(split, blackbox=maps)
+    return split, encoding if encoding in tables else ""
 
 
 def _blackbox_kind(blackbox: config_lib.BlackBox) -> str:

@@ -14,7 +14,7 @@ from absl import app, flags, logging
 
 from car_tf import config as config_lib
 from car_tf import workdir as workdir_lib
-from car_tf import config_fields, workers
+from car_tf import config_fields, entry, workers
 
 FLAGS = flags.FLAGS
 
@@ -84,4 +84,4 @@ def main(argv: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    entry.run(main)

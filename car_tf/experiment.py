@@ -24,9 +24,10 @@ import pathlib
 import sys
 from typing import Callable, Dict, Sequence, Tuple
 
-from absl import app, flags, logging
+from absl import flags, logging
 
 from car_tf import config as config_lib
+from car_tf import entry
 from car_tf import workdir as workdir_lib
 from car_tf.data import files
 
@@ -140,4 +141,4 @@ def main(argv: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    entry.run(main, "the same command goes on where it stopped")

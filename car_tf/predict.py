@@ -19,7 +19,7 @@ from absl import app, flags, logging
 
 from car_tf import config as config_lib
 from car_tf import workdir as workdir_lib
-from car_tf import workers
+from car_tf import entry, workers
 from export import versions
 from export.clients import common
 
@@ -33,8 +33,12 @@ flags.DEFINE_multi_string(
     "images", None, "Images (PNG or JPEG), or folders of images.", required=True
 )
 flags.DEFINE_string("output", None, "Folder to write to.", required=True)
-flags.DEFINE_integer("num_samples", 16, "Samples per image.")
-flags.DEFINE_integer("seed", 0, "Seed of the samples.")
+flags.DEFINE_integer(
+    "num_samples", 16, "Samples per image.", lower_bound=1, upper_bound=256
+)
+flags.DEFINE_integer(
+    "seed", 0, "Seed of the samples.", lower_bound=-(2**31), upper_bound=2**31 - 1
+)
 flags.DEFINE_string(
     "size",
     "trained",
@@ -73,14 +77,7 @@ def _model_path() -> pathlib.Path:
         raise versions.ExportError("wanted one of --workdir and --saved_model")
     if FLAGS.saved_model:
         return versions.find(FLAGS.saved_model)
-    workdir_lib.saved_config(FLAGS.workdir)
-    try:
-        return versions.find(os.path.join(FLAGS.workdir, "export"))
-    except versions.ExportError as error:
-        raise versions.ExportError(
-            f"--workdir: no exported model yet ({error}); `python -m export --workdir "
-            f"{FLAGS.workdir}` makes one of a run whose training is finished"
-        ) from None
+    return versions.of_run(FLAGS.workdir, workdir_lib.saved_config(FLAGS.workdir).name)
 
 
 def main(argv: Sequence[str]) -> int:
@@ -90,7 +87,7 @@ def main(argv: Sequence[str]) -> int:
     try:
         config_lib.require_devices("--devices", FLAGS.devices)
         path, size = _model_path(), _size()
-        images = common.find_images(FLAGS.images)
+        images = common.find_images(FLAGS.images, FLAGS.output)
     except (ValueError, workdir_lib.RunError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -121,4 +118,4 @@ def main(argv: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    entry.run(main, "the same command goes on where it stopped")

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import dataclasses
 import hashlib
 import json
 import pathlib
 import queue
+import sys
 import threading
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 import tensorflow as tf
-from PIL import Image
+from PIL import Image, ImageOps
 
-from car_tf import build_data, predict_output
+from car_tf import build_data, config_fields, predict_output
 from car_tf import config as config_lib
 from car_tf.data import cache, examples, files
 from export import description, versions
@@ -171,7 +173,7 @@ def predict(
     black_boxes = _BlackBoxes(predictor, images, options)
     todo, failed = [], []
     for name, file in images.items():
-        key = _key(predictor, file, options)
+        key = _key(predictor, file, black_boxes.content(name), options)
         if predict_output.recorded_key(output / name) != key:
             todo.append((name, key))
     if len(todo) < len(images):
@@ -192,7 +194,8 @@ def predict(
             except (files.DataError, tf.errors.InvalidArgumentError) as error:
                 name = names[future]
                 failed.append(name)
-                bar.write(f"error: {name}: {common.sentence(str(error))}")
+                words = common.sentence(str(error))
+                bar.write(f"error: {name}: {words}", file=sys.stderr)
             bar.update()
     finally:
         pool.shutdown(cancel_futures=True)
@@ -200,13 +203,15 @@ def predict(
     return [name for name in images if name in failed]
 
 
-def _key(predictor: Predictor, file: pathlib.Path, options: Options) -> str:
-    """Identifies a result: model, image and options."""
+def _key(
+    predictor: Predictor, file: pathlib.Path, blackbox: str, options: Options
+) -> str:
+    """Identifies a result: model, image, black box and options."""
     try:
         content = hashlib.sha256(file.read_bytes()).hexdigest()
     except OSError as error:
         content = str(error)
-    facts = [predictor.content, content, dataclasses.asdict(options)]
+    facts = [predictor.content, content, blackbox, dataclasses.asdict(options)]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 
@@ -223,7 +228,7 @@ def working_size(
 
 
 def read_image(path: pathlib.Path, channels: int) -> Image.Image:
-    """Reads an image, `RGB` or grey.
+    """Reads an image, `RGB` or grey, as people look at it (EXIF).
 
     Raises:
       DataError: unreadable, or of more than 8 bits per channel.
@@ -234,7 +239,7 @@ def read_image(path: pathlib.Path, channels: int) -> Image.Image:
         raise files.DataError(
             f"{path}: wanted 8 bits per channel, got mode {mode}: scale it first"
         )
-    image = files.read_png(path, mode="RGB")
+    image = ImageOps.exif_transpose(files.read_png(path, mode="RGB"))
     return image if channels == 3 else image.convert("L")
 
 
@@ -290,10 +295,23 @@ class _BlackBoxes:
         if self._segmenter is None:
             by_size: Dict[Tuple[int, int], List[str]] = {}
             for name, file in images.items():
-                size = working_size(predictor.labels, options, _own_size(file))
-                by_size.setdefault(size, []).append(name)
-            for size, names in by_size.items():
-                self._maps.update(read_maps(config, images, names, size))
+                with contextlib.suppress(files.DataError):  # Its prediction says so.
+                    size = working_size(predictor.labels, options, _own_size(file))
+                    by_size.setdefault(size, []).append(name)
+            # The largest group first: it tells the encoding for all.
+            for size in sorted(by_size, key=lambda size: -len(by_size[size])):
+                maps, encoding = read_maps(config, images, by_size[size], size)
+                self._maps.update(maps)
+                if encoding:
+                    chosen = f"blackbox.encoding={encoding}"
+                    config = config_fields.override(config, [chosen])
+
+    def content(self, name: str) -> str:
+        """Identifies what `of` gives for an image, without computing it."""
+        if self._segmenter is not None:
+            return self._segmenter.fingerprint
+        array = self._maps.get(name)
+        return "" if array is None else hashlib.sha256(array.tobytes()).hexdigest()
 
     def of(
         self, name: str, picture: Image.Image, size: Tuple[int, int]
@@ -309,7 +327,7 @@ class _BlackBoxes:
 
 def _own_size(file: pathlib.Path) -> Tuple[int, int]:
     with files.opened(file) as image:
-        return image.height, image.width
+        return files.upright_size(image)
 
 
 def blackbox_config(predictor: Predictor, options: Options) -> config_lib.Config:
@@ -335,14 +353,16 @@ def read_maps(
     images: Dict[str, pathlib.Path],
     names: Sequence[str],
     size: Tuple[int, int],
-) -> Dict[str, np.ndarray]:
-    """Reads the predictions of images of one working size from a folder."""
+) -> Tuple[Dict[str, np.ndarray], str]:
+    """Reads the predictions of images of one working size from a folder.
+
+    Returns:
+      name -> map, and which ids they are; see `build_data.with_blackbox`.
+    """
     nothing = np.zeros([len(names), 0], np.uint8)
     split = examples.Examples(
         # Predictions are named after the frame, without what the file of the image adds.
-        names=tuple(
-            pathlib.PurePath(name).name.replace("_leftImg8bit", "") for name in names
-        ),
+        names=tuple(name.replace("_leftImg8bit", "") for name in names),
         groups=tuple(names),
         images=nothing,
         labels=nothing,
@@ -353,5 +373,5 @@ def read_maps(
         config.data, size=size, crop_size=(16, 16), scale_range=(1.0, 1.0)
     )
     config = dataclasses.replace(config, data=data)
-    split = build_data.with_blackbox(config, split, notes=[], segmenter=None)
-    return dict(zip(names, split.blackbox))
+    split, encoding = build_data.with_blackbox(config, split, notes=[], segmenter=None)
+    return dict(zip(names, split.blackbox)), encoding

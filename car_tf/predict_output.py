@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw
 
 import export
 from car_tf import gallery
-from car_tf.data import cache
+from car_tf.data import cache, files
 
 STATISTICS_FILE = "statistics.json"
 _TILE_WIDTH = 320
@@ -77,7 +77,15 @@ class Result:
         Args:
           folder: of the image; an older one is replaced.
           key: identifies model, image and options; see `recorded_key`.
+
+        Raises:
+          DataError: the folder holds something else than an earlier result.
         """
+        if folder.exists() and recorded_key(folder) is None:
+            raise files.DataError(
+                f"{folder}: wanted an earlier prediction or nothing, found other files; "
+                "choose another --output"
+            )
         shutil.rmtree(folder, ignore_errors=True)
         with cache.atomic_folder(folder, clean=False) as work:
             # Readable by whoever may read other new files.

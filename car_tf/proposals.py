@@ -17,6 +17,7 @@ from typing import Sequence
 from absl import app, flags
 
 from car_tf import config as config_lib
+from car_tf import entry
 from car_tf import workdir as workdir_lib
 from car_tf.data import cache, files
 
@@ -76,4 +77,4 @@ def _simulate(config: config_lib.Config, workdir: workdir_lib.RunDir) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    entry.run(main)

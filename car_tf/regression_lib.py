@@ -79,6 +79,7 @@ def run(
 
 def _claim(workdir: pathlib.Path, config: regression_config.Regression) -> None:
     """Writes the configuration, or makes sure that the same is there."""
+    workdir_lib.refuse_patterns("--workdir", workdir)
     workdir.mkdir(parents=True, exist_ok=True)
     saved = workdir / "config.json"
     if not saved.exists():

@@ -15,8 +15,9 @@ import pathlib
 import sys
 from typing import Any, Dict, Iterable, List, Optional
 
-from absl import app
 from absl import flags
+
+from car_tf import entry
 
 FLAGS = flags.FLAGS
 
@@ -146,4 +147,4 @@ def main(argv: List[str]) -> int:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    entry.run(main)

@@ -19,7 +19,7 @@ from absl import app, flags, logging
 from car_tf import config as config_lib
 from car_tf import regression_config
 from car_tf import workdir as workdir_lib
-from car_tf import workers
+from car_tf import entry, workers
 from car_tf.data import files
 
 FLAGS = flags.FLAGS
@@ -76,6 +76,7 @@ def main(argv: Sequence[str]) -> int:
     """Runs the job; returns the exit code."""
     if len(argv) > 1:
         raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
+    path = ""
     try:
         config = _resolved()
         path = FLAGS.workdir or workdir_lib.default_path(config.name)
@@ -87,10 +88,11 @@ def main(argv: Sequence[str]) -> int:
             _segmentation(config, path)
     except workdir_lib.Stopped as stopped:
         print(stopped, file=sys.stderr)
-        return 130
+        return entry.INTERRUPTED
     except KeyboardInterrupt:
-        print("interrupted; the same command begins again", file=sys.stderr)
-        return 130
+        resumes = f"; the same command with --workdir {path} goes on" if path else ""
+        print(f"interrupted{resumes}", file=sys.stderr)
+        return entry.INTERRUPTED
     except (
         config_lib.ConfigError,
         files.DataError,

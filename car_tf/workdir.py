@@ -10,6 +10,7 @@ import json
 import os
 import pathlib
 import platform
+import re
 import signal
 import subprocess
 import sys
@@ -37,6 +38,15 @@ def cannot_write(path: pathlib.Path, reason: Any) -> RunError:
         f"{path}: cannot be written ({reason}); what was written before is kept, and "
         "the same command goes on from there"
     )
+
+
+def refuse_patterns(flag: str, path: pathlib.Path) -> None:
+    """Raises RunError for a path that TensorFlow would not find again."""
+    if re.search(r"\\|\[.*\]", str(path)):
+        raise RunError(
+            f"{flag}: {path}: TensorFlow takes \\ and [ ] in paths for patterns and "
+            "would not find its files; choose another directory"
+        )
 
 
 class Stopped(Exception):
@@ -83,6 +93,7 @@ class RunDir:
           RunError: not writable, in use, or begun with another configuration.
         """
         self.path = pathlib.Path(path).expanduser().resolve()
+        refuse_patterns("--workdir", self.path)
         self.writes = writes
         if not writes:
             return

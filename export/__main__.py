@@ -8,12 +8,13 @@ Writes DIR/<model>/<version>, which TensorFlow Serving loads as it stands.
 from __future__ import annotations
 
 import os
+import pathlib
 import sys
 from typing import Sequence
 
 from absl import app, flags, logging
 
-from car_tf import config_fields
+from car_tf import config_fields, entry
 from car_tf import config as config_lib
 from car_tf import workdir as workdir_lib
 
@@ -47,7 +48,10 @@ def main(argv: Sequence[str]) -> int:
         raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
     try:
         config = workdir_lib.saved_config(FLAGS.workdir)
-        workdir = workdir_lib.RunDir(FLAGS.workdir, config)
+        output = pathlib.Path(FLAGS.output).expanduser().resolve()
+        workdir_lib.refuse_patterns("--output", output)
+        # Elsewhere, nothing of the run is written, which may be of others.
+        workdir = workdir_lib.RunDir(FLAGS.workdir, config, writes=not FLAGS.output)
     except (config_lib.ConfigError, workdir_lib.RunError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -75,4 +79,4 @@ def main(argv: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    entry.run(main)

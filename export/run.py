@@ -54,11 +54,19 @@ def export_run(
         # Where crops are cut at the centre of the files, nothing is resized.
         resizes=facts.random_crop,
         blackbox_function=blackbox_function,
-        config=json.loads(config_lib.to_json(config)),
+        config=_as_read(config, facts),
         notes=notes,
         results=_results(config, metrics, facts),
         say=say,
     )
+
+
+def _as_read(config: config_lib.Config, facts: info.DatasetInfo) -> Dict[str, Any]:
+    """Returns the configuration for JSON, with what `auto` chose for maps on disk."""
+    if facts.blackbox_encoding:
+        chosen = f"blackbox.encoding={facts.blackbox_encoding}"
+        config = config_fields.override(config, [chosen])
+    return json.loads(config_lib.to_json(config))
 
 
 def _results(

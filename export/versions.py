@@ -81,6 +81,24 @@ def find(path: str) -> pathlib.Path:
     return latest(models[0])
 
 
+def of_run(workdir: str, config_name: str) -> pathlib.Path:
+    """Finds the model that a run has exported, or one that was exported into it.
+
+    Raises:
+      ExportError: none yet, or several under other names.
+    """
+    folder = pathlib.Path(workdir).expanduser() / "export"
+    own = latest(folder / servable(config_name))
+    if own is not None:
+        return own
+    if not any(numbers(item) for item in folder.glob("*")):
+        raise ExportError(
+            f"--workdir: {workdir} has no exported model yet; `python -m export "
+            f"--workdir {workdir}` makes one of a run whose training is finished"
+        )
+    return find(str(folder))
+
+
 @contextlib.contextmanager
 def locked(folder: pathlib.Path) -> Iterator[None]:
     """Lets one process at a time export into a model's folder, and clears it up.

@@ -269,6 +269,17 @@ def test_a_map_comes_with_the_image(street_predictor):
     assert "b.png" in words and "not a readable image" in words and "/" not in words
 
 
+def test_the_training_s_folder_of_maps_is_not_asked_for_new_images(
+    street_predictor, tmp_path, monkeypatch
+):
+    config = {**street_predictor.labels["config"]}
+    config["blackbox"] = {**config["blackbox"], "path": str(tmp_path)}
+    labels = {**street_predictor.labels, "config": config}
+    monkeypatch.setattr(street_predictor, "labels", labels)
+    client = serve(street_predictor, options=predict_lib.Options(num_samples=4))
+    assert 'data-needs-map="true"' in client.get("/").text
+
+
 def test_maps_are_found_in_a_folder(street_predictor, tmp_path):
     Image.fromarray(exported.labels(1, 70, 90)[0] % 19).save(tmp_path / "a.png")
     options = predict_lib.Options(num_samples=4, blackbox=str(tmp_path))

@@ -120,6 +120,38 @@ def test_bad_predictions_are_named(folder, array, kwargs, message):
     assert "ulm_00000" in str(caught.value)
 
 
+def test_of_predictions_with_one_name_that_at_the_image_s_path_is_meant(tmp_path):
+    for name in ("a/1.png", "b/1.png", "c/2.npy"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    found = on_disk.find(tmp_path, ["a/1", "b/1", "x/2"])
+    assert found == {
+        "a/1": tmp_path / "a/1.png",
+        "b/1": tmp_path / "b/1.png",
+        "x/2": tmp_path / "c/2.npy",
+    }
+    with pytest.raises(files.DataError, match="one prediction of 1, .*a/1.*b/1"):
+        on_disk.find(tmp_path, ["1"])
+    (tmp_path / "1.png").touch()
+    assert on_disk.find(tmp_path, ["1"]) == {"1": tmp_path / "1.png"}
+
+
+@pytest.mark.parametrize(
+    "ids, encoding",
+    [
+        ([0, 13, 10], "train_ids"),
+        ([7, 26, 23], "label_ids"),
+        ([7, 8, 11], "label_ids"),
+        ([0, 7, 8], "train_ids"),
+        # No road in sight.
+        ([2, 8, 10, 11], "train_ids"),
+        ([8, 11, 23], "label_ids"),
+    ],
+)
+def test_encodings_are_told_from_the_ids(ids, encoding):
+    assert on_disk.detect_encoding([np.array(ids + [255])], K) == encoding
+
+
 def test_missing_and_damaged_predictions_are_named(folder):
     write(folder, [np.zeros(SIZE, int)])
     with pytest.raises(files.DataError, match="prediction of ulm_000000_000002"):

@@ -148,6 +148,17 @@ def test_the_newest_version_is_found(tmp_path):
         versions.find(str(tmp_path))
 
 
+def test_of_several_models_a_run_s_own_is_taken(tmp_path):
+    with pytest.raises(versions.ExportError, match="no exported model yet"):
+        versions.of_run(str(tmp_path), "my config")
+    (tmp_path / "export" / "other" / "1").mkdir(parents=True)
+    other = tmp_path / "export" / "other" / "1"
+    assert versions.of_run(str(tmp_path), "my config") == other
+    (tmp_path / "export" / "my_config" / "3").mkdir(parents=True)
+    own = tmp_path / "export" / "my_config" / "3"
+    assert versions.of_run(str(tmp_path), "my config") == own
+
+
 # Writes a version, and is killed before it is told to: first while it writes, then after
 # the last byte, then after the block, when the folder is being renamed.
 KILLED = """

@@ -11,6 +11,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 LAYERS = (
     ("car_tf.*config", 0),
     ("car_tf.config_fields", 0),
+    ("car_tf.entry", 0),
     ("car_tf.losses", 0),
     ("car_tf.metrics.*", 0),
     ("car_tf.*figures", 0),

@@ -1,6 +1,7 @@
 """Prediction on folders of images with an exported model."""
 
 import json
+import shutil
 import subprocess
 import sys
 
@@ -98,7 +99,7 @@ def test_a_second_run_does_only_what_is_missing(predictor, folders):
     del images["deep/tall"]
     predict_lib.predict(predictor, images, output, options(folders), said.append)
     before = (output / "wide" / "statistics.json").stat().st_mtime_ns
-    (output / "small" / "statistics.json").unlink()  # as if it had been interrupted
+    shutil.rmtree(output / "small")
     predict_lib.predict(predictor, images, output, options(folders), said.append)
     assert said == ["1 of 2 images were predicted before"]
     assert (output / "wide" / "statistics.json").stat().st_mtime_ns == before
@@ -110,12 +111,75 @@ def test_a_second_run_does_only_what_is_missing(predictor, folders):
     assert not list(output.glob(".*"))
 
 
+def test_another_map_is_another_result(predictor, folders):
+    output, images, said = folders / "output", find(folders), []
+    predict_lib.predict(predictor, images, output, options(folders), said.append)
+    Image.fromarray(np.zeros(exported.SIZE, np.uint8)).save(folders / "maps/wide.png")
+    predict_lib.predict(predictor, images, output, options(folders), said.append)
+    assert said == ["2 of 3 images were predicted before"]
+
+
+def test_other_people_s_files_are_left(predictor, folders, capsys):
+    thesis = folders / "output" / "small" / "thesis.txt"
+    thesis.parent.mkdir(parents=True)
+    thesis.write_text("all of it")
+    output, images = folders / "output", find(folders)
+    assert predict_lib.predict(predictor, images, output, options(folders)) == ["small"]
+    assert "found other files; choose another --output" in capsys.readouterr().err
+    assert thesis.read_text() == "all of it"
+    assert (output / "wide" / "statistics.json").is_file()
+
+
+def test_images_of_one_name_have_each_its_own_map(predictor, folders):
+    for index, side in enumerate(("left", "right")):
+        for kind, array in (
+            ("images", exported.images(1, 24, 32)[0]),
+            ("maps", np.full(exported.SIZE, index, np.uint8)),
+        ):
+            path = folders / "pair" / kind / side / "1.png"
+            path.parent.mkdir(parents=True)
+            Image.fromarray(array).save(path)
+    images = common.find_images([str(folders / "pair" / "images")])
+    chosen = options(folders, blackbox=str(folders / "pair" / "maps"))
+    assert not predict_lib.predict(predictor, images, folders / "output", chosen)
+    bits = [
+        json.loads((folders / "output" / side / "1" / "statistics.json").read_text())
+        for side in ("left", "right")
+    ]
+    assert bits[0]["entropy_bits"] != bits[1]["entropy_bits"]
+
+
+def test_results_are_no_images(folders):
+    output = folders / "images" / "results"
+    output.mkdir()
+    Image.new("RGB", (4, 4)).save(output / "mean.png")
+    found = common.find_images([str(folders / "images")], str(output))
+    assert list(found) == ["deep/tall", "small", "wide"]
+
+
+def test_a_telephone_s_picture_is_turned(predictor, folders):
+    image = Image.open(folders / "images" / "small.png")
+    exif = Image.Exif()
+    exif[0x0112] = 6  # To be turned by a quarter.
+    folder = folders / "turned"
+    folder.mkdir()
+    image.save(folder / "small.jpg", exif=exif, quality=95)
+    assert predict_lib.read_image(folder / "small.jpg", 3).size == (24, 32)
+    # A map of the picture as people see it fits.
+    upright = np.zeros((32, 24), np.uint8)
+    Image.fromarray(upright).save(folders / "maps" / "small.png")
+    images = common.find_images([str(folder)])
+    chosen = options(folders, size="own")
+    assert not predict_lib.predict(predictor, images, folders / "output", chosen)
+    found = json.loads((folders / "output/small/statistics.json").read_text())
+    assert found["size"] == found["working_size"] == [32, 24]
+
+
 def test_own_size_and_a_damaged_image(predictor, folders):
     broken = folders / "images" / "broken.png"
     broken.write_bytes((folders / "images" / "small.png").read_bytes()[:200])
     own = exported.labels(1, 24, 32)[0]
     Image.fromarray(np.where(own == 255, 0, own)).save(folders / "maps" / "small.png")
-    Image.fromarray(own * 0).save(folders / "maps" / "broken.png")
     images = {name: path for name, path in find(folders).items() if name != "wide"}
     del images["deep/tall"]
     output = folders / "output"

@@ -66,6 +66,21 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path):
             workdir_lib.RunDir(str(tmp_path / place), CONFIG)
 
 
+@pytest.mark.parametrize("name", ["run [1]", "a\\b"])
+def test_paths_that_tensorflow_takes_for_patterns_are_refused(tmp_path, name):
+    with fails("--workdir", name, "choose another directory"):
+        workdir_lib.RunDir(str(tmp_path / name), CONFIG)
+    assert not list(tmp_path.iterdir())
+    workdir_lib.RunDir(str(tmp_path / "a run? {1} * ü"), CONFIG).close()
+
+
+def test_a_run_of_another_kind_is_named(tmp_path):
+    config = config_lib.to_json(config_lib.load("regression"))
+    (tmp_path / "config.json").write_text(config)
+    with fails(tmp_path / "config.json", "not a configuration", "no field"):
+        workdir_lib.saved_config(str(tmp_path))
+
+
 def test_a_run_that_never_began_leaves_nothing(tmp_path):
     run = workdir_lib.RunDir(str(tmp_path / "run"), CONFIG)
     run.close()

@@ -14,7 +14,7 @@ from typing import Sequence
 
 from absl import app, flags
 
-from car_tf import config_fields
+from car_tf import config_fields, entry
 from car_tf import config as config_lib
 
 FLAGS = flags.FLAGS
@@ -81,7 +81,9 @@ def check(
     if segmenter is not None:
         print(segmenter.describe(), flush=True)
     notes = []
-    source = build_data.with_blackbox(config, source, notes=notes, segmenter=segmenter)
+    source, _ = build_data.with_blackbox(
+        config, source, notes=notes, segmenter=segmenter
+    )
     print("\n".join(notes), flush=True)
 
     facts = cityscapes.dataset_info(config.data.data_dir)
@@ -134,4 +136,4 @@ def main(argv: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    entry.run(main, "the same command goes on where it stopped")

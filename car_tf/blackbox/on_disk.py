@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import pathlib
-from typing import Dict, Sequence, Tuple
+from typing import Dict, List, Sequence, Tuple
 
 import numpy as np
 
@@ -24,36 +24,49 @@ ENDINGS = (
 
 
 def find(folder: pathlib.Path, names: Sequence[str]) -> Dict[str, pathlib.Path]:
-    """Finds the prediction of every image anywhere below a folder.
+    """Finds the prediction of every image.
 
     Args:
       folder: where to look.
-      names: of the images, such as `ulm_000000_000019`.
+      names: of the images, such as `ulm_000000_000019`: the path of their predictions
+        below the folder, or its last part, which then lies anywhere below.
 
     Returns:
       name -> file.
 
     Raises:
-      DataError: no folder, or an image without a prediction; naming it.
+      DataError: no folder, or an image without a prediction, or with several; naming it.
     """
     if not folder.is_dir():
         raise files.DataError(f"{folder}: wanted a folder of predictions, found none")
-    by_file_name = {
-        path.name: path
-        for path in sorted(folder.rglob("*"))
-        if path.suffix in (".npy", ".png")
-    }
+    by_path: Dict[str, List[pathlib.Path]] = {}
+    for path in sorted(folder.rglob("*")):
+        if path.suffix in (".npy", ".png"):
+            for key in {path.relative_to(folder).as_posix(), path.name}:
+                by_path.setdefault(key, []).append(path)
     found = {}
     for name in names:
-        stems = (name, f"{name}_leftImg8bit")
-        candidates = [f"{stem}{ending}" for stem in stems for ending in ENDINGS]
-        hit = next((c for c in candidates if c in by_file_name), None)
-        if hit is None:
+        candidates = [
+            f"{stem}{ending}"
+            for whole in dict.fromkeys([name, pathlib.PurePosixPath(name).name])
+            for stem in (whole, f"{whole}_leftImg8bit")
+            for ending in ENDINGS
+        ]
+        hits = next((by_path[c] for c in candidates if c in by_path), [])
+        if not hits:
             raise files.DataError(
                 f"{folder}: wanted the black box's prediction of {name} "
                 f"(such as {name}.png or {name}.npy), found none"
             )
-        found[name] = by_file_name[hit]
+        # One that lies where the name says is meant, whatever else is called so.
+        exact = [path for path in hits if path.parent == (folder / name).parent]
+        hits = exact or hits
+        if len(hits) > 1:
+            raise files.DataError(
+                f"{folder}: wanted one prediction of {name}, found "
+                f"{' and '.join(str(path.relative_to(folder)) for path in hits[:2])}"
+            )
+        found[name] = hits[0]
     return found
 
 
@@ -139,14 +152,14 @@ def read_ids(path: pathlib.Path, image_shapes: Sequence[Tuple[int, int]]) -> np.
 def detect_encoding(maps: Sequence[np.ndarray], num_train_ids: int) -> str:
     """Tells train ids from label ids by what occurs in a few maps.
 
-    Street scenes hold road: 0 as a train id, 7 as a label id; and a label id map has
-    ids above the train ids' range (sky 23, car 26).
+    Most street scenes hold road, 0 as a train id and 7 as a label id; and most maps of
+    label ids have ids above the train ids' range (sky 23, car 26).
     """
     present = np.unique(np.concatenate([np.unique(ids) for ids in maps]))
     present = present[present != 255]
     if (present >= num_train_ids).any():
         return "label_ids"
-    return "train_ids" if 0 in present else "label_ids"
+    return "label_ids" if 7 in present and 0 not in present else "train_ids"
 
 
 def predictions(
@@ -192,7 +205,7 @@ def predictions(
         if not image_files:
             return [size]
         with files.opened(image_files[index]) as image:
-            return [size, (image.height, image.width)]
+            return [size, files.upright_size(image)]
 
     if output == base.AUTO:
         output = base.PROBABILITIES if _holds_scores(paths[0]) else base.LABELS

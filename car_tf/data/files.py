@@ -7,10 +7,10 @@ import io
 import pathlib
 import threading
 import warnings
-from typing import Iterator
+from typing import Iterator, Tuple
 
 import numpy as np
-from PIL import Image
+from PIL import ExifTags, Image
 
 MAX_PIXELS = 64_000_000
 # Without those for which Pillow starts other programs, such as EPS.
@@ -54,6 +54,16 @@ def opened(path: pathlib.Path) -> Iterator[Image.Image]:
         ) from None
     except Exception as error:  # Pillow raises many types on damaged files.
         raise DataError(f"{path}: not a readable image ({error})") from error
+
+
+def upright_size(image: Image.Image) -> Tuple[int, int]:
+    """Returns (height, width) of an opened image as people look at it.
+
+    Telephones store photographs as the sensor lies, and in their EXIF data how to turn
+    them.
+    """
+    is_turned = image.getexif().get(ExifTags.Base.Orientation, 1) >= 5
+    return (image.width, image.height) if is_turned else (image.height, image.width)
 
 
 def read_png(path: pathlib.Path, *, mode: str) -> Image.Image:

@@ -23,6 +23,8 @@ class DatasetInfo:
       num_annotators: N, labels per image.
       num_blackbox_classes: classes of the black box after mapping; 0 without one.
       blackbox_output: what it gives of them: `labels` or `probabilities`.
+      blackbox_encoding: which ids its class ids on disk are; empty where it is not read
+        from there.
       random_crop: whether training crops lie anywhere or in the centre.
     """
 
@@ -34,6 +36,7 @@ class DatasetInfo:
     num_annotators: int = 1
     num_blackbox_classes: int = 0
     blackbox_output: str = "labels"
+    blackbox_encoding: str = ""
     random_crop: bool = True
 
     @property

@@ -36,7 +36,9 @@ flags.DEFINE_string("blackbox", "", "Folder of the black box's maps, by image na
 flags.DEFINE_string("output", None, "Folder to write to.", required=True)
 flags.DEFINE_string("labels", "", "labels.json of the export, for colours.")
 flags.DEFINE_integer("num_samples", 16, "Samples per image.")
-flags.DEFINE_integer("seed", 0, "Seed of the samples.")
+flags.DEFINE_integer(
+    "seed", 0, "Seed of the samples.", lower_bound=-(2**31), upper_bound=2**31 - 1
+)
 flags.DEFINE_enum("channels", "3", ["1", "3"], "Channels of the images, over gRPC.")
 flags.DEFINE_float("timeout", 60.0, "Seconds that a request may take.")
 
@@ -46,7 +48,7 @@ def main(argv: Sequence[str]) -> int:
     if len(argv) > 1:
         raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
     try:
-        found = common.find_images(FLAGS.images)
+        found = common.find_images(FLAGS.images, FLAGS.output)
         colors = common.read_colors(FLAGS.labels)
         sample = _sampling()
     except common.ClientError as error:

@@ -24,14 +24,12 @@ class ClientError(ValueError):
     """A request that cannot be made or was refused; the message says why."""
 
 
-def find_images(
-    paths: Sequence[str], endings: Sequence[str] = IMAGE_ENDINGS
-) -> Dict[str, pathlib.Path]:
+def find_images(paths: Sequence[str], output: str = "") -> Dict[str, pathlib.Path]:
     """Finds images.
 
     Args:
       paths: files, or folders that are searched to the bottom.
-      endings: of the files that are taken.
+      output: a folder of results, in which none is looked for.
 
     Returns:
       name -> file, sorted by name: the path below its folder, without the ending.
@@ -44,7 +42,9 @@ def find_images(
         inside = sorted(path.rglob("*")) if path.is_dir() else [path]
         root = path if path.is_dir() else path.parent
         for item in inside:
-            if item.suffix.lower() not in endings:
+            if item.suffix.lower() not in IMAGE_ENDINGS:
+                continue
+            if output and pathlib.Path(output).resolve() in item.resolve().parents:
                 continue
             name = item.relative_to(root).with_suffix("").as_posix()
             if name in found:
@@ -54,7 +54,7 @@ def find_images(
             found[name] = item
     if not found:
         raise ClientError(
-            f"{', '.join(map(str, paths))}: wanted images ({', '.join(endings)}), "
+            f"{', '.join(map(str, paths))}: wanted images ({', '.join(IMAGE_ENDINGS)}), "
             "found none"
         )
     for name, item in found.items():
