@@ -330,8 +330,6 @@ def run_figures(
 
     `galleries` are the items of a figure each, by its name; `samples` is one of them.
     """
-    if blackbox is not None and blackbox.ndim == 4:
-        blackbox = np.stack([item.argmax(-1) for item in blackbox]).astype(np.uint8)
     drawn = {
         name: gallery_figure(
             gallery,

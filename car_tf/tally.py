@@ -141,7 +141,8 @@ class Tally:
         # F is judged where the black box is right, as in CAR, A.4.
         agrees = None if blackbox is None else blackbox == label
         self.flip_calibration["calibration_net"].update(drawn.probs, label, agrees)
-        self.flip_calibration["refinement_net"].update(drawn.sample_mean, label)
+        few = drawn.samples[: SAMPLE_COUNTS[0]]
+        self.flip_calibration["refinement_net"].update_samples(few, label)
 
     def _add_readers(self, drawn, labels, distances) -> None:
         for count in self.counts:
@@ -205,10 +206,3 @@ def forget_unbiased(metrics: Dict[str, Any]) -> None:
     metrics.update(ged_unbiased=None, ged_unbiased_per_image=nowhere)
     for scores in metrics["by_num_samples"].values():
         scores["ged_unbiased"] = None
-
-
-def hard_labels(blackbox: np.ndarray) -> np.ndarray:
-    """Returns class ids `[..., H, W]` of labels or of `[..., H, W, K]` probabilities."""
-    if np.issubdtype(blackbox.dtype, np.integer):
-        return blackbox
-    return blackbox.argmax(-1).astype(np.uint8)

@@ -15,6 +15,7 @@ from car_tf import config as config_lib
 from car_tf import selection as selection_lib
 from car_tf import workdir as workdir_lib
 from car_tf import workers
+from car_tf.blackbox import maps
 from car_tf.data import cache, info
 from car_tf.models import sampler
 from export import run as run_export
@@ -274,7 +275,7 @@ def evaluate_run(
         },
         images=source.images,
         labels=source.labels,
-        blackbox=source.blackbox,
+        blackbox=None if source.blackbox is None else maps.hard_labels(source.blackbox),
         class_names=dataset.facts.class_names,
         class_colors=dataset.facts.class_colors,
         curves={

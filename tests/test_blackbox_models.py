@@ -351,3 +351,11 @@ def test_bad_tflite_models_are_refused(tflite_files, tmp_path):
         load(tflite_files / "labels.tflite", input_size=(8, 8)).describe()
     with pytest.raises(files.DataError, match="blackbox.output_name chooses"):
         load(tflite_files / "labels.tflite", output_name="x").describe()
+
+
+def test_hard_labels_of_labels_and_of_probabilities():
+    probs = np.array([[[[0.2, 0.8], [0.0, 0.0], [0.6, 0.4]]]], np.float16)
+    np.testing.assert_array_equal(maps.hard_labels(probs), [[[1, 255, 0]]])
+    np.testing.assert_array_equal(maps.hard_labels(probs[0]), [[1, 255, 0]])
+    labels = np.array([[[2, 255]]], np.uint8)
+    assert maps.hard_labels(labels) is labels

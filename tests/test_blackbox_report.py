@@ -12,7 +12,7 @@ import pytest
 import real_data
 from PIL import Image
 
-from car_tf.blackbox import live, report, sheet
+from car_tf.blackbox import live, maps, report, sheet
 from car_tf.data import cityscapes
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -64,11 +64,6 @@ def test_only_clearly_better_input_is_pointed_out():
     lucky[:2] += 0.4
     assert report.input_hint({"a": now, "b": lucky}) == ""
     assert report.input_hint({"a": now, "b": now + 0.02}) == ""
-
-
-def test_hard_labels_of_probabilities():
-    probs = np.array([[[[0.2, 0.8], [0.0, 0.0], [0.6, 0.4]]]], np.float16)
-    assert report.hard_labels(probs).tolist() == [[[1, 255, 0]]]
 
 
 def test_sheet_shows_image_label_and_prediction():
@@ -176,6 +171,6 @@ def test_the_real_deeplab_on_camvid(tmp_path, output):
     if output == "probabilities":
         assert got.dtype == np.float16 and got.shape == (len(found), *size, K)
         np.testing.assert_allclose(got.sum(-1, dtype=np.float32), 1, atol=0.02)
-    counts = report.confusion(np.stack(labels), report.hard_labels(got), num_classes=K)
+    counts = report.confusion(np.stack(labels), maps.hard_labels(got), num_classes=K)
     # 80.7 % over all 101 images.
     assert 0.76 < report.accuracy(counts) < 0.86

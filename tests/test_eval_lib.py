@@ -43,12 +43,15 @@ def test_a_perfect_predictor_that_never_flips():
     assert metrics["pixel_accuracy_calibration_net"] == 1.0
     # The confidence of the likelier name is its chance of being right.
     assert metrics["ece"] == pytest.approx(0.0, abs=1e-6)
-    for net in ("calibration_net", "refinement_net"):
-        for entry, flip in zip(
-            metrics["calibration"][net]["classes"], stripes.FLIP_FACTS.flips
-        ):
-            assert entry["flip_probability"] == pytest.approx(flip.probability)
-        assert metrics["calibration"][net]["worst_flip_offset"] < 1e-6
+    of_f, of_g = (
+        metrics["calibration"][net] for net in ("calibration_net", "refinement_net")
+    )
+    for entry, flip in zip(of_f["classes"], stripes.FLIP_FACTS.flips):
+        assert entry["flip_probability"] == pytest.approx(flip.probability)
+    assert of_f["worst_flip_offset"] < 1e-6
+    # G is judged by its arg-maxed samples, which never flip.
+    assert [entry["flip_probability"] for entry in of_g["classes"]] == [0] * 5
+    assert of_g["worst_flip_offset"] == pytest.approx(8 / 17)
     # Entropies: five stripes of six with H(p), mean over pixels.
     chances = np.array([flip.probability for flip in stripes.FLIP_FACTS.flips])
     bits = -chances * np.log2(chances) - (1 - chances) * np.log2(1 - chances)

@@ -25,9 +25,11 @@ def read(folder):
 
 
 def drawn(index, first, mean):
-    """An image of 2 x 3 pixels with the same probabilities everywhere."""
+    """An image of 2 x 3 pixels, all alike; one of its 8 samples flips."""
+    samples = np.zeros((8, 2, 3), np.uint8)
+    samples[0] = 1
     maps = [np.broadcast_to(np.float32(p), (2, 3, 2)) for p in (first, mean, mean)]
-    return draw_lib.Drawn(index, np.zeros((8, 2, 3), np.uint8), *maps)
+    return draw_lib.Drawn(index, samples, *maps)
 
 
 @pytest.fixture
@@ -48,7 +50,7 @@ def test_calibration_and_reliability_by_hand(glimpse):
     shown = glimpse.figures()
     assert set(shown) == {"samples", "entropies", "reliability", "calibration"}
     heights = [bar.get_height() for bar in shown["calibration"].axes[0].patches]
-    assert heights == pytest.approx([0.25, 0.5, 0.1])
+    assert heights == pytest.approx([0.25, 0.5, 0.125])
     # G is sure of `road` by 0.9 and right in 3 of 4 images.
     title = shown["reliability"].axes[0].get_title()
     assert title == "Reliability of the mean of G, ECE 15.00 %"

@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from car_tf.blackbox import base
-from car_tf.data import files
+from car_tf.data import files, info
 
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -164,3 +164,21 @@ def _class_matrix(options: base.Options) -> np.ndarray:
         if class_id < options.num_classes:
             matrix[own, class_id] = 1.0
     return matrix
+
+
+def hard_labels(predictions: np.ndarray) -> np.ndarray:
+    """Returns the likeliest class of every pixel.
+
+    Args:
+      predictions: uint8 class ids `[..., H, W]`, or float probabilities
+        `[..., H, W, K]`.
+
+    Returns:
+      `[..., H, W]` uint8, 255 where no class has any probability.
+    """
+    if predictions.dtype.kind != "f":
+        return np.asarray(predictions)
+    if predictions.ndim > 3:  # Image by image: a whole split may be mapped from disk.
+        return np.stack([hard_labels(each) for each in predictions])
+    ids = predictions.argmax(-1).astype(np.uint8)
+    return np.where(predictions.max(-1) > 0, ids, np.uint8(info.IGNORE_LABEL))

@@ -8,8 +8,8 @@ from typing import Any, Dict, Mapping, Optional, Sequence, Tuple
 import numpy as np
 import scipy.optimize
 
-from car_tf.blackbox import live, segmenter
-from car_tf.data import cache, info
+from car_tf.blackbox import live, maps, segmenter
+from car_tf.data import cache
 from car_tf.metrics import iou
 
 _PIXEL_SCALES = ("0..255", "0..1", "-1..1", "imagenet")
@@ -166,8 +166,10 @@ def _predict(
     image_files: Sequence[pathlib.Path],
     size: Tuple[int, int],
 ) -> np.ndarray:
-    maps = [blackbox.predict(live.read_image(path)[None], size) for path in image_files]
-    return hard_labels(np.concatenate(maps))
+    found = [
+        blackbox.predict(live.read_image(path)[None], size) for path in image_files
+    ]
+    return maps.hard_labels(np.concatenate(found))
 
 
 def input_hint(tried: Mapping[str, np.ndarray]) -> str:
@@ -188,13 +190,3 @@ def input_hint(tried: Mapping[str, np.ndarray]) -> str:
         f"hint: with {words} the pixel accuracy on these images rises from "
         f"{np.nanmean(now):.3f} to {np.nanmean(best):.3f}"
     )
-
-
-def hard_labels(predictions: np.ndarray) -> np.ndarray:
-    """Returns `[N, H, W]` uint8 class ids of labels or probabilities; 255 for none."""
-    if predictions.ndim == 3:
-        return np.asarray(predictions)
-    ids = np.stack([probs.argmax(-1).astype(np.uint8) for probs in predictions])
-    none = np.stack([probs.max(-1) == 0 for probs in predictions])
-    ids[none] = info.IGNORE_LABEL
-    return ids
