@@ -2,6 +2,9 @@
 
 python -m car_tf.evaluate --workdir RUN [--split val] [--num_samples 16]
     [--noise_sampling stratified]
+
+What differs from the run's own evaluation goes into files of its own, such as
+`metrics_val_50.json` and `figures_val_50/`; the run's report lists them all.
 """
 
 from __future__ import annotations
@@ -51,7 +54,8 @@ def main(argv: Sequence[str]) -> int:
         return 1
     logging.set_verbosity(logging.WARNING)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    from car_tf import build_data, devices, train_lib  # TensorFlow starts here.
+    # TensorFlow starts here.
+    from car_tf import build_data, devices, report_lib, saved_run, train_lib
     from car_tf.data import files
 
     try:
@@ -62,7 +66,7 @@ def main(argv: Sequence[str]) -> int:
         drawing = config_fields.override(
             config, [f"evaluation.noise_sampling={noise_sampling}"]
         )
-        model = train_lib.load_sampler(drawing, dataset.facts, workdir, strategy)
+        model = saved_run.load_sampler(drawing, dataset.facts, workdir, strategy)
         train_lib.evaluate_run(
             config,
             dataset,
@@ -72,6 +76,7 @@ def main(argv: Sequence[str]) -> int:
             split=split,
             num_samples=FLAGS.num_samples,
         )
+        print(f"report: {report_lib.write(workdir.path)}")
     except (
         config_lib.ConfigError,
         files.DataError,

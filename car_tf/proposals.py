@@ -55,12 +55,12 @@ def main(argv: Sequence[str]) -> int:
 
 def _simulate(config: config_lib.Config, workdir: workdir_lib.RunDir) -> None:
     # TensorFlow starts here.
-    from car_tf import build_data, proposals_lib, report_lib, train_lib
+    from car_tf import build_data, proposals_lib, report_lib, saved_run
 
     dataset = build_data.build_data(config)
     split = dataset.split_to_report(FLAGS.split)
     summary = proposals_lib.simulate(
-        train_lib.load_sampler(config, dataset.facts, workdir),
+        saved_run.load_sampler(config, dataset.facts, workdir),
         dataset.splits[split],
         dataset.facts,
         num_samples=FLAGS.num_samples,

@@ -173,6 +173,18 @@ def bar_items(lines: Sequence[Line]) -> List[Tuple[str, float, str]]:
     return items
 
 
+def evaluations(all_metrics: Sequence[Mapping[str, Any]]) -> List[List[str]]:
+    """Returns a row for each evaluation of a run: on what, how, and its scores."""
+    rows = []
+    for metrics in all_metrics:
+        noise = metrics.get("noise_sampling", "independent")
+        scores = metrics["by_num_samples"][str(metrics["num_samples"])]
+        values = [shown(scores.get(name)) for name in COLUMNS.values()]
+        where = f"{metrics['num_images']} of {metrics['split']}"
+        rows.append([where, str(metrics["num_samples"]), noise, *values])
+    return rows
+
+
 def by_count(metrics: Mapping[str, Any]) -> Tuple[List[str], List[List[str]]]:
     """Returns a table of a run's scores by number of samples."""
     tables: Dict[str, Dict[str, Any]] = metrics["by_num_samples"]

@@ -20,6 +20,7 @@ class Run:
       name: what it is called beside others.
       config: of `config.json`.
       metrics: of `metrics.json`.
+      other_metrics: of further evaluations, `metrics_*.json`.
       environment: of `environment.json`.
       data: of `data.json`.
       proposals: of `proposals.json`.
@@ -30,6 +31,7 @@ class Run:
     name: str
     config: Dict[str, Any]
     metrics: Optional[Dict[str, Any]]
+    other_metrics: List[Dict[str, Any]]
     environment: Optional[Dict[str, Any]]
     data: Optional[Dict[str, Any]]
     proposals: Optional[Dict[str, Any]]
@@ -57,6 +59,7 @@ def read(path: pathlib.Path) -> Run:
         name=path.name,
         config=config,
         metrics=read_json(path / "metrics.json"),
+        other_metrics=[read_json(file) for file in sorted(path.glob("metrics_*.json"))],
         environment=read_json(path / "environment.json"),
         data=read_json(path / "data.json"),
         proposals=read_json(path / "proposals.json"),
@@ -65,6 +68,7 @@ def read(path: pathlib.Path) -> Run:
 
 
 def read_json(path: pathlib.Path) -> Optional[Dict[str, Any]]:
+    """Returns a file's content; None where there is none."""
     if not path.is_file():
         return None
     try:

@@ -44,6 +44,11 @@ def results(run: report_run.Run, extra: Sequence[report_results.Line]) -> str:
     if len(metrics["by_num_samples"]) > 1:
         body += "<h3>By number of samples</h3>\n"
         body += report_page.table(*report_results.by_count(metrics))
+    if run.other_metrics:
+        body += "<h3>Other evaluations of this run</h3>\n"
+        heads = ["images", "samples", "noise", *report_results.COLUMNS]
+        rows = report_results.evaluations([metrics, *run.other_metrics])
+        body += report_page.table(heads, rows, own=[0])
     return body
 
 

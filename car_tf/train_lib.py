@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import json
-import pathlib
-from typing import Any, Callable, Dict, Optional
+from typing import Any, Callable, Dict, List, Optional
 
 import keras
+import matplotlib.figure
 import tensorflow as tf
 
 from car_tf import build, build_data, checkpoints, devices, eval_lib, figures, fitting
-from car_tf import draw_lib, report_lib, report_run, tally, tensorboard_lib
+from car_tf import draw_lib, report_lib, report_run, saved_run, tally, tensorboard_lib
 from car_tf import config as config_lib
 from car_tf import selection as selection_lib
 from car_tf import workdir as workdir_lib
 from car_tf import workers
 from car_tf.blackbox import maps
-from car_tf.data import cache, info
-from car_tf.models import sampler
+from car_tf.data import cache, examples
 from export import run as run_export
 
 
@@ -80,7 +79,7 @@ def run(
     if config.train.mixed_precision != "float32":
         # In float32, as whatever evaluates or serves the run later.
         alone = devices.has_workers(strategy)
-        model = load_sampler(
+        model = saved_run.load_sampler(
             config, dataset.facts, workdir, None if alone else strategy
         )
     metrics = evaluate_run(config, dataset, model, workdir, say)
@@ -221,13 +220,8 @@ def evaluate_run(
     """
     split = split or dataset.evaluation
     num_samples = num_samples or config.evaluation.num_samples
-    configured = config.evaluation.noise_sampling
     noise_sampling = "stratified" if model.stratified else "independent"
-    standard = split == dataset.evaluation
-    standard &= num_samples == config.evaluation.num_samples
-    standard &= noise_sampling == configured
-    suffix = "" if standard else f"_{split}_{num_samples}"
-    suffix += "" if noise_sampling == configured else f"_{noise_sampling}"
+    suffix = _suffix(config, dataset, split, num_samples, noise_sampling)
     say(f"evaluation: {num_samples} samples on {split}, {noise_sampling} noise")
     source = dataset.splits[split]
     metrics, gallery = eval_lib.evaluate(
@@ -263,16 +257,44 @@ def evaluate_run(
     for line in eval_lib.summary_lines(metrics, dataset.facts):
         say(line)
     drawing = dict(num_samples=num_samples, seed=config.evaluation.seed)
-    drawn = figures.run_figures(
+    galleries = {"samples": gallery}
+    for kind, indices in cases.items():
+        if indices:
+            drawn = draw_lib.draw(model, source, indices=indices, **drawing)
+            galleries[kind] = list(drawn)
+    folder = workdir.path / f"figures{suffix}"
+    with checkpoints.writing(folder):
+        figures.save_all(_figures(metrics, galleries, dataset, source, workdir), folder)
+    say(f"figures: {folder}")
+    return metrics
+
+
+def _suffix(
+    config: config_lib.Config,
+    dataset: build_data.Dataset,
+    split: str,
+    num_samples: int,
+    noise_sampling: str,
+) -> str:
+    """Returns what is added to names of files where an evaluation is not the run's."""
+    same_noise = noise_sampling == config.evaluation.noise_sampling
+    is_own = same_noise and split == dataset.evaluation
+    is_own = is_own and num_samples == config.evaluation.num_samples
+    suffix = "" if is_own else f"_{split}_{num_samples}"
+    return suffix if same_noise else f"{suffix}_{noise_sampling}"
+
+
+def _figures(
+    metrics: Dict[str, Any],
+    galleries: Dict[str, List[draw_lib.Drawn]],
+    dataset: build_data.Dataset,
+    source: examples.Examples,
+    workdir: workdir_lib.RunDir,
+) -> Dict[str, matplotlib.figure.Figure]:
+    """Draws the figures of an evaluation on a split, `source`."""
+    return figures.run_figures(
         metrics,
-        {
-            "samples": gallery,
-            **{
-                kind: list(draw_lib.draw(model, source, indices=indices, **drawing))
-                for kind, indices in cases.items()
-                if indices
-            },
-        },
+        galleries,
         images=source.images,
         labels=source.labels,
         blackbox=None if source.blackbox is None else maps.hard_labels(source.blackbox),
@@ -282,50 +304,4 @@ def evaluate_run(
             stage: workdir.read_lines(f"stage{stage}_{fitting.LOG_FILE}")
             for stage in (1, 2)
         },
-    )
-    folder = workdir.path / f"figures{suffix}"
-    with checkpoints.writing(folder):
-        figures.save_all(drawn, folder)
-    say(f"figures: {folder}")
-    return metrics
-
-
-def load_sampler(
-    config: config_lib.Config,
-    facts: info.DatasetInfo,
-    workdir: workdir_lib.RunDir,
-    strategy: Optional[tf.distribute.Strategy] = None,
-) -> sampler.Sampler:
-    """Builds the sampler of a finished run with its best weights.
-
-    Args:
-      config: of the run.
-      facts: of its data set.
-      workdir: its directory.
-      strategy: on whose replicas it is to draw; one device if None.
-
-    Raises:
-      workdir_lib.RunError: the run has no trained networks yet.
-    """
-    with (strategy or tf.distribute.get_strategy()).scope():
-        calibration_net = build.build_calibration_net(config, facts)
-        refinement_net = build.build_refinement_net(config, facts)
-    if config.calibration_net.kind != "true_distribution":
-        folder = workdir.path / "checkpoints" / "stage1"
-        latest = tf.train.latest_checkpoint(str(folder))
-        if latest is None:
-            raise workdir_lib.RunError(f"{workdir.path}: stage 1 has no checkpoint yet")
-        weights = tf.train.Checkpoint(net=calibration_net)
-        checkpoints.read_weights(weights, pathlib.Path(latest))
-    best = workdir.read_json(selection_lib.BEST_FILE)
-    if best is None:
-        raise workdir_lib.RunError(f"{workdir.path}: stage 2 has no best weights yet")
-    weights = tf.train.Checkpoint(net=refinement_net)
-    checkpoints.read_weights(weights, workdir.path / best["weights"])
-    return build.build_sampler(
-        calibration_net,
-        refinement_net,
-        facts,
-        strategy,
-        config.evaluation.noise_sampling,
     )

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import pathlib
-from typing import Any, Callable, Dict, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Optional, Sequence
 
-from car_tf import build_data, config_fields, eval_lib
+from car_tf import build_data, config_fields, eval_lib, saved_run
 from car_tf import config as config_lib
 from car_tf import workdir as workdir_lib
 from car_tf.data import info
@@ -98,9 +98,7 @@ def export_workdir(
       ConfigError: a black box is to be embedded, but the run was trained on none that
         is a model.
     """
-    from car_tf import train_lib  # Which exports, too.
-
-    facts, notes = _data_of(config, workdir)
+    facts, notes = saved_run.data_of(config, workdir)
     blackbox_function = None
     if embed_blackbox:
         # As in training, whatever `auto` would choose now.
@@ -117,7 +115,7 @@ def export_workdir(
         blackbox_function = segmenter.as_module()
     return export_run(
         config,
-        train_lib.load_sampler(config, facts, workdir),
+        saved_run.load_sampler(config, facts, workdir),
         facts,
         pathlib.Path(output).expanduser() if output else workdir.path / FOLDER,
         name=name,
@@ -126,14 +124,3 @@ def export_workdir(
         metrics=workdir.read_json("metrics.json"),
         blackbox_function=blackbox_function,
     )
-
-
-def _data_of(
-    config: config_lib.Config, workdir: workdir_lib.RunDir
-) -> Tuple[info.DatasetInfo, Sequence[str]]:
-    """Returns facts and notes of a run's data, which need not be here any more."""
-    recorded = workdir.read_json("data.json")
-    if recorded is not None and "facts" in recorded:
-        return info.from_record(recorded["facts"]), recorded["notes"]
-    dataset = build_data.build_data(config)
-    return dataset.facts, dataset.notes

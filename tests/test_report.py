@@ -82,6 +82,18 @@ def rendered(folder, *others):
     return report_lib.render(report_run.read(folder), [*map(report_run.read, others)])
 
 
+def test_further_evaluations_are_listed(folder):
+    assert "Other evaluations" not in text_of(rendered(folder))
+    other = {"split": "selection", "num_images": 7, "num_samples": 50}
+    other["by_num_samples"] = {"50": {"ged": 0.4567}}
+    other["noise_sampling"] = "stratified"
+    path = folder / "metrics_selection_50_stratified.json"
+    path.write_text(json.dumps(other))
+    page = text_of(rendered(folder))
+    assert "2 of val 50 independent 0.280 0.250 — 0.500" in page
+    assert "7 of selection 50 stratified 0.457 — — —" in page
+
+
 class Tags(html.parser.HTMLParser):
     """Checks that tags are closed in order, and collects where the page points."""
 

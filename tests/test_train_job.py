@@ -14,7 +14,7 @@ import pytest
 import tensorflow as tf
 from tensorboard.backend.event_processing import event_accumulator
 
-from car_tf import build, build_data, config_fields, train_lib
+from car_tf import build, build_data, config_fields, saved_run, train_lib
 from car_tf import config as config_lib
 from car_tf import workdir as workdir_lib
 from car_tf.data import info
@@ -221,7 +221,7 @@ def loaded(runs, whole):
     config = workdir_lib.saved_config(path)
     run = workdir_lib.RunDir(path, config)
     dataset = build_data.build_data(config)
-    yield config, dataset, train_lib.load_sampler(config, dataset.facts, run), run
+    yield config, dataset, saved_run.load_sampler(config, dataset.facts, run), run
     run.close()
 
 
@@ -337,7 +337,7 @@ def test_stratified_samples_are_evaluated_and_exported_under_their_name(
     stratified = config_fields.override(
         config, ["evaluation.noise_sampling=stratified"]
     )
-    sampler = train_lib.load_sampler(stratified, dataset.facts, run)
+    sampler = saved_run.load_sampler(stratified, dataset.facts, run)
     assert sampler.stratified
     result = train_lib.evaluate_run(config, dataset, sampler, run, lambda line: None)
     num = config.evaluation.num_samples
@@ -361,7 +361,7 @@ def test_a_run_without_trained_networks_cannot_be_evaluated(loaded, tmp_path):
     config, dataset, _, _ = loaded
     run = workdir_lib.RunDir(str(tmp_path / "empty"), config)
     with pytest.raises(workdir_lib.RunError, match="stage 1 has no checkpoint"):
-        train_lib.load_sampler(config, dataset.facts, run)
+        saved_run.load_sampler(config, dataset.facts, run)
 
 
 # All configurations

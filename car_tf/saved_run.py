@@ -1,0 +1,67 @@
+"""What a run directory holds of a finished run: its sampler, and facts of its data."""
+
+from __future__ import annotations
+
+import pathlib
+from typing import Optional, Sequence, Tuple
+
+import tensorflow as tf
+
+from car_tf import build, build_data, checkpoints
+from car_tf import config as config_lib
+from car_tf import selection as selection_lib
+from car_tf import workdir as workdir_lib
+from car_tf.data import info
+from car_tf.models import sampler
+
+
+def data_of(
+    config: config_lib.Config, workdir: workdir_lib.RunDir
+) -> Tuple[info.DatasetInfo, Sequence[str]]:
+    """Returns facts and notes of a run's data, which need not be here any more."""
+    recorded = workdir.read_json("data.json")
+    if recorded is not None and "facts" in recorded:
+        return info.from_record(recorded["facts"]), recorded["notes"]
+    dataset = build_data.build_data(config)
+    return dataset.facts, dataset.notes
+
+
+def load_sampler(
+    config: config_lib.Config,
+    facts: info.DatasetInfo,
+    workdir: workdir_lib.RunDir,
+    strategy: Optional[tf.distribute.Strategy] = None,
+) -> sampler.Sampler:
+    """Builds the sampler of a finished run with its best weights.
+
+    Args:
+      config: of the run.
+      facts: of its data set.
+      workdir: its directory.
+      strategy: on whose replicas it is to draw; one device if None.
+
+    Raises:
+      workdir_lib.RunError: the run has no trained networks yet.
+    """
+    with (strategy or tf.distribute.get_strategy()).scope():
+        calibration_net = build.build_calibration_net(config, facts)
+        refinement_net = build.build_refinement_net(config, facts)
+    if config.calibration_net.kind != "true_distribution":
+        folder = workdir.path / "checkpoints" / "stage1"
+        latest = tf.train.latest_checkpoint(str(folder))
+        if latest is None:
+            raise workdir_lib.RunError(f"{workdir.path}: stage 1 has no checkpoint yet")
+        weights = tf.train.Checkpoint(net=calibration_net)
+        checkpoints.read_weights(weights, pathlib.Path(latest))
+    best = workdir.read_json(selection_lib.BEST_FILE)
+    if best is None:
+        raise workdir_lib.RunError(f"{workdir.path}: stage 2 has no best weights yet")
+    weights = tf.train.Checkpoint(net=refinement_net)
+    checkpoints.read_weights(weights, workdir.path / best["weights"])
+    return build.build_sampler(
+        calibration_net,
+        refinement_net,
+        facts,
+        strategy,
+        config.evaluation.noise_sampling,
+    )
