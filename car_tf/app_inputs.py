@@ -174,13 +174,7 @@ def draw_examples(config: config_lib.Config) -> List[Opened]:
     """
     if config.data.data_dir:
         return []
-    data = dataclasses.replace(
-        config.data,
-        drawn_seed=config.data.drawn_seed + 1,
-        num_drawn=(1, 1, NUM_EXAMPLES),
-    )
-    dataset = build_data.build_data(dataclasses.replace(config, data=data))
-    split = dataset.splits[dataset.evaluation]
+    split = build_data.draw_unseen(config, NUM_EXAMPLES)
     return [
         Opened(
             name=f"{name}.png",

@@ -94,6 +94,18 @@ def build_data(config: config_lib.Config) -> Dataset:
     return dataclasses.replace(dataset, facts=facts, splits=splits, notes=notes)
 
 
+def draw_unseen(config: config_lib.Config, num: int) -> examples.Examples:
+    """Draws images that a run on drawn data was not trained on, and their black box."""
+    data = dataclasses.replace(
+        config.data,
+        data_dir="",
+        drawn_seed=config.data.drawn_seed + 1,
+        num_drawn=(1, 1, num),
+    )
+    dataset = build_data(dataclasses.replace(config, data=data))
+    return dataset.splits[dataset.evaluation]
+
+
 def _cityscapes_on_disk(config: config_lib.Config) -> Dataset:
     data = config.data
     read = {

@@ -4,6 +4,9 @@
     python -m car_tf.predict --saved_model MODEL --images DIR --blackbox MODEL_OR_FOLDER
         --output DIR
 
+Without --images, a run on drawn data draws some that it has not seen, to
+OUTPUT/examples.
+
 Writes for each image a folder with samples (class ids and coloured), their mean, the
 entropy, an overview and statistics. The same command goes on where it was stopped.
 """
@@ -13,7 +16,7 @@ from __future__ import annotations
 import os
 import pathlib
 import sys
-from typing import Any, Sequence
+from typing import Any, Dict, Optional, Sequence
 
 from absl import app, flags, logging
 
@@ -24,14 +27,13 @@ from export import versions
 from export.clients import common
 
 FLAGS = flags.FLAGS
+_NUM_EXAMPLES = 4
 
 flags.DEFINE_string("workdir", "", "Run directory, whose exported model is used.")
 flags.DEFINE_string(
     "saved_model", "", "Exported model: its version, or a folder of versions."
 )
-flags.DEFINE_multi_string(
-    "images", None, "Images (PNG or JPEG), or folders of images.", required=True
-)
+flags.DEFINE_multi_string("images", [], "Images (PNG or JPEG), or folders of images.")
 flags.DEFINE_string("output", None, "Folder to write to.", required=True)
 flags.DEFINE_integer(
     "num_samples", 16, "Samples per image.", lower_bound=1, upper_bound=256
@@ -80,6 +82,16 @@ def _model_path() -> pathlib.Path:
     return versions.of_run(FLAGS.workdir, workdir_lib.saved_config(FLAGS.workdir).name)
 
 
+def _drawn_data() -> config_lib.Config:
+    """Returns the configuration of a run on drawn data, from which images are drawn."""
+    config = workdir_lib.saved_config(FLAGS.workdir) if FLAGS.workdir else None
+    if config is None or config.data.data_dir:
+        raise versions.ExportError(
+            "--images: wanted images or folders of them, got none"
+        )
+    return config
+
+
 def main(argv: Sequence[str]) -> int:
     """Predicts; returns the exit code."""
     if len(argv) > 1:
@@ -87,32 +99,40 @@ def main(argv: Sequence[str]) -> int:
     try:
         config_lib.require_devices("--devices", FLAGS.devices)
         path, size = _model_path(), _size()
-        images = common.find_images(FLAGS.images, FLAGS.output)
-    except (ValueError, workdir_lib.RunError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    logging.set_verbosity(logging.WARNING)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    # TensorFlow starts here, after the cheap checks.
-    from car_tf import devices, predict_lib
-
-    options = predict_lib.Options(
-        num_samples=FLAGS.num_samples,
-        seed=FLAGS.seed,
-        size=size,
-        blackbox=FLAGS.blackbox,
-    )
-    try:
-        strategy = devices.build_strategy(FLAGS.devices, workers.Worker())
-        failed = predict_lib.predict(
-            predict_lib.Predictor(path, devices.names(strategy)),
-            images,
-            pathlib.Path(FLAGS.output).expanduser(),
-            options,
-        )
+        if FLAGS.images:
+            images, drawn = common.find_images(FLAGS.images, FLAGS.output), None
+        else:
+            images, drawn = {}, _drawn_data()
+        logging.set_verbosity(logging.WARNING)
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+        # After the cheap checks.
+        return _predict(path, size, images, drawn)
     except (ValueError, OSError, workdir_lib.RunError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+
+
+def _predict(
+    path: pathlib.Path,
+    size: Any,
+    images: Dict[str, pathlib.Path],
+    drawn: Optional[config_lib.Config],
+) -> int:
+    from car_tf import devices, predict_lib  # TensorFlow starts here.
+
+    output, blackbox = pathlib.Path(FLAGS.output).expanduser(), FLAGS.blackbox
+    if drawn is not None:
+        folder = output / "examples"
+        predict_lib.write_examples(drawn, folder, _NUM_EXAMPLES)
+        images = common.find_images([str(folder / "images")])
+        if (folder / "blackbox").is_dir():
+            blackbox = str(folder / "blackbox")
+    options = predict_lib.Options(
+        num_samples=FLAGS.num_samples, seed=FLAGS.seed, size=size, blackbox=blackbox
+    )
+    strategy = devices.build_strategy(FLAGS.devices, workers.Worker())
+    predictor = predict_lib.Predictor(path, devices.names(strategy))
+    failed = predict_lib.predict(predictor, images, output, options)
     print(f"{len(images) - len(failed)} images predicted: {FLAGS.output}")
     return 1 if failed else 0
 

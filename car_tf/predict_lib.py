@@ -203,6 +203,24 @@ def predict(
     return [name for name in images if name in failed]
 
 
+def write_examples(config: config_lib.Config, folder: pathlib.Path, num: int) -> None:
+    """Writes what `build_data.draw_unseen` draws as PNG files, to predict.
+
+    Args:
+      config: of a run on drawn data.
+      folder: gets `images`, and `blackbox` with its maps where the run works on one.
+      num: how many.
+    """
+    split = build_data.draw_unseen(config, num)
+    drawn = {"images": split.images}
+    if split.blackbox is not None:
+        drawn["blackbox"] = split.blackbox
+    for kind, arrays in drawn.items():
+        (folder / kind).mkdir(parents=True, exist_ok=True)
+        for name, array in zip(split.names, arrays):
+            Image.fromarray(array.squeeze()).save(folder / kind / f"{name}.png")
+
+
 def _key(
     predictor: Predictor, file: pathlib.Path, blackbox: str, options: Options
 ) -> str:

@@ -1,5 +1,6 @@
 """Prediction on folders of images with an exported model."""
 
+import dataclasses
 import json
 import shutil
 import subprocess
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from car_tf import config as config_lib
 from car_tf import predict_lib, predict_output
 from car_tf.data import files
 from export.clients import common
@@ -281,6 +283,7 @@ def test_each_copy_computes_on_its_device(predictor):
         (["--images=nowhere", "--saved_model=nowhere"], "wanted a SavedModel"),
         (["--images=nowhere", "--workdir=nowhere"], "wanted a run directory"),
         (["--images=nowhere", "--devices=tpu"], "--devices: wanted cpu"),
+        (["--saved_model=."], "wanted a SavedModel"),
     ],
 )
 def test_bad_arguments_end_in_one_line(tmp_path, arguments, words):
@@ -306,3 +309,26 @@ def test_images_whose_results_would_collide_are_refused(tmp_path):
     (tmp_path / "a" / "b.png").touch()
     with pytest.raises(common.ClientError, match="inside those of"):
         common.find_images([str(tmp_path)])
+
+
+def test_without_images_some_are_drawn(tmp_path):
+    config = exported.config(data=config_lib.Data(size=(48, 64), crop_size=(16, 16)))
+    (tmp_path / "run" / "export").mkdir(parents=True)
+    (tmp_path / "run" / "config.json").write_text(config_lib.to_json(config))
+    model = tmp_path / "run" / "export" / config.name
+    model.symlink_to(exported.version().parent)
+    output = tmp_path / "out"
+    arguments = ("--workdir", tmp_path / "run", "--num_samples", 2, "--output", output)
+    done = job.run(*arguments, module="car_tf.predict")
+    assert done.returncode == 0, done.stderr
+    assert "4 images predicted" in done.stdout
+    for name in ("scene_000002", "scene_000005"):
+        assert (output / "examples" / "images" / f"{name}.png").is_file()
+        assert (output / "examples" / "blackbox" / f"{name}.png").is_file()
+        assert (output / name / "sheet.png").is_file()
+    real = dataclasses.replace(config.data, data_dir="/data")
+    config = dataclasses.replace(config, data=real)
+    (tmp_path / "run" / "config.json").write_text(config_lib.to_json(config))
+    done = job.run(*arguments, module="car_tf.predict")
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: --images: wanted images")
