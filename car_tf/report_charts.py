@@ -81,7 +81,6 @@ def lines(
     title: str,
     series: Mapping[str, Sequence[Tuple[float, float]]],
     *,
-    x_name: str = "step",
     level: Optional[float] = None,
     limits: Optional[Tuple[float, float]] = None,
 ) -> str:
@@ -90,7 +89,6 @@ def lines(
     Args:
       title: above it.
       series: name -> (x, y) points; empty ones are left out.
-      x_name: below it.
       level: a dashed line across.
       limits: of y; by default those of the values.
     """
@@ -104,7 +102,7 @@ def lines(
     plane = _Plane(ticks(0, max(xs), 4), ticks(low, high))
     # A line may end between two round numbers; what lies beyond it is cut off.
     plane.x_ticks = [x for x in plane.x_ticks if x < max(xs) * 0.9] + [max(xs)]
-    parts = [plane.frame(title, x_name)]
+    parts = [plane.frame(title, "step")]
     if level is not None:
         left, right = plane.x(plane.x_ticks[0]), plane.x(plane.x_ticks[-1])
         parts.append(_line(left, plane.y(level), right, plane.y(level), "level"))

@@ -147,8 +147,7 @@ def _headlines(run: report_run.Run) -> List[Tuple[str, str, str]]:
     shown, compared = report_results.shown, report_results.compared(metrics)
     beside = "lower is better"
     for line in compared[:1]:
-        beside += f"; {shown(line.scores['ged'])} for the {line.name}"
-    beside = beside.replace("the F's", "F's")
+        beside += f"; {line.name}: {shown(line.scores['ged'])}"
     cards = [(shown(scores["ged"]), f"GED, {count} samples", beside)]
     if scores.get("hm_iou") is not None:
         words = "higher is better; samples matched one to one with readers"

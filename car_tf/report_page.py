@@ -12,7 +12,7 @@ import string
 from typing import Any, Iterable, Optional, Sequence, Tuple
 
 # Contrast by WCAG 2.1, against `page` and `panel` alike: text at least 7 to 1, `muted`
-# and `accent` 4.5, what charts are drawn in 3 (tests/test_report_page.py).
+# and `accent` 4.5, what charts are drawn in 3 (tests/test_report.py).
 LIGHT = {
     "page": "#ffffff",
     "panel": "#f4f6f8",

@@ -119,11 +119,11 @@ def quoted(metrics: Mapping[str, Any], config: Mapping[str, Any]) -> List[Line]:
     ]
 
 
-def shown(value: Any, digits: int = 3) -> str:
+def shown(value: Any) -> str:
     """Returns a number as text; what is undefined is a dash."""
     if value is None:
         return NOTHING
-    return value if isinstance(value, str) else f"{value:.{digits}f}"
+    return value if isinstance(value, str) else f"{value:.3f}"
 
 
 def number(value: Any) -> Optional[float]:

@@ -296,3 +296,59 @@ def test_differences_name_the_field_and_both_values(base):
         "data.size: (256, 512) -> (300, 300)",
         "train.seed: 1 -> 9",
     ]
+
+
+def test_the_paper_s_configurations_have_the_paper_s_numbers():
+    # CAR, A.1, A.3 and A.4.
+    both = {
+        "stage1.learning_rate": 2e-4,
+        "stage1.decay": "halve",
+        "stage1.l2": 5e-4,
+        "stage1.labels_per_image": 1,
+        "stage2.pixel_loss": "calibration",
+        "stage2.learning_rate": 2e-4,
+        "stage2.discriminator_learning_rate": 1e-5,
+        "stage2.decay": "halve",
+        "stage2.l2": 5e-4,
+        "stage2.adversarial_weight": 10,
+        "stage2.calibration_weight": 5,
+        "stage2.r1_gamma": 10,
+        "stage2.discriminator_active": 50,
+        "stage2.discriminator_period": 250,
+        "stage2.noise_sampling": "independent",
+        "stage2.average_decay": 0,
+        "data.crop_size": (128, 128),
+        "data.symmetries": "mirror",
+        "calibration_net.dropout": 0.1,
+        "refinement_net.logits": "scratch",
+        "refinement_net.base_channels": 32,
+        "refinement_net.dropout": 0.1,
+        "discriminator.base_channels": 64,
+        "evaluation.noise_sampling": "independent",
+    }
+    own = {
+        "cityscapes_paper": {
+            "data.size": (256, 512),
+            "refinement_net.noise_dim": 32,
+            "stage2.steps": 120_000,
+            "stage2.batch_size": 16,
+            "stage2.num_samples": 7,
+            "calibration_net.kind": "blackbox_calibrator",
+            "evaluation.num_samples": 16,
+        },
+        "lidc_paper": {
+            "data.size": (128, 128),
+            "refinement_net.noise_dim": 8,
+            "stage2.steps": 80_000,
+            "stage2.batch_size": 32,
+            "stage2.num_samples": 20,
+            "calibration_net.kind": "segnet",
+            "calibration_net.decoder": "unpooling",
+            "evaluation.num_samples": 100,
+        },
+    }
+    for name, fields in own.items():
+        config = config_lib.load(name)
+        for key, wanted in {**both, **fields}.items():
+            section, _, field = key.partition(".")
+            assert getattr(getattr(config, section), field) == wanted, (name, key)
