@@ -394,7 +394,7 @@ class Train:
 
 @config_fields.section
 class Evaluation:
-    """Final evaluation: S samples per image; 0 images means the whole split.
+    """Final evaluation: S samples per image, on some images of the split or all (0).
 
     Attributes:
       noise_sampling: of model selection, evaluation, prediction and export: z is drawn

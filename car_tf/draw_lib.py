@@ -35,23 +35,29 @@ class Drawn:
     first_probs: np.ndarray
 
 
+def spread(total: int, num: int) -> np.ndarray:
+    """Returns `num` indices below `total` (0, or too many: all), evenly apart.
+
+    Neighbours in a split tend to show one patient or street.
+    """
+    num = min(num or total, total)
+    return np.arange(num) * total // max(num, 1)
+
+
 def draw(
     model: sampler.Sampler,
     source: examples.Examples,
     *,
     num_samples: int,
     seed: int,
-    num_images: int = 0,
     indices: Sequence[int] = (),
 ) -> Iterator[Drawn]:
-    """Draws samples for the first images of a split (0: all), or those of `indices`.
+    """Draws samples for all images of a split, or for those of `indices`.
 
     An image's samples depend on `seed` and its index, not on its neighbours. Networks
     that were built for several replicas share the images.
     """
-    chosen = np.arange(min(num_images or len(source), len(source)))
-    if len(indices):
-        chosen = np.asarray(indices)
+    chosen = np.asarray(indices) if len(indices) else np.arange(len(source))
     height, width = source.images.shape[1:3]
     per_image = num_samples * height * width * num_classes(model)
     batch_size = int(np.clip(MAX_VALUES // per_image, 1, 32))

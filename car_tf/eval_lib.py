@@ -34,15 +34,13 @@ def mean_ged(
       facts: of the data set.
       num_samples: per image.
       seed: of the samples.
-      num_images: how many, spread over the split, in which neighbours tend to show one
-        patient or street; 0 for all.
+      num_images: how many, spread over the split; 0 for all.
       watch: sees what is drawn of every image.
 
     Returns:
       The mean, or None where it is defined for no image.
     """
-    count = min(num_images or len(source), len(source))
-    indices = np.arange(count) * len(source) // max(count, 1)
+    indices = draw_lib.spread(len(source), num_images)
     results = []
     for drawn in draw_lib.draw(
         model, source, num_samples=num_samples, seed=seed, indices=indices
@@ -60,7 +58,6 @@ def evaluate(
     *,
     num_samples: int,
     seed: int,
-    num_images: int = 0,
     gallery_size: int = 6,
     progress: Optional[Callable] = None,
 ) -> Tuple[Dict[str, Any], List[draw_lib.Drawn]]:
@@ -74,7 +71,6 @@ def evaluate(
       facts: of its data set.
       num_samples: S.
       seed: of the samples and of the flip oracle.
-      num_images: how many of the first images; 0 for all.
       gallery_size: how many images, evenly spread, to return for figures; fewer where
         they are very large.
       progress: wraps the iteration over images, such as `tqdm.tqdm`.
@@ -83,15 +79,13 @@ def evaluate(
       The metrics, and the gallery.
     """
     metrics = tally.Tally(facts, num_samples, seed)
-    total = min(num_images or len(source), len(source))
+    total = len(source)
     height, width = source.images.shape[1:3]
     num_held = draw_lib.MAX_VALUES // (3 * height * width * draw_lib.num_classes(model))
     gallery_size = min(gallery_size, max(1, num_held))
     chosen = set(np.linspace(0, total - 1, min(gallery_size, total)).astype(int))
     gallery: List[draw_lib.Drawn] = []
-    stream = draw_lib.draw(
-        model, source, num_samples=num_samples, seed=seed, num_images=num_images
-    )
+    stream = draw_lib.draw(model, source, num_samples=num_samples, seed=seed)
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
         pending: List[concurrent.futures.Future] = []
         for drawn in progress(stream, total=total) if progress else stream:

@@ -29,7 +29,7 @@ flags.DEFINE_string(
 )
 flags.DEFINE_integer("num_samples", 16, "Proposals per image.", lower_bound=1)
 flags.DEFINE_integer(
-    "num_images", 0, "How many of the first images; 0: all.", lower_bound=0
+    "num_images", 0, "How many images, spread over the split; 0: all.", lower_bound=0
 )
 
 
@@ -55,17 +55,19 @@ def main(argv: Sequence[str]) -> int:
 
 def _simulate(config: config_lib.Config, workdir: workdir_lib.RunDir) -> None:
     # TensorFlow starts here.
-    from car_tf import build_data, proposals_lib, report_lib, saved_run
+    from car_tf import build_data, draw_lib, proposals_lib, report_lib, saved_run
 
     dataset = build_data.build_data(config)
     split = dataset.split_to_report(FLAGS.split)
+    source = dataset.splits[split]
+    if FLAGS.num_images:
+        source = source.take(draw_lib.spread(len(source), FLAGS.num_images))
     summary = proposals_lib.simulate(
         saved_run.load_sampler(config, dataset.facts, workdir),
-        dataset.splits[split],
+        source,
         dataset.facts,
         num_samples=FLAGS.num_samples,
         seed=config.evaluation.seed,
-        num_images=FLAGS.num_images,
         progress=lambda stream, total: cache.progress(
             iterable=stream, total=total, desc="annotating", unit="image"
         ),

@@ -35,7 +35,6 @@ def simulate(
     *,
     num_samples: int,
     seed: int,
-    num_images: int = 0,
     progress: Callable = lambda stream, total: stream,
 ) -> Dict[str, Any]:
     """Lets annotators choose among proposals, and compares with a single guess.
@@ -50,7 +49,6 @@ def simulate(
       facts: of its data set.
       num_samples: S.
       seed: of the samples and of the annotators' flips.
-      num_images: how many of the first images; 0 for all.
       progress: wraps the iteration over images.
 
     Returns:
@@ -62,10 +60,8 @@ def simulate(
     """
     rows: List[Dict[str, proposals.Effort]] = []
     marked: List[bool] = []
-    total = min(num_images or len(source), len(source))
-    stream = draw_lib.draw(
-        model, source, num_samples=num_samples, seed=seed, num_images=num_images
-    )
+    total = len(source)
+    stream = draw_lib.draw(model, source, num_samples=num_samples, seed=seed)
     for drawn in progress(stream, total=total):
         labels = source.labels[drawn.index]
         for label in wanted(labels, facts, np.random.default_rng([seed, drawn.index])):

@@ -224,13 +224,15 @@ def evaluate_run(
     suffix = _suffix(config, dataset, split, num_samples, noise_sampling)
     say(f"evaluation: {num_samples} samples on {split}, {noise_sampling} noise")
     source = dataset.splits[split]
+    if config.evaluation.num_images:
+        chosen = draw_lib.spread(len(source), config.evaluation.num_images)
+        source = source.take(chosen)
     metrics, gallery = eval_lib.evaluate(
         model,
         source,
         dataset.facts,
         num_samples=num_samples,
         seed=config.evaluation.seed,
-        num_images=config.evaluation.num_images,
         progress=lambda stream, total: cache.progress(
             iterable=stream, total=total, desc="evaluating", unit="image"
         ),

@@ -24,15 +24,12 @@ def test_seeds_belong_to_images_and_not_to_batches(monkeypatch):
         assert drawn[0].probs.shape == (8, 24, stripes.K)
 
 
-def test_the_first_images_are_drawn_on_request():
-    drawn = draw_lib.draw(
-        stripes.KnownSampler(),
-        stripes.examples_of(5),
-        num_samples=1,
-        seed=0,
-        num_images=2,
-    )
-    assert [d.index for d in drawn] == [0, 1]
+@pytest.mark.parametrize(
+    "num, indices",
+    [(0, [0, 1, 2, 3, 4]), (9, [0, 1, 2, 3, 4]), (2, [0, 2]), (3, [0, 1, 3]), (1, [0])],
+)
+def test_fewer_images_are_spread_over_the_split(num, indices):
+    assert draw_lib.spread(5, num).tolist() == indices
 
 
 def test_chosen_images_are_drawn_as_they_are_among_all():
