@@ -12,7 +12,6 @@ import importlib
 import json
 import os
 import pathlib
-import sys
 from typing import Any, Dict, List, Sequence
 
 from absl import flags
@@ -83,27 +82,23 @@ def _run(names: Sequence[str]) -> Dict[str, Any]:
 
 def main(argv: List[str]) -> int:
     """Measures; returns the exit code."""
-    try:
-        if len(argv) > 1:
-            raise ValueError(f"unexpected arguments: {' '.join(argv[1:])}")
-        if FLAGS.list:
-            for name, (_, _, what) in ROWS.items():
-                print(f"{name:12}{what}")
-            return 0
-        unknown = [name for name in FLAGS.rows if name not in ROWS]
-        if unknown:
-            raise ValueError(f"--rows: no row {unknown[0]!r}; rows: {', '.join(ROWS)}")
-        results = _run(FLAGS.rows)
-        if FLAGS.json:
-            from car_tf.data import cache
+    if len(argv) > 1:
+        raise ValueError(f"unexpected arguments: {' '.join(argv[1:])}")
+    if FLAGS.list:
+        for name, (_, _, what) in ROWS.items():
+            print(f"{name:12}{what}")
+        return 0
+    unknown = [name for name in FLAGS.rows if name not in ROWS]
+    if unknown:
+        raise ValueError(f"--rows: no row {unknown[0]!r}; rows: {', '.join(ROWS)}")
+    results = _run(FLAGS.rows)
+    if FLAGS.json:
+        from car_tf.data import cache
 
-            text = json.dumps(results, indent=1, allow_nan=False) + "\n"
-            cache.write_text(pathlib.Path(FLAGS.json), text)
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+        text = json.dumps(results, indent=1, allow_nan=False) + "\n"
+        cache.write_text(pathlib.Path(FLAGS.json), text)
     return 0
 
 
 if __name__ == "__main__":
-    entry.run(main)
+    entry.run(main, errors=(ValueError, OSError))

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import sys
-from typing import Callable, Sequence
+from typing import Callable, Sequence, Tuple
 
 from absl import app
 
-INTERRUPTED = 130
+FAILED, INTERRUPTED = 1, 130
 
 
-def run(main: Callable[[Sequence[str]], int], then: str = "") -> None:
-    """Runs `main(argv)` by absl; Ctrl-C ends it in one line instead of a traceback.
+def run(
+    main: Callable[[Sequence[str]], int],
+    *,
+    errors: Tuple[type, ...],
+    then: str = "",
+) -> None:
+    """Runs `main(argv)` by absl; what its user can mend ends in one line.
 
     Args:
       main: returns the exit code.
-      then: what the same command does afterwards.
+      errors: exceptions whose message is for the user: exit code 1.
+      then: what the same command does after Ctrl-C: exit code 130.
     """
 
     def guarded(argv: Sequence[str]) -> int:
@@ -24,5 +30,8 @@ def run(main: Callable[[Sequence[str]], int], then: str = "") -> None:
         except KeyboardInterrupt:
             print("interrupted" + (f"; {then}" if then else ""), file=sys.stderr)
             return INTERRUPTED
+        except errors as error:
+            print(f"error: {error}", file=sys.stderr)
+            return FAILED
 
     app.run(guarded)

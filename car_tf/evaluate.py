@@ -10,7 +10,6 @@ What differs from the run's own evaluation goes into files of its own, such as
 from __future__ import annotations
 
 import os
-import sys
 from typing import Sequence
 
 from absl import app, flags, logging
@@ -45,48 +44,34 @@ def main(argv: Sequence[str]) -> int:
     """Evaluates; returns the exit code."""
     if len(argv) > 1:
         raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
-    try:
-        config = workdir_lib.saved_config(FLAGS.workdir)
-        config_lib.require_devices("--devices", FLAGS.devices)
-        workdir = workdir_lib.RunDir(FLAGS.workdir, config)
-    except (config_lib.ConfigError, workdir_lib.RunError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    config = workdir_lib.saved_config(FLAGS.workdir)
+    config_lib.require_devices("--devices", FLAGS.devices)
+    workdir = workdir_lib.RunDir(FLAGS.workdir, config)
     logging.set_verbosity(logging.WARNING)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     # TensorFlow starts here.
     from car_tf import build_data, devices, report_lib, saved_run, train_lib
-    from car_tf.data import files
 
-    try:
-        strategy = devices.build_strategy(FLAGS.devices, workers.Worker())
-        dataset = build_data.build_data(config)
-        split = dataset.split_to_report(FLAGS.split)
-        noise_sampling = FLAGS.noise_sampling or config.evaluation.noise_sampling
-        drawing = config_fields.override(
-            config, [f"evaluation.noise_sampling={noise_sampling}"]
-        )
-        model = saved_run.load_sampler(drawing, dataset.facts, workdir, strategy)
-        train_lib.evaluate_run(
-            config,
-            dataset,
-            model,
-            workdir,
-            print,
-            split=split,
-            num_samples=FLAGS.num_samples,
-        )
-        print(f"report: {report_lib.write(workdir.path)}")
-    except (
-        config_lib.ConfigError,
-        files.DataError,
-        workdir_lib.RunError,
-        OSError,
-    ) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    strategy = devices.build_strategy(FLAGS.devices, workers.Worker())
+    dataset = build_data.build_data(config)
+    split = dataset.split_to_report(FLAGS.split)
+    noise_sampling = FLAGS.noise_sampling or config.evaluation.noise_sampling
+    drawing = config_fields.override(
+        config, [f"evaluation.noise_sampling={noise_sampling}"]
+    )
+    model = saved_run.load_sampler(drawing, dataset.facts, workdir, strategy)
+    train_lib.evaluate_run(
+        config,
+        dataset,
+        model,
+        workdir,
+        print,
+        split=split,
+        num_samples=FLAGS.num_samples,
+    )
+    print(f"report: {report_lib.write(workdir.path)}")
     return 0
 
 
 if __name__ == "__main__":
-    entry.run(main)
+    entry.run(main, errors=workdir_lib.USER_ERRORS)

@@ -29,7 +29,6 @@ from absl import flags, logging
 from car_tf import config as config_lib
 from car_tf import entry
 from car_tf import workdir as workdir_lib
-from car_tf.data import files
 
 FLAGS = flags.FLAGS
 
@@ -128,17 +127,13 @@ def main(argv: Sequence[str]) -> int:
         EXPERIMENTS[argv[1]]()
     except workdir_lib.Stopped as stopped:
         print(stopped, file=sys.stderr)
-        return 130
-    except (
-        config_lib.ConfigError,
-        files.DataError,
-        workdir_lib.RunError,
-        OSError,
-    ) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+        return entry.INTERRUPTED
     return 0
 
 
 if __name__ == "__main__":
-    entry.run(main, "the same command goes on where it stopped")
+    entry.run(
+        main,
+        errors=workdir_lib.USER_ERRORS,
+        then="the same command goes on where it stopped",
+    )

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import os
 import pathlib
-import sys
 from typing import Any, Dict, Optional, Sequence
 
 from absl import app, flags, logging
@@ -96,20 +95,16 @@ def main(argv: Sequence[str]) -> int:
     """Predicts; returns the exit code."""
     if len(argv) > 1:
         raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
-    try:
-        config_lib.require_devices("--devices", FLAGS.devices)
-        path, size = _model_path(), _size()
-        if FLAGS.images:
-            images, drawn = common.find_images(FLAGS.images, FLAGS.output), None
-        else:
-            images, drawn = {}, _drawn_data()
-        logging.set_verbosity(logging.WARNING)
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-        # After the cheap checks.
-        return _predict(path, size, images, drawn)
-    except (ValueError, OSError, workdir_lib.RunError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    config_lib.require_devices("--devices", FLAGS.devices)
+    path, size = _model_path(), _size()
+    if FLAGS.images:
+        images, drawn = common.find_images(FLAGS.images, FLAGS.output), None
+    else:
+        images, drawn = {}, _drawn_data()
+    logging.set_verbosity(logging.WARNING)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    # After the cheap checks.
+    return _predict(path, size, images, drawn)
 
 
 def _predict(
@@ -138,4 +133,8 @@ def _predict(
 
 
 if __name__ == "__main__":
-    entry.run(main, "the same command goes on where it stopped")
+    entry.run(
+        main,
+        errors=(*workdir_lib.USER_ERRORS, versions.ExportError, common.ClientError),
+        then="the same command goes on where it stopped",
+    )

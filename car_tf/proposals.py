@@ -11,7 +11,6 @@ and writes RUN/proposals.json, which the run's report then shows.
 from __future__ import annotations
 
 import os
-import sys
 from typing import Sequence
 
 from absl import app, flags
@@ -19,7 +18,7 @@ from absl import app, flags
 from car_tf import config as config_lib
 from car_tf import entry
 from car_tf import workdir as workdir_lib
-from car_tf.data import cache, files
+from car_tf.data import cache
 
 FLAGS = flags.FLAGS
 
@@ -37,19 +36,10 @@ def main(argv: Sequence[str]) -> int:
     """Simulates; returns the exit code."""
     if len(argv) > 1:
         raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
-    try:
-        config = workdir_lib.saved_config(FLAGS.workdir)
-        workdir = workdir_lib.RunDir(FLAGS.workdir, config)
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-        _simulate(config, workdir)
-    except (
-        config_lib.ConfigError,
-        files.DataError,
-        workdir_lib.RunError,
-        OSError,
-    ) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    config = workdir_lib.saved_config(FLAGS.workdir)
+    workdir = workdir_lib.RunDir(FLAGS.workdir, config)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    _simulate(config, workdir)
     return 0
 
 
@@ -79,4 +69,4 @@ def _simulate(config: config_lib.Config, workdir: workdir_lib.RunDir) -> None:
 
 
 if __name__ == "__main__":
-    entry.run(main)
+    entry.run(main, errors=workdir_lib.USER_ERRORS)

@@ -11,12 +11,11 @@ directories, shown side by side, and scores of any model's samples, as `car_tf.s
 from __future__ import annotations
 
 import pathlib
-import sys
 from typing import Sequence
 
 from absl import app, flags
 
-from car_tf import report_lib
+from car_tf import entry, report_lib
 from car_tf import workdir as workdir_lib
 
 FLAGS = flags.FLAGS
@@ -31,15 +30,11 @@ def main(argv: Sequence[str]) -> int:
     """Writes the report; returns the exit code."""
     if len(argv) > 1 and not FLAGS.compare:
         raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
-    try:
-        # `--compare A B` leaves B over.
-        compare = [*FLAGS.compare, *argv[1:]]
-        print(report_lib.write(pathlib.Path(FLAGS.workdir), compare))
-    except (workdir_lib.RunError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    # `--compare A B` leaves B over.
+    compare = [*FLAGS.compare, *argv[1:]]
+    print(report_lib.write(pathlib.Path(FLAGS.workdir), compare))
     return 0
 
 
 if __name__ == "__main__":
-    app.run(main)
+    entry.run(main, errors=workdir_lib.USER_ERRORS)

@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import json
 import pathlib
-import sys
 from typing import Any, Dict, Iterable, List, Optional
 
 from absl import flags
@@ -128,23 +127,19 @@ def parse_counts(texts: Optional[List[str]]) -> Optional[List[int]]:
 
 
 def main(argv: List[str]) -> int:
-    try:
-        if len(argv) != 2:
-            raise ValueError(f"wanted one FILE.npz, got {len(argv) - 1} files")
-        if FLAGS.protocol is None:
-            raise ValueError("--protocol must be class_flips or multi_rater")
-        scores = score_file(argv[1], FLAGS.protocol, parse_counts(FLAGS.num_samples))
-        print(table(scores))
-        if FLAGS.json:
-            from car_tf.data import cache
+    if len(argv) != 2:
+        raise ValueError(f"wanted one FILE.npz, got {len(argv) - 1} files")
+    if FLAGS.protocol is None:
+        raise ValueError("--protocol must be class_flips or multi_rater")
+    scores = score_file(argv[1], FLAGS.protocol, parse_counts(FLAGS.num_samples))
+    print(table(scores))
+    if FLAGS.json:
+        from car_tf.data import cache
 
-            text = json.dumps(scores, indent=1, allow_nan=False) + "\n"
-            cache.write_text(pathlib.Path(FLAGS.json), text)
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+        text = json.dumps(scores, indent=1, allow_nan=False) + "\n"
+        cache.write_text(pathlib.Path(FLAGS.json), text)
     return 0
 
 
 if __name__ == "__main__":
-    entry.run(main)
+    entry.run(main, errors=(ValueError, OSError))

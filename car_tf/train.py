@@ -20,7 +20,6 @@ from car_tf import config as config_lib
 from car_tf import regression_config
 from car_tf import workdir as workdir_lib
 from car_tf import entry, workers
-from car_tf.data import files
 
 FLAGS = flags.FLAGS
 
@@ -93,14 +92,9 @@ def main(argv: Sequence[str]) -> int:
         resumes = f"; the same command with --workdir {path} goes on" if path else ""
         print(f"interrupted{resumes}", file=sys.stderr)
         return entry.INTERRUPTED
-    except (
-        config_lib.ConfigError,
-        files.DataError,
-        workdir_lib.RunError,
-        OSError,
-    ) as error:
+    except workdir_lib.USER_ERRORS as error:
         print(f"error: {error}", file=sys.stderr)
-        return 1
+        return entry.FAILED
     return 0
 
 

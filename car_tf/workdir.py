@@ -21,6 +21,7 @@ import numpy as np
 
 from car_tf import config_fields
 from car_tf import config as config_lib
+from car_tf.data import files
 
 PACKAGES = (
     *("tensorflow", "keras", "tensorflow-addons", "tensorflow-probability"),
@@ -47,6 +48,10 @@ def refuse_patterns(flag: str, path: pathlib.Path) -> None:
             f"{flag}: {path}: TensorFlow takes \\ and [ ] in paths for patterns and "
             "would not find its files; choose another directory"
         )
+
+
+# What the user of a command can mend.
+USER_ERRORS = (config_lib.ConfigError, files.DataError, RunError, OSError)
 
 
 class Stopped(Exception):

@@ -9,13 +9,11 @@ from __future__ import annotations
 
 import os
 import pathlib
-import sys
 from typing import Sequence
 
 from absl import app, flags, logging
 
 from car_tf import config_fields, entry
-from car_tf import config as config_lib
 from car_tf import workdir as workdir_lib
 
 FLAGS = flags.FLAGS
@@ -46,37 +44,27 @@ def main(argv: Sequence[str]) -> int:
     """Exports; returns the exit code."""
     if len(argv) > 1:
         raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
-    try:
-        config = workdir_lib.saved_config(FLAGS.workdir)
-        output = pathlib.Path(FLAGS.output).expanduser().resolve()
-        workdir_lib.refuse_patterns("--output", output)
-        # Elsewhere, nothing of the run is written, which may be of others.
-        workdir = workdir_lib.RunDir(FLAGS.workdir, config, writes=not FLAGS.output)
-    except (config_lib.ConfigError, workdir_lib.RunError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    config = workdir_lib.saved_config(FLAGS.workdir)
+    output = pathlib.Path(FLAGS.output).expanduser().resolve()
+    workdir_lib.refuse_patterns("--output", output)
+    # Elsewhere, nothing of the run is written, which may be of others.
+    workdir = workdir_lib.RunDir(FLAGS.workdir, config, writes=not FLAGS.output)
     logging.set_verbosity(logging.WARNING)  # TensorFlow tells much in an export.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     from export import run  # TensorFlow starts here.
 
-    try:
-        noise_sampling = FLAGS.noise_sampling or config.evaluation.noise_sampling
-        path = run.export_workdir(
-            config_fields.override(
-                config, [f"evaluation.noise_sampling={noise_sampling}"]
-            ),
-            workdir,
-            output=FLAGS.output,
-            name=FLAGS.name,
-            num_samples=FLAGS.num_samples,
-            embed_blackbox=FLAGS.embed_blackbox,
-        )
-    except (ValueError, workdir_lib.RunError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    noise_sampling = FLAGS.noise_sampling or config.evaluation.noise_sampling
+    path = run.export_workdir(
+        config_fields.override(config, [f"evaluation.noise_sampling={noise_sampling}"]),
+        workdir,
+        output=FLAGS.output,
+        name=FLAGS.name,
+        num_samples=FLAGS.num_samples,
+        embed_blackbox=FLAGS.embed_blackbox,
+    )
     print(f"exported: {path}")
     return 0
 
 
 if __name__ == "__main__":
-    entry.run(main)
+    entry.run(main, errors=(*workdir_lib.USER_ERRORS, ValueError))

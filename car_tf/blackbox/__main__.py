@@ -9,7 +9,6 @@ labels, and draws them. The predictions stay in the cache for training.
 from __future__ import annotations
 
 import os
-import sys
 from typing import Sequence
 
 from absl import app, flags
@@ -125,15 +124,15 @@ def main(argv: Sequence[str]) -> int:
     if len(argv) > 1:
         raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    try:
-        config = _resolved()
-        # TensorFlow starts here, after the cheap checks.
-        check(config, FLAGS.split, FLAGS.num_images, FLAGS.sheet)
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    config = _resolved()
+    # TensorFlow starts here, after the cheap checks.
+    check(config, FLAGS.split, FLAGS.num_images, FLAGS.sheet)
     return 0
 
 
 if __name__ == "__main__":
-    entry.run(main, "the same command goes on where it stopped")
+    entry.run(
+        main,
+        errors=(ValueError, OSError),
+        then="the same command goes on where it stopped",
+    )
