@@ -4,7 +4,8 @@ python -m car_tf.evaluate --workdir RUN [--split val] [--num_samples 16]
     [--noise_sampling stratified]
 
 What differs from the run's own evaluation goes into files of its own, such as
-`metrics_val_50.json` and `figures_val_50/`; the run's report lists them all.
+`metrics_val_50.json` and `figures_val_50/`; the run's report, which is written anew
+without what `car_tf.report --compare` put beside it, lists them all.
 """
 
 from __future__ import annotations

@@ -82,7 +82,7 @@ def run(
     finished = [(folder / METRICS_FILE).is_file() for folder in folders]
     for (row, seed), folder, is_finished in zip(jobs, folders, finished):
         if is_finished:
-            workdir_lib.require_same(folder, _config(base, row, seed))
+            workdir_lib.require_same(folder, _config(base, row, seed), "--output")
     for number, (row, seed) in enumerate(jobs, 1):
         if not finished[number - 1]:
             say(f"{table}: run {number} of {len(jobs)}, {row.method}, seed {seed}")

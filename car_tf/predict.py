@@ -118,10 +118,8 @@ def _predict(
     output, blackbox = pathlib.Path(FLAGS.output).expanduser(), FLAGS.blackbox
     if drawn is not None:
         folder = output / "examples"
-        predict_lib.write_examples(drawn, folder, _NUM_EXAMPLES)
-        images = common.find_images([str(folder / "images")])
-        if (folder / "blackbox").is_dir():
-            blackbox = str(folder / "blackbox")
+        images, maps = predict_lib.write_examples(drawn, folder, _NUM_EXAMPLES)
+        blackbox = blackbox or maps
     options = predict_lib.Options(
         num_samples=FLAGS.num_samples, seed=FLAGS.seed, size=size, blackbox=blackbox
     )

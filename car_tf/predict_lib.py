@@ -15,7 +15,7 @@ from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 import tensorflow as tf
-from PIL import Image, ImageOps
+from PIL import Image
 
 from car_tf import build_data, config_fields, predict_output
 from car_tf import config as config_lib
@@ -65,7 +65,11 @@ class Predictor:
         self._free: queue.Queue = queue.Queue()
         for copy in self._copies:
             self._free.put(copy)
-        self.labels = json.loads(self._copies[0].labels_file.read_text("utf-8"))
+        labels_file = self._copies[0].labels_file
+        try:
+            self.labels = json.loads(labels_file.read_text("utf-8"))
+        except ValueError as error:
+            raise versions.ExportError(f"{labels_file}: not JSON ({error})") from error
         self.content = description.read_content_hash(path)
 
     @property
@@ -203,13 +207,18 @@ def predict(
     return [name for name in images if name in failed]
 
 
-def write_examples(config: config_lib.Config, folder: pathlib.Path, num: int) -> None:
+def write_examples(
+    config: config_lib.Config, folder: pathlib.Path, num: int
+) -> Tuple[Dict[str, pathlib.Path], str]:
     """Writes what `build_data.draw_unseen` draws as PNG files, to predict.
 
     Args:
       config: of a run on drawn data.
       folder: gets `images`, and `blackbox` with its maps where the run works on one.
       num: how many.
+
+    Returns:
+      name -> image file, and the folder of the maps, empty where there are none.
     """
     split = build_data.draw_unseen(config, num)
     drawn = {"images": split.images}
@@ -219,6 +228,8 @@ def write_examples(config: config_lib.Config, folder: pathlib.Path, num: int) ->
         (folder / kind).mkdir(parents=True, exist_ok=True)
         for name, array in zip(split.names, arrays):
             Image.fromarray(array.squeeze()).save(folder / kind / f"{name}.png")
+    images = {name: folder / "images" / f"{name}.png" for name in split.names}
+    return images, str(folder / "blackbox") if "blackbox" in drawn else ""
 
 
 def _key(
@@ -252,12 +263,13 @@ def read_image(path: pathlib.Path, channels: int) -> Image.Image:
       DataError: unreadable, or of more than 8 bits per channel.
     """
     with files.opened(path) as opened:
-        mode = opened.mode
+        mode, turn = opened.mode, files.turn_of(opened)
     if mode.startswith(("I", "F")):
         raise files.DataError(
             f"{path}: wanted 8 bits per channel, got mode {mode}: scale it first"
         )
-    image = ImageOps.exif_transpose(files.read_png(path, mode="RGB"))
+    image = files.read_png(path, mode="RGB")
+    image = image if turn is None else image.transpose(turn)
     return image if channels == 3 else image.convert("L")
 
 
@@ -363,7 +375,9 @@ def blackbox_config(predictor: Predictor, options: Options) -> config_lib.Config
         path=path,
         output=predictor.labels["blackbox"]["input"],
     )
-    return dataclasses.replace(config, blackbox=section)
+    # No F is built from this, and some ask for a certain black box.
+    net = config_lib.CalibrationNet()
+    return dataclasses.replace(config, blackbox=section, calibration_net=net)
 
 
 def read_maps(

@@ -81,12 +81,16 @@ class Result:
         Raises:
           DataError: the folder holds something else than an earlier result.
         """
-        if folder.exists() and recorded_key(folder) is None:
-            raise files.DataError(
-                f"{folder}: wanted an earlier prediction or nothing, found other files; "
-                "choose another --output"
-            )
-        shutil.rmtree(folder, ignore_errors=True)
+        before = folder.with_name(f".{folder.name}.old")
+        shutil.rmtree(before, ignore_errors=True)
+        if folder.exists():
+            if recorded_key(folder) is None and any(folder.iterdir()):
+                raise files.DataError(
+                    f"{folder}: wanted an earlier prediction or nothing, found other "
+                    "files; choose another --output"
+                )
+            # At once: of a folder that is half removed nobody knows what it was.
+            folder.rename(before)
         with cache.atomic_folder(folder, clean=False) as work:
             # Readable by whoever may read other new files.
             work.chmod(0o755)
@@ -109,6 +113,7 @@ class Result:
             self._sheet(colors, mean_picture, heat).save(work / "sheet.png")
             text = json.dumps({"key": key, **self.statistics()}, indent=2)
             (work / STATISTICS_FILE).write_text(text + "\n", encoding="utf-8")
+        shutil.rmtree(before, ignore_errors=True)
 
     def _sheet(
         self, colors: np.ndarray, mean: Image.Image, heat: Image.Image

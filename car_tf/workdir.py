@@ -217,12 +217,14 @@ def saved_config(path: str) -> config_lib.Config:
         raise RunError(f"{saved}: {error}") from error
 
 
-def require_same(path: pathlib.Path, config: config_lib.Config) -> None:
+def require_same(
+    path: pathlib.Path, config: config_lib.Config, flag: str = "--workdir"
+) -> None:
     """Raises RunError unless the run in a directory has this configuration."""
     changed = config_fields.differences(saved_config(str(path)), config)
     if changed:
         raise RunError(
-            f"--workdir: {path} holds a run with another configuration "
+            f"{flag}: {path} holds a run with another configuration "
             f"({'; '.join(changed)}); resume with the same, or choose another directory"
         )
 

@@ -45,8 +45,9 @@ def main(argv: Sequence[str]) -> int:
     if len(argv) > 1:
         raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
     config = workdir_lib.saved_config(FLAGS.workdir)
-    output = pathlib.Path(FLAGS.output).expanduser().resolve()
-    workdir_lib.refuse_patterns("--output", output)
+    if FLAGS.output:
+        output = pathlib.Path(FLAGS.output).expanduser().resolve()
+        workdir_lib.refuse_patterns("--output", output)
     # Elsewhere, nothing of the run is written, which may be of others.
     workdir = workdir_lib.RunDir(FLAGS.workdir, config, writes=not FLAGS.output)
     logging.set_verbosity(logging.WARNING)  # TensorFlow tells much in an export.

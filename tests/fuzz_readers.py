@@ -30,7 +30,7 @@ import lidc_download
 import numpy as np
 import pydicom
 import tensorflow as tf
-from PIL import Image
+from PIL import ExifTags, Image
 
 from car_tf import config_fields
 from car_tf import config as config_lib
@@ -97,6 +97,12 @@ def dicom(folder):
     return [plain, packed, path.read_bytes()]
 
 
+def read_photograph(path):
+    with files.opened(path) as image:
+        files.upright_size(image)
+    files.read_png(path, mode="RGB")
+
+
 def read_dicom(path):
     lidc_dicom.index_series(path.parent)
     lidc_dicom.read_slices(path.parent, "1.2.3")
@@ -151,20 +157,18 @@ def seeds():
         slices = dicom(folder)
         lidc_download.write_contours(folder / "outlines.sqlite", num_patients=1)
         outlines = [(folder / "outlines.sqlite").read_bytes()]
-    photographs = [
-        saved(Image.fromarray(colour).save, kind)
-        for kind in ("JPEG", "BMP", "TIFF", "WEBP")
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    photographs = [saved(Image.fromarray(colour).save, "BMP")]
+    photographs += [
+        saved(Image.fromarray(colour).save, kind, exif=exif)
+        for kind in ("PNG", "JPEG", "TIFF", "WEBP")
     ]
     frozen = graph()
     config = config_lib.to_json(config_lib.Config("x")).encode()
     return {
         "image": (images, ".png", lambda path: files.read_png(path, mode="RGB"), ()),
-        "photograph": (
-            photographs,
-            ".jpg",
-            lambda path: files.read_png(path, mode="RGB"),
-            (),
-        ),
+        "photograph": (photographs, ".jpg", read_photograph, ()),
         "hdf5": (
             hdf5_files,
             ".hdf5",

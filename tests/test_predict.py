@@ -10,7 +10,7 @@ import exported
 import job
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from car_tf import config as config_lib
 from car_tf import predict_lib, predict_output
@@ -130,6 +130,22 @@ def test_other_people_s_files_are_left(predictor, folders, capsys):
     assert "found other files; choose another --output" in capsys.readouterr().err
     assert thesis.read_text() == "all of it"
     assert (output / "wide" / "statistics.json").is_file()
+    # An empty folder is nobody's.
+    thesis.unlink()
+    assert predict_lib.predict(predictor, images, output, options(folders)) == []
+
+
+def test_every_configuration_s_model_takes_a_black_box(predictor, monkeypatch):
+    for name in config_lib.available():
+        config = config_lib.load(name)
+        if not isinstance(config, config_lib.Config) or config.blackbox.kind == "none":
+            continue
+        labels = {**predictor.labels, "config": json.loads(config_lib.to_json(config))}
+        monkeypatch.setattr(predictor, "labels", labels)
+        found = predict_lib.blackbox_config(
+            predictor, predict_lib.Options(blackbox="maps")
+        )
+        assert (found.blackbox.kind, found.blackbox.path) == ("auto", "maps")
 
 
 def test_images_of_one_name_have_each_its_own_map(predictor, folders):
@@ -152,11 +168,23 @@ def test_images_of_one_name_have_each_its_own_map(predictor, folders):
 
 
 def test_results_are_no_images(folders):
-    output = folders / "images" / "results"
+    names = ["deep/tall", "small", "wide"]
+    images = folders / "images"
+    output = images / "results"
     output.mkdir()
     Image.new("RGB", (4, 4)).save(output / "mean.png")
-    found = common.find_images([str(folders / "images")], str(output))
-    assert list(found) == ["deep/tall", "small", "wide"]
+    assert list(common.find_images([str(images)], str(output))) == names
+    # Images that lie below the output, as drawn examples do, or are named.
+    (output / "mean.png").unlink()
+    assert list(common.find_images([str(images)], str(folders))) == names
+    assert list(common.find_images([str(images)], str(images))) == names
+    named = str(images / "small.png")
+    assert list(common.find_images([named], str(images))) == ["small"]
+    # A prediction beside its image.
+    (images / "small").mkdir()
+    Image.new("RGB", (4, 4)).save(images / "small" / "mean.png")
+    (images / "small" / "statistics.json").touch()
+    assert list(common.find_images([str(images)], str(images))) == names
 
 
 def test_a_telephone_s_picture_is_turned(predictor, folders):
@@ -177,18 +205,44 @@ def test_a_telephone_s_picture_is_turned(predictor, folders):
     assert found["size"] == found["working_size"] == [32, 24]
 
 
+def test_damaged_exif_data_turn_nothing(folders):
+    path = folders / "images" / "small.jpg"
+    image = Image.open(folders / "images" / "small.png")
+    for exif in (b"Exif\0\0nothing", b"Exif\0\0MM\0*\0\0\0\x08\xff\xff"):
+        image.save(path, exif=exif)
+        assert predict_lib.read_image(path, 3).size == (32, 24)
+        with files.opened(path) as opened:
+            assert files.upright_size(opened) == (24, 32)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_pictures_are_turned_as_pillow_turns_them(tmp_path, orientation):
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 7, 3), np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    for ending in ("png", "webp", "tif"):
+        path = tmp_path / f"turned.{ending}"
+        Image.fromarray(pixels).save(path, exif=exif, lossless=True)
+        with Image.open(path) as opened:
+            opened.load()
+            wanted = np.asarray(ImageOps.exif_transpose(opened).convert("RGB"))
+        np.testing.assert_array_equal(predict_lib.read_image(path, 3), wanted)
+
+
 def test_own_size_and_a_damaged_image(predictor, folders):
     broken = folders / "images" / "broken.png"
     broken.write_bytes((folders / "images" / "small.png").read_bytes()[:200])
+    (folders / "images" / "junk.png").write_bytes(b"no image, and no map")
     own = exported.labels(1, 24, 32)[0]
     Image.fromarray(np.where(own == 255, 0, own)).save(folders / "maps" / "small.png")
+    Image.fromarray(own * 0).save(folders / "maps" / "broken.png")
     images = {name: path for name, path in find(folders).items() if name != "wide"}
     del images["deep/tall"]
     output = folders / "output"
     failed = predict_lib.predict(
         predictor, images, output, options(folders, size="own")
     )
-    assert failed == ["broken"]
+    assert failed == ["broken", "junk"]
     assert not (output / "broken").exists()
     found = json.loads((output / "small" / "statistics.json").read_text())
     assert found["working_size"] == [24, 32]

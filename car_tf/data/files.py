@@ -7,7 +7,7 @@ import io
 import pathlib
 import threading
 import warnings
-from typing import Iterator, Tuple
+from typing import Iterator, Optional, Tuple
 
 import numpy as np
 from PIL import ExifTags, Image
@@ -15,6 +15,18 @@ from PIL import ExifTags, Image
 MAX_PIXELS = 64_000_000
 # Without those for which Pillow starts other programs, such as EPS.
 FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")
+
+# By the EXIF data's number of an orientation.
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_QUARTERS = tuple(_TURNS[number] for number in (5, 6, 7, 8))
 
 # NumPy parses an array's header as Python, and before Python 3.12 that fails now and
 # then (SystemError) where several threads do so.
@@ -56,13 +68,25 @@ def opened(path: pathlib.Path) -> Iterator[Image.Image]:
         raise DataError(f"{path}: not a readable image ({error})") from error
 
 
-def upright_size(image: Image.Image) -> Tuple[int, int]:
-    """Returns (height, width) of an opened image as people look at it.
+def turn_of(image: Image.Image) -> Optional[Image.Transpose]:
+    """Returns how an opened image is to be turned for people; None where it is upright.
 
     Telephones store photographs as the sensor lies, and in their EXIF data how to turn
     them.
     """
-    is_turned = image.getexif().get(ExifTags.Base.Orientation, 1) >= 5
+    if image.format == "TIFF":
+        return None  # Pillow has turned it.
+    if image.format == "PNG" and "exif" not in image.info:
+        return None  # Pillow would decode all of it to look for more.
+    try:
+        return _TURNS.get(image.getexif().get(ExifTags.Base.Orientation))
+    except Exception:  # Pillow raises many types on damaged EXIF data.
+        return None
+
+
+def upright_size(image: Image.Image) -> Tuple[int, int]:
+    """Returns (height, width) of an opened image as people look at it."""
+    is_turned = turn_of(image) in _QUARTERS
     return (image.width, image.height) if is_turned else (image.height, image.width)
 
 

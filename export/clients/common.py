@@ -29,7 +29,8 @@ def find_images(paths: Sequence[str], output: str = "") -> Dict[str, pathlib.Pat
 
     Args:
       paths: files, or folders that are searched to the bottom.
-      output: a folder of results, in which none is looked for.
+      output: a folder of results: none is looked for there, where it lies in one of
+        those folders, nor in a folder with the `statistics.json` of a prediction.
 
     Returns:
       name -> file, sorted by name: the path below its folder, without the ending.
@@ -39,12 +40,10 @@ def find_images(paths: Sequence[str], output: str = "") -> Dict[str, pathlib.Pat
     """
     found: Dict[str, pathlib.Path] = {}
     for path in map(pathlib.Path, paths):
-        inside = sorted(path.rglob("*")) if path.is_dir() else [path]
+        inside = _images_in(path, output) if path.is_dir() else [path]
         root = path if path.is_dir() else path.parent
         for item in inside:
             if item.suffix.lower() not in IMAGE_ENDINGS:
-                continue
-            if output and pathlib.Path(output).resolve() in item.resolve().parents:
                 continue
             name = item.relative_to(root).with_suffix("").as_posix()
             if name in found:
@@ -65,6 +64,18 @@ def find_images(paths: Sequence[str], output: str = "") -> Dict[str, pathlib.Pat
                     "give them apart"
                 )
     return dict(sorted(found.items()))
+
+
+def _images_in(folder: pathlib.Path, output: str) -> Iterable[pathlib.Path]:
+    """Yields the files of a folder that are no results of a prediction."""
+    results = pathlib.Path(output).expanduser().resolve() if output else None
+    if results is not None and folder.resolve() not in results.parents:
+        results = None
+    for item in sorted(folder.rglob("*")):
+        if results is not None and results in item.resolve().parents:
+            continue
+        if not (item.parent / "statistics.json").is_file():
+            yield item
 
 
 def sentence(text: str) -> str:
