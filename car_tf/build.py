@@ -103,6 +103,7 @@ def build_refinement_net(
         noise_dim=settings.noise_dim,
         dropout=settings.dropout,
         logits=settings.logits,
+        temperature=settings.temperature,
         encoded_noise=settings.noise == "encoded",
         synchronized=synchronized,
     )

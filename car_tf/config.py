@@ -188,6 +188,8 @@ class RefinementNet:
       logits: `scratch` is the paper's form, a learned map; `residual` adds it to log F;
         `gumbel` also adds a Gumbel variable of each class, the same in all pixels, to
         log F, so that samples follow F before any training.
+      temperature: by which the sum of `gumbel` is divided: the lower, the surer of
+        itself a sample is, and the less D can tell it from a label by that alone.
       noise_dim: length of the noise vector z.
       noise: `standard` normal, or `encoded`: a Gaussian for each image, from a head
         of the encoder (the cVAE; CAR, B.2.3).
@@ -197,6 +199,7 @@ class RefinementNet:
     noise_dim: int = 32
     dropout: float = 0.1
     logits: Literal["gumbel", "residual", "scratch"] = "gumbel"
+    temperature: float = 0.2
     noise: Literal["standard", "encoded"] = "standard"
 
     def __post_init__(self):
@@ -204,6 +207,7 @@ class RefinementNet:
             "refinement_net",
             base_channels=self.base_channels,
             noise_dim=self.noise_dim,
+            temperature=self.temperature,
         )
         config_fields.require(
             0 <= self.dropout < 1,

@@ -23,7 +23,7 @@ def get_config() -> config_lib.Config:
             kind="segnet", channels=24, dropout=0.0, decoder="skips"
         ),
         refinement_net=config_lib.RefinementNet(
-            base_channels=16, noise_dim=8, dropout=0.0
+            base_channels=16, noise_dim=8, dropout=0.0, temperature=0.05
         ),
         discriminator=config_lib.Discriminator(base_channels=16),
         stage1=config_lib.Stage1(

@@ -292,17 +292,17 @@ def naive_refinement(net, image, log_probs, noise, *, training=False):
         return logits
     if net.logits == "residual":
         return logits + log_probs[:, None]
-    # A normal quantile is looked up in the Gumbel distribution, at temperature 0.2.
+    # A normal quantile is looked up in the Gumbel distribution, and divided by the temperature.
     values = net.class_gumbels.dense(noise).numpy().astype(np.float64)
     gumbels = scipy.stats.gumbel_r.ppf(scipy.stats.norm.cdf(values))
-    return logits + 5 * (log_probs[:, None] + gumbels[:, :, None, None])
+    return logits + (log_probs[:, None] + gumbels[:, :, None, None]) / net.temperature
 
 
 @pytest.mark.parametrize("training", [False, True])
 @pytest.mark.parametrize("logits", ["gumbel", "residual", "scratch"])
 @pytest.mark.parametrize("size", [(32, 48), (19, 33)])
 def test_computing_the_encoder_once_equals_repeating_it(size, logits, training):
-    net = build_refinement(logits=logits)
+    net = build_refinement(logits=logits, temperature=0.3)
     randomize(net)
     args = normal([B, *size, C]), log_probs_of([B, *size]), normal([B, M, Z], 7)
     expected = naive_refinement(net, *args, training=training)

@@ -25,8 +25,6 @@ from car_tf.models import in_turn, layers
 
 NUM_BLOCKS = 4
 STRIDE = 2**NUM_BLOCKS
-# Of log F plus Gumbel noise: samples are nearly sure of themselves before training.
-TEMPERATURE = 0.2
 
 
 class NoiseInjection(keras.layers.Layer):
@@ -196,6 +194,7 @@ class RefinementNet(keras.Model):
         noise_dim: int = 32,
         dropout: float = 0.1,
         logits: str = "gumbel",
+        temperature: float = 0.2,
         encoded_noise: bool = False,
         synchronized: bool = False,
         name: str = "refinement_net",
@@ -210,7 +209,8 @@ class RefinementNet(keras.Model):
           logits: `scratch`, a learned map (the paper's form, more than ten times slower
             to converge); `residual`, log F plus a learned map that starts at zero;
             `gumbel`, as `residual` but with log F plus each class's Gumbel variable,
-            divided by a temperature.
+            divided by the temperature.
+          temperature: of `gumbel`; the lower, the surer of itself a sample is.
           encoded_noise: whether each image has its own Gaussian of z, which a head of
             the encoder gives (the cVAE; CAR, B.2.3); else z is standard normal.
           synchronized: whether batch statistics span all replicas.
@@ -219,6 +219,7 @@ class RefinementNet(keras.Model):
         super().__init__(name=name)
         self.noise_dim = noise_dim
         self.logits = logits
+        self.temperature = temperature
         self.down_blocks = _down_blocks(base_channels, dropout, synchronized)
         self.noise_head = (
             layers.GaussianHead(noise_dim, name="noise_head") if encoded_noise else None
@@ -322,7 +323,7 @@ class RefinementNet(keras.Model):
         if self.logits == "residual":
             return logits + log_probs[:, None]
         gumbels = self.class_gumbels(noise)[:, :, None, None]
-        return logits + (log_probs[:, None] + gumbels) / TEMPERATURE
+        return logits + (log_probs[:, None] + gumbels) / self.temperature
 
     def _decode_in_turn(self, decoded, blocks, noise, seed, at_once) -> tf.Tensor:
         num_parts = noise.shape[1] // at_once
