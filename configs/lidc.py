@@ -49,7 +49,10 @@ def get_config() -> config_lib.Config:
             l2=0.0,
         ),
         train=config_lib.Train(
-            checkpoint_every=100, select_every=100, num_selection_images=60
+            # At the end alone: to stop early would hide what a loss does to G.
+            checkpoint_every=100,
+            select_every=400,
+            num_selection_images=60,
         ),
         evaluation=config_lib.Evaluation(num_samples=100),
     )
