@@ -49,10 +49,7 @@ def get_config() -> config_lib.Config:
             l2=0.0,
         ),
         train=config_lib.Train(
-            # At the end alone: to stop early would hide what a loss does to G.
-            checkpoint_every=100,
-            select_every=400,
-            num_selection_images=60,
+            checkpoint_every=100, select_every=100, num_selection_images=60
         ),
         evaluation=config_lib.Evaluation(num_samples=100),
     )
