@@ -244,6 +244,8 @@ GRAPH_NAME = frozen_graph.GRAPH_NAME
         ("a.pb", b"What is it?\n" * 9, "not a TensorFlow graph"),
         ("a.pb", bytes(range(256)), "not a TensorFlow graph"),
     ],
+    # Archives hold the time: processes that share the tests would name them otherwise.
+    ids="garbage cut-off parent root no-graph two-graphs empty text bytes".split(),
 )
 def test_bad_files_are_named(tmp_path, name, content, message):
     path = write(tmp_path, content, name)
