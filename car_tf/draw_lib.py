@@ -44,6 +44,11 @@ def spread(total: int, num: int) -> np.ndarray:
     return np.arange(num) * total // max(num, 1)
 
 
+def some_of(source: examples.Examples, num: int) -> examples.Examples:
+    """Returns `num` examples (0: all), evenly apart; see `spread`."""
+    return source.take(spread(len(source), num)) if num else source
+
+
 def draw(
     model: sampler.Sampler,
     source: examples.Examples,

@@ -49,12 +49,9 @@ def _simulate(config: config_lib.Config, workdir: workdir_lib.RunDir) -> None:
 
     dataset = build_data.build_data(config)
     split = dataset.split_to_report(FLAGS.split)
-    source = dataset.splits[split]
-    if FLAGS.num_images:
-        source = source.take(draw_lib.spread(len(source), FLAGS.num_images))
     summary = proposals_lib.simulate(
         saved_run.load_sampler(config, dataset.facts, workdir),
-        source,
+        draw_lib.some_of(dataset.splits[split], FLAGS.num_images),
         dataset.facts,
         num_samples=FLAGS.num_samples,
         seed=config.evaluation.seed,

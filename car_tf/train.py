@@ -56,7 +56,8 @@ def _resolved() -> config_lib.Config:
             overrides.append(f"{field}={value}")
     config = config_lib.load(FLAGS.config, overrides)
     # A run that was begun goes on.
-    begun = FLAGS.workdir and os.path.exists(os.path.join(FLAGS.workdir, "config.json"))
+    saved = os.path.join(os.path.expanduser(FLAGS.workdir), "config.json")
+    begun = FLAGS.workdir and os.path.exists(saved)
     if isinstance(config, config_lib.Config) and not begun:
         _require_blackbox(config)
     return config

@@ -223,10 +223,7 @@ def evaluate_run(
     noise_sampling = "stratified" if model.stratified else "independent"
     suffix = _suffix(config, dataset, split, num_samples, noise_sampling)
     say(f"evaluation: {num_samples} samples on {split}, {noise_sampling} noise")
-    source = dataset.splits[split]
-    if config.evaluation.num_images:
-        chosen = draw_lib.spread(len(source), config.evaluation.num_images)
-        source = source.take(chosen)
+    source = draw_lib.some_of(dataset.splits[split], config.evaluation.num_images)
     metrics, gallery = eval_lib.evaluate(
         model,
         source,
