@@ -31,6 +31,12 @@ def _net(encoded):
     return net
 
 
+def _with_eyes(head):
+    """Gives a head, which begins blind, random weights."""
+    kernel = head.dense.kernel
+    kernel.assign(_normal(kernel.shape, 3))
+
+
 def _inputs(num=4):
     log_probs = tf.nn.log_softmax(_normal([2, SIDE, SIDE, K]))
     return _normal([2, SIDE, SIDE, 1], 1), log_probs, _normal([2, num, Z], 2)
@@ -102,7 +108,7 @@ def test_the_complexity_is_the_kl_of_gaussians_from_the_standard_one():
 
 def test_the_head_begins_at_the_standard_gaussian():
     head = layers.GaussianHead(Z)
-    mean, std = head(tf.zeros([2, 4, 4, 5]))
+    mean, std = head(_normal([2, 4, 4, 5]))
     np.testing.assert_array_equal(mean, np.zeros((2, Z)))
     np.testing.assert_allclose(std, np.ones((2, Z)), atol=1e-4)
 
@@ -111,6 +117,8 @@ def test_the_head_sees_the_mean_over_the_image():
     head = layers.GaussianHead(Z)
     features = _normal([2, 4, 4, 5])
     shuffled = tf.reverse(features, axis=[1])
+    head(features)
+    _with_eyes(head)
     for a, b in zip(head(features), head(shuffled)):
         np.testing.assert_allclose(a, b, atol=1e-6)
     assert float(tf.reduce_min(head(100 * features)[1])) > 0
@@ -118,6 +126,7 @@ def test_the_head_sees_the_mean_over_the_image():
 
 def test_encoded_noise_is_mean_plus_std_times_noise():
     encoded, plain = _net(True), _net(False)
+    _with_eyes(encoded.noise_head)
     shared = [v for v in encoded.variables if "noise_head" not in v.name]
     assert len(shared) == len(plain.variables)
     for variable, value in zip(plain.variables, shared):
@@ -166,6 +175,8 @@ def test_the_posterior_sees_the_label():
     net = refinement.Posterior(base_channels=2, noise_dim=Z, dropout=0.0)
     image, log_probs, _ = _inputs()
     labels = [tf.one_hot(tf.fill([2, SIDE, SIDE], k), K) for k in (0, 1)]
+    net(image, log_probs, labels[0])
+    _with_eyes(net.head)
     (mean_0, std_0), (mean_1, std_1) = (net(image, log_probs, y) for y in labels)
     assert mean_0.shape == std_0.shape == (2, Z)
     assert float(tf.reduce_max(tf.abs(mean_0 - mean_1))) > 1e-3
@@ -184,6 +195,7 @@ def test_lcal_trains_the_head_of_the_prior():
 
 def test_the_elbo_is_lce_plus_beta_times_the_complexity():
     trainer, batches = _trainer(_config("lidc_cvae_elbo", "stage2.kl_weight=3"))
+    _with_eyes(trainer.posterior_net.head)
     kernel = trainer.posterior_net.head.dense.kernel
     before = kernel.numpy()
     weights = [variable.numpy() for variable in trainer.generator_variables]

@@ -123,17 +123,22 @@ class ConvBlock(keras.layers.Layer):
 
 
 class GaussianHead(keras.layers.Layer):
-    """Mean and standard deviation of a latent code, from features (CAR, B.2.3)."""
+    """Mean and standard deviation of a latent code, from features (CAR, B.2.3).
+
+    Training begins at N(0, I) for every image, where samples follow F already.
+    """
 
     def __init__(self, size: int, **kwargs):
         super().__init__(**kwargs)
-        self.dense = keras.layers.Dense(2 * size, name="dense")
+        self.dense = keras.layers.Dense(
+            2 * size, kernel_initializer="zeros", name="dense"
+        )
 
     def call(self, features: tf.Tensor) -> Tuple[tf.Tensor, tf.Tensor]:
         """Maps `[B, h, w, C]` to mean and standard deviation, `[B, Z]` each."""
         both = tf.cast(self.dense(tf.reduce_mean(features, [1, 2])), tf.float32)
         mean, raw = tf.split(both, 2, axis=-1)
-        # softplus(0.5413) = 1: training begins near the standard Gaussian.
+        # softplus(0.5413) = 1.
         return mean, tf.nn.softplus(raw + 0.5413)
 
 
