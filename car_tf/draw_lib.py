@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Callable, Iterator, Sequence
+from typing import Callable, Dict, Iterator, Sequence
 
 import numpy as np
 import tensorflow as tf
 
+from car_tf import tiles
 from car_tf.data import examples
 from car_tf.models import sampler
 
 # Float values of one batch's samples on a replica; bounds the memory that drawing takes,
 # and that of drawn images which wait to be scored or are kept for figures.
 MAX_VALUES = 2**27
+# Axis of the rows in what a sampler gives for a batch.
+AXES = {"samples": 2, "probs": 1, "sample_mean": 1, "first_probs": 1}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,27 +70,43 @@ def draw(
     per_image = num_samples * height * width * num_classes(model)
     batch_size = int(np.clip(MAX_VALUES // per_image, 1, 32))
     num_replicas = model.strategy.num_replicas_in_sync if model.strategy else 1
-    run = _compiled(model)
     for start in range(0, len(chosen), batch_size * num_replicas):
         rows = chosen[start : start + batch_size * num_replicas]
         # No replica may be without an image: the first ones fill the last places.
         size = -(-len(rows) // num_replicas)
         parts = np.resize(rows, [num_replicas, size])
-        seeds = [np.stack([np.full(size, seed), part], 1) for part in parts]
-        blackbox = None
-        if source.blackbox is not None:
-            blackbox = _distribute(model, [source.blackbox[part] for part in parts])
-        drawn = run(
-            _distribute(model, [source.images[part] for part in parts]),
-            blackbox,
-            _distribute(model, np.array(seeds, np.int32)),
-            tf.constant(num_samples),
+        drawn = tiles.compute(
+            tiles.cut((height, width), model.reach),
+            lambda seen: _draw(model, source, parts, seen, num_samples, seed),
+            AXES,
         )
-        drawn = {name: _collect(model, value) for name, value in drawn.items()}
         for offset, row in enumerate(rows):
             yield Drawn(
                 int(row), **{name: value[offset] for name, value in drawn.items()}
             )
+
+
+def _draw(
+    model: sampler.Sampler,
+    source: examples.Examples,
+    parts: np.ndarray,
+    seen: tiles.Slices,
+    num_samples: int,
+    seed: int,
+) -> Dict[str, np.ndarray]:
+    """Draws for a rectangle of the images `parts` `[replicas, B]`."""
+    crop = (slice(None), *seen)
+    blackbox = None
+    if source.blackbox is not None:
+        blackbox = _distribute(model, [source.blackbox[part][crop] for part in parts])
+    seeds = [np.stack([np.full(len(part), seed), part], 1) for part in parts]
+    drawn = _compiled(model)(
+        _distribute(model, [source.images[part][crop] for part in parts]),
+        blackbox,
+        _distribute(model, np.array(seeds, np.int32)),
+        tf.constant(num_samples),
+    )
+    return {name: _collect(model, value) for name, value in drawn.items()}
 
 
 def _distribute(model: sampler.Sampler, parts: Sequence[np.ndarray]):

@@ -17,7 +17,7 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from car_tf import build_data, config_fields, predict_output
+from car_tf import build_data, config_fields, predict_output, tiles
 from car_tf import config as config_lib
 from car_tf.data import cache, examples, files
 from export import description, versions
@@ -93,15 +93,21 @@ class Predictor:
         """
         copy = self._free.get()
         try:
-            drawn = copy.call(
-                "sample",
-                **self._inputs(image, blackbox),
-                num_samples=num_samples,
-                seed=[seed],
+            drawn = tiles.compute(
+                tiles.cut(image.shape[:2], self.labels.get("reach")),
+                lambda seen: copy.call(
+                    "sample",
+                    **self._inputs(
+                        image[seen], None if blackbox is None else blackbox[seen]
+                    ),
+                    num_samples=num_samples,
+                    seed=[seed],
+                ),
+                {"samples": 2, "entropy_bits": 1},
             )
         finally:
             self._free.put(copy)
-        return drawn["samples"][0].numpy(), drawn["entropy_bits"][0].numpy()
+        return drawn["samples"][0], drawn["entropy_bits"][0]
 
     def encode(
         self, image: np.ndarray, blackbox: Optional[np.ndarray]

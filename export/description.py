@@ -22,6 +22,7 @@ def labels(
     *,
     name: str,
     embedded: bool,
+    reach: Optional[int],
     config: Optional[Dict[str, Any]],
 ) -> Dict[str, Any]:
     """Returns what a program must know to use the samples, ready for JSON.
@@ -30,6 +31,7 @@ def labels(
       settings: of the export.
       name: of the model.
       embedded: whether the black box is inside.
+      reach: of the sampler.
       config: the resolved configuration.
     """
     facts = settings.facts
@@ -54,6 +56,9 @@ def labels(
         "image_channels": facts.image_channels,
         "trained_size": list(settings.trained_size),
         "resizes": settings.resizes,
+        # Pixels away from which an image can change a sample's pixel, null for all:
+        # what lies deeper inside a tile is as in the whole image.
+        "reach": None if embedded else reach,
         "blackbox": blackbox,
         "num_samples": settings.num_samples,
         "limits": {

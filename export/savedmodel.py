@@ -70,7 +70,11 @@ def export(
         resizes=resizes,
     )
     described = description.labels(
-        settings, name=name, embedded=blackbox_function is not None, config=config
+        settings,
+        name=name,
+        embedded=blackbox_function is not None,
+        reach=model.reach,
+        config=config,
     )
     content = description.content_hash(described, model.variables, results)
     folder = pathlib.Path(output) / name

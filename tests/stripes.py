@@ -14,6 +14,8 @@ K = FLIP_FACTS.num_classes
 class KnownSampler:
     """Reads the label from the image's red, and never flips it."""
 
+    reach = 0
+
     def __init__(self, num_classes=K, flips=FLIP_FACTS.flips):
         layer = types.SimpleNamespace(filters=num_classes)
         self.refinement_net = types.SimpleNamespace(logits_layer=layer)

@@ -17,6 +17,8 @@ SIDE = 6
 class SeededSampler:
     """Marks each pixel with probability 1/4, from the seed alone."""
 
+    reach = None
+
     def __init__(self):
         layer = types.SimpleNamespace(filters=2)
         self.refinement_net = types.SimpleNamespace(logits_layer=layer)

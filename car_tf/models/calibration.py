@@ -40,6 +40,11 @@ class BlackBoxCalibrator(keras.Model):
         ]
         self.logits_layer = keras.layers.Conv2D(num_classes, 1, name="logits")
 
+    @property
+    def reach(self) -> int:
+        """Pixels away from which the input can change a pixel of the result."""
+        return len(self.blocks)
+
     def call(
         self,
         image: tf.Tensor,
@@ -71,6 +76,8 @@ class TrueDistribution(keras.Model):
     Its black box is the label before the flips. The true distribution has exact
     zeros, where Lcal would be infinite, so `uniform` of it is spread over all classes.
     """
+
+    reach = 0
 
     def __init__(
         self,

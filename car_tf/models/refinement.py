@@ -241,6 +241,18 @@ class RefinementNet(keras.Model):
             name="logits",
         )
 
+    @property
+    def reach(self) -> Optional[int]:
+        """Pixels away from which the input can change a sample's pixel.
+
+        None where z depends on the whole image.
+        """
+        if self.noise_head is not None:
+            return None
+        # Stride-2 convolutions reach 2 * (1 + 2 + 4 + 8) to the right, and a 3x3
+        # convolution at each of the coarser scales as far again.
+        return 4 * (STRIDE - 1)
+
     def encode(
         self,
         image: tf.Tensor,

@@ -50,6 +50,15 @@ class Sampler(tf.Module):
         self.strategy = strategy
         self.stratified = stratified
 
+    @property
+    def reach(self) -> Optional[int]:
+        """Pixels away from which the input can change a sample's pixel.
+
+        None where a sample depends on the whole image.
+        """
+        reach = self.refinement_net.reach
+        return None if reach is None else reach + self.calibration_net.reach
+
     def log_probs(
         self, image: tf.Tensor, blackbox: Optional[tf.Tensor] = None
     ) -> tf.Tensor:

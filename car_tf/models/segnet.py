@@ -83,6 +83,13 @@ class SegNet(keras.Model):
             num_classes, 3, padding="same", name="logits"
         )
 
+    @property
+    def reach(self) -> int:
+        """Pixels away from which the input can change a pixel of the result."""
+        # Both ways through the levels, and from one end of a coarsest pixel to the other.
+        one_way = sum(depth * 2**level for level, depth in enumerate(DEPTHS))
+        return 2 * one_way + STRIDE - 1
+
     def call(
         self,
         image: tf.Tensor,

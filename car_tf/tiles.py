@@ -1,0 +1,104 @@
+"""Large images in overlapping tiles: the memory of a tile, and the result of the whole.
+
+A sample's noise is the same in all pixels, so tiles of one seed are parts of one sample.
+F and G see no further than some hundred pixels, so that what lies deeper inside a tile
+than that is what the whole image would give, to rounding.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Callable, Dict, Iterator, Optional, Sequence, Tuple
+
+import numpy as np
+
+from car_tf.models import segnet
+
+# Images of more pixels are cut.
+MAX_PIXELS, SIDE = 2**21, 1024
+# Tiles begin where the coarsest features of the networks do.
+STRIDE = segnet.STRIDE
+Slices = Tuple[slice, slice]
+
+
+@dataclasses.dataclass(frozen=True)
+class Tile:
+    """A rectangle of an image, as (rows, columns).
+
+    Attributes:
+      seen: what is computed, with the overlap.
+      kept: what of the image it is for.
+      inside: where that lies in what is computed.
+    """
+
+    seen: Slices
+    kept: Slices
+    inside: Slices
+
+
+def _spans(length: int, side: int, margin: int) -> Iterator[Tuple[slice, slice, slice]]:
+    for start in range(0, length, side):
+        stop = min(start + side, length)
+        first, last = max(start - margin, 0), min(stop + margin, length)
+        yield slice(first, last), slice(start, stop), slice(start - first, stop - first)
+
+
+def cut(
+    size: Tuple[int, int],
+    reach: Optional[int],
+    *,
+    max_pixels: int = MAX_PIXELS,
+    side: int = SIDE,
+) -> Sequence[Tile]:
+    """Cuts an image; what its tiles keep covers it once.
+
+    Args:
+      size: (height, width).
+      reach: of the sampler; None for an image that cannot be cut.
+      max_pixels: an image of no more stays whole.
+      side: of what a tile keeps, a multiple of `STRIDE`.
+    """
+    height, width = size
+    if reach is None or height * width <= max_pixels:
+        reach, side = 0, max(size)
+    margin = -(-reach // STRIDE) * STRIDE
+    return [
+        Tile(*zip(rows, columns))
+        for rows in _spans(height, side, margin)
+        for columns in _spans(width, side, margin)
+    ]
+
+
+def compute(
+    tiles: Sequence[Tile],
+    function: Callable[[Slices], Dict[str, Any]],
+    axes: Dict[str, int],
+) -> Dict[str, np.ndarray]:
+    """Computes maps of an image tile by tile.
+
+    Args:
+      tiles: of `cut`.
+      function: takes what a tile sees; returns maps of it by name, more than are
+        wanted perhaps.
+      axes: name -> axis of the rows in a map that is wanted, which that of the columns
+        follows.
+
+    Returns:
+      Maps of the whole image by name.
+    """
+    height, width = (spans.stop for spans in tiles[-1].kept)
+    whole: Dict[str, np.ndarray] = {}
+    for tile in tiles:
+        computed = function(tile.seen)
+        for name, axis in axes.items():
+            part = np.asarray(computed[name])
+            if len(tiles) == 1:
+                whole[name] = part
+                continue
+            if name not in whole:
+                shape = list(part.shape)
+                shape[axis : axis + 2] = height, width
+                whole[name] = np.empty(shape, part.dtype)
+            lead = (slice(None),) * axis
+            whole[name][(*lead, *tile.kept)] = part[(*lead, *tile.inside)]
+    return whole

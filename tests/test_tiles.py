@@ -1,0 +1,142 @@
+"""Large images in tiles: what is cut, what is put together, and that nothing changes."""
+
+import functools
+
+import exported
+import numpy as np
+import pytest
+import stripes
+import tensorflow as tf
+
+from car_tf import draw_lib, predict_lib, tiles
+from car_tf.models import calibration, refinement, sampler, segnet
+
+SMALL = functools.partial(tiles.cut, max_pixels=0, side=64)
+K, KB, Z = 3, 2, 4
+
+
+@pytest.mark.parametrize("size", [(64, 64), (65, 200), (300, 40)])
+def test_tiles_cover_an_image_once(size):
+    count = np.zeros(size, int)
+    for tile in SMALL(size, 40):
+        count[tile.kept] += 1
+        seen = np.arange(np.prod(size)).reshape(size)
+        np.testing.assert_array_equal(seen[tile.seen][tile.inside], seen[tile.kept])
+        assert all(part.start % tiles.STRIDE == 0 for part in tile.seen)
+    assert (count == 1).all()
+
+
+def test_what_a_tile_sees_goes_on_for_the_reach():
+    first, last = SMALL((64, 256), 40)[0], SMALL((64, 256), 40)[-1]
+    # 40 pixels are two strides.
+    assert first.seen == (slice(0, 64), slice(0, 128))
+    assert last.seen == (slice(0, 64), slice(128, 256))
+    assert last.inside == (slice(0, 64), slice(64, 128))
+
+
+def test_small_images_and_codes_of_whole_images_stay_whole():
+    whole = slice(0, 1024), slice(0, 2048)
+    assert [tile.seen for tile in tiles.cut((1024, 2048), 70)] == [whole]
+    assert len(tiles.cut((1025, 2048), 70)) == 4
+    assert len(tiles.cut((4096, 4096), None)) == 1
+
+
+def _randomized(net):
+    for index, variable in enumerate(net.variables):
+        if "variance" not in variable.name:
+            variable.assign(tf.random.stateless_normal(variable.shape, [index, 1]))
+    return net
+
+
+def _model(kind):
+    if kind == "segnet":
+        net = segnet.SegNet(num_classes=K, channels=1, dropout=0.0, skips=True)
+        net(tf.zeros([1, 32, 32, 3]))
+    else:
+        net = calibration.BlackBoxCalibrator(num_classes=K, channels=3)
+        net(tf.zeros([1, 8, 8, 3]), tf.zeros([1, 8, 8, KB]))
+    refiner = refinement.RefinementNet(
+        num_classes=K, base_channels=2, noise_dim=Z, logits="residual"
+    )
+    refiner(tf.zeros([1, 16, 16, 3]), tf.zeros([1, 16, 16, K]), tf.zeros([1, 1, Z]))
+    return sampler.Sampler(
+        calibration_net=_randomized(net),
+        refinement_net=_randomized(refiner),
+        num_blackbox_classes=0 if kind == "segnet" else KB,
+    )
+
+
+@pytest.mark.parametrize(
+    "kind, size", [("blackbox", (72, 330)), ("segnet", (1000, 40))]
+)
+def test_tiles_give_what_the_whole_image_gives(kind, size):
+    model = _model(kind)
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 256, (1, *size, 3)).astype(np.uint8)
+    ids = rng.integers(0, KB, (1, *size)).astype(np.uint8)
+
+    def compute(seen):
+        crop = (slice(None), *seen)
+        blackbox = None if kind == "segnet" else tf.constant(ids[crop])
+        seed = tf.constant([[3, 4]])
+        return model.sample(tf.constant(image[crop]), blackbox, seed, tf.constant(2))
+
+    whole = compute((slice(0, size[0]), slice(0, size[1])))
+    cut = SMALL(size, model.reach)
+    # No tile sees all, and the first sees less than half.
+    assert all((tile.seen[0].stop, tile.seen[1].stop) != size for tile in cut[:1])
+    parts = tiles.compute(cut, compute, draw_lib.AXES)
+    for name in ("probs", "sample_mean", "first_probs"):
+        np.testing.assert_allclose(parts[name], whole[name], atol=1e-3)
+    assert np.mean(parts["samples"] != whole["samples"].numpy()) < 1e-3
+
+
+@pytest.mark.parametrize("kind", ["blackbox", "segnet"])
+def test_nothing_beyond_the_reach_is_seen(kind):
+    model = _model(kind)
+    margin = -(-model.reach // 32) * 32
+    height, column = 2 * margin + 64, 8
+    image = np.zeros((1, height, 32, 3), np.uint8)
+    other = image.copy()
+    other[:, height // 2, column] = 255
+    ids = None if kind == "segnet" else tf.zeros([1, height, 32], tf.uint8)
+    drawn = [
+        model.sample(tf.constant(each), ids, tf.constant([[3, 4]]), tf.constant(1))
+        for each in (image, other)
+    ]
+    changed = drawn[0]["first_probs"].numpy() != drawn[1]["first_probs"].numpy()
+    rows = np.nonzero(changed.any(axis=(0, 2, 3)))[0]
+    assert 16 < np.ptp(rows) and abs(rows - height // 2).max() <= model.reach
+
+
+def test_a_code_of_the_whole_image_has_no_reach():
+    net = refinement.RefinementNet(num_classes=K, noise_dim=Z, encoded_noise=True)
+    assert net.reach is None
+
+
+def test_a_split_is_drawn_in_tiles(monkeypatch, two_replicas):
+    source = stripes.examples_of(3)
+    whole = list(draw_lib.draw(stripes.KnownSampler(), source, num_samples=2, seed=7))
+    cut = functools.partial(tiles.cut, max_pixels=0, side=8)
+    monkeypatch.setattr(tiles, "cut", cut)
+    for strategy in (None, two_replicas):
+        model = stripes.KnownSampler()
+        model.strategy = strategy
+        parts = list(draw_lib.draw(model, source, num_samples=2, seed=7))
+        for one, other in zip(whole, parts):
+            for name in draw_lib.AXES:
+                np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
+
+
+def test_a_prediction_is_made_in_tiles(monkeypatch):
+    predictor = predict_lib.Predictor(exported.version())
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 256, (64, 256, 3)).astype(np.uint8)
+    ids = rng.integers(0, 19, (64, 256)).astype(np.uint8)
+    draw = functools.partial(predictor.sample, image, ids, num_samples=2, seed=(1, 2))
+    samples, bits = draw()
+    monkeypatch.setattr(tiles, "cut", SMALL)
+    assert len(tiles.cut((64, 256), predictor.labels["reach"])) == 4
+    tiled, tiled_bits = draw()
+    np.testing.assert_allclose(tiled_bits, bits, atol=1e-4)
+    assert tiled.shape == samples.shape and np.mean(tiled != samples) < 1e-3
