@@ -10,14 +10,14 @@ unless --host says otherwise, and has no passwords.
 
 from __future__ import annotations
 
-import os
 import socket
 import sys
 import threading
 from typing import Any, Sequence
 
-from absl import app, flags
+from absl import flags
 
+from car_tf import entry
 from car_tf import workdir as workdir_lib
 from export import versions
 
@@ -58,7 +58,6 @@ def _build() -> Any:
     else:
         path = versions.of_run(FLAGS.workdir, config.name)
     print(f"loading {path}", flush=True)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     # TensorFlow starts here, after the cheap checks.
     from car_tf import app_inputs, app_server, app_session, predict_lib
 
@@ -80,8 +79,7 @@ def _build() -> Any:
 
 def main(argv: Sequence[str]) -> int:
     """Serves the page until Ctrl-C; returns the exit code."""
-    if len(argv) > 1:
-        raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
+    del argv
     try:
         import fastapi  # noqa: F401
         import uvicorn
@@ -103,11 +101,7 @@ def main(argv: Sequence[str]) -> int:
                 file=sys.stderr,
             )
             return 1
-        try:
-            server = _build()
-        except (ValueError, workdir_lib.RunError, OSError) as error:
-            print(f"error: {error}", file=sys.stderr)
-            return 1
+        server = _build()
         listening.listen()  # Whoever opens the address at once is not refused.
         host = f"[{FLAGS.host}]" if ":" in FLAGS.host else FLAGS.host
         port = listening.getsockname()[1]
@@ -118,4 +112,4 @@ def main(argv: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    entry.run(main, errors=(*workdir_lib.USER_ERRORS, ValueError))

@@ -10,10 +10,9 @@ without what `car_tf.report --compare` put beside it, lists them all.
 
 from __future__ import annotations
 
-import os
 from typing import Sequence
 
-from absl import app, flags, logging
+from absl import flags, logging
 
 from car_tf import config as config_lib
 from car_tf import workdir as workdir_lib
@@ -43,13 +42,11 @@ flags.DEFINE_string(
 
 def main(argv: Sequence[str]) -> int:
     """Evaluates; returns the exit code."""
-    if len(argv) > 1:
-        raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
+    del argv
     config = workdir_lib.saved_config(FLAGS.workdir)
     config_lib.require_devices("--devices", FLAGS.devices)
     workdir = workdir_lib.RunDir(FLAGS.workdir, config)
     logging.set_verbosity(logging.WARNING)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     # TensorFlow starts here.
     from car_tf import build_data, devices, report_lib, saved_run, train_lib
 

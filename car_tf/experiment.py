@@ -122,12 +122,7 @@ def main(argv: Sequence[str]) -> int:
         got = " ".join(argv[1:]) or "nothing"
         print(f"error: wanted one experiment of {names}; got {got}", file=sys.stderr)
         return 1
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    try:
-        EXPERIMENTS[argv[1]]()
-    except workdir_lib.Stopped as stopped:
-        print(stopped, file=sys.stderr)
-        return entry.INTERRUPTED
+    EXPERIMENTS[argv[1]]()
     return 0
 
 
@@ -135,5 +130,6 @@ if __name__ == "__main__":
     entry.run(
         main,
         errors=workdir_lib.USER_ERRORS,
+        takes_arguments=True,
         then="the same command goes on where it stopped",
     )

@@ -13,11 +13,10 @@ entropy, an overview and statistics. The same command goes on where it was stopp
 
 from __future__ import annotations
 
-import os
 import pathlib
 from typing import Any, Dict, Optional, Sequence
 
-from absl import app, flags, logging
+from absl import flags, logging
 
 from car_tf import config as config_lib
 from car_tf import workdir as workdir_lib
@@ -93,8 +92,7 @@ def _drawn_data() -> config_lib.Config:
 
 def main(argv: Sequence[str]) -> int:
     """Predicts; returns the exit code."""
-    if len(argv) > 1:
-        raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
+    del argv
     config_lib.require_devices("--devices", FLAGS.devices)
     path, size = _model_path(), _size()
     if FLAGS.images:
@@ -102,7 +100,6 @@ def main(argv: Sequence[str]) -> int:
     else:
         images, drawn = {}, _drawn_data()
     logging.set_verbosity(logging.WARNING)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     # After the cheap checks.
     return _predict(path, size, images, drawn)
 

@@ -10,10 +10,9 @@ and writes RUN/proposals.json, which the run's report then shows.
 
 from __future__ import annotations
 
-import os
 from typing import Sequence
 
-from absl import app, flags
+from absl import flags
 
 from car_tf import config as config_lib
 from car_tf import entry
@@ -34,11 +33,9 @@ flags.DEFINE_integer(
 
 def main(argv: Sequence[str]) -> int:
     """Simulates; returns the exit code."""
-    if len(argv) > 1:
-        raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
+    del argv
     config = workdir_lib.saved_config(FLAGS.workdir)
     workdir = workdir_lib.RunDir(FLAGS.workdir, config)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     _simulate(config, workdir)
     return 0
 

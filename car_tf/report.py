@@ -37,4 +37,4 @@ def main(argv: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    entry.run(main, errors=workdir_lib.USER_ERRORS)
+    entry.run(main, errors=workdir_lib.USER_ERRORS, takes_arguments=True)

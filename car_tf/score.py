@@ -142,4 +142,4 @@ def main(argv: List[str]) -> int:
 
 
 if __name__ == "__main__":
-    entry.run(main, errors=(ValueError, OSError))
+    entry.run(main, errors=(ValueError, OSError), takes_arguments=True)

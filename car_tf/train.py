@@ -11,10 +11,9 @@ from __future__ import annotations
 
 import os
 import pathlib
-import sys
 from typing import Sequence
 
-from absl import app, flags, logging
+from absl import flags, logging
 
 from car_tf import config as config_lib
 from car_tf import regression_config
@@ -76,28 +75,20 @@ def _require_blackbox(config: config_lib.Config) -> None:
 
 def main(argv: Sequence[str]) -> int:
     """Runs the job; returns the exit code."""
-    if len(argv) > 1:
-        raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
-    path = ""
+    del argv
+    config = _resolved()
+    path = FLAGS.workdir or workdir_lib.default_path(config.name)
+    logging.set_verbosity(logging.WARNING)  # TensorFlow tells much in an export.
     try:
-        config = _resolved()
-        path = FLAGS.workdir or workdir_lib.default_path(config.name)
-        logging.set_verbosity(logging.WARNING)  # TensorFlow tells much in an export.
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
         if isinstance(config, regression_config.Regression):
             _regression(config, path)
         else:
             _segmentation(config, path)
-    except workdir_lib.Stopped as stopped:
-        print(stopped, file=sys.stderr)
-        return entry.INTERRUPTED
-    except KeyboardInterrupt:
-        resumes = f"; the same command with --workdir {path} goes on" if path else ""
-        print(f"interrupted{resumes}", file=sys.stderr)
-        return entry.INTERRUPTED
-    except workdir_lib.USER_ERRORS as error:
-        print(f"error: {error}", file=sys.stderr)
-        return entry.FAILED
+    except KeyboardInterrupt as stop:
+        if stop.args:
+            raise
+        goes_on = f"interrupted; the same command with --workdir {path} goes on"
+        raise KeyboardInterrupt(goes_on) from None
     return 0
 
 
@@ -136,4 +127,4 @@ def _regression(config: regression_config.Regression, path: str) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    entry.run(main, errors=workdir_lib.USER_ERRORS)

@@ -54,8 +54,8 @@ def refuse_patterns(flag: str, path: pathlib.Path) -> None:
 USER_ERRORS = (config_lib.ConfigError, files.DataError, RunError, OSError)
 
 
-class Stopped(Exception):
-    """The run was asked to stop and has saved its state."""
+class Stopped(KeyboardInterrupt):
+    """The run was asked to stop and has saved its state; the message says so."""
 
 
 class StopSignal:

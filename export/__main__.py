@@ -7,11 +7,10 @@ Writes DIR/<model>/<version>, which TensorFlow Serving loads as it stands.
 
 from __future__ import annotations
 
-import os
 import pathlib
 from typing import Sequence
 
-from absl import app, flags, logging
+from absl import flags, logging
 
 from car_tf import config_fields, entry
 from car_tf import workdir as workdir_lib
@@ -42,8 +41,7 @@ flags.DEFINE_bool(
 
 def main(argv: Sequence[str]) -> int:
     """Exports; returns the exit code."""
-    if len(argv) > 1:
-        raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
+    del argv
     config = workdir_lib.saved_config(FLAGS.workdir)
     if FLAGS.output:
         output = pathlib.Path(FLAGS.output).expanduser().resolve()
@@ -51,7 +49,6 @@ def main(argv: Sequence[str]) -> int:
     # Elsewhere, nothing of the run is written, which may be of others.
     workdir = workdir_lib.RunDir(FLAGS.workdir, config, writes=not FLAGS.output)
     logging.set_verbosity(logging.WARNING)  # TensorFlow tells much in an export.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     from export import run  # TensorFlow starts here.
 
     noise_sampling = FLAGS.noise_sampling or config.evaluation.noise_sampling

@@ -10,17 +10,15 @@ else the machine does meets all alike. Prints a table, and JSON as its last line
 from __future__ import annotations
 
 import json
-import os
 import pathlib
-import sys
 import tempfile
 import time
 from typing import Any, Dict, List, Sequence
 
 import numpy as np
-from absl import app, flags, logging
+from absl import flags, logging
 
-from car_tf import config_fields
+from car_tf import config_fields, entry
 from car_tf import config as config_lib
 from car_tf.benchmarks import timing
 
@@ -190,17 +188,11 @@ def table(results: Dict[str, Any]) -> List[str]:
 
 def main(argv: Sequence[str]) -> int:
     """Measures; returns the exit code."""
-    if len(argv) > 1:
-        raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
-    try:
-        config = config_lib.load(FLAGS.config, FLAGS.set)
-        if not isinstance(config, config_lib.Config):
-            raise config_lib.ConfigError(f"--config: {FLAGS.config} is never exported")
-    except config_lib.ConfigError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    del argv
+    config = config_lib.load(FLAGS.config, FLAGS.set)
+    if not isinstance(config, config_lib.Config):
+        raise config_lib.ConfigError(f"--config: {FLAGS.config} is never exported")
     logging.set_verbosity(logging.ERROR)  # TensorFlow warns of its own functions.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     results = measure(config, FLAGS.rounds)
     print("\n".join(table(results)))
     print(json.dumps(results))
@@ -208,4 +200,4 @@ def main(argv: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    entry.run(main, errors=(config_lib.ConfigError,))

@@ -2,7 +2,10 @@
 
 import os
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+from car_tf import entry
+
+for _name, _value in {**entry.TENSORFLOW, "TF_CPP_MIN_LOG_LEVEL": "3"}.items():
+    os.environ.setdefault(_name, _value)
 
 import pytest
 import tensorflow as tf

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import pathlib
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -18,18 +20,26 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 def _environment() -> Dict[str, str]:
     path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
-    return {**os.environ, "PYTHONPATH": path, "TF_CPP_MIN_LOG_LEVEL": "2"}
+    return {**os.environ, "PYTHONPATH": path}
 
 
-def call(function: Callable[..., Dict[str, Any]], *arguments) -> Dict[str, Any]:
-    """Calls a function of a module in a new process; returns what it returns."""
+def call(
+    function: Callable[..., Dict[str, Any]], *arguments, **environment: str
+) -> Dict[str, Any]:
+    """Calls a function of a module in a new process; returns what it returns.
+
+    Args:
+      function: takes and returns what JSON can hold.
+      *arguments: of the function.
+      **environment: variables of the process.
+    """
     program = (
         f"import json, sys; from {function.__module__} import {function.__name__} as f; "
         "print(json.dumps(f(*json.loads(sys.argv[1]))))"
     )
     finished = subprocess.run(
         [sys.executable, "-c", program, json.dumps(arguments)],
-        env=_environment(),
+        env={**_environment(), **environment},
         capture_output=True,
         text=True,
         check=False,
@@ -75,6 +85,56 @@ def _memory_of(config, facts) -> Dict[str, Any]:
     both()
     seconds = timing.clock(both)()
     return {"before": before, "peak": resident_megabytes(), "seconds": seconds}
+
+
+# What a process may be told of its kernels and its memory before it starts.
+KERNELS = {
+    "without oneDNN": {"TF_ENABLE_ONEDNN_OPTS": "0"},
+    "with oneDNN": {"TF_ENABLE_ONEDNN_OPTS": "1"},
+    "with oneDNN, and huge pages": {
+        "TF_ENABLE_ONEDNN_OPTS": "1",
+        "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
+    },
+}
+
+
+def seconds_of_kernels(small: bool) -> Dict[str, float]:
+    """Returns the seconds of sampling and of stage-2 steps, sizes as in their rows."""
+    from car_tf.benchmarks import sampling, training
+
+    sizes = training.SMALL if small else training.Sizes()
+    frozen, both, _ = training.build_steps(training.config_of(sizes, 7))
+    _, sampling_sides = sampling.of_row(small)
+    sides = {"step": frozen, "step with D": both, "samples": sampling_sides["ours"]}
+    return timing.medians(
+        {name: timing.clock(side) for name, side in sides.items()},
+        repeats=2 if small else 5,
+    )
+
+
+def row_kernels(peaks: Dict[str, float], small: bool) -> List[report.Table]:
+    """Row `kernels`: what TensorFlow is told before it starts, processes in turns."""
+    del peaks
+    rounds = timing.in_turns(
+        {
+            name: functools.partial(call, seconds_of_kernels, small, **environment)
+            for name, environment in KERNELS.items()
+        },
+        repeats=1 if small else 3,
+        warm_up=0,
+    )
+    columns = list(rounds["with oneDNN"][0])
+    rows = []
+    for name, results in rounds.items():
+        seconds = [statistics.median(each[key] for each in results) for key in columns]
+        rows.append([name, *(1e3 * value for value in seconds)])
+    return [
+        report.Table(
+            "G's samples and stage-2 steps, sizes as in `sampling` and `step`, M = 7",
+            ("process", *(f"{name}, ms" for name in columns)),
+            rows,
+        )
+    ]
 
 
 def row_memory(peaks: Dict[str, float], small: bool) -> List[report.Table]:

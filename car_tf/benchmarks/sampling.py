@@ -9,7 +9,10 @@ import tensorflow as tf
 from car_tf.benchmarks import report, timing
 from car_tf.models import refinement, sampler
 
+NUM_CLASSES = 24
 NOISE_DIM = 32
+# Size of the image, base channels and number of samples of the row.
+LARGE, SMALL = ((256, 512), 32, 16), ((32, 48), 4, 3)
 SEED = [3, 4]
 
 
@@ -98,14 +101,19 @@ def _weights(layer) -> int:
     return int(tf.size(layer.kernel))
 
 
+def of_row(small: bool):
+    """Returns G of the row, and the two sides of it."""
+    size, base, num = SMALL if small else LARGE
+    net, image, log_probs = build(
+        num_classes=NUM_CLASSES, base_channels=base, size=size
+    )
+    return net, sampling_sides(net, image, log_probs, num)
+
+
 def row(peaks: Dict[str, float], small: bool) -> List[report.Table]:
     """Row `sampling`: time, ratio, and the share of the convolution's peak."""
-    size, base, num = ((32, 48), 4, 3) if small else ((256, 512), 32, 16)
-    num_classes = 24
-    net, image, log_probs = build(
-        num_classes=num_classes, base_channels=base, size=size
-    )
-    sides = sampling_sides(net, image, log_probs, num)
+    size, base, num = SMALL if small else LARGE
+    net, sides = of_row(small)
     same = tf.reduce_mean(tf.cast(sides["ours"]() == sides["tiled"](), tf.float32))
     seconds = timing.medians(
         {name: timing.clock(side) for name, side in sides.items()},
@@ -127,7 +135,7 @@ def row(peaks: Dict[str, float], small: bool) -> List[report.Table]:
         )
     return [
         report.Table(
-            f"G, {num} samples of one {size[0]}x{size[1]} image, {num_classes} classes, "
+            f"G, {num} samples of one {size[0]}x{size[1]} image, {NUM_CLASSES} classes, "
             f"base {base}",
             (
                 *("", "ms", "multiply-adds, 1e9", "ms at the convolution's peak"),

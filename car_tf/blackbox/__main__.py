@@ -8,10 +8,9 @@ labels, and draws them. The predictions stay in the cache for training.
 
 from __future__ import annotations
 
-import os
 from typing import Sequence
 
-from absl import app, flags
+from absl import flags
 
 from car_tf import config_fields, entry
 from car_tf import config as config_lib
@@ -121,9 +120,7 @@ def check(
 
 def main(argv: Sequence[str]) -> int:
     """Runs the check; returns the exit code."""
-    if len(argv) > 1:
-        raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    del argv
     config = _resolved()
     # TensorFlow starts here, after the cheap checks.
     check(config, FLAGS.split, FLAGS.num_images, FLAGS.sheet)

@@ -47,4 +47,4 @@ def main(argv: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    entry.run(main, errors=())
+    entry.run(main, errors=(), takes_arguments=True)

@@ -10,9 +10,11 @@ CC BY 3.0: attribute doi 10.7937/K9/TCIA.2015.LO9QL9SX.
 from __future__ import annotations
 
 import pathlib
-import sys
+from typing import Sequence
 
-from absl import app, flags
+from absl import flags
+
+from car_tf import entry
 
 _DICOM_DIR = flags.DEFINE_string(
     "dicom_dir", None, "Folder of the download, of any depth.", required=True
@@ -26,26 +28,27 @@ _CONTOURS = flags.DEFINE_string(
 _SEED = flags.DEFINE_integer("seed", 0, "Seed of the split by patient, 60/20/20 %.")
 
 
-def main(argv) -> None:
-    """Writes the crops and prints how many."""
-    if len(argv) > 1:
-        raise app.UsageError(f"unknown argument {argv[1]}")
+def main(argv: Sequence[str]) -> int:
+    """Writes the crops and prints how many; returns the exit code."""
+    del argv
     from car_tf.data import lidc_dicom, lidc_outlines
 
-    try:
-        totals = lidc_dicom.prepare(
-            pathlib.Path(_DICOM_DIR.value),
-            pathlib.Path(_OUTPUT_DIR.value),
-            contours=pathlib.Path(_CONTOURS.value or lidc_outlines.find_contours()),
-            seed=_SEED.value,
-        )
-    except (ValueError, FileNotFoundError) as error:
-        sys.exit(f"error: {error}")
+    totals = lidc_dicom.prepare(
+        pathlib.Path(_DICOM_DIR.value),
+        pathlib.Path(_OUTPUT_DIR.value),
+        contours=pathlib.Path(_CONTOURS.value or lidc_outlines.find_contours()),
+        seed=_SEED.value,
+    )
     for split, counts in totals.items():
         words = ", ".join(f"{n} {key.replace('_', ' ')}" for key, n in counts.items())
         print(f"{split}: {words or 'no patients'}")
     print(f"written to {_OUTPUT_DIR.value}")
+    return 0
 
 
 if __name__ == "__main__":
-    app.run(main)
+    entry.run(
+        main,
+        errors=(ValueError, OSError),
+        then="the same command goes on where it stopped",
+    )
