@@ -145,8 +145,7 @@ class Reader:
             config = predict_lib.blackbox_config(self._predictor, given)
         turned = folder / "turned.bmp"
         picture.save(turned)
-        data = dataclasses.replace(config.data, cache_dir=str(folder / "cache"))
-        config = dataclasses.replace(config, data=data)
+        config = config_lib.change(config, data={"cache_dir": str(folder / "cache")})
         maps, _ = predict_lib.read_maps(config, {name: turned}, [name], size)
         return maps[name]
 

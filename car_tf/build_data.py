@@ -11,7 +11,6 @@ from typing import Any, Dict, List, Optional, Tuple
 import numpy as np
 
 from car_tf import config as config_lib
-from car_tf import config_fields
 from car_tf.blackbox import imitation, live, on_disk
 from car_tf.blackbox import segmenter as segmenter_lib
 from car_tf.data import cache, cityscapes, examples, files, info, lidc
@@ -85,7 +84,7 @@ def build_data(config: config_lib.Config) -> Dataset:
         )
         if encoding:
             # One folder has one encoding, which the first split tells.
-            config = config_fields.override(config, [f"blackbox.encoding={encoding}"])
+            config = config_lib.change(config, blackbox={"encoding": encoding})
     facts = dataclasses.replace(dataset.facts, blackbox_encoding=encoding)
     if config.blackbox.kind == "none":
         facts = dataclasses.replace(facts, num_blackbox_classes=0)
@@ -96,13 +95,9 @@ def build_data(config: config_lib.Config) -> Dataset:
 
 def draw_unseen(config: config_lib.Config, num: int) -> examples.Examples:
     """Draws images that a run on drawn data was not trained on, and their black box."""
-    data = dataclasses.replace(
-        config.data,
-        data_dir="",
-        drawn_seed=config.data.drawn_seed + 1,
-        num_drawn=(1, 1, num),
-    )
-    dataset = build_data(dataclasses.replace(config, data=data))
+    other = {"data_dir": "", "drawn_seed": config.data.drawn_seed + 1}
+    other["num_drawn"] = (1, 1, num)
+    dataset = build_data(config_lib.change(config, data=other))
     return dataset.splits[dataset.evaluation]
 
 

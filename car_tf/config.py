@@ -21,6 +21,7 @@ from car_tf import config_fields
 MAX_SEED = 10**8
 
 ConfigError = config_fields.ConfigError
+change = config_fields.change
 
 _DEVICES = re.compile(r"((?:[1-9]\d?x)?cpu|gpu:\d+(?:,gpu:\d+)*)?")
 

@@ -6,6 +6,7 @@ are numbers, strings, booleans and tuples. Nothing here knows which.
 
 from __future__ import annotations
 
+import collections.abc
 import dataclasses
 import difflib
 import math
@@ -112,11 +113,18 @@ def override(config: Any, texts: Iterable[str]) -> Any:
         _check_field(name, kind, key)
         hint = typing.get_type_hints(kind)[name]
         changes.setdefault(section, {})[name] = _parse(value, hint, key)
-    sections = {
-        section: dataclasses.replace(getattr(config, section), **fields)
-        for section, fields in changes.items()
-    }
-    return dataclasses.replace(config, **sections)
+    return change(config, **changes)
+
+
+def change(config: Any, **changes: Any) -> Any:
+    """Returns a configuration with other values: `change(config, train={"seed": 2})`.
+
+    A mapping changes fields of its section, anything else is the new value itself.
+    """
+    for name, value in changes.items():
+        if isinstance(value, collections.abc.Mapping):
+            changes[name] = dataclasses.replace(getattr(config, name), **value)
+    return dataclasses.replace(config, **changes)
 
 
 def _check_field(name: str, kind: type, key: str) -> None:

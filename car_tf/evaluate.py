@@ -16,7 +16,7 @@ from absl import flags, logging
 
 from car_tf import config as config_lib
 from car_tf import workdir as workdir_lib
-from car_tf import config_fields, entry, workers
+from car_tf import entry, workers
 
 FLAGS = flags.FLAGS
 
@@ -54,9 +54,7 @@ def main(argv: Sequence[str]) -> int:
     dataset = build_data.build_data(config)
     split = dataset.split_to_report(FLAGS.split)
     noise_sampling = FLAGS.noise_sampling or config.evaluation.noise_sampling
-    drawing = config_fields.override(
-        config, [f"evaluation.noise_sampling={noise_sampling}"]
-    )
+    drawing = config_lib.change(config, evaluation={"noise_sampling": noise_sampling})
     model = saved_run.load_sampler(drawing, dataset.facts, workdir, strategy)
     train_lib.evaluate_run(
         config,

@@ -17,7 +17,7 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from car_tf import build_data, config_fields, predict_output, tiles
+from car_tf import build_data, predict_output, tiles
 from car_tf import config as config_lib
 from car_tf.data import cache, examples, files
 from export import description, versions
@@ -339,8 +339,7 @@ class _BlackBoxes:
                 maps, encoding = read_maps(config, images, by_size[size], size)
                 self._maps.update(maps)
                 if encoding:
-                    chosen = f"blackbox.encoding={encoding}"
-                    config = config_fields.override(config, [chosen])
+                    config = config_lib.change(config, blackbox={"encoding": encoding})
 
     def content(self, name: str) -> str:
         """Identifies what `of` gives for an image, without computing it."""
@@ -375,15 +374,13 @@ def blackbox_config(predictor: Predictor, options: Options) -> config_lib.Config
             "--blackbox: wanted a segmenter, or a folder of its predictions: this model "
             f"works on the {predictor.labels['blackbox']['input']} of one"
         )
-    section = dataclasses.replace(
-        config.blackbox,
-        kind="auto",
-        path=path,
-        output=predictor.labels["blackbox"]["input"],
+    output = predictor.labels["blackbox"]["input"]
+    return config_lib.change(
+        config,
+        blackbox={"kind": "auto", "path": path, "output": output},
+        # No F is built from this, and some ask for a certain black box.
+        calibration_net=config_lib.CalibrationNet(),
     )
-    # No F is built from this, and some ask for a certain black box.
-    net = config_lib.CalibrationNet()
-    return dataclasses.replace(config, blackbox=section, calibration_net=net)
 
 
 def read_maps(
@@ -407,9 +404,7 @@ def read_maps(
         image_files=tuple(images[name] for name in names),
     )
     # Nothing is cropped here, so that no crop limits the size.
-    data = dataclasses.replace(
-        config.data, size=size, crop_size=(16, 16), scale_range=(1.0, 1.0)
-    )
-    config = dataclasses.replace(config, data=data)
+    whole = {"size": size, "crop_size": (16, 16), "scale_range": (1.0, 1.0)}
+    config = config_lib.change(config, data=whole)
     split, encoding = build_data.with_blackbox(config, split, notes=[], segmenter=None)
     return dict(zip(names, split.blackbox)), encoding

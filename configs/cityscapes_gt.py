@@ -6,15 +6,12 @@ known (CAR, Table 2, last row). Stage 1 has nothing to train.
 Cost: as `cityscapes`.
 """
 
-import dataclasses
-
 from car_tf import config as config_lib
 
 
 def get_config() -> config_lib.Config:
-    base = config_lib.load("cityscapes")
-    return dataclasses.replace(
-        base,
+    return config_lib.change(
+        config_lib.load("cityscapes"),
         name="cityscapes_gt",
         blackbox=config_lib.BlackBox(kind="truth"),
         calibration_net=config_lib.CalibrationNet(kind="true_distribution"),

@@ -5,16 +5,13 @@ G has no Gumbel noise here, as in the paper, and its samples collapse to one (CA
 Cost: as `cityscapes`.
 """
 
-import dataclasses
-
 from car_tf import config as config_lib
 
 
 def get_config() -> config_lib.Config:
-    base = config_lib.load("cityscapes")
-    return dataclasses.replace(
-        base,
+    return config_lib.change(
+        config_lib.load("cityscapes"),
         name="cityscapes_lce",
-        refinement_net=dataclasses.replace(base.refinement_net, logits="residual"),
-        stage2=dataclasses.replace(base.stage2, pixel_loss="cross_entropy"),
+        refinement_net={"logits": "residual"},
+        stage2={"pixel_loss": "cross_entropy"},
     )

@@ -6,15 +6,12 @@ alone: no prior is needed, beta = 0 (CAR, B.2.3 and Table 4).
 Cost: as `lidc`.
 """
 
-import dataclasses
-
 from car_tf import config as config_lib
 
 
 def get_config() -> config_lib.Config:
-    base = config_lib.load("lidc")
-    return dataclasses.replace(
-        base,
+    return config_lib.change(
+        config_lib.load("lidc"),
         name="lidc_cvae",
-        refinement_net=dataclasses.replace(base.refinement_net, noise="encoded"),
+        refinement_net={"noise": "encoded"},
     )

@@ -7,15 +7,12 @@ over the pixels like all pixel losses here; its second a sum over the 8 dimensio
 Cost: as `lidc`.
 """
 
-import dataclasses
-
 from car_tf import config as config_lib
 
 
 def get_config() -> config_lib.Config:
-    base = config_lib.load("lidc")
-    return dataclasses.replace(
-        base,
+    return config_lib.change(
+        config_lib.load("lidc"),
         name="lidc_cvae_elbo",
-        stage2=dataclasses.replace(base.stage2, pixel_loss="elbo", kl_weight=1.0),
+        stage2={"pixel_loss": "elbo", "kl_weight": 1.0},
     )

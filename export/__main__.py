@@ -12,7 +12,8 @@ from typing import Sequence
 
 from absl import flags, logging
 
-from car_tf import config_fields, entry
+from car_tf import config as config_lib
+from car_tf import entry
 from car_tf import workdir as workdir_lib
 
 FLAGS = flags.FLAGS
@@ -53,7 +54,7 @@ def main(argv: Sequence[str]) -> int:
 
     noise_sampling = FLAGS.noise_sampling or config.evaluation.noise_sampling
     path = run.export_workdir(
-        config_fields.override(config, [f"evaluation.noise_sampling={noise_sampling}"]),
+        config_lib.change(config, evaluation={"noise_sampling": noise_sampling}),
         workdir,
         output=FLAGS.output,
         name=FLAGS.name,

@@ -18,7 +18,7 @@ from typing import Any, Dict, List, Sequence
 import numpy as np
 from absl import flags, logging
 
-from car_tf import config_fields, entry
+from car_tf import entry
 from car_tf import config as config_lib
 from car_tf.benchmarks import timing
 
@@ -45,7 +45,7 @@ def build(config: config_lib.Config) -> Any:
     from car_tf import build as build_lib
     from car_tf import build_data
 
-    few = config_fields.override(config, ["data.num_drawn=4,1,1"])
+    few = config_lib.change(config, data={"num_drawn": (4, 1, 1)})
     facts = build_data.build_data(few).facts
     keras.utils.set_random_seed(0)
     refinement_net = build_lib.build_refinement_net(config, facts)

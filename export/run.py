@@ -6,7 +6,7 @@ import json
 import pathlib
 from typing import Any, Callable, Dict, Optional, Sequence
 
-from car_tf import build_data, config_fields, eval_lib, saved_run
+from car_tf import build_data, eval_lib, saved_run
 from car_tf import config as config_lib
 from car_tf import workdir as workdir_lib
 from car_tf.data import info
@@ -64,8 +64,8 @@ def export_run(
 def _as_read(config: config_lib.Config, facts: info.DatasetInfo) -> Dict[str, Any]:
     """Returns the configuration for JSON, with what `auto` chose for maps on disk."""
     if facts.blackbox_encoding:
-        chosen = f"blackbox.encoding={facts.blackbox_encoding}"
-        config = config_fields.override(config, [chosen])
+        chosen = {"encoding": facts.blackbox_encoding}
+        config = config_lib.change(config, blackbox=chosen)
     return json.loads(config_lib.to_json(config))
 
 
@@ -102,9 +102,9 @@ def export_workdir(
     blackbox_function = None
     if embed_blackbox:
         # As in training, whatever `auto` would choose now.
-        as_trained = f"blackbox.output={facts.blackbox_output}"
+        as_trained = {"output": facts.blackbox_output}
         segmenter = build_data.build_blackbox(
-            config_fields.override(config, [as_trained])
+            config_lib.change(config, blackbox=as_trained)
         )
         if segmenter is None:
             raise config_lib.ConfigError(

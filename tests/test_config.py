@@ -352,3 +352,16 @@ def test_the_paper_s_configurations_have_the_paper_s_numbers():
         for key, wanted in {**both, **fields}.items():
             section, _, field = key.partition(".")
             assert getattr(getattr(config, section), field) == wanted, (name, key)
+
+
+def test_a_changed_configuration_keeps_the_rest():
+    base = config_lib.load("lidc")
+    train = config_lib.Train(seed=3)
+    changed = config_fields.change(
+        base, name="other", stage2={"steps": 7, "num_samples": 5}, train=train
+    )
+    assert (changed.name, changed.stage2.steps, changed.train) == ("other", 7, train)
+    assert changed.stage2.batch_size == base.stage2.batch_size
+    assert changed.data == base.data and base.stage2.steps != 7
+    with pytest.raises(config_lib.ConfigError, match="stage2.steps"):
+        config_fields.change(base, stage2={"steps": 0})

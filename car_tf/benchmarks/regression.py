@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import statistics
 import time
 from typing import Any, Dict, List
@@ -108,13 +107,13 @@ def _alone(
     config: regression_config.Regression, weight: float
 ) -> regression_config.Regression:
     """Returns the configuration of one run."""
-    return dataclasses.replace(
+    return config_lib.change(
         config,
         data=regression_config.Bimodal(
             config.data.mode_probabilities[:1], config.data.mode_noises[:1]
         ),
-        train=dataclasses.replace(config.train, seeds=config.train.seeds[:1]),
-        stage2=dataclasses.replace(config.stage2, calibration_weights=(weight,)),
+        train={"seeds": config.train.seeds[:1]},
+        stage2={"calibration_weights": (weight,)},
     )
 
 
@@ -126,9 +125,7 @@ class _Timer:
         self._every = config.evaluation.every
         self._seconds_per_repeat = seconds_per_repeat
         # Room for the curves of however many steps are timed.
-        roomy = dataclasses.replace(
-            config, stage2=dataclasses.replace(config.stage2, steps=MAX_TIMED_STEPS)
-        )
+        roomy = config_lib.change(config, stage2={"steps": MAX_TIMED_STEPS})
         # A lone run is not joined by a copy of itself here, which would double its cost.
         self._program = regression_program.Program(roomy, even=len(config.runs) > 1)
         self._advance = [

@@ -134,10 +134,9 @@ def build_naive_steps(
     F, the encoder and D's image half run once per sample; D's real pairs once.
     """
     num = config.stage2.num_samples
-    settings = dataclasses.replace(config.stage2, num_samples=1)
     dataset = random_dataset(config)
     trainer = build.build_refinement_trainer(
-        dataclasses.replace(config, stage2=settings), dataset
+        config_lib.change(config, stage2={"num_samples": 1}), dataset
     )
     batch = next(
         iter(build.build_batches(config, dataset, stage=2, first_step=0, num_steps=1))
@@ -220,9 +219,7 @@ def row_options(peaks: Dict[str, float], small: bool) -> List[report.Table]:
     del peaks
     sizes = SMALL if small else Sizes()
     config = config_of(sizes, 2 if small else 7)
-    half = dataclasses.replace(
-        config, train=config_lib.Train(mixed_precision="mixed_bfloat16")
-    )
+    half = config_lib.change(config, train={"mixed_precision": "mixed_bfloat16"})
     variants = {
         "float32": build_steps(config),
         "mixed_bfloat16": build_steps(half),
