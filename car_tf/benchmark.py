@@ -29,7 +29,11 @@ ROWS = {
     ),
     "step": ("training", "row_step", "the stage-2 step against a naive one"),
     "options": ("training", "row_options", "the step in mixed precision, and with XLA"),
-    "kernels": ("processes", "row_kernels", "oneDNN and huge pages, in processes"),
+    "kernels": (
+        "processes",
+        "row_kernels",
+        "with oneDNN's kernels and without, in processes",
+    ),
     "input": ("training", "row_input", "the input pipeline against the step"),
     "score": ("scores", "row", "GED and HM-IoU of an image, on one core"),
     "memory": ("processes", "row_memory", "peak memory of the stage-2 step against M"),

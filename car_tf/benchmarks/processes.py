@@ -87,14 +87,10 @@ def _memory_of(config, facts) -> Dict[str, Any]:
     return {"before": before, "peak": resident_megabytes(), "seconds": seconds}
 
 
-# What a process may be told of its kernels and its memory before it starts.
+# What TensorFlow is told of its kernels before it starts.
 KERNELS = {
     "without oneDNN": {"TF_ENABLE_ONEDNN_OPTS": "0"},
     "with oneDNN": {"TF_ENABLE_ONEDNN_OPTS": "1"},
-    "with oneDNN, and huge pages": {
-        "TF_ENABLE_ONEDNN_OPTS": "1",
-        "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
-    },
 }
 
 
@@ -113,7 +109,7 @@ def seconds_of_kernels(small: bool) -> Dict[str, float]:
 
 
 def row_kernels(peaks: Dict[str, float], small: bool) -> List[report.Table]:
-    """Row `kernels`: what TensorFlow is told before it starts, processes in turns."""
+    """Row `kernels`: TensorFlow with and without oneDNN, processes in turns."""
     del peaks
     rounds = timing.in_turns(
         {
