@@ -112,4 +112,4 @@ def main(argv: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    entry.run(main, errors=(*workdir_lib.USER_ERRORS, ValueError))
+    entry.run(main, errors=(*workdir_lib.USER_ERRORS, versions.ExportError))

@@ -7,7 +7,6 @@ the tables share them; the calibration network of a seed is trained once for all
 
 from __future__ import annotations
 
-import dataclasses
 import gc
 import json
 import pathlib
@@ -36,17 +35,17 @@ COLUMNS = {
 def scaled(config: config_lib.Config, steps: float, width: float) -> config_lib.Config:
     """Multiplies the steps of both stages and the channels of all networks."""
 
-    def part(section: Any, name: str, factor: float) -> Any:
-        value = max(1, round(factor * getattr(section, name)))
-        return dataclasses.replace(section, **{name: value})
+    def part(section: str, name: str, factor: float) -> Dict[str, int]:
+        value = getattr(getattr(config, section), name)
+        return {name: max(1, round(factor * value))}
 
-    return dataclasses.replace(
+    return config_lib.change(
         config,
-        stage1=part(config.stage1, "steps", steps),
-        stage2=part(config.stage2, "steps", steps),
-        calibration_net=part(config.calibration_net, "channels", width),
-        refinement_net=part(config.refinement_net, "base_channels", width),
-        discriminator=part(config.discriminator, "base_channels", width),
+        stage1=part("stage1", "steps", steps),
+        stage2=part("stage2", "steps", steps),
+        calibration_net=part("calibration_net", "channels", width),
+        refinement_net=part("refinement_net", "base_channels", width),
+        discriminator=part("discriminator", "base_channels", width),
     )
 
 

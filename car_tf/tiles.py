@@ -12,12 +12,10 @@ from typing import Any, Callable, Dict, Iterator, Optional, Sequence, Tuple
 
 import numpy as np
 
-from car_tf.models import segnet
-
 # Images of more pixels are cut.
 MAX_PIXELS, SIDE = 2**21, 1024
-# Tiles begin where the coarsest features of the networks do.
-STRIDE = segnet.STRIDE
+# Tiles begin where features of all networks do: their strides divide it.
+STRIDE = 32
 Slices = Tuple[slice, slice]
 
 

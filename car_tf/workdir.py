@@ -19,7 +19,7 @@ from typing import Any, Dict, List, Mapping, Optional
 
 import numpy as np
 
-from car_tf import config_fields
+from car_tf import config_fields, entry
 from car_tf import config as config_lib
 from car_tf.data import files
 
@@ -248,6 +248,7 @@ def environment() -> Dict[str, Any]:
         "started": time.strftime("%Y-%m-%d %H:%M:%S %z"),
         "git_revision": _git(root, "rev-parse", "HEAD"),
         "git_changes": bool(_git(root, "status", "--porcelain")),
+        "variables": {name: os.environ.get(name) for name in entry.TENSORFLOW},
         "python": platform.python_version(),
         "packages": versions,
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",

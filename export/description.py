@@ -57,7 +57,7 @@ def labels(
         "trained_size": list(settings.trained_size),
         "resizes": settings.resizes,
         # Pixels away from which an image can change a sample's pixel, null for all:
-        # what lies deeper inside a tile is as in the whole image.
+        # what lies deeper inside a tile that begins at multiples of 32 is as in the whole.
         "reach": None if embedded else reach,
         "blackbox": blackbox,
         "num_samples": settings.num_samples,

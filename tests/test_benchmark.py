@@ -1,6 +1,7 @@
 """The benchmark: how it times, what it counts, that both sides compute the same."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -144,6 +145,12 @@ def test_a_process_of_its_own_measures_memory():
     assert 100 < point["before"] <= point["peak"] < 10_000 and point["seconds"] > 0
     with pytest.raises(RuntimeError, match="memory_of_step"):
         processes.call(processes.memory_of_step, "many", True)
+
+
+def test_a_process_of_its_own_is_told_its_environment():
+    name = "TF_ENABLE_ONEDNN_OPTS"
+    told = processes.call(os.getenv, name, **{name: "0"})
+    assert (told, processes.call(os.getenv, name)) == ("0", os.environ[name])
 
 
 def test_a_row_is_printed_and_written(tmp_path):

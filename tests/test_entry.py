@@ -60,4 +60,4 @@ def test_what_the_environment_says_to_tensorflow_counts():
 
 def test_arguments_are_refused_where_none_is_wanted():
     done = job.run("runs/a", module="car_tf.benchmark")
-    assert done.returncode == 1 and "unexpected arguments: runs/a" in done.stdout
+    assert done.returncode == 1 and "unexpected arguments: runs/a" in done.stderr

@@ -118,6 +118,8 @@ def test_a_mixture_is_what_its_counts_say():
 class TwoMinds:
     """Draws the left lesion in even and the right one in odd samples."""
 
+    reach = None
+
     def __init__(self):
         layer = types.SimpleNamespace(filters=2)
         self.refinement_net = types.SimpleNamespace(logits_layer=layer)

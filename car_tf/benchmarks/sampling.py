@@ -101,7 +101,9 @@ def _weights(layer) -> int:
     return int(tf.size(layer.kernel))
 
 
-def of_row(small: bool):
+def of_row(
+    small: bool,
+) -> Tuple[refinement.RefinementNet, Dict[str, Callable[[], tf.Tensor]]]:
     """Returns G of the row, and the two sides of it."""
     size, base, num = SMALL if small else LARGE
     net, image, log_probs = build(

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import statistics
 import time
-from typing import Any, Callable, Dict, List
+from typing import Any, Callable, Dict, List, TypeVar
+
+Result = TypeVar("Result")
 
 
 def clock(
@@ -25,8 +27,8 @@ def clock(
 
 
 def in_turns(
-    sides: Dict[str, Callable[[], float]], *, repeats: int, warm_up: int = 1
-) -> Dict[str, List[float]]:
+    sides: Dict[str, Callable[[], Result]], *, repeats: int, warm_up: int = 1
+) -> Dict[str, List[Result]]:
     """Measures every side once per round.
 
     Args:
@@ -37,7 +39,7 @@ def in_turns(
     Returns:
       Name -> one measurement per round.
     """
-    measured: Dict[str, List[float]] = {name: [] for name in sides}
+    measured: Dict[str, List[Result]] = {name: [] for name in sides}
     for round_ in range(-warm_up, repeats):
         for name, measure in sides.items():
             value = measure()
