@@ -90,7 +90,9 @@ def test_a_model_that_did_not_change_is_not_written_again(tmp_path):
     settings = program.Settings(exported.street_facts())
     for change in (0.0, 0.0, 1.0):
         sampler.refinement_net.logits_layer.bias.assign_add(tf.fill([24], change))
-        labels = description.labels(settings, name="x", embedded=False, config=None)
+        labels = description.labels(
+            settings, name="x", embedded=False, reach=sampler.reach, config=None
+        )
         content.append(description.content_hash(labels, sampler.variables, ()))
     assert content[0] == content[1] != content[2]
     again = run.export_run(
