@@ -95,8 +95,11 @@ def build_data(config: config_lib.Config) -> Dataset:
 
 def draw_unseen(config: config_lib.Config, num: int) -> examples.Examples:
     """Draws images that a run on drawn data was not trained on, and their black box."""
-    other = {"data_dir": "", "drawn_seed": config.data.drawn_seed + 1}
-    other["num_drawn"] = (1, 1, num)
+    other = {
+        "data_dir": "",
+        "drawn_seed": config.data.drawn_seed + 1,
+        "num_drawn": (1, 1, num),
+    }
     dataset = build_data(config_lib.change(config, data=other))
     return dataset.splits[dataset.evaluation]
 

@@ -95,13 +95,14 @@ def _draw(
     seed: int,
 ) -> Dict[str, np.ndarray]:
     """Draws for a rectangle of the images `parts` `[replicas, B]`."""
-    crop = (slice(None), *seen)
     blackbox = None
     if source.blackbox is not None:
-        blackbox = _distribute(model, [source.blackbox[part][crop] for part in parts])
+        blackbox = _distribute(
+            model, [source.blackbox[(part, *seen)] for part in parts]
+        )
     seeds = [np.stack([np.full(len(part), seed), part], 1) for part in parts]
     drawn = _compiled(model)(
-        _distribute(model, [source.images[part][crop] for part in parts]),
+        _distribute(model, [source.images[(part, *seen)] for part in parts]),
         blackbox,
         _distribute(model, np.array(seeds, np.int32)),
         tf.constant(num_samples),

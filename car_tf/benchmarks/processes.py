@@ -18,9 +18,9 @@ from car_tf.benchmarks import report, timing
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
-def _environment() -> Dict[str, str]:
+def _environment(**changes: str) -> Dict[str, str]:
     path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
-    return {**os.environ, "PYTHONPATH": path}
+    return {**os.environ, "PYTHONPATH": path, **changes}
 
 
 def call(
@@ -39,7 +39,7 @@ def call(
     )
     finished = subprocess.run(
         [sys.executable, "-c", program, json.dumps(arguments)],
-        env={**_environment(), **environment},
+        env=_environment(**environment),
         capture_output=True,
         text=True,
         check=False,
