@@ -13,7 +13,7 @@ from __future__ import annotations
 import socket
 import sys
 import threading
-from typing import Any, Sequence
+from typing import Any
 
 from absl import flags
 
@@ -77,9 +77,8 @@ def _build() -> Any:
     return app_server.build(session, FLAGS.host)
 
 
-def main(argv: Sequence[str]) -> int:
+def main() -> int:
     """Serves the page until Ctrl-C; returns the exit code."""
-    del argv
     try:
         import fastapi  # noqa: F401
         import uvicorn

@@ -12,7 +12,7 @@ import importlib
 import json
 import os
 import pathlib
-from typing import Any, Dict, List, Sequence
+from typing import Any, Dict, Sequence
 
 from absl import flags
 
@@ -84,9 +84,8 @@ def _run(names: Sequence[str]) -> Dict[str, Any]:
     return results
 
 
-def main(argv: List[str]) -> int:
+def main() -> int:
     """Measures; returns the exit code."""
-    del argv
     if FLAGS.list:
         for name, (_, _, what) in ROWS.items():
             print(f"{name:12}{what}")

@@ -18,19 +18,19 @@ TENSORFLOW = {
 
 
 def run(
-    main: Callable[[Sequence[str]], int],
+    main: Callable[..., int],
     *,
     errors: Tuple[type, ...],
     then: str = "",
     takes_arguments: bool = False,
 ) -> None:
-    """Runs `main(argv)` by absl; what its user can mend ends in one line.
+    """Runs `main` by absl; what its user can mend ends in one line.
 
     Args:
       main: returns the exit code. TensorFlow, if it needs it, starts there.
       errors: exceptions whose message is for the user: exit code 1.
       then: what the same command does after Ctrl-C: exit code 130.
-      takes_arguments: whether there may be any that are no flags.
+      takes_arguments: whether `main` is given the command line without its flags.
     """
     for name, value in TENSORFLOW.items():
         os.environ.setdefault(name, value)
@@ -39,7 +39,7 @@ def run(
         if argv[1:] and not takes_arguments:
             raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
         try:
-            return main(argv)
+            return main(argv) if takes_arguments else main()
         except KeyboardInterrupt as stop:
             says = str(stop) or "interrupted" + (f"; {then}" if then else "")
             print(says, file=sys.stderr)

@@ -10,8 +10,6 @@ without what `car_tf.report --compare` put beside it, lists them all.
 
 from __future__ import annotations
 
-from typing import Sequence
-
 from absl import flags, logging
 
 from car_tf import config as config_lib
@@ -40,9 +38,8 @@ flags.DEFINE_string(
 )
 
 
-def main(argv: Sequence[str]) -> int:
+def main() -> int:
     """Evaluates; returns the exit code."""
-    del argv
     config = workdir_lib.saved_config(FLAGS.workdir)
     config_lib.require_devices("--devices", FLAGS.devices)
     workdir = workdir_lib.RunDir(FLAGS.workdir, config)

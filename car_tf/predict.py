@@ -14,7 +14,7 @@ entropy, an overview and statistics. The same command goes on where it was stopp
 from __future__ import annotations
 
 import pathlib
-from typing import Any, Dict, Optional, Sequence
+from typing import Any, Dict, Optional
 
 from absl import flags, logging
 
@@ -90,9 +90,8 @@ def _drawn_data() -> config_lib.Config:
     return config
 
 
-def main(argv: Sequence[str]) -> int:
+def main() -> int:
     """Predicts; returns the exit code."""
-    del argv
     config_lib.require_devices("--devices", FLAGS.devices)
     path, size = _model_path(), _size()
     if FLAGS.images:

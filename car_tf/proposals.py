@@ -10,8 +10,6 @@ and writes RUN/proposals.json, which the run's report then shows.
 
 from __future__ import annotations
 
-from typing import Sequence
-
 from absl import flags
 
 from car_tf import config as config_lib
@@ -31,9 +29,8 @@ flags.DEFINE_integer(
 )
 
 
-def main(argv: Sequence[str]) -> int:
+def main() -> int:
     """Simulates; returns the exit code."""
-    del argv
     config = workdir_lib.saved_config(FLAGS.workdir)
     workdir = workdir_lib.RunDir(FLAGS.workdir, config)
     _simulate(config, workdir)

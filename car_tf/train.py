@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import os
 import pathlib
-from typing import Sequence
 
 from absl import flags, logging
 
@@ -73,9 +72,8 @@ def _require_blackbox(config: config_lib.Config) -> None:
         )
 
 
-def main(argv: Sequence[str]) -> int:
+def main() -> int:
     """Runs the job; returns the exit code."""
-    del argv
     config = _resolved()
     path = FLAGS.workdir or workdir_lib.default_path(config.name)
     logging.set_verbosity(logging.WARNING)  # TensorFlow tells much in an export.

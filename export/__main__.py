@@ -8,7 +8,6 @@ Writes DIR/<model>/<version>, which TensorFlow Serving loads as it stands.
 from __future__ import annotations
 
 import pathlib
-from typing import Sequence
 
 from absl import flags, logging
 
@@ -40,9 +39,8 @@ flags.DEFINE_bool(
 )
 
 
-def main(argv: Sequence[str]) -> int:
+def main() -> int:
     """Exports; returns the exit code."""
-    del argv
     config = workdir_lib.saved_config(FLAGS.workdir)
     if FLAGS.output:
         output = pathlib.Path(FLAGS.output).expanduser().resolve()

@@ -13,7 +13,7 @@ import json
 import pathlib
 import tempfile
 import time
-from typing import Any, Dict, List, Sequence
+from typing import Any, Dict, List
 
 import numpy as np
 from absl import flags, logging
@@ -186,9 +186,8 @@ def table(results: Dict[str, Any]) -> List[str]:
     return lines + [f"  {name:<55}{value:>9}" for name, value in rows]
 
 
-def main(argv: Sequence[str]) -> int:
+def main() -> int:
     """Measures; returns the exit code."""
-    del argv
     config = config_lib.load(FLAGS.config, FLAGS.set)
     if not isinstance(config, config_lib.Config):
         raise config_lib.ConfigError(f"--config: {FLAGS.config} is never exported")

@@ -10,7 +10,7 @@ import pytest
 CODE = """
 from car_tf import entry
 
-def main(argv):
+def main():
     {body}
 
 entry.run(main, errors=(OSError,), then={then!r})

@@ -8,8 +8,6 @@ labels, and draws them. The predictions stay in the cache for training.
 
 from __future__ import annotations
 
-from typing import Sequence
-
 from absl import flags
 
 from car_tf import config_fields, entry
@@ -118,9 +116,8 @@ def check(
         print(f"sheet: {sheet_file}")
 
 
-def main(argv: Sequence[str]) -> int:
+def main() -> int:
     """Runs the check; returns the exit code."""
-    del argv
     config = _resolved()
     # TensorFlow starts here, after the cheap checks.
     check(config, FLAGS.split, FLAGS.num_images, FLAGS.sheet)

@@ -10,7 +10,7 @@ CC BY 3.0: attribute doi 10.7937/K9/TCIA.2015.LO9QL9SX.
 from __future__ import annotations
 
 import pathlib
-from typing import Sequence
+
 
 from absl import flags
 
@@ -28,9 +28,8 @@ _CONTOURS = flags.DEFINE_string(
 _SEED = flags.DEFINE_integer("seed", 0, "Seed of the split by patient, 60/20/20 %.")
 
 
-def main(argv: Sequence[str]) -> int:
+def main() -> int:
     """Writes the crops and prints how many; returns the exit code."""
-    del argv
     from car_tf.data import lidc_dicom, lidc_outlines
 
     totals = lidc_dicom.prepare(
