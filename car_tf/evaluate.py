@@ -14,7 +14,7 @@ from absl import flags, logging
 
 from car_tf import config as config_lib
 from car_tf import workdir as workdir_lib
-from car_tf import entry, workers
+from car_tf import config_sections, entry, workers
 
 FLAGS = flags.FLAGS
 
@@ -41,7 +41,7 @@ flags.DEFINE_string(
 def main() -> int:
     """Evaluates; returns the exit code."""
     config = workdir_lib.saved_config(FLAGS.workdir)
-    config_lib.require_devices("--devices", FLAGS.devices)
+    config_sections.require_devices("--devices", FLAGS.devices)
     workdir = workdir_lib.RunDir(FLAGS.workdir, config)
     logging.set_verbosity(logging.WARNING)
     # TensorFlow starts here.

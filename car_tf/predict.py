@@ -20,7 +20,7 @@ from absl import flags, logging
 
 from car_tf import config as config_lib
 from car_tf import workdir as workdir_lib
-from car_tf import entry, workers
+from car_tf import config_sections, entry, workers
 from export import versions
 from export.clients import common
 
@@ -92,7 +92,7 @@ def _drawn_data() -> config_lib.Config:
 
 def main() -> int:
     """Predicts; returns the exit code."""
-    config_lib.require_devices("--devices", FLAGS.devices)
+    config_sections.require_devices("--devices", FLAGS.devices)
     path, size = _model_path(), _size()
     if FLAGS.images:
         images, drawn = common.find_images(FLAGS.images, FLAGS.output), None

@@ -10,7 +10,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 # First match wins.
 LAYERS = (
     ("car_tf.*config", 0),
-    ("car_tf.config_fields", 0),
+    ("car_tf.config_*", 0),
     ("car_tf.entry", 0),
     ("car_tf.losses", 0),
     ("car_tf.metrics.*", 0),
