@@ -9,11 +9,12 @@ import os
 import pathlib
 import shutil
 import tempfile
-from typing import Callable, Iterator
+from typing import Callable, Iterator, List, Optional, Sequence
 
 import tensorflow as tf
 
 from car_tf import workdir as workdir_lib
+from car_tf.data import cache
 
 # What TensorFlow raises on checkpoints that are truncated, missing or of other code.
 _UNREADABLE = (
@@ -41,6 +42,59 @@ def writing(path: pathlib.Path) -> Iterator[None]:
         if not found:
             raise
         raise workdir_lib.cannot_write(path, found[0]) from error
+
+
+def listed(folder: pathlib.Path) -> List[str]:
+    """Returns the checkpoints of a folder, the newest last.
+
+    TensorFlow keeps a list of them in a file; where that was lost, all that are there
+    are listed.
+    """
+    kept = _kept_list(folder)
+    if kept is not None:
+        return kept
+    found = [path.with_suffix("") for path in folder.glob("ckpt-*.index")]
+    return [str(path) for path in sorted(found, key=_step_of)]
+
+
+def _kept_list(folder: pathlib.Path) -> Optional[List[str]]:
+    try:
+        state = tf.train.get_checkpoint_state(str(folder))
+    except ValueError:  # An empty file.
+        return None
+    return None if state is None else list(state.all_model_checkpoint_paths)
+
+
+def _step_of(path: pathlib.Path) -> int:
+    return int(path.name.split("-")[-1])
+
+
+def manager_of(
+    checkpoint: tf.train.Checkpoint, folder: pathlib.Path
+) -> tf.train.CheckpointManager:
+    """Returns the manager of a folder's checkpoints, of which it keeps two.
+
+    What a killed job has left half written is removed.
+    """
+    for path in folder.glob("ckpt-*_temp"):
+        shutil.rmtree(path, ignore_errors=True)
+    if folder.is_dir() and not _kept_list(folder):
+        with writing(folder):
+            _write_list(folder, listed(folder))
+    return tf.train.CheckpointManager(checkpoint, str(folder), max_to_keep=2)
+
+
+def _write_list(folder: pathlib.Path, paths: Sequence[str]) -> None:
+    """Writes TensorFlow's file `checkpoint`, a protocol buffer as text."""
+    names = [pathlib.Path(path).name for path in paths]
+    lines = [f'model_checkpoint_path: "{name}"' for name in names[-1:]]
+    lines += [f'all_model_checkpoint_paths: "{name}"' for name in names]
+    for path in paths:
+        written = os.path.getmtime(f"{path}.index")
+        lines.append(f"all_model_checkpoint_timestamps: {written}")
+    (folder / "checkpoint").unlink(missing_ok=True)
+    if lines:
+        cache.write_text(folder / "checkpoint", "\n".join(lines) + "\n")
 
 
 def save(manager: tf.train.CheckpointManager, step: int) -> None:

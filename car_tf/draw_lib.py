@@ -81,8 +81,10 @@ def draw(
             AXES,
         )
         for offset, row in enumerate(rows):
+            # Copied: whoever keeps an image is not to keep its batch.
             yield Drawn(
-                int(row), **{name: value[offset] for name, value in drawn.items()}
+                int(row),
+                **{name: value[offset].copy() for name, value in drawn.items()},
             )
 
 

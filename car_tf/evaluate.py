@@ -49,6 +49,7 @@ def main() -> int:
 
     strategy = devices.build_strategy(FLAGS.devices, workers.Worker())
     dataset = build_data.build_data(config)
+    saved_run.require_same_images(workdir, dataset)
     split = dataset.split_to_report(FLAGS.split)
     noise_sampling = FLAGS.noise_sampling or config.evaluation.noise_sampling
     drawing = config_lib.change(config, evaluation={"noise_sampling": noise_sampling})

@@ -133,9 +133,11 @@ def _take_calibration_net(
         sections = ("data", "blackbox", "calibration_net", "stage1")
         if any(getattr(theirs, name) != getattr(config, name) for name in sections):
             continue
+        folder.mkdir(parents=True, exist_ok=True)
+        # Last the checkpoints, by which the next start sees that all is there.
+        shutil.copy(other / "stage1_log.jsonl", folder)
         with cache.atomic_folder(folder / stage) as work:
             shutil.copytree(other / stage, work, dirs_exist_ok=True)
-        shutil.copy(other / "stage1_log.jsonl", folder)
         say(f"stage 1: taken from {other.name}, which trained the same network")
         return
 

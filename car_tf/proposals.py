@@ -42,6 +42,7 @@ def _simulate(config: config_lib.Config, workdir: workdir_lib.RunDir) -> None:
     from car_tf import build_data, draw_lib, proposals_lib, report_lib, saved_run
 
     dataset = build_data.build_data(config)
+    saved_run.require_same_images(workdir, dataset)
     split = dataset.split_to_report(FLAGS.split)
     summary = proposals_lib.simulate(
         saved_run.load_sampler(config, dataset.facts, workdir),

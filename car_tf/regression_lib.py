@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from car_tf import config as config_lib
 from car_tf import (
+    checkpoints,
     figures,
     regression_config,
     regression_figures,
@@ -104,9 +105,7 @@ def _train(
     checkpoint = tf.train.Checkpoint(
         stage1=program.stage1, stage2=program.stage2, stage2_begun=stage2_begun
     )
-    manager = tf.train.CheckpointManager(
-        checkpoint, str(workdir / "checkpoints"), max_to_keep=2
-    )
+    manager = checkpoints.manager_of(checkpoint, workdir / "checkpoints")
     if manager.latest_checkpoint:
         checkpoint.restore(manager.latest_checkpoint).assert_existing_objects_matched()
         say(f"resuming from {manager.latest_checkpoint}")

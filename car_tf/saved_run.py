@@ -26,6 +26,25 @@ def data_of(
     return dataset.facts, dataset.notes
 
 
+def require_same_images(
+    workdir: workdir_lib.RunDir, dataset: build_data.Dataset
+) -> None:
+    """Raises RunError where the splits hold other images than in the training.
+
+    A data set that has grown is split anew: images of the training may be among those
+    that are to be reported on.
+    """
+    recorded = workdir.read_json("data.json") or {"splits": {}}
+    for name, split in dataset.splits.items():
+        before = recorded["splits"].get(name, {}).get("names", list(split.names))
+        if before != list(split.names):
+            other = sorted(set(before) ^ set(split.names)) or ["their order"]
+            raise workdir_lib.RunError(
+                f"the {name} split is not the one that {workdir.path} was trained with: "
+                f"{len(before)} images then, {len(split.names)} now; {other[0]} differs"
+            )
+
+
 def load_sampler(
     config: config_lib.Config,
     facts: info.DatasetInfo,
@@ -48,11 +67,11 @@ def load_sampler(
         refinement_net = build.build_refinement_net(config, facts)
     if config.calibration_net.kind != "true_distribution":
         folder = workdir.path / "checkpoints" / "stage1"
-        latest = tf.train.latest_checkpoint(str(folder))
-        if latest is None:
+        found = checkpoints.listed(folder)
+        if not found:
             raise workdir_lib.RunError(f"{workdir.path}: stage 1 has no checkpoint yet")
         weights = tf.train.Checkpoint(net=calibration_net)
-        checkpoints.read_weights(weights, pathlib.Path(latest))
+        checkpoints.read_weights(weights, pathlib.Path(found[-1]))
     best = workdir.read_json(selection_lib.BEST_FILE)
     if best is None:
         raise workdir_lib.RunError(f"{workdir.path}: stage 2 has no best weights yet")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pathlib
+import shutil
 from typing import Dict, Sequence
 
 import keras
@@ -73,7 +74,10 @@ class Selection:
         # A run that was killed between this file and its checkpoint comes here twice.
         if better or best["step"] >= step:
             name = f"checkpoints/best-{step}"
+            if best is not None and best["weights"] == name:
+                name += "-again"  # Until it is written, the other counts.
             path = self._workdir.path / name
+            checkpoints.remove(path)
             try:
                 with checkpoints.writing(path):
                     self._weights.write(str(path))
@@ -93,7 +97,9 @@ class Selection:
     def _forget(self, keep: str) -> None:
         keep = pathlib.Path(keep).name
         for path in (self._workdir.path / "checkpoints").glob("best-*"):
-            if path.name.split(".")[0] != keep:
+            if path.is_dir():
+                shutil.rmtree(path)  # Of a job that was killed while it wrote.
+            elif path.name.split(".")[0] != keep:
                 path.unlink()
 
     def best_sampler(self) -> sampler.Sampler:

@@ -49,7 +49,8 @@ def export(
       resizes: whether training resized whole images to it, and did not cut them out.
       blackbox_function: a black box to embed, which computes `[B, H, W]` class ids or
         `[B, H, W, K]` probabilities from `[B, h, w, 3]` uint8 images and `[2]` int32,
-        the size (H, W) that is wanted; the signatures then take images alone.
+        the size (H, W) that is wanted; the signatures then take images alone. Without
+        an attribute `fingerprint`, it is taken for another one every time.
       config: the resolved configuration, for the model card and for prediction.
       notes: on the data, one sentence each.
       results: of the evaluation, one line each.
@@ -76,12 +77,15 @@ def export(
         reach=model.reach,
         config=config,
     )
-    content = description.content_hash(described, model.variables, results)
+    # Its weights are not known here; what it is known by is.
+    embedded = getattr(blackbox_function, "fingerprint", "")
+    content = description.content_hash(
+        described, model.variables, [*results, *([embedded] if embedded else [])]
+    )
     folder = pathlib.Path(output) / name
     with versions.locked(folder):
         newest = versions.latest(folder)
-        # Of an embedded black box the weights are not known here.
-        if newest is not None and blackbox_function is None:
+        if newest is not None and (blackbox_function is None or embedded):
             if description.read_content_hash(newest) == content:
                 return newest
         with versions.new_version(folder) as work:

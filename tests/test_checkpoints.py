@@ -1,6 +1,7 @@
 """Checkpoints: damaged ones are passed over, full disks cost none."""
 
 import os
+import pathlib
 import re
 
 import numpy as np
@@ -68,3 +69,35 @@ def test_without_any_checkpoint_nothing_happens(tmp_path):
     checkpoint = tf.train.Checkpoint(v=tf.Variable(5.0))
     manager = tf.train.CheckpointManager(checkpoint, str(tmp_path), max_to_keep=2)
     assert restore(manager) == (5.0, [])
+
+
+@pytest.mark.parametrize("damage", ["empty", "half", "missing"])
+def test_a_lost_list_of_checkpoints_is_made_anew(manager, damage):
+    folder = pathlib.Path(manager.directory)
+    kept = folder / "checkpoint"
+    if damage == "missing":
+        kept.unlink()
+    else:
+        # Half: cut within the name of the newest one.
+        os.truncate(kept, {"empty": 0, "half": 25}[damage])
+    assert [path[-6:] for path in checkpoints.listed(folder)] == ["ckpt-2", "ckpt-3"]
+    again = checkpoints.manager_of(manager.checkpoint, folder)
+    assert restore(again) == (3.0, [])
+    checkpoints.save(again, 10)
+    assert [path[-7:] for path in again.checkpoints] == ["/ckpt-3", "ckpt-10"]
+    kept.unlink()
+    assert checkpoints.listed(folder)[-1].endswith("ckpt-10")
+
+
+def test_what_a_killed_save_has_left_is_removed(manager):
+    folder = pathlib.Path(manager.directory)
+    (folder / "ckpt-4_temp").mkdir()
+    (folder / "ckpt-4_temp" / "part-00000-of-00001").write_text("half")
+    checkpoints.manager_of(manager.checkpoint, folder)
+    assert not (folder / "ckpt-4_temp").exists()
+
+
+def test_a_folder_that_is_not_there_yet_has_none(tmp_path):
+    checkpoint = tf.train.Checkpoint(v=tf.Variable(5.0))
+    assert checkpoints.manager_of(checkpoint, tmp_path / "new").checkpoints == []
+    assert checkpoints.listed(tmp_path / "new") == []

@@ -150,6 +150,27 @@ def test_the_newest_version_is_found(tmp_path):
         versions.find(str(tmp_path))
 
 
+class Embedded(tf.Module):
+    """A black box that finds one class everywhere."""
+
+    def __init__(self, fingerprint):
+        super().__init__()
+        self.fingerprint = fingerprint
+
+    def __call__(self, images, size):
+        return tf.zeros([tf.shape(images)[0], *tf.unstack(size)], tf.uint8)
+
+
+def test_an_embedded_black_box_is_part_of_the_content(tmp_path):
+    sampler = exported.street_sampler()
+    made = [
+        export_again(tmp_path, sampler, blackbox_function=Embedded(fingerprint))
+        for fingerprint in ("a", "a", "b")
+    ]
+    assert [folder.name for folder in made] == ["1", "1", "2"]
+    assert len(set(map(description.read_content_hash, made))) == 2
+
+
 def test_of_several_models_a_run_s_own_is_taken(tmp_path):
     with pytest.raises(versions.ExportError, match="no exported model yet"):
         versions.of_run(str(tmp_path), "my config")

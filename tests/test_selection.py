@@ -99,6 +99,32 @@ def test_a_run_killed_after_its_selection_selects_the_same_again(selecting):
     assert selecting.files() == ["best-6"]
 
 
+def test_what_a_kill_has_left_half_written_is_removed(selecting):
+    folder = selecting.workdir.path / "checkpoints"
+    for step in (2, 4):
+        (folder / f"best-{step}_temp").mkdir(parents=True)
+        (folder / f"best-{step}_temp" / "part-00000-of-00001.data").write_text("half")
+    selecting.consider(s2=0.5, s4=0.4)
+    assert selecting.best() == (4.0, 0.4) and selecting.files() == ["best-4"]
+
+
+def test_the_best_weights_stay_while_they_are_written_again(selecting, monkeypatch):
+    selecting.consider(s2=0.5, s4=0.4)
+
+    def full(path):
+        raise tf.errors.ResourceExhaustedError(None, None, "No space left on device")
+
+    # Killed before the checkpoint of step 4; gone on, with no room.
+    with monkeypatch.context() as patch:
+        patch.setattr(selecting.selection._weights, "write", full)
+        with pytest.raises(workdir_lib.RunError, match="best-4.*cannot be written"):
+            selecting.consider(s4=0.4)
+    assert selecting.best() == (4.0, 0.4)
+    for _ in range(2):
+        selecting.consider(s4=0.3)
+        assert selecting.best() == (4.0, 0.3) and len(selecting.files()) == 1
+
+
 def test_where_no_ged_is_defined_the_last_weights_are_the_best(selecting):
     assert selecting.consider(s2=None, s4=None) == [{}, {}]
     assert selecting.best() == (4.0, None)

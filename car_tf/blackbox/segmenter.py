@@ -142,14 +142,14 @@ class Segmenter:
                 f"{self.path}: cannot be embedded in a SavedModel, because it is no "
                 "TensorFlow graph; frozen graphs, SavedModels and Keras models can"
             )
-        return Embedded(self.backend, self.options, self.input_size)
+        return Embedded(self.backend, self.options, self.input_size, self.fingerprint)
 
 
 class Embedded(tf.Module):
     """A black box inside another SavedModel: core operations, no Python.
 
     Called on `images` `[B, h, w, 3]` uint8 RGB of any size and `size` `[2]` int32, it
-    returns what `Segmenter.predict` returns.
+    returns what `Segmenter.predict` returns; `fingerprint` is the segmenter's.
     """
 
     def __init__(
@@ -157,8 +157,10 @@ class Embedded(tf.Module):
         backend: base.Backend,
         options: base.Options,
         input_size: Optional[Tuple[int, int]],
+        fingerprint: str,
     ):
         super().__init__(name="blackbox")
+        self.fingerprint = fingerprint
         self.backend = backend
         self._options = options
         self._input_size = input_size

@@ -127,17 +127,17 @@ def draw(
     Returns:
       Rows and annotators, `[num_steps - first_step, B]` int32 each.
     """
-    positions = np.arange(first_step * batch_size, num_steps * batch_size)
-    rows = np.empty(len(positions), np.int32)
-    annotators = np.empty(len(positions), np.int32)
-    epochs = positions // num_images
-    for epoch in np.unique(epochs):
+    first, last = first_step * batch_size, num_steps * batch_size
+    rows = np.empty(last - first, np.int32)
+    annotators = np.empty(last - first, np.int32)
+    for epoch in range(first // num_images, -(-last // num_images)):
         rng = np.random.default_rng([seed, epoch])
         order = rng.permutation(num_images)
         whose = rng.integers(num_annotators, size=num_images)
-        here = epochs == epoch
-        rows[here] = order[positions[here] % num_images]
-        annotators[here] = whose[positions[here] % num_images]
+        ends = np.clip([epoch * num_images, (epoch + 1) * num_images], first, last)
+        places, images = slice(*(ends - first)), np.arange(*ends) % num_images
+        rows[places] = order[images]
+        annotators[places] = whose[images]
     return rows.reshape(-1, batch_size), annotators.reshape(-1, batch_size)
 
 
