@@ -61,6 +61,11 @@ def _say(line: str) -> None:
 
 def regression() -> None:
     """Runs the 1-D regression."""
+    for name in ("config", "data_dir", "num_seeds", "scale"):
+        if FLAGS[name].present:
+            raise config_lib.ConfigError(
+                f"--{name}: is for the tables; the regression takes --output and --set"
+            )
     config = config_lib.load("regression_grid", FLAGS.set)
     output = pathlib.Path(FLAGS.output or os.path.join("runs", config.name))
     from car_tf import regression_lib  # TensorFlow starts here.

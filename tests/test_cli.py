@@ -40,6 +40,10 @@ def assert_one_line(done, *words):
         (["--set", "stage1.steps=0"], ["stage1.steps", "above 0"]),
         (["--set", "stage1"], ["section.field=value"]),
         (["--workdir", "file/run"], ["cannot write", "file/run"]),
+        (["--data_dir", "absent"], ["--data_dir: no file or folder", "/absent"]),
+        (["--blackbox", "absent.pb"], ["--blackbox: no file or folder", "absent.pb"]),
+        (["--config", "regression", "--data_dir", "."], ["--data_dir: regression"]),
+        (["--config", "regression", "--blackbox", "x:f"], ["--blackbox: regression"]),
     ],
 )
 def test_a_wrong_word_stops_before_tensorflow(
@@ -76,6 +80,8 @@ def test_a_data_set_is_checked_without_tensorflow(tmp_path, without_tensorflow):
     assert done.returncode == 1 and "missing label (1)" in done.stdout
     done = check("check", "--data_dir", tmp_path)
     assert done.returncode == 2 and done.stderr.startswith("error: ")
+    done = check("check", "--data_dir", root / "leftImg8bit" / "val")
+    assert done.returncode == 2 and f"which is {root}" in done.stderr
 
 
 def test_unknown_flags_and_stray_words_are_refused(tmp_path, without_tensorflow):
@@ -85,6 +91,19 @@ def test_unknown_flags_and_stray_words_are_refused(tmp_path, without_tensorflow)
         assert words[0].strip("-") in done.stderr + done.stdout
         assert "Traceback" not in done.stderr
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("flag", ["--num_seeds=1", "--scale=1,1", "--data_dir=."])
+def test_flags_of_the_tables_are_not_the_regression_s(
+    tmp_path, without_tensorflow, flag
+):
+    done = job.run(
+        *("regression", flag),
+        module="car_tf.experiment",
+        cwd=tmp_path,
+        env=without_tensorflow,
+    )
+    assert_one_line(done, flag.split("=")[0], "is for the tables")
 
 
 def test_a_directory_in_use_is_refused(tmp_path, without_tensorflow):

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import pathlib
 
-
 from absl import flags
 
 from car_tf import entry
@@ -32,8 +31,11 @@ def main() -> int:
     """Writes the crops and prints how many; returns the exit code."""
     from car_tf.data import lidc_dicom, lidc_outlines
 
+    dicom_dir = pathlib.Path(_DICOM_DIR.value).expanduser()
+    if not dicom_dir.is_dir():
+        raise ValueError(f"--dicom_dir: no folder {dicom_dir}")
     totals = lidc_dicom.prepare(
-        pathlib.Path(_DICOM_DIR.value),
+        dicom_dir,
         pathlib.Path(_OUTPUT_DIR.value),
         contours=pathlib.Path(_CONTOURS.value or lidc_outlines.find_contours()),
         seed=_SEED.value,
