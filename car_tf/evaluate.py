@@ -23,7 +23,11 @@ flags.DEFINE_string(
     "split", "", "Split; by default the one that results are reported on."
 )
 flags.DEFINE_integer(
-    "num_samples", 0, "Samples per image; 0: as configured.", lower_bound=0
+    "num_samples",
+    0,
+    "Samples per image, at most 1000; 0: as configured.",
+    lower_bound=0,
+    upper_bound=1000,
 )
 flags.DEFINE_enum(
     "noise_sampling",

@@ -187,6 +187,15 @@ def test_results_are_no_images(folders):
     assert list(common.find_images([str(images)], str(images))) == names
 
 
+def test_labels_of_cityscapes_are_no_images(tmp_path):
+    for name in ("a_leftImg8bit", "a_gtFine_labelIds", "a_gtFine_color"):
+        Image.new("RGB", (4, 4)).save(tmp_path / f"{name}.png")
+    assert list(common.find_images([str(tmp_path)])) == ["a_leftImg8bit"]
+    # A file that is named is meant.
+    named = str(tmp_path / "a_gtFine_color.png")
+    assert list(common.find_images([named])) == ["a_gtFine_color"]
+
+
 def test_a_telephone_s_picture_is_turned(predictor, folders):
     image = Image.open(folders / "images" / "small.png")
     exif = Image.Exif()

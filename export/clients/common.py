@@ -18,6 +18,8 @@ from PIL import Image
 
 IMAGE_ENDINGS = (".png", ".jpg", ".jpeg")
 MAP_ENDINGS = (".png", ".npy")
+# In the names of files that Cityscapes holds beside its images.
+NO_PHOTOGRAPHS = ("_gtFine_", "_gtCoarse_", "_disparity")
 
 
 class ClientError(ValueError):
@@ -28,7 +30,8 @@ def find_images(paths: Sequence[str], output: str = "") -> Dict[str, pathlib.Pat
     """Finds images.
 
     Args:
-      paths: files, or folders that are searched to the bottom.
+      paths: files, or folders that are searched to the bottom; labels of Cityscapes
+        there are no images.
       output: a folder of results: none is looked for there, where it lies in one of
         those folders, nor in a folder with the `statistics.json` of a prediction.
 
@@ -44,6 +47,8 @@ def find_images(paths: Sequence[str], output: str = "") -> Dict[str, pathlib.Pat
         root = path if path.is_dir() else path.parent
         for item in inside:
             if item.suffix.lower() not in IMAGE_ENDINGS:
+                continue
+            if path.is_dir() and any(part in item.name for part in NO_PHOTOGRAPHS):
                 continue
             name = item.relative_to(root).with_suffix("").as_posix()
             if name in found:
