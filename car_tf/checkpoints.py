@@ -9,7 +9,7 @@ import os
 import pathlib
 import shutil
 import tempfile
-from typing import Callable, Iterator, List, Optional, Sequence
+from typing import Callable, Iterator, List, Sequence
 
 import tensorflow as tf
 
@@ -51,18 +51,24 @@ def listed(folder: pathlib.Path) -> List[str]:
     are listed.
     """
     kept = _kept_list(folder)
-    if kept is not None:
+    if kept:
         return kept
     found = [path.with_suffix("") for path in folder.glob("ckpt-*.index")]
     return [str(path) for path in sorted(found, key=_step_of)]
 
 
-def _kept_list(folder: pathlib.Path) -> Optional[List[str]]:
+def _kept_list(folder: pathlib.Path) -> List[str]:
+    """Returns what TensorFlow's list holds; nothing if it is not whole."""
     try:
         state = tf.train.get_checkpoint_state(str(folder))
     except ValueError:  # An empty file.
-        return None
-    return None if state is None else list(state.all_model_checkpoint_paths)
+        return []
+    if state is None:
+        return []
+    paths = list(state.all_model_checkpoint_paths)
+    is_whole = len(paths) == len(state.all_model_checkpoint_timestamps)
+    is_whole = is_whole and paths[-1:] == [state.model_checkpoint_path]
+    return paths if is_whole else []
 
 
 def _step_of(path: pathlib.Path) -> int:
@@ -70,17 +76,22 @@ def _step_of(path: pathlib.Path) -> int:
 
 
 def manager_of(
-    checkpoint: tf.train.Checkpoint, folder: pathlib.Path
+    checkpoint: tf.train.Checkpoint, folder: pathlib.Path, *, repairs: bool = True
 ) -> tf.train.CheckpointManager:
     """Returns the manager of a folder's checkpoints, of which it keeps two.
 
-    What a killed job has left half written is removed.
+    Args:
+      checkpoint: what they hold.
+      folder: where they lie.
+      repairs: whether a lost list is written anew, and what a killed job has left half
+        written is removed; of several workers one does.
     """
-    for path in folder.glob("ckpt-*_temp"):
-        shutil.rmtree(path, ignore_errors=True)
-    if folder.is_dir() and not _kept_list(folder):
-        with writing(folder):
-            _write_list(folder, listed(folder))
+    if repairs and folder.is_dir():
+        for path in folder.glob("ckpt-*_temp"):
+            shutil.rmtree(path, ignore_errors=True)
+        if not _kept_list(folder):
+            with writing(folder):
+                _write_list(folder, listed(folder))
     return tf.train.CheckpointManager(checkpoint, str(folder), max_to_keep=2)
 
 
@@ -92,9 +103,10 @@ def _write_list(folder: pathlib.Path, paths: Sequence[str]) -> None:
     for path in paths:
         written = os.path.getmtime(f"{path}.index")
         lines.append(f"all_model_checkpoint_timestamps: {written}")
-    (folder / "checkpoint").unlink(missing_ok=True)
     if lines:
         cache.write_text(folder / "checkpoint", "\n".join(lines) + "\n")
+    else:
+        (folder / "checkpoint").unlink(missing_ok=True)
 
 
 def save(manager: tf.train.CheckpointManager, step: int) -> None:

@@ -42,7 +42,7 @@ def fit(
     settings = config.stage1 if stage == 1 else config.stage2
     steps, every = settings.steps, config.train.checkpoint_every
     folder = workdir.path / "checkpoints" / f"stage{stage}"
-    manager = checkpoints.manager_of(checkpoint, folder)
+    manager = checkpoints.manager_of(checkpoint, folder, repairs=workdir.writes)
     checkpoints.restore_latest(checkpoint, manager, say)
     first = int(trainer.step.numpy())
     strategy = trainer.distribute_strategy

@@ -41,25 +41,25 @@ flags.DEFINE_string(
 
 
 def _resolved() -> config_lib.Config:
-    config = config_lib.load(FLAGS.config, FLAGS.set)
-    if not isinstance(config, config_lib.Config):
-        if FLAGS.data_dir or FLAGS.blackbox:
-            flag = "--data_dir" if FLAGS.data_dir else "--blackbox"
-            raise config_lib.ConfigError(f"{flag}: {config.name} draws its own data")
-        return config
-    # A run may be resumed from elsewhere.
-    if FLAGS.data_dir:
-        path = os.path.abspath(os.path.expanduser(FLAGS.data_dir))
-        config = config_lib.change(config, data={"data_dir": path})
-    if FLAGS.blackbox:
-        path = os.path.abspath(os.path.expanduser(FLAGS.blackbox))
-        # What is no path, such as package.module:function, stays as it is.
-        is_path = os.path.exists(path) or ":" not in FLAGS.blackbox
-        path = path if is_path else FLAGS.blackbox
-        config = config_lib.change(config, blackbox={"path": path})
+    overrides = list(FLAGS.set)
+    for flag, field, value in (
+        ("--data_dir", "data.data_dir", FLAGS.data_dir),
+        ("--blackbox", "blackbox.path", FLAGS.blackbox),
+    ):
+        if not value:
+            continue
+        unchanged = config_lib.load(FLAGS.config)
+        if not isinstance(unchanged, config_lib.Config):
+            raise config_lib.ConfigError(f"{flag}: {unchanged.name} draws its own data")
+        # A run may be resumed from elsewhere; what is no path, such as
+        # package.module:function, stays as it is.
+        path = os.path.abspath(os.path.expanduser(value))
+        value = value if ":" in value and not os.path.exists(path) else path
+        overrides.append(f"{field}={value}")
+    config = config_lib.load(FLAGS.config, overrides)
     saved = os.path.join(os.path.expanduser(FLAGS.workdir), "config.json")
     begun = FLAGS.workdir and os.path.exists(saved)
-    if not begun:
+    if isinstance(config, config_lib.Config) and not begun:
         _require_inputs(config)
     return config
 
@@ -67,12 +67,15 @@ def _resolved() -> config_lib.Config:
 def _require_inputs(config: config_lib.Config) -> None:
     """Raises ConfigError where what a new run starts from is not there."""
     data_dir, segmenter = config.data.data_dir, config.blackbox.path
-    if data_dir and not os.path.exists(data_dir):
+    if data_dir and not os.path.exists(os.path.expanduser(data_dir)):
         raise config_lib.ConfigError(f"--data_dir: no file or folder {data_dir}")
-    if segmenter and ":" not in segmenter and not os.path.exists(segmenter):
-        raise config_lib.ConfigError(
-            f"--blackbox: no file or folder {segmenter}, and no package.module:function"
-        )
+    is_read = config.blackbox.kind in ("auto", "live", "predictions")
+    if is_read and segmenter and ":" not in segmenter:
+        if not os.path.exists(os.path.expanduser(segmenter)):
+            raise config_lib.ConfigError(
+                f"--blackbox: no file or folder {segmenter}, and no "
+                "package.module:function"
+            )
     _require_blackbox(config)
 
 

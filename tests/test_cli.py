@@ -42,6 +42,11 @@ def assert_one_line(done, *words):
         (["--workdir", "file/run"], ["cannot write", "file/run"]),
         (["--data_dir", "absent"], ["--data_dir: no file or folder", "/absent"]),
         (["--blackbox", "absent.pb"], ["--blackbox: no file or folder", "absent.pb"]),
+        (
+            ["--set", "blackbox.kind=live", "--blackbox", "absent.pb"],
+            ["--blackbox: no file or folder", "absent.pb"],
+        ),
+        (["--set", "blackbox.path=~/absent.pb"], ["no file or folder ~/absent.pb"]),
         (["--config", "regression", "--data_dir", "."], ["--data_dir: regression"]),
         (["--config", "regression", "--blackbox", "x:f"], ["--blackbox: regression"]),
     ],

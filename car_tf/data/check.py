@@ -41,11 +41,13 @@ def check(data_dir: str, dataset: str = "") -> Dict[str, Any]:
     if not dataset:
         is_scenes = any((root / name).is_dir() for name in ("leftImg8bit", "gtFine"))
         dataset = "cityscapes" if is_scenes else "lidc"
-        above = next((p for p in root.parents if (p / "leftImg8bit").is_dir()), None)
-        if above and not is_scenes:
-            raise files.DataError(
-                f"{root}: wanted the folder with leftImg8bit and gtFine, which is {above}"
-            )
+        whole = root.resolve()
+        for path in (whole, *whole.parents):
+            if path.name in ("leftImg8bit", "gtFine") and not is_scenes:
+                raise files.DataError(
+                    f"{root}: wanted the folder with leftImg8bit and gtFine, which is "
+                    f"{path.parent}"
+                )
     plan = _plan_cityscapes if dataset == "cityscapes" else _plan_lidc
     jobs, problems = plan(root)
     items = []

@@ -18,8 +18,8 @@ from PIL import Image
 
 IMAGE_ENDINGS = (".png", ".jpg", ".jpeg")
 MAP_ENDINGS = (".png", ".npy")
-# In the names of files that Cityscapes holds beside its images.
-NO_PHOTOGRAPHS = ("_gtFine_", "_gtCoarse_", "_disparity")
+# In the names of Cityscapes' labels.
+NO_PHOTOGRAPHS = ("_gtFine_", "_gtCoarse_")
 
 
 class ClientError(ValueError):
