@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from typing import Literal, Tuple
 
@@ -141,6 +142,11 @@ class BlackBox:
             "blackbox.input_size: wanted positive, or 0,0 for the model's own, got "
             f"{self.input_size}",
         )
+
+
+def is_segmenter_here(path: str) -> bool:
+    """Whether a `blackbox.path` is a file or folder of this machine, or a function."""
+    return os.path.exists(os.path.expanduser(path)) or ":" in path
 
 
 @config_fields.section

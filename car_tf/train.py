@@ -17,7 +17,7 @@ from absl import flags, logging
 from car_tf import config as config_lib
 from car_tf import regression_config
 from car_tf import workdir as workdir_lib
-from car_tf import entry, workers
+from car_tf import config_sections, entry, workers
 
 FLAGS = flags.FLAGS
 
@@ -57,6 +57,7 @@ def _resolved() -> config_lib.Config:
         value = value if ":" in value and not os.path.exists(path) else path
         overrides.append(f"{field}={value}")
     config = config_lib.load(FLAGS.config, overrides)
+    # A run that was begun goes on.
     saved = os.path.join(os.path.expanduser(FLAGS.workdir), "config.json")
     begun = FLAGS.workdir and os.path.exists(saved)
     if isinstance(config, config_lib.Config) and not begun:
@@ -70,12 +71,10 @@ def _require_inputs(config: config_lib.Config) -> None:
     if data_dir and not os.path.exists(os.path.expanduser(data_dir)):
         raise config_lib.ConfigError(f"--data_dir: no file or folder {data_dir}")
     is_read = config.blackbox.kind in ("auto", "live", "predictions")
-    if is_read and segmenter and ":" not in segmenter:
-        if not os.path.exists(os.path.expanduser(segmenter)):
-            raise config_lib.ConfigError(
-                f"--blackbox: no file or folder {segmenter}, and no "
-                "package.module:function"
-            )
+    if is_read and segmenter and not config_sections.is_segmenter_here(segmenter):
+        raise config_lib.ConfigError(
+            f"--blackbox: no file or folder {segmenter}, and no package.module:function"
+        )
     _require_blackbox(config)
 
 

@@ -39,15 +39,7 @@ def check(data_dir: str, dataset: str = "") -> Dict[str, Any]:
     """
     root = pathlib.Path(data_dir).expanduser()
     if not dataset:
-        is_scenes = any((root / name).is_dir() for name in ("leftImg8bit", "gtFine"))
-        dataset = "cityscapes" if is_scenes else "lidc"
-        whole = root.resolve()
-        for path in (whole, *whole.parents):
-            if path.name in ("leftImg8bit", "gtFine") and not is_scenes:
-                raise files.DataError(
-                    f"{root}: wanted the folder with leftImg8bit and gtFine, which is "
-                    f"{path.parent}"
-                )
+        dataset = _dataset_at(root)
     plan = _plan_cityscapes if dataset == "cityscapes" else _plan_lidc
     jobs, problems = plan(root)
     items = []
@@ -64,6 +56,21 @@ def check(data_dir: str, dataset: str = "") -> Dict[str, Any]:
         "splits": findings.summaries(items),
         "problems": [dataclasses.asdict(problem) for problem in problems],
     }
+
+
+def _dataset_at(root: pathlib.Path) -> str:
+    """Tells a data set by what lies there; refuses a part of Cityscapes."""
+    parts = ("leftImg8bit", "gtFine")
+    if any((root / name).is_dir() for name in parts):
+        return "cityscapes"
+    whole = root.resolve()
+    for path in (whole, *whole.parents):
+        if path.name in parts:
+            raise files.DataError(
+                f"{root}: wanted the folder with leftImg8bit and gtFine, which is "
+                f"{path.parent}"
+            )
+    return "lidc"
 
 
 # Cityscapes' layout
