@@ -97,20 +97,34 @@ def training_batches(
         if symmetries == "square":
             crops = _turn(crops, key)
         batch = dict(zip(("image", "blackbox"), crops[:-num_cut]))
-        # An annotator's label is cut once, however often it is repeated.
-        cut = crops[-num_cut:]
-        label = [cut[index % num_cut] for index in range(labels_per_image)]
-        label = tf.concat(label, axis=0)
-        if flips:
-            label = flip_classes(label, flips, key)
-        if labels_per_image > 1:
-            label = tf.stack(tf.split(label, labels_per_image), axis=1)
-        batch["label"] = label
+        batch["label"] = _labels(
+            crops[-num_cut:], labels_per_image=labels_per_image, flips=flips, key=key
+        )
         return batch
 
     steps = tf.data.Dataset.range(first_step, num_steps)
     batches = steps.map(batch_of, num_parallel_calls=2, deterministic=True)
     return batches.prefetch(2)
+
+
+def _labels(
+    cut: Sequence[tf.Tensor],
+    *,
+    labels_per_image: int,
+    flips: Sequence[class_flips.ClassFlip],
+    key: tf.Tensor,
+) -> tf.Tensor:
+    """Returns `[B, H, W]`, or `[B, N, H, W]` where N > 1, of labels `[B, H, W]` each.
+
+    An annotator's label is cut once, however often it is repeated.
+    """
+    repeated = [cut[index % len(cut)] for index in range(labels_per_image)]
+    label = tf.concat(repeated, axis=0)
+    if flips:
+        label = flip_classes(label, flips, key)
+    if labels_per_image > 1:
+        label = tf.stack(tf.split(label, labels_per_image), axis=1)
+    return label
 
 
 def draw(
