@@ -59,8 +59,8 @@ def run(
 
     Raises:
       workdir_lib.Stopped: after Ctrl-C or SIGTERM, with everything saved.
-      workdir_lib.RunError: the directory holds another configuration, or a loss is not
-        finite.
+      workdir_lib.RunError: the directory holds another configuration, a loss is not
+        finite, or a checkpoint cannot be read or written.
     """
     _claim(workdir, config)
     finished = workdir / RESULTS_FILE
@@ -101,20 +101,16 @@ def _train(
     stop: workdir_lib.StopSignal,
     say: Callable[[str], None],
 ) -> None:
-    stage2_begun = tf.Variable(False, trainable=False)
-    checkpoint = tf.train.Checkpoint(
-        stage1=program.stage1, stage2=program.stage2, stage2_begun=stage2_begun
-    )
+    checkpoint = tf.train.Checkpoint(stage1=program.stage1, stage2=program.stage2)
     manager = checkpoints.manager_of(checkpoint, workdir / "checkpoints")
-    if manager.latest_checkpoint:
-        checkpoint.restore(manager.latest_checkpoint).assert_existing_objects_matched()
-        say(f"resuming from {manager.latest_checkpoint}")
+    checkpoints.restore_latest(checkpoint, manager, say)
+    step1, step2 = (int(stage[0].step) for stage in (program.stage1, program.stage2))
+    if step1:
+        say(f"resuming after step {step1} of stage 1 and step {step2} of stage 2")
     shared = dict(config=config, manager=manager, stop=stop, say=say)
     _advance(program, stage=1, **shared)
-    if not stage2_begun.numpy():
+    if not step2:
         program.begin_stage2()
-        stage2_begun.assign(True)
-        manager.save()
     _advance(program, stage=2, **shared)
 
 
@@ -132,6 +128,8 @@ def _advance(
     advance = (program.advance_stage1, program.advance_stage2)[stage - 1]
     steps = (config.stage1, config.stage2)[stage - 1].steps
     every, step = config.evaluation.every, int(stacks[0].step.numpy())
+    # Checkpoints of both stages are numbered in one sequence.
+    before = (0, config.stage1.steps)[stage - 1]
     if step == steps:
         return
     started, saved = time.monotonic(), step
@@ -144,11 +142,11 @@ def _advance(
             program.check_finite(stage)
             step += num_blocks * every
             bar.update(num_blocks * every)
-            done = step == steps or stop.number is not None
-            if done or step - saved >= config.train.checkpoint_every:
-                manager.save()
+            asked = stop.number is not None
+            if asked or step == steps or step - saved >= config.train.checkpoint_every:
+                checkpoints.save(manager, before + step)
                 saved = step
-            if stop.number is not None:
+            if asked:
                 raise workdir_lib.Stopped(
                     f"stopped in stage {stage} after step {step}; the same command goes "
                     "on from there"

@@ -179,7 +179,7 @@ def test_pairs_with_and_without_calibration_share_f(among):
 
 
 class StopAfter:
-    """Stands in for the stop signal: asks to stop at the third look."""
+    """Stands in for the stop signal: asks to stop at the second look."""
 
     def __init__(self):
         self._looks = 0
@@ -193,19 +193,24 @@ class StopAfter:
     @property
     def number(self):
         self._looks += 1
-        return 2 if self._looks > 2 else None
+        return 2 if self._looks > 1 else None
 
 
+@pytest.mark.parametrize("damaged", [False, True])
 def test_a_stopped_job_goes_on_and_ends_like_an_uninterrupted_one(
-    tmp_path, monkeypatch, among
+    tmp_path, monkeypatch, among, damaged
 ):
     config = small(seeds=(1, 2, 3))
     with monkeypatch.context() as patched:
         patched.setattr(workdir_lib, "StopSignal", StopAfter)
         with pytest.raises(workdir_lib.Stopped, match="stage 2 after step 25"):
             regression_lib.run(config, tmp_path, lambda line: None)
+    newest = tf.train.latest_checkpoint(str(tmp_path / "checkpoints"))
+    if damaged:
+        pathlib.Path(f"{newest}.index").write_bytes(b"")
     said = []
     results = regression_lib.run(config, tmp_path, said.append)
+    assert any(f"{newest} cannot be read" in line for line in said) == damaged
     assert any("resuming" in line for line in said)
     finals = [run["final_log_likelihood"] for run in results["runs"]]
     np.testing.assert_allclose(finals, among[1][:, -1], rtol=1e-6)
