@@ -14,7 +14,7 @@ from car_tf import config as config_lib
 from car_tf.blackbox import imitation, live, on_disk
 from car_tf.blackbox import segmenter as segmenter_lib
 from car_tf.data import cache, cityscapes, examples, files, info, lidc
-from car_tf.data import lidc_crops_drawn, splits, street_scenes
+from car_tf.data import lidc_arrays, lidc_crops_drawn, splits, street_scenes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,6 +61,7 @@ class Dataset:
                     "num_skipped": len(split.skipped),
                     "skipped": list(split.skipped),
                     "names": list(split.names),
+                    "groups": list(split.groups),
                 }
                 for name, split in self.splits.items()
             },
@@ -211,13 +212,7 @@ def _read_crops(config: config_lib.Config, name: str) -> examples.Examples:
             f"{data.data_dir}: wanted crops of at least {data.size[0]} x "
             f"{data.size[1]} pixels (data.size), found {found}"
         )
-    return examples.Examples(
-        names=tuple(read.names),
-        groups=tuple(read.groups),
-        images=read.images,
-        labels=read.labels,
-        skipped=read.skipped,
-    )
+    return read
 
 
 def _skipped(read: Dict[str, examples.Examples]) -> List[str]:
@@ -246,8 +241,8 @@ def _drawn_crops(config: config_lib.Config) -> Dict[str, examples.Examples]:
         drawn[name] = examples.Examples(
             names=names,
             groups=names,
-            images=lidc.centre_crop(images, size, axes=(1, 2)),
-            labels=lidc.centre_crop(labels, size),
+            images=lidc_arrays.centre_crop(images, size, axes=(1, 2)),
+            labels=lidc_arrays.centre_crop(labels, size),
         )
         first += num
     return drawn

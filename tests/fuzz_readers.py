@@ -36,7 +36,8 @@ from car_tf import config_fields
 from car_tf import config as config_lib
 from car_tf import workdir as workdir_lib
 from car_tf.blackbox import frozen_graph
-from car_tf.data import files, lidc, lidc_dicom, lidc_outlines, npz, safe_pickle
+from car_tf.data import files, lidc, lidc_dicom, lidc_folders, lidc_outlines
+from car_tf.data import npz, safe_pickle
 
 CLEAR = (files.DataError, config_lib.ConfigError, workdir_lib.RunError)
 
@@ -178,7 +179,7 @@ def seeds():
         "dicom": (slices, ".dcm", read_dicom, ()),
         "outlines": (outlines, ".sqlite", read_outlines, ()),
         "ids": (images, ".png", files.read_ids, ()),
-        "grey": (images, ".png", lidc.read_grey, ()),
+        "grey": (images, ".png", lidc_folders.read_grey, ()),
         "pickle": (pickles, ".pickle", safe_pickle.load, (ValueError,)),
         "lidc": (
             pickles,

@@ -93,7 +93,7 @@ def test_a_second_reading_comes_from_the_cache(crops, cache_dir, monkeypatch):
     def refuse(*unused):
         raise AssertionError("read again")
 
-    monkeypatch.setattr("car_tf.data.lidc._load", refuse)
+    monkeypatch.setattr("car_tf.data.lidc_folders._load", refuse)
     second = build_data.build_data(config)
     for name, split in first.splits.items():
         assert split.fingerprint() == second.splits[name].fingerprint()

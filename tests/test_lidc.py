@@ -11,7 +11,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from car_tf.data import files, lidc, lidc_arrays, lidc_hdf5, splits
+from car_tf.data import files, lidc, lidc_arrays, lidc_folders, lidc_hdf5, splits
 
 SPLITS = ("train", "val", "test")
 SIZE = (9, 7)
@@ -151,8 +151,8 @@ def test_folders_pair_by_name(tmp_path, nested, first):
         assert data.images.shape == (6, *SIZE, 1) and data.images.dtype == np.uint8
         assert data.labels.shape == (6, 4, *SIZE) and data.labels.dtype == np.uint8
         stems = ["z-1.5_c1", "z-1.5_c10", "z-1.5_c2"]
-        assert data.names == [f"{split}-{p}/{s}" for p in "AB" for s in stems]
-        assert data.groups == [f"{split}-A"] * 3 + [f"{split}-B"] * 3
+        assert list(data.names) == [f"{split}-{p}/{s}" for p in "AB" for s in stems]
+        assert data.groups == (f"{split}-A",) * 3 + (f"{split}-B",) * 3
         # Patient B was written first: A holds images 4 to 6 of the split.
         for position, index in enumerate((4, 5, 6, 1, 2, 3)):
             _assert_crop(data, position, start + index)
@@ -170,11 +170,11 @@ def test_folders_crop_around_the_centre(tmp_path):
 def test_centre_crop():
     grid = np.arange(30).reshape(5, 6)
     # Margins 5 - 2 = 3 and 6 - 4 = 2: one row and one column are cut at the start.
-    np.testing.assert_array_equal(lidc.centre_crop(grid, (2, 4)), grid[1:3, 1:5])
+    np.testing.assert_array_equal(lidc_arrays.centre_crop(grid, (2, 4)), grid[1:3, 1:5])
     stack = np.zeros((2, 5, 6, 1))
-    assert lidc.centre_crop(stack, (2, 4), axes=(1, 2)).shape == (2, 2, 4, 1)
+    assert lidc_arrays.centre_crop(stack, (2, 4), axes=(1, 2)).shape == (2, 2, 4, 1)
     with pytest.raises(ValueError, match="cannot crop"):
-        lidc.centre_crop(grid, (6, 6))
+        lidc_arrays.centre_crop(grid, (6, 6))
 
 
 def test_grey_png_forms(tmp_path):
@@ -250,7 +250,7 @@ def _break_two_splits(image, mask):
     "damage, named",
     [
         (_break_remove_mask, r"z-1\.5_c1_l3\.png: no such mask"),
-        (_break_extra_mask, r"z-1\.5_c1_l0\.png: one of 5, wanted four"),
+        (_break_extra_mask, r"z-1\.5_c1_l4\.png: wanted the masks of readers 0 to 3"),
         (_break_stray_mask, r"z-9_c0_l3\.png: found no image"),
         (_break_mask_size, r"z-1\.5_c1_l3\.png: mask is \(7, 9\), its image \(9, 7\)"),
         (_break_grey_mask, r"z-1\.5_c1_l3\.png: mask holds \[128\]"),
@@ -259,7 +259,7 @@ def _break_two_splits(image, mask):
         (_break_sixteen_bits, r"z-1\.5_c1\.png: wanted 8-bit"),
         (_break_truncate, r"z-1\.5_c1\.png: .*truncated"),
         (_break_no_image, r"z-1\.5_c1\.png: not a readable image"),
-        (_break_image_size, r"image is \(9, 7\), the first one \(8, 7\)"),
+        (_break_image_size, r"image is \(9, 7\), wanted \(8, 7\)"),
         (_break_huge, r"z-1\.5_c1\.png: wanted at most 64000000 pixels"),
         (_break_two_splits, r"patient train-A is in two splits, train and val"),
     ],
@@ -272,6 +272,38 @@ def test_bad_folders_are_refused_by_name(tmp_path, damage, named):
     )
     with pytest.raises((ValueError, FileNotFoundError), match=named):
         lidc.read(root, "train", seed=0)
+
+
+def test_the_crop_that_is_too_small_is_named_and_skipped_not_the_others(tmp_path):
+    root = _write_folders(tmp_path / "crops")
+    small = root / "train" / "images" / "train-A" / "z-1.5_c1.png"
+    _break_image_size(small, root / "train" / "gt" / "train-A" / "any.png")
+    arguments = dict(seed=0, size=(9, 6), cache_dir=tmp_path / "cache")
+    with pytest.raises(files.DataError, match=r"z-1\.5_c1\.png: image is \(8, 6\)"):
+        lidc.read(root, "train", **arguments)
+    got = lidc.read(root, "train", on_error="skip", **arguments)
+    assert got.skipped == ("train-A/z-1.5_c1",) and got.images.shape == (5, 9, 6, 1)
+
+
+def test_a_stray_mask_of_a_reader_0_beside_1_to_4_is_named(tmp_path):
+    root = _write_folders(tmp_path, first=1)
+    mask = root / "train" / "gt" / "train-B" / "z-1.5_c2_l4.png"
+    shutil.copy(mask, mask.with_name("z-1.5_c2_l0.png"))
+    named = r"B/z-1\.5_c2_l0\.png: wanted the masks of readers 1 to 4"
+    with pytest.raises(files.DataError, match=named):
+        lidc.read(root, "train", seed=0)
+    got = lidc.read(root, "train", seed=0, on_error="skip")
+    assert got.skipped == ("train-B/z-1.5_c2",) and len(got) == 5
+
+
+def test_endings_in_capitals_are_read(tmp_path):
+    root = _write_folders(tmp_path)
+    before = lidc.read(root, "train", seed=0)
+    for path in (root / "train").rglob("*_c1*.png"):
+        path.rename(path.with_suffix(".PNG"))
+    after = lidc.read(root, "train", seed=0)
+    assert after.names == before.names
+    np.testing.assert_array_equal(after.labels, before.labels)
 
 
 def test_what_is_missing_is_named(tmp_path):
@@ -304,7 +336,7 @@ def test_pickle(tmp_path, cached):
             index = int(name[len("crop") :])
             assert data.groups[position] == f"1.3.6.{index % 5}"
             _assert_crop(data, position, index)
-        assert data.names == sorted(data.names)
+        assert list(data.names) == sorted(data.names)
         seen += data.names
         groups[split] = data.groups
     splits.check_disjoint(groups)
@@ -337,7 +369,7 @@ def test_failed_conversion_leaves_nothing(tmp_path):
     path = _write_pickle(tmp_path / "data_lidc.pickle", records)
     with pytest.raises(ValueError, match=r"'crop9', mask 2: mask holds \[0.5\]"):
         lidc_arrays.convert_pickle(path, tmp_path / "cache")
-    assert os.listdir(tmp_path / "cache") == []
+    assert os.listdir(tmp_path / "cache") == ["hashes.json"]
 
 
 def test_pickle_is_streamed(tmp_path):
@@ -413,7 +445,7 @@ def test_pickle_with_code_is_refused_not_run(tmp_path):
     records = _records()
     records["crop3"]["masks"][0] = _Evil(str(target))
     path = _write_pickle(tmp_path / "data_lidc.pickle", records)
-    with pytest.raises(ValueError, match="mkdir; nothing in it was run"):
+    with pytest.raises(files.DataError, match="mkdir; nothing in it was run"):
         lidc.read(path, "train", seed=0, cache_dir=tmp_path / "cache")
     assert not target.exists()
 
@@ -431,8 +463,8 @@ def test_hdf5(tmp_path, readers_last, shift):
     groups = {}
     for start, split in zip((0, 10, 20), SPLITS):
         data = lidc.read(tmp_path, split, seed=0)
-        assert data.names == [f"{split}-{i:05d}" for i in range(3)]
-        assert data.groups == [str(uid) for uid in uids[split]]
+        assert data.names == tuple(f"{split}-{i:05d}" for i in range(3))
+        assert data.groups == tuple(str(uid) for uid in uids[split])
         for position in range(3):
             _assert_crop(data, position, start + position)
         groups[split] = data.groups
@@ -516,12 +548,14 @@ def test_real_crops_have_four_readers_and_no_patient_in_two_splits():
         assert data.images.shape == (num, 180, 180, 1)
         assert data.labels.shape == (num, 4, 180, 180)
         assert len(set(data.groups)) == num_patients
-        assert len(set(data.names)) == num and data.names == sorted(data.names)
+        assert len(set(data.names)) == num and list(data.names) == sorted(data.names)
         # Somebody marked every crop.
         assert data.labels.any(axis=(1, 2, 3)).all()
         groups[split] = data.groups
     # The 10070 files of the training split are listed, not decoded, to save time.
-    groups["train"] = [crop.patient for crop in lidc._pair_by_name(root / "train")[0]]
+    groups["train"] = [
+        patient for patient, _ in lidc_folders.find(root / "train").images
+    ]
     assert len(groups["train"]) == 2014 and len(set(groups["train"])) == 124
     splits.check_disjoint(groups)
 
@@ -539,8 +573,8 @@ def test_crops_that_cannot_be_read_are_left_out_on_request(tmp_path):
     got = lidc.read(root, "train", on_error="skip", **arguments)
     left = ("train-A/z-1.5_c1", "train-A/z-1.5_c10", "train-B/z-1.5_c2")
     assert got.skipped == left
-    kept = ["train-A/z-1.5_c2", "train-B/z-1.5_c1", "train-B/z-1.5_c10"]
-    assert got.names == kept and got.groups == ["train-A", "train-B", "train-B"]
+    kept = ("train-A/z-1.5_c2", "train-B/z-1.5_c1", "train-B/z-1.5_c10")
+    assert got.names == kept and got.groups == ("train-A", "train-B", "train-B")
     assert len(got.images) == len(got.labels) == 3
     whole = lidc.read(root, "val", on_error="skip", **arguments)
     assert whole.skipped == () and len(whole.names) == 6

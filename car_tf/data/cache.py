@@ -143,7 +143,11 @@ def content_hashes(
         return f"{path.resolve()}|{stat.st_size}|{stat.st_mtime_ns}"
 
     def digest(path: pathlib.Path) -> str:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+        found = hashlib.sha256()
+        with path.open("rb") as file:
+            for block in iter(lambda: file.read(1 << 20), b""):
+                found.update(block)
+        return found.hexdigest()
 
     keys = [key_of(path) for path in paths]
     missing = [(k, path) for k, path in zip(keys, paths) if k not in memory]

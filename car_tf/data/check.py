@@ -6,7 +6,6 @@ training or falsify its results; warnings are what a user should have looked at.
 
 from __future__ import annotations
 
-import collections
 import dataclasses
 import functools
 import pathlib
@@ -15,7 +14,7 @@ from typing import Any, Callable, Dict, List, Sequence, Tuple
 import numpy as np
 
 from car_tf.data import cache, cityscapes, files, findings, info, lidc, lidc_arrays
-from car_tf.data import splits
+from car_tf.data import lidc_folders, splits
 
 DATASETS = ("cityscapes", "lidc")
 
@@ -171,12 +170,16 @@ def _plan_lidc(root: pathlib.Path) -> Plan:
         return _plan_lidc_file(path)
     jobs, problems = [], []
     for split in splits.SPLITS:
-        folder = lidc.split_folder(path, split)
+        folder = lidc_folders.split_folder(path, split)
         if folder is None:
             words = f"wanted a folder {split}/images, found none"
             problems.append(findings.error("missing split", split, path, words))
             continue
-        more_jobs, more_problems = _plan_crops(folder, split)
+        try:
+            more_jobs, more_problems = _plan_crops(folder, split)
+        except FileNotFoundError as error:
+            problems.append(findings.unreadable(split, folder / "gt", error))
+            continue
         jobs += more_jobs
         problems += more_problems
     return jobs, problems
@@ -184,35 +187,27 @@ def _plan_lidc(root: pathlib.Path) -> Plan:
 
 def _plan_crops(folder: pathlib.Path, split: str) -> Plan:
     jobs, problems = [], []
-    images = lidc.listing(folder / "images")
-    masks = lidc.listing(folder / "gt") if (folder / "gt").is_dir() else {}
-    readers = collections.defaultdict(dict)
-    for patient, names in masks.items():
-        stems = {name[: -len(".png")] for name in images.get(patient, ())}
-        for name in names:
-            path = folder / "gt" / patient / name
-            match = lidc.MASK_NAME.fullmatch(name)
-            if match and match["stem"] in stems:
-                readers[patient, match["stem"]][int(match["reader"])] = path
-            else:
-                words = "there is no image of this mask's name"
-                problems.append(findings.error("missing image", split, path, words))
-    first = min((min(found) for found in readers.values()), default=0)
-    wanted = range(first, first + lidc.NUM_READERS)
-    for patient, names in images.items():
-        for stem in (name[: -len(".png")] for name in names):
-            found = readers[patient, stem]
-            for reader in sorted(set(wanted) - set(found)):
-                path = folder / "gt" / patient / f"{stem}_l{reader}.png"
-                words = "this reader's mask is missing"
-                problems.append(findings.error("missing label", split, path, words))
-            for reader in sorted(set(found) - set(wanted)):
-                words = f"wanted readers {first} to {wanted[-1]} alone"
-                problem = findings.error("fifth mask", split, found[reader], words)
-                problems.append(problem)
-            image = folder / "images" / patient / f"{stem}.png"
-            paths = [found[reader] for reader in wanted if reader in found]
-            jobs.append(functools.partial(_read_crop, split, patient, image, paths))
+    found = lidc_folders.find(folder)
+    for path in found.strays:
+        words = "there is no image of this mask's name"
+        problems.append(findings.error("missing image", split, path, words))
+    for kind in ("images", "gt"):
+        for path in sorted((folder / kind).glob("*.[pP][nN][gG]")):
+            words = "it lies in no patient's folder, so it is not read"
+            problems.append(findings.warning("other place", split, path, words))
+    wanted = found.wanted
+    for (patient, stem), image in found.images.items():
+        masks = found.masks[patient, stem]
+        for reader in sorted(set(wanted) - set(masks)):
+            path = folder / "gt" / patient / f"{stem}_l{reader}.png"
+            words = "this reader's mask is missing"
+            problems.append(findings.error("missing label", split, path, words))
+        for reader in sorted(set(masks) - set(wanted)):
+            words = f"wanted readers {wanted[0]} to {wanted[-1]} alone"
+            problem = findings.error("fifth mask", split, masks[reader], words)
+            problems.append(problem)
+        paths = [masks[reader] for reader in wanted if reader in masks]
+        jobs.append(functools.partial(_read_crop, split, patient, image, paths))
     return jobs, problems
 
 
@@ -221,12 +216,12 @@ def _read_crop(
 ) -> findings.Item:
     problems, pixels, read = [], None, []
     try:
-        pixels = lidc.read_grey(image)
+        pixels = lidc_folders.read_grey(image)
     except files.DataError as error:
         problems.append(findings.unreadable(split, image, error))
     for path in masks:
         try:
-            mask = lidc.read_grey(path)
+            mask = lidc_folders.read_grey(path)
         except files.DataError as error:
             problems.append(findings.unreadable(split, path, error))
             continue
@@ -264,9 +259,11 @@ def _plan_lidc_file(path: pathlib.Path) -> Plan:
         try:
             # Larger than any crop, so that nothing is cut off.
             read = lidc.read(path, split, seed=1, size=(1 << 30, 1 << 30))
-        except (ValueError, OSError) as error:
+        except FileNotFoundError as error:  # A split that is not in it.
             problems.append(findings.unreadable(split, path, error))
             continue
+        except (ValueError, OSError) as error:  # All of the file.
+            return [], [findings.unreadable("all", path, error)]
         rows = zip(read.names, read.groups, read.images[..., 0], read.labels)
         jobs += [functools.partial(_crop, split, *row) for row in rows]
     return jobs, problems

@@ -6,20 +6,48 @@ Everything here ends as `images` `[N, H, W, 1]` uint8 grey values and `labels`
 
 from __future__ import annotations
 
-import hashlib
 import json
 import pathlib
-from typing import Any, Dict, List, Tuple
+from typing import Any, Dict, Tuple
 
 import numpy as np
 
-from car_tf.data import cache, files, safe_pickle, splits
+from car_tf.data import cache, examples, files, safe_pickle, splits
 
 NUM_READERS = 4
 _FORMAT_VERSION = 1
 
-# Images, labels, names and groups of one split.
-Parts = Tuple[np.ndarray, np.ndarray, List[str], List[str]]
+
+def centre_crop(
+    array: np.ndarray, size: Tuple[int, int], *, axes: Tuple[int, int] = (-2, -1)
+) -> np.ndarray:
+    """Returns the central part of an array.
+
+    Args:
+      array: of any shape.
+      size: (height, width) of the result, at most the array's. Where the margin is
+        odd, one pixel more is cut at the end than at the start.
+      axes: the axes of height and width.
+
+    Returns:
+      A view.
+
+    Raises:
+      ValueError: the array is smaller than the crop.
+    """
+    window = [slice(None)] * array.ndim
+    for axis, length in zip(axes, size):
+        margin = array.shape[axis] - length
+        if margin < 0:
+            raise ValueError(f"cannot crop {array.shape} to {size} on axes {axes}")
+        window[axis] = slice(margin // 2, margin // 2 + length)
+    return array[tuple(window)]
+
+
+def fit(array: np.ndarray, size: Tuple[int, int]) -> np.ndarray:
+    """Crops the last two axes to a size where they exceed it."""
+    height, width = array.shape[-2:]
+    return centre_crop(array, (min(height, size[0]), min(width, size[1])))
 
 
 def as_mask(mask: np.ndarray, shape: Tuple[int, ...], what: str) -> np.ndarray:
@@ -51,7 +79,7 @@ def store(image: np.ndarray, target: np.ndarray, what: str) -> None:
     """Writes an image to its place; raises DataError if it has another size."""
     if image.shape != target.shape:
         raise files.DataError(
-            f"{what}: image is {image.shape}, the first one {target.shape}"
+            f"{what}: image is {image.shape}, wanted {target.shape} as of others"
         )
     target[...] = image
 
@@ -67,14 +95,14 @@ def as_grey(image: np.ndarray, what: str, offset: float = 0.0) -> np.ndarray:
     if not ((image >= -offset) & (image <= 1 - offset)).all():
         raise files.DataError(
             f"{what}: grey values of [{image.min():.3g}, {image.max():.3g}], "
-            f"wanted [{-offset:g}, {1 - offset:g}]"
+            f"wanted [{0 - offset:g}, {1 - offset:g}]"
         )
     return np.rint((image + offset) * 255).astype(np.uint8)
 
 
 def read_pickle(
     path: pathlib.Path, split: str, *, seed: int, cache_dir: pathlib.Path | None
-) -> Parts:
+) -> examples.Examples:
     """Reads one split of a `data_lidc.pickle`, split by series.
 
     Args:
@@ -84,7 +112,7 @@ def read_pickle(
       cache_dir: where the pickle is converted to once; None reads it each time.
 
     Returns:
-      Images `[N, H, W, 1]`, labels `[N, 4, H, W]`, names and series, by name.
+      Images `[N, H, W, 1]`, labels `[N, 4, H, W]`, and series as groups, by name.
 
     Raises:
       DataError: it does not hold what it should; the message names the entry.
@@ -112,7 +140,12 @@ def read_pickle(
             np.load(folder / name, mmap_mode="r")[chosen]
             for name in ("images.npy", "labels.npy")
         )
-    return images, labels, names, [all_groups[index] for index in chosen]
+    return examples.Examples(
+        names=tuple(names),
+        groups=tuple(all_groups[index] for index in chosen),
+        images=images,
+        labels=labels,
+    )
 
 
 def convert_pickle(path: pathlib.Path, cache_dir: pathlib.Path) -> pathlib.Path:
@@ -155,20 +188,20 @@ def converted_folder(path: pathlib.Path, cache_dir: pathlib.Path) -> pathlib.Pat
     Raises:
       FileNotFoundError: there is no such file.
     """
-    path = pathlib.Path(path)
+    path, cache_dir = pathlib.Path(path), pathlib.Path(cache_dir)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file")
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        for block in iter(lambda: file.read(1 << 20), b""):
-            digest.update(block)
-    name = f"lidc-{digest.hexdigest()[:32]}-{_FORMAT_VERSION}"
-    return pathlib.Path(cache_dir) / name
+    cache_dir.mkdir(parents=True, exist_ok=True)
+    (digest,) = cache.content_hashes([path], cache_dir)
+    return cache_dir / f"lidc-{digest[:32]}-{_FORMAT_VERSION}"
 
 
 def _load_records(path: pathlib.Path) -> Dict[str, Dict[str, Any]]:
     """Returns the pickle's entries, each checked to have its three parts."""
-    records = safe_pickle.load(path)
+    try:
+        records = safe_pickle.load(path)
+    except ValueError as error:
+        raise files.DataError(str(error)) from error
     if not isinstance(records, dict) or not records:
         raise files.DataError(f"{path}: wanted a dict of crops by name")
     parts = {"image": np.ndarray, "masks": (list, tuple, np.ndarray), "series_uid": str}
@@ -199,7 +232,8 @@ def _shapes(path, records, names) -> Tuple[Tuple[int, ...], Tuple[int, ...]]:
 
 def _fill(path, records, names, images: np.ndarray, labels: np.ndarray) -> None:
     """Writes the named entries into `[N, H, W, 1]` and `[N, 4, H, W]` arrays."""
-    for index, name in enumerate(names):
+    bar = cache.progress(iterable=names, desc="converting", unit="crop")
+    for index, name in enumerate(bar):
         image, what = records[name]["image"], f"{path}: entry {name!r}"
         store(as_grey(image, what), images[index, ..., 0], what)
         for reader, mask in enumerate(records[name]["masks"]):

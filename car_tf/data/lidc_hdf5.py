@@ -16,7 +16,7 @@ import tempfile
 
 import numpy as np
 
-from car_tf.data import cache, files, lidc_arrays
+from car_tf.data import cache, examples, files, lidc_arrays
 
 # By the path of this process, so that nothing is imported from the working directory.
 _PROGRAM = """
@@ -31,7 +31,7 @@ _WAIT, _WAIT_PER_BYTE = 120, 1e-6  # Seconds, for slow disks too.
 
 def read(
     path: pathlib.Path, split: str, *, cache_dir: pathlib.Path | None
-) -> lidc_arrays.Parts:
+) -> examples.Examples:
     """Reads one split.
 
     Args:
@@ -43,7 +43,7 @@ def read(
       cache_dir: where the file is converted to once; None reads it each time.
 
     Returns:
-      Images `[N, H, W, 1]`, labels `[N, 4, H, W]`, names and series, as in the file.
+      Images `[N, H, W, 1]`, labels `[N, 4, H, W]`, and series as groups, as in the file.
 
     Raises:
       FileNotFoundError: there is no such file, or the split is not in it.
@@ -62,8 +62,12 @@ def read(
         images, labels = (
             np.load(folder / f"{split}-{name}.npy") for name in ("images", "labels")
         )
-    names = [f"{split}-{index:05d}" for index in range(len(images))]
-    return images, labels, names, series[split]
+    return examples.Examples(
+        names=tuple(f"{split}-{index:05d}" for index in range(len(images))),
+        groups=tuple(series[split]),
+        images=images,
+        labels=labels,
+    )
 
 
 def convert(path: pathlib.Path, cache_dir: pathlib.Path) -> pathlib.Path:

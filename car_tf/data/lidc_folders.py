@@ -1,0 +1,243 @@
+"""LIDC crops as PNG files in folders, HPU-Net's `lidc_crops`.
+
+`<split>/images/<patient>/<name>.png` with `<split>/gt/<patient>/<name>_l{0..3}.png` (or
+1 to 4), also as `lidc_crops_<split>/<split>/...`.
+"""
+
+from __future__ import annotations
+
+import collections
+import concurrent.futures
+import dataclasses
+import functools
+import hashlib
+import os
+import pathlib
+import re
+from typing import Dict, List, Optional, Tuple
+
+import numpy as np
+
+from car_tf.data import cache, examples, files, lidc_arrays, splits
+
+NUM_READERS = lidc_arrays.NUM_READERS
+_MASK_STEM = re.compile(r"(?P<image>.+)_l(?P<reader>\d+)")
+
+
+@dataclasses.dataclass(frozen=True)
+class SplitFiles:
+    """What lies in the folder of a split.
+
+    Attributes:
+      images: (patient, name) -> file, in order.
+      masks: (patient, name) of an image -> reader's number -> file.
+      strays: masks of no image.
+      wanted: the numbers of the four readers, from 0 or from 1 as most crops have it.
+    """
+
+    images: Dict[Tuple[str, str], pathlib.Path]
+    masks: Dict[Tuple[str, str], Dict[int, pathlib.Path]]
+    strays: List[pathlib.Path]
+    wanted: range
+
+
+def split_folder(root: pathlib.Path, split: str) -> Optional[pathlib.Path]:
+    """Returns the folder of a split, in either nesting; None if there is none."""
+    for folder in (root / split, root / f"lidc_crops_{split}" / split):
+        if (folder / "images").is_dir():
+            return folder
+    return None
+
+
+def find(folder: pathlib.Path) -> SplitFiles:
+    """Finds the files of a split; images and masks belong together by name.
+
+    Raises:
+      FileNotFoundError: there is no folder `images`, or none `gt`.
+    """
+    images = _png_files(folder / "images")
+    masks: Dict[Tuple[str, str], Dict[int, pathlib.Path]] = {key: {} for key in images}
+    strays = []
+    for (patient, stem), path in _png_files(folder / "gt").items():
+        match = _MASK_STEM.fullmatch(stem)
+        if match and (patient, match["image"]) in images:
+            masks[patient, match["image"]][int(match["reader"])] = path
+        else:
+            strays.append(path)
+    starts = collections.Counter(min(found) for found in masks.values() if found)
+    first = starts.most_common(1)[0][0] if starts else 0
+    return SplitFiles(images, masks, strays, range(first, first + NUM_READERS))
+
+
+def _png_files(folder: pathlib.Path) -> Dict[Tuple[str, str], pathlib.Path]:
+    """Returns the PNG files by patient and name without its ending, in order."""
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder}: no such folder")
+    found = {}
+    for patient in sorted(os.scandir(folder), key=lambda entry: entry.name):
+        if not patient.is_dir() or patient.name.startswith("."):
+            continue
+        for name in sorted(os.listdir(patient)):
+            stem, ending = os.path.splitext(name)
+            if ending.lower() == ".png" and not name.startswith("."):
+                found[patient.name, stem] = folder / patient.name / name
+    return found
+
+
+@dataclasses.dataclass(frozen=True)
+class _Crop:
+    name: str
+    patient: str
+    image: pathlib.Path
+    masks: List[pathlib.Path]
+
+
+def _pair(
+    folder: pathlib.Path, on_error: str = "stop"
+) -> Tuple[List[_Crop], List[str]]:
+    """Returns each image of a split with the files of its four masks.
+
+    Returns:
+      The crops, and the names of those left out: with `skip`, where a mask is missing.
+    """
+    found = find(folder)
+    if found.strays and on_error == "stop":
+        raise files.DataError(f"{found.strays[0]}: found no image of this mask's name")
+    crops, skipped = [], []
+    for (patient, stem), image in found.images.items():
+        masks = found.masks[patient, stem]
+        if set(masks) == set(found.wanted):
+            paths = [masks[reader] for reader in found.wanted]
+            crops.append(_Crop(f"{patient}/{stem}", patient, image, paths))
+            continue
+        if on_error == "skip":
+            skipped.append(f"{patient}/{stem}")
+            continue
+        for reader in found.wanted:
+            if reader not in masks:
+                mask = folder / "gt" / patient / f"{stem}_l{reader}.png"
+                raise FileNotFoundError(
+                    f"{mask}: no such mask; all four readers' are wanted, empty "
+                    "where a reader saw nothing"
+                )
+        other = masks[min(set(masks) - set(found.wanted))]
+        raise files.DataError(
+            f"{other}: wanted the masks of readers {found.wanted[0]} to "
+            f"{found.wanted[-1]} alone, as most crops have them"
+        )
+    if not crops:
+        raise FileNotFoundError(
+            f"{folder / 'images'}: no <patient>/*.png in it, or none with all masks"
+        )
+    return crops, skipped
+
+
+def read(
+    root: pathlib.Path,
+    split: str,
+    *,
+    size: Tuple[int, int],
+    cache_dir: Optional[pathlib.Path],
+    on_error: str,
+) -> examples.Examples:
+    """Reads one split; arguments and errors as of `lidc.read`."""
+    found = {name: split_folder(root, name) for name in splits.SPLITS}
+    folders = {name: folder for name, folder in found.items() if folder}
+    patients = {
+        name: sorted({patient for patient, _ in _png_files(folder / "images")})
+        for name, folder in folders.items()
+    }
+    try:
+        splits.check_disjoint(patients)
+    except ValueError as error:
+        raise files.DataError(f"{root}: {error}") from None
+    if split not in folders:
+        raise FileNotFoundError(
+            f"{root}: wanted split {split}, found {', '.join(folders)}"
+        )
+    crops, skipped = _pair(folders[split], on_error)
+    names = [crop.name for crop in crops]
+    height, width = _common_size(crops, size, on_error)
+    specs = {
+        "images": ((height, width, 1), np.uint8),
+        "labels": ((NUM_READERS, height, width), np.uint8),
+    }
+    load = functools.partial(_load, size=size, specs=specs)
+    if cache_dir is None:
+        stored = {
+            name: np.empty((len(crops), *shape), dtype)
+            for name, (shape, dtype) in specs.items()
+        }
+        kept = range(len(crops))
+        with concurrent.futures.ThreadPoolExecutor() as pool:
+            for index, crop in enumerate(pool.map(load, crops)):
+                for name, array in crop.items():
+                    stored[name][index] = array
+    else:
+        paths = [path for crop in crops for path in (crop.image, *crop.masks)]
+        hashes = cache.content_hashes(paths, cache_dir)
+        key = f"lidc|{cache.FORMAT_VERSION}|{size}|{names}|{hashes}"
+        stored, kept = cache.arrays(
+            key=hashlib.sha256(key.encode()).hexdigest(),
+            cache_dir=cache_dir,
+            specs=specs,
+            num=len(crops),
+            read=lambda index: load(crops[index]),
+            what=f"reading {split}",
+            on_error=on_error,
+        )
+    skipped += [names[index] for index in sorted(set(range(len(names))) - set(kept))]
+    return examples.Examples(
+        names=tuple(names[index] for index in kept),
+        groups=tuple(crops[index].patient for index in kept),
+        skipped=tuple(sorted(skipped)),
+        **stored,
+    )
+
+
+def _common_size(
+    crops: List[_Crop], size: Tuple[int, int], on_error: str
+) -> Tuple[int, int]:
+    """Returns `size` if a crop has as much, else the size of the first crop."""
+    first = None
+    for crop in crops:
+        try:
+            with files.opened(crop.image) as image:
+                width, height = image.size
+        except files.DataError:
+            if on_error == "stop" or (first is None and crop is crops[-1]):
+                raise
+            continue
+        first = first or (height, width)
+        if height >= size[0] and width >= size[1]:
+            return size
+    return min(first[0], size[0]), min(first[1], size[1])
+
+
+def _load(
+    crop: _Crop, *, size: Tuple[int, int], specs: Dict[str, tuple]
+) -> Dict[str, np.ndarray]:
+    """Reads one crop with its masks into arrays of the shapes in `specs`."""
+    arrays = {name: np.empty(shape, dtype) for name, (shape, dtype) in specs.items()}
+    image = read_grey(crop.image)
+    fitted = lidc_arrays.fit(image, size)
+    lidc_arrays.store(fitted, arrays["images"][..., 0], str(crop.image))
+    for reader, path in enumerate(crop.masks):
+        mask = lidc_arrays.as_mask(read_grey(path), image.shape, str(path))
+        arrays["labels"][reader] = lidc_arrays.fit(mask, size)
+    return arrays
+
+
+def read_grey(path: pathlib.Path) -> np.ndarray:
+    """Returns a grey image `[H, W]` uint8; the channels of a colour image are equal."""
+    with files.opened(path) as image:
+        mode = image.mode
+    # Conversion would cut 16-bit grey values off at 255.
+    if mode not in ("1", "L", "RGB"):
+        raise files.DataError(f"{path}: wanted 8-bit grey values, got mode {mode}")
+    pixels = np.asarray(files.read_png(path, mode="RGB" if mode == "RGB" else "L"))
+    if mode != "RGB":
+        return pixels
+    if (pixels != pixels[..., :1]).any():
+        raise files.DataError(f"{path}: channels differ, wanted grey or three equal")
+    return pixels[..., 0]
