@@ -12,16 +12,17 @@ import json
 import pathlib
 import shutil
 import statistics
-from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 
 import keras
 
 from car_tf import config as config_lib
-from car_tf import config_fields, paper_tables, train_lib
+from car_tf import config_fields, paper_tables, report_lib, train_lib
 from car_tf import workdir as workdir_lib
 from car_tf.data import cache
 
 METRICS_FILE = "metrics.json"
+DATA_FILE = "data.json"
 # Column -> (number of samples, name in the metrics).
 COLUMNS = {
     "GED 16": ("16", "ged"),
@@ -71,21 +72,22 @@ def run(
       What the JSON file holds.
 
     Raises:
-      workdir_lib.RunError: a run there has another configuration.
+      workdir_lib.RunError: a run there has another configuration, or other data.
     """
     rows = paper_tables.TABLES[table]
     seeds = range(base.train.seed, base.train.seed + num_seeds)
     # Seed by seed, so that an interrupted table has all its rows early.
     jobs = [(row, seed) for seed in seeds for row in rows if row.key]
     folders = [output / f"{row.key}-seed{seed}" for row, seed in jobs]
-    finished = [(folder / METRICS_FILE).is_file() for folder in folders]
-    for (row, seed), folder, is_finished in zip(jobs, folders, finished):
+    configs = [_config(base, row, seed) for row, seed in jobs]
+    finished = [_is_finished(folder) for folder in folders]
+    for config, folder, is_finished in zip(configs, folders, finished):
         if is_finished:
-            workdir_lib.require_same(folder, _config(base, row, seed), "--output")
+            workdir_lib.require_same(folder, config, "--output")
     for number, (row, seed) in enumerate(jobs, 1):
         if not finished[number - 1]:
             say(f"{table}: run {number} of {len(jobs)}, {row.method}, seed {seed}")
-            _train(base, row, seed, folders[number - 1], say)
+            _train(configs[number - 1], folders[number - 1], say)
         write(table, output, seeds)
     result, text = write(table, output, seeds)
     say(text)
@@ -96,14 +98,16 @@ def _config(base: config_lib.Config, row: paper_tables.Row, seed: int):
     return config_fields.override(base, [*row.overrides, f"train.seed={seed}"])
 
 
+def _is_finished(folder: pathlib.Path) -> bool:
+    # The report is the last that a run writes.
+    names = (METRICS_FILE, report_lib.REPORT_FILE)
+    return all((folder / name).is_file() for name in names)
+
+
 def _train(
-    base: config_lib.Config,
-    row: paper_tables.Row,
-    seed: int,
-    folder: pathlib.Path,
-    say: Callable[[str], None],
+    config: config_lib.Config, folder: pathlib.Path, say: Callable[[str], None]
 ) -> None:
-    config = _config(base, row, seed)
+    _take_data_record(config, folder)
     _take_calibration_net(config, folder, say)
     workdir = workdir_lib.RunDir(str(folder), config)
     try:
@@ -119,6 +123,25 @@ def _forget_graphs() -> None:
     gc.collect()
 
 
+def _like(
+    config: config_lib.Config, folder: pathlib.Path, sections: Sequence[str]
+) -> Iterator[pathlib.Path]:
+    """Yields the finished runs beside a folder that have the same sections."""
+    for other in sorted(folder.parent.glob("*-seed*")):
+        if other != folder and _is_finished(other):
+            theirs = workdir_lib.saved_config(str(other))
+            if all(getattr(theirs, s) == getattr(config, s) for s in sections):
+                yield other
+
+
+def _take_data_record(config: config_lib.Config, folder: pathlib.Path) -> None:
+    """Copies what another run recorded of the data, which a run's start holds it to."""
+    for other in _like(config, folder, ("data", "blackbox")):
+        if not (folder / DATA_FILE).exists() and (other / DATA_FILE).is_file():
+            folder.mkdir(parents=True, exist_ok=True)
+            shutil.copy(other / DATA_FILE, folder)
+
+
 def _take_calibration_net(
     config: config_lib.Config, folder: pathlib.Path, say: Callable[[str], None]
 ) -> None:
@@ -126,12 +149,10 @@ def _take_calibration_net(
     stage = pathlib.Path("checkpoints") / "stage1"
     if (folder / stage).is_dir():
         return
-    for other in sorted(folder.parent.glob(f"*-seed{config.train.seed}")):
-        if not (other / METRICS_FILE).is_file() or not (other / stage).is_dir():
-            continue
+    sections = ("data", "blackbox", "calibration_net", "stage1")
+    for other in _like(config, folder, sections):
         theirs = workdir_lib.saved_config(str(other))
-        sections = ("data", "blackbox", "calibration_net", "stage1")
-        if any(getattr(theirs, name) != getattr(config, name) for name in sections):
+        if theirs.train.seed != config.train.seed or not (other / stage).is_dir():
             continue
         folder.mkdir(parents=True, exist_ok=True)
         # Last the checkpoints, by which the next start sees that all is there.
