@@ -186,4 +186,9 @@ def _reader_lines(result: Dict[str, Any]) -> List[str]:
             f" F {differences['calibration_net_marked_pixels']:.3f}, "
             f"mean of G {differences['refinement_net_marked_pixels']:.3f}"
         )
+        lines.append(
+            f"mean of {readers.NUM_SAMPLES} samples against F: mean absolute difference "
+            f"{differences['samples_marked_pixels']:.3f} where a reader marked a lesion,"
+            f" {differences['samples_all_pixels']:.4f} over all pixels"
+        )
     return lines

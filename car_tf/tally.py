@@ -153,6 +153,7 @@ class Tally:
             masks=labels,
             probs=drawn.probs[..., 1],
             sample_mean=drawn.sample_mean[..., 1],
+            samples=drawn.samples,
         )
 
     def report(self) -> Dict[str, Any]:

@@ -11,7 +11,9 @@ from car_tf.metrics import ged, readers
 MASKS = np.array([[[1, 1, 0, 0]], [[1, 0, 0, 0]], [[0, 1, 0, 0]], [[0, 0, 0, 0]]])
 
 
-def _compare(masks=MASKS, probs=None, sample_mean=None, seed=0, indices=(0,)):
+def _compare(
+    masks=MASKS, probs=None, sample_mean=None, samples=None, seed=0, indices=(0,)
+):
     comparison = readers.ReaderComparison(seed)
     zeros = np.zeros(masks.shape[1:])
     for index in indices:
@@ -20,6 +22,7 @@ def _compare(masks=MASKS, probs=None, sample_mean=None, seed=0, indices=(0,)):
             masks=masks,
             probs=zeros if probs is None else probs,
             sample_mean=zeros if sample_mean is None else sample_mean,
+            samples=zeros[None] if samples is None else samples,
         )
     return comparison.to_dict()
 
@@ -104,12 +107,17 @@ def test_means_are_compared_with_the_readers_mean():
     # The readers' mean is (1/2, 1/2, 0, 0), of which two pixels are marked.
     probs = np.array([[0.6, 0.3, 0.2, 0.0]])
     sample_mean = np.array([[0.5, 0.5, 0.0, 0.4]])
-    result = _compare(probs=probs, sample_mean=sample_mean)["mean_difference"]
-    assert result == {
+    # Of the first 16 samples 8 have the first pixel, and all the second.
+    samples = np.zeros((17, 1, 4), np.uint8)
+    samples[:8, 0, 0] = samples[:16, 0, 1] = samples[16] = 1
+    result = _compare(probs=probs, sample_mean=sample_mean, samples=samples)
+    assert result["mean_difference"] == {
         "calibration_net_all_pixels": pytest.approx(0.5 / 4),
         "calibration_net_marked_pixels": pytest.approx(0.3 / 2),
         "refinement_net_all_pixels": pytest.approx(0.4 / 4),
         "refinement_net_marked_pixels": pytest.approx(0),
+        "samples_all_pixels": pytest.approx((0.1 + 0.7 + 0.2) / 4),
+        "samples_marked_pixels": pytest.approx((0.1 + 0.7) / 2),
     }
 
 

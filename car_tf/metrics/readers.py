@@ -15,8 +15,6 @@ from car_tf.metrics import ged, hungarian
 # Samples of the comparisons: the number that the field reports.
 NUM_SAMPLES = 16
 
-_MEANS = ("calibration_net", "refinement_net")
-
 
 class ReaderComparison:
     """Samplers that cost nothing, the readers themselves, and means against means.
@@ -29,7 +27,7 @@ class ReaderComparison:
       each: as likely as F says in every pixel, and coherent, but always nested. For two
       classes alone; a sampler that needs no G must at least be known.
     - `readers_drawn`: the readers' own masks, drawn with replacement: what a sampler
-      reaches that knows them, the limit for this number of samples.
+      reaches that knows them and draws as independently as G.
     - `leave_one_out`: three readers as samples against the fourth, in turn: how well
       people predict each other.
 
@@ -51,6 +49,7 @@ class ReaderComparison:
         masks: np.ndarray,
         probs: np.ndarray,
         sample_mean: np.ndarray,
+        samples: np.ndarray,
     ) -> None:
         """Adds one image.
 
@@ -59,6 +58,7 @@ class ReaderComparison:
           masks: `[N, H, W]` of 0 and 1, one per reader.
           probs: `[H, W]`, F's probability of 1.
           sample_mean: `[H, W]`, mean over G's samples of their probability of 1.
+          samples: `[S, H, W]` of 0 and 1, G's; the first 16 count.
         """
         rng = np.random.default_rng([self._seed, index])
         uniform = rng.random((NUM_SAMPLES, *probs.shape))
@@ -71,9 +71,14 @@ class ReaderComparison:
         others = [np.delete(masks, reader, axis=0) for reader in range(len(masks))]
         self._score("leave_one_out", others, masks[:, None])
         mean = masks.mean(axis=0)
+        pairs = {
+            "calibration_net": (probs, mean),
+            "refinement_net": (sample_mean, mean),
+            "samples": (samples[:NUM_SAMPLES].mean(axis=0), probs),
+        }
         marked = mean > 0
-        for name, values in zip(_MEANS, (probs, sample_mean)):
-            difference = np.abs(values - mean)
+        for name, (values, wanted) in pairs.items():
+            difference = np.abs(values - wanted)
             self._differences[f"{name}_all_pixels"].append(float(difference.mean()))
             if marked.any():
                 inside = float(difference[marked].mean())
@@ -95,7 +100,8 @@ class ReaderComparison:
 
         Returns:
           `comparisons`: sampler -> `ged`, `hm_iou`. `mean_difference`: mean absolute
-          difference of F's and of G's mean from the readers' mean, over all pixels and
+          differences of F and of G's mean probability from the readers' mean, and of
+          the mean of 16 samples from F (`samples`; CAR, Fig. 8), over all pixels and
           over those that a reader marked (left out where no image has one).
         """
         comparisons = {}
