@@ -162,17 +162,6 @@ def _drawn_street_scenes(config: config_lib.Config) -> Dataset:
 def _lidc(config: config_lib.Config) -> Dataset:
     """Reads or draws crops; they are cut at the centre, for training and evaluation."""
     data = config.data
-    if config.blackbox.kind != "none" or config.blackbox.path:
-        raise config_lib.ConfigError(
-            "blackbox: there are no black boxes for LIDC; wanted blackbox.kind=none and "
-            f"no blackbox.path, got {config.blackbox.kind} and "
-            f"{config.blackbox.path or 'none'}"
-        )
-    if data.size != data.crop_size:
-        raise config_lib.ConfigError(
-            "data.size: LIDC is cropped at the centre, so wanted data.crop_size "
-            f"{data.crop_size}, got {data.size}"
-        )
     if data.data_dir:
         title = f"CT crops in {data.data_dir}"
         read = {name: _read_crops(config, name) for name in splits.SPLITS}

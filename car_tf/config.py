@@ -47,6 +47,18 @@ class Config:
     evaluation: Evaluation = Evaluation()
 
     def __post_init__(self):
+        is_lidc = self.data.dataset == "lidc"
+        config_fields.require(
+            not is_lidc or (self.blackbox.kind == "none" and not self.blackbox.path),
+            "blackbox: there are no black boxes for LIDC; wanted blackbox.kind=none and "
+            f"no blackbox.path, got {self.blackbox.kind} and "
+            f"{self.blackbox.path or 'none'}",
+        )
+        config_fields.require(
+            not is_lidc or self.data.size == self.data.crop_size,
+            "data.size: LIDC is cropped at the centre, so wanted data.crop_size "
+            f"{self.data.crop_size}, got {self.data.size}",
+        )
         config_fields.require(
             self.calibration_net.kind != "blackbox_calibrator"
             or self.blackbox.kind != "none",

@@ -471,6 +471,17 @@ def test_hdf5(tmp_path, readers_last, shift):
     splits.check_disjoint(groups)
 
 
+def test_series_in_words_and_a_split_without_a_dark_pixel(tmp_path):
+    uids = {name: [f"{name}.1".encode()] * 3 for name in SPLITS}
+    path = _write_hdf5(tmp_path / "data_lidc.hdf5", uids=uids)
+    with pytest.importorskip("h5py").File(path, "a") as file:
+        file["val/images"][...] = 0.25
+    data = lidc.read(path, "val", seed=0)
+    assert data.groups == ("val.1",) * 3
+    # The other splits lie around 0, so 0.25 is 0.75 of 255, not 0.25 of it.
+    assert (data.images == 191).all()
+
+
 def test_compressed_hdf5_is_converted_once(tmp_path, monkeypatch):
     plain = _write_hdf5(tmp_path / "plain.hdf5")
     h5py = pytest.importorskip("h5py")

@@ -55,8 +55,9 @@ def convert(path: pathlib.Path, folder: pathlib.Path) -> None:
         _limit(resource.RLIMIT_CPU, used + 5 + _SECONDS_PER_BYTE * num_bytes)
         series = {name: _series(group, name) for name, group in groups.items()}
         splits.check_disjoint(series)
+        offset = 0.5 if any(_has_negative(group) for group in groups.values()) else 0.0
         for name, group in groups.items():
-            _write_arrays(group, folder, name)
+            _write_arrays(group, folder, name, offset)
     (folder / "series.json").write_text(json.dumps(series), encoding="utf-8")
 
 
@@ -68,26 +69,36 @@ def _series(group: Any, split: str) -> List[str]:
         raise ValueError(
             f"{group.name}/uids are {group['uids'].shape}, wanted ({num},)"
         )
-    return [str(uid) for uid in group["uids"][:]]
+    uids = group["uids"][:]
+    return [uid.decode() if isinstance(uid, bytes) else str(uid) for uid in uids]
 
 
-def _write_arrays(group: Any, folder: pathlib.Path, split: str) -> None:
-    images, labels = group["images"], group["labels"]
+def _blocks(images: Any) -> List[slice]:
+    return [slice(start, start + 256) for start in range(0, len(images), 256)]
+
+
+def _has_negative(group: Any) -> bool:
+    """Whether grey values lie around 0; in all splits they then do."""
+    images = group["images"]
     if images.ndim < 3 or images.size == 0:
         raise ValueError(f"{group.name}/images are {images.shape}, wanted (N, H, W)")
+    if images.dtype.kind != "f":
+        return False
+    return any((images[block] < 0).any() for block in _blocks(images))
+
+
+def _write_arrays(group: Any, folder: pathlib.Path, split: str, offset: float) -> None:
+    images, labels = group["images"], group["labels"]
     num, height, width = images.shape[:3]
     last, second = (num, height, width, NUM_READERS), (num, NUM_READERS, height, width)
     if labels.shape not in (last, second):
         raise ValueError(
             f"{group.name}/labels are {labels.shape}, wanted {last} or {second}"
         )
-    blocks = [slice(start, start + 256) for start in range(0, num, 256)]
-    lowest = min(images[block].min() for block in blocks)
-    offset = 0.5 if images.dtype.kind == "f" and lowest < 0 else 0.0
     shape = (num, height, width, 1)
     grey = cache.new_array(folder / f"{split}-images.npy", shape, np.uint8)
     masks = cache.new_array(folder / f"{split}-labels.npy", second, np.uint8)
-    for block in blocks:
+    for block in _blocks(images):
         pixels = images[block].reshape(-1, height, width, 1)
         grey[block] = lidc_arrays.as_grey(pixels, f"{group.name}/images", offset)
         found = labels[block]

@@ -36,7 +36,7 @@ def main() -> int:
         raise ValueError(f"--dicom_dir: no folder {dicom_dir}")
     totals = lidc_dicom.prepare(
         dicom_dir,
-        pathlib.Path(_OUTPUT_DIR.value),
+        pathlib.Path(_OUTPUT_DIR.value).expanduser(),
         contours=pathlib.Path(_CONTOURS.value or lidc_outlines.find_contours()),
         seed=_SEED.value,
     )
