@@ -217,16 +217,14 @@ def _skipped(read: Dict[str, examples.Examples]) -> List[str]:
 def _drawn_crops(config: config_lib.Config) -> Dict[str, examples.Examples]:
     size, drawn, first = config.data.size, {}, 0
     for name, num in zip(splits.SPLITS, config.data.num_drawn):
-        crops = [
-            lidc_crops_drawn.draw_crop(
-                index, seed=config.data.drawn_seed, size=max(size)
-            )
-            for index in cache.progress(
-                iterable=range(first, first + num), desc=f"drawing {name}", unit="crop"
-            )
-        ]
+        images, labels = lidc_crops_drawn.draw_crops(
+            num,
+            seed=config.data.drawn_seed,
+            size=max(size),
+            first_index=first,
+            progress=True,
+        )
         names = tuple(f"crop_{first + i:06d}" for i in range(num))
-        images, labels = (np.stack(arrays) for arrays in zip(*crops))
         drawn[name] = examples.Examples(
             names=names,
             groups=names,

@@ -161,12 +161,6 @@ def test_ground_classes_follow_the_distance_from_the_centre():
     np.testing.assert_array_equal(classes, [[1, 0, 0, 0, 1, 1]])
 
 
-def test_progress_goes_to_standard_error(capsys):
-    street_scenes.draw_scenes(1, seed=0, size=(32, 64), progress=True)
-    captured = capsys.readouterr()
-    assert "street scenes: 1/1\n" in captured.err and not captured.out
-
-
 def test_too_small_a_scene_is_refused():
     with pytest.raises(ValueError, match="at least 32x32 pixels, got"):
         street_scenes.draw_scene(0, seed=0, size=(16, 64))

@@ -25,6 +25,8 @@ import numpy as np
 import PIL.Image
 import PIL.ImageDraw
 
+from car_tf.data import cache
+
 NUM_READERS = 4
 _MARGIN = 18  # Drawn around the crop, so that filters do not wrap into it.
 _NUM_ANGLES = 720
@@ -32,22 +34,33 @@ _AIR, _FAT, _TISSUE, _MARROW, _CORTEX = -990.0, -90.0, 45.0, 250.0, 900.0
 
 
 def draw_crops(
-    num: int, *, seed: int, size: int = 180
+    num: int,
+    *,
+    seed: int,
+    size: int = 180,
+    first_index: int = 0,
+    progress: bool = False,
 ) -> Tuple[np.ndarray, np.ndarray]:
-    """Draws crops 0 to `num - 1`.
+    """Draws crops `first_index` to `first_index + num - 1`.
 
     Args:
       num: N.
       seed: another seed gives other crops throughout.
       size: height and width in pixels.
+      first_index: number of the first crop.
+      progress: show a progress bar.
 
     Returns:
       images `[N, size, size, 1]` uint8 and masks `[N, 4, size, size]` uint8 of 0 and 1.
     """
     images = np.empty((num, size, size, 1), np.uint8)
     masks = np.empty((num, NUM_READERS, size, size), np.uint8)
-    for index in range(num):
-        images[index], masks[index] = draw_crop(index, seed=seed, size=size)
+    indices = range(first_index, first_index + num)
+    bar = cache.progress(
+        iterable=indices, desc="drawing crops", unit="crop", disable=not progress
+    )
+    for i, index in enumerate(bar):
+        images[i], masks[i] = draw_crop(index, seed=seed, size=size)
     return images, masks
 
 

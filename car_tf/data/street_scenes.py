@@ -18,12 +18,12 @@ the ground, z metres ahead of the camera.
 from __future__ import annotations
 
 import math
-import sys
 from typing import Tuple
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
+from car_tf.data import cache
 from car_tf.data import street_painter as sp
 from car_tf.data import street_world
 
@@ -278,7 +278,7 @@ def draw_scenes(
       seed: selects the sequence of scenes.
       size: (height, width) in pixels.
       first_index: number of the first scene.
-      progress: report on standard error.
+      progress: show a progress bar.
 
     Returns:
       images: [num, H, W, 3] uint8 RGB.
@@ -286,9 +286,10 @@ def draw_scenes(
     """
     images = np.zeros((num,) + tuple(size) + (3,), np.uint8)
     labels = np.zeros((num,) + tuple(size), np.uint8)
-    for i in range(num):
-        images[i], labels[i] = draw_scene(first_index + i, seed=seed, size=size)
-        if progress and ((i + 1) % 10 == 0 or i + 1 == num):
-            end = "\n" if i + 1 == num else ""
-            print(f"\rstreet scenes: {i + 1}/{num}", end=end, file=sys.stderr)
+    indices = range(first_index, first_index + num)
+    bar = cache.progress(
+        iterable=indices, desc="drawing scenes", unit="scene", disable=not progress
+    )
+    for i, index in enumerate(bar):
+        images[i], labels[i] = draw_scene(index, seed=seed, size=size)
     return images, labels
