@@ -22,7 +22,8 @@ class Data:
       dataset: the reader. An empty `data_dir` draws an embedded stand-in instead.
       data_dir: folder of the data set on disk; set by `--data_dir`.
       cache_dir: where decoded data sets are kept; empty: the user's cache folder.
-      size: working (height, width) in pixels, to which all files are resized.
+      size: working (height, width) in pixels, to which photographs are resized and CT
+        crops are cut around their centre.
       crop_size: (height, width) of training crops.
       scale_range: factors by which a training crop is magnified, drawn uniformly.
       symmetries: that a training crop is seen under: `mirror`, left to right, as the
@@ -262,7 +263,9 @@ class Stage2:
       pixel_loss: `calibration` is CAR; `cross_entropy` is the cGAN+Lce baseline;
         `elbo` the cVAE-GAN: cross entropy with z from a posterior that sees the
         label, and `kl_weight` times its KL from N(0, I).
-      kl_weight: beta of the ELBO (CAR, Eq. 20).
+      calibration_weight: of the pixel loss, whichever it is.
+      kl_weight: beta of the ELBO (CAR, Eq. 20), whose first term is a mean over the
+        pixels here.
       samples_at_once: of the M samples, those whose features at full size are kept at
         the same time, a divisor of M: the same step with less memory and more work, but
         for the masks of dropout; 0 for all.

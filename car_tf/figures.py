@@ -277,7 +277,7 @@ def curves_figure(
         (
             "Stage 2: losses (nats)",
             2,
-            {"pixel_loss": "Lcal or Lce", "adversarial": "Ladv", "discriminator": "D"},
+            {"pixel_loss": "pixel loss", "adversarial": "Ladv", "discriminator": "D"},
         ),
         (
             "Stage 2: accuracy of D",

@@ -126,7 +126,9 @@ def row(peaks: Dict[str, float], small: bool) -> List[report.Table]:
         if name == "ours"
     }
     masks = (32, 32) if small else (128, 128)
-    timed["raters"] = timing.clock(raters_side(masks, 16), time.process_time)
+    for num_samples in (16, 100):
+        side = raters_side(masks, num_samples)
+        timed[f"raters, {num_samples}"] = timing.clock(side, time.process_time)
     seconds = timing.medians(timed, repeats=3 if small else 31)
     # Seconds long, so that one round must do.
     plain = timing.clock(sides["plain"], time.process_time)()
@@ -141,12 +143,16 @@ def row(peaks: Dict[str, float], small: bool) -> List[report.Table]:
                     1e3 * plain,
                     plain / seconds["ours"],
                 ],
-                [
-                    f"GED and HM-IoU, {masks[0]}x{masks[1]}, 16 samples, 4 readers",
-                    1e3 * seconds["raters"],
-                    None,
-                    None,
-                ],
+                *(
+                    [
+                        f"GED and HM-IoU, {masks[0]}x{masks[1]}, {num_samples} samples, "
+                        "4 readers",
+                        1e3 * seconds[f"raters, {num_samples}"],
+                        None,
+                        None,
+                    ]
+                    for num_samples in (16, 100)
+                ),
             ],
             (
                 "Plain: every mode built, a confusion matrix for each pair of maps; it "
