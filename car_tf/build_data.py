@@ -208,7 +208,7 @@ def _skipped(read: Dict[str, examples.Examples]) -> List[str]:
     """What a user must be told of examples that were left out."""
     return [
         f"{len(split.skipped)} examples of {name} were left out, because a file is "
-        "missing or cannot be read (data.json names them)"
+        "missing, cannot be read or has another size (data.json names them)"
         for name, split in read.items()
         if split.skipped
     ]

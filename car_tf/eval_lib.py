@@ -187,7 +187,7 @@ def _reader_lines(result: Dict[str, Any]) -> List[str]:
             f"mean of G {differences['refinement_net_marked_pixels']:.3f}"
         )
         lines.append(
-            f"mean of {readers.NUM_SAMPLES} samples against F: mean absolute difference "
+            f"mean of at most {readers.NUM_SAMPLES} samples against F: mean absolute difference "
             f"{differences['samples_marked_pixels']:.3f} where a reader marked a lesion,"
             f" {differences['samples_all_pixels']:.4f} over all pixels"
         )

@@ -9,8 +9,7 @@ from typing import Any, Dict, List, Optional, Sequence
 
 import matplotlib.figure
 import numpy as np
-
-from car_tf.metrics import calibration as calibration_lib
+from scipy import special
 
 BLUE, ORANGE, GREEN, GREY = "#1f5a93", "#e08214", "#3a8a4d", "#8a8f98"
 DPI = 110
@@ -31,6 +30,11 @@ def colorize(ids: np.ndarray, colors: Sequence[Sequence[int]]) -> np.ndarray:
     table = np.zeros((256, 3), np.uint8)
     table[: len(colors)] = colors
     return table[ids]
+
+
+def entropy_bits(probs: np.ndarray) -> np.ndarray:
+    """Entropy of `[..., K]` probabilities in bits."""
+    return special.entr(probs).sum(-1) / math.log(2)
 
 
 def _grid(
@@ -107,12 +111,8 @@ def samples_figure(
         painted = list(colorize(item.samples[:num_shown], class_colors))
         label = colorize(labels[item.index, 0], class_colors)
         rows.append([images[item.index], label, *painted[:per_line]])
-        rows.append(
-            [below, calibration_lib.entropy_bits(item.probs), *painted[per_line:]]
-        )
-    limit = max(
-        float(calibration_lib.entropy_bits(item.probs).max()) for item in gallery
-    )
+        rows.append([below, entropy_bits(item.probs), *painted[per_line:]])
+    limit = max(float(entropy_bits(item.probs).max()) for item in gallery)
     return _grid(rows, titles, entropy_limit=max(limit, 1.0))
 
 
@@ -179,7 +179,7 @@ def entropies_figure(
                 colorize(independent.astype(np.uint8), class_colors),
                 colorize(item.samples[0], class_colors),
                 *(
-                    calibration_lib.entropy_bits(p)
+                    entropy_bits(p)
                     for p in (item.probs, item.sample_mean, item.first_probs)
                 ),
             ]

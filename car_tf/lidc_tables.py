@@ -81,8 +81,8 @@ def run(
     folders = [output / f"{row.key}-seed{seed}" for row, seed in jobs]
     configs = [_config(base, row, seed) for row, seed in jobs]
     finished = [_is_finished(folder) for folder in folders]
-    for config, folder, is_finished in zip(configs, folders, finished):
-        if is_finished:
+    for config, folder in zip(configs, folders):
+        if (folder / "config.json").is_file():
             workdir_lib.require_same(folder, config, "--output")
     for number, (row, seed) in enumerate(jobs, 1):
         if not finished[number - 1]:
@@ -107,10 +107,10 @@ def _is_finished(folder: pathlib.Path) -> bool:
 def _train(
     config: config_lib.Config, folder: pathlib.Path, say: Callable[[str], None]
 ) -> None:
-    _take_data_record(config, folder)
-    _take_calibration_net(config, folder, say)
     workdir = workdir_lib.RunDir(str(folder), config)
     try:
+        _take_data_record(config, workdir)
+        _take_calibration_net(config, folder, say)
         train_lib.run(config, workdir, say=say)
     finally:
         workdir.close()
@@ -129,17 +129,23 @@ def _like(
     """Yields the finished runs beside a folder that have the same sections."""
     for other in sorted(folder.parent.glob("*-seed*")):
         if other != folder and _is_finished(other):
-            theirs = workdir_lib.saved_config(str(other))
+            try:
+                theirs = workdir_lib.saved_config(str(other))
+            except workdir_lib.RunError:
+                continue  # Of another version; it counts in no table.
             if all(getattr(theirs, s) == getattr(config, s) for s in sections):
                 yield other
 
 
-def _take_data_record(config: config_lib.Config, folder: pathlib.Path) -> None:
+def _take_data_record(config: config_lib.Config, workdir: workdir_lib.RunDir) -> None:
     """Copies what another run recorded of the data, which a run's start holds it to."""
-    for other in _like(config, folder, ("data", "blackbox")):
-        if not (folder / DATA_FILE).exists() and (other / DATA_FILE).is_file():
-            folder.mkdir(parents=True, exist_ok=True)
-            shutil.copy(other / DATA_FILE, folder)
+    if workdir.read_json(DATA_FILE) is not None:
+        return
+    for other in _like(config, workdir.path, ("data", "blackbox")):
+        if (other / DATA_FILE).is_file():
+            record = json.loads((other / DATA_FILE).read_text(encoding="utf-8"))
+            workdir.write_json(DATA_FILE, record)
+            return
 
 
 def _take_calibration_net(
@@ -180,9 +186,9 @@ def write(
     for row in paper_tables.TABLES[table]:
         runs = []
         for seed in seeds if row.key else ():
-            path = output / f"{row.key}-seed{seed}" / METRICS_FILE
-            if path.is_file():
-                metrics = json.loads(path.read_text(encoding="utf-8"))
+            folder = output / f"{row.key}-seed{seed}"
+            if _is_finished(folder):
+                metrics = json.loads((folder / METRICS_FILE).read_text("utf-8"))
                 runs.append({"seed": seed, "values": _values(metrics)})
                 notes.add(metrics["data"])
                 for name, scores in metrics["readers"]["comparisons"].items():

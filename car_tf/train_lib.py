@@ -104,10 +104,7 @@ def run(
 
 def _record_data(workdir: workdir_lib.RunDir, dataset: build_data.Dataset) -> None:
     described = dataset.describe()
-    recorded = workdir.read_json("data.json")
-    if recorded is None:
-        workdir.write_json("data.json", described)
-        return
+    recorded = workdir.read_json("data.json") or described
     for name, split in described["splits"].items():
         before = recorded["splits"].get(name, {}).get("fingerprint")
         if before != split["fingerprint"]:
@@ -115,6 +112,7 @@ def _record_data(workdir: workdir_lib.RunDir, dataset: build_data.Dataset) -> No
                 f"the {name} split is not the one that {workdir.path} was begun with "
                 f"(fingerprint {before} then, {split['fingerprint']} now)"
             )
+    workdir.write_json("data.json", described)
 
 
 def train_calibration(

@@ -14,7 +14,7 @@ LAYERS = (
     ("car_tf.entry", 0),
     ("car_tf.losses", 0),
     ("car_tf.metrics.*", 0),
-    ("car_tf.*figures", 1),
+    ("car_tf.*figures", 0),
     ("car_tf.workdir", 1),
     ("car_tf.data.*", 1),
     ("car_tf.blackbox.*", 1),

@@ -259,7 +259,7 @@ def _break_two_splits(image, mask):
         (_break_sixteen_bits, r"z-1\.5_c1\.png: wanted 8-bit"),
         (_break_truncate, r"z-1\.5_c1\.png: .*truncated"),
         (_break_no_image, r"z-1\.5_c1\.png: not a readable image"),
-        (_break_image_size, r"image is \(9, 7\), wanted \(8, 7\)"),
+        (_break_image_size, r"z-1\.5_c1\.png: image is \(8, 7\), wanted \(9, 7\)"),
         (_break_huge, r"z-1\.5_c1\.png: wanted at most 64000000 pixels"),
         (_break_two_splits, r"patient train-A is in two splits, train and val"),
     ],
@@ -294,6 +294,32 @@ def test_a_stray_mask_of_a_reader_0_beside_1_to_4_is_named(tmp_path):
         lidc.read(root, "train", seed=0)
     got = lidc.read(root, "train", seed=0, on_error="skip")
     assert got.skipped == ("train-B/z-1.5_c2",) and len(got) == 5
+
+
+def test_two_files_of_one_name_are_refused(tmp_path):
+    root = _write_folders(tmp_path)
+    mask = root / "train" / "gt" / "train-A" / "z-1.5_c1_l0.png"
+    shutil.copy(mask, mask.with_name("z-1.5_c1_l00.png"))
+    with pytest.raises(files.DataError, match="goes by the same name as z-1.5_c1_l0"):
+        lidc.read(root, "train", seed=0)
+    image = root / "val" / "images" / "val-A" / "z-1.5_c1.png"
+    shutil.copy(image, image.with_suffix(".PNG"))
+    with pytest.raises(files.DataError, match="goes by the same name"):
+        lidc.read(root, "val", seed=0)
+
+
+def test_one_crop_that_is_larger_than_the_others_is_named(tmp_path):
+    root = _write_folders(tmp_path / "crops")
+    large = root / "train" / "images" / "train-A" / "z-1.5_c1.png"
+    _save(large, np.zeros((30, 30), np.uint8))
+    for path in (root / "train" / "gt" / "train-A").glob("z-1.5_c1_l*.png"):
+        _save(path, np.zeros((30, 30), np.uint8))
+    arguments = dict(seed=0, size=(20, 20), cache_dir=tmp_path / "cache")
+    named = r"c1\.png: image is \(20, 20\), wanted \(9, 7\) as of others"
+    with pytest.raises(files.DataError, match=named):
+        lidc.read(root, "train", **arguments)
+    got = lidc.read(root, "train", on_error="skip", **arguments)
+    assert got.skipped == ("train-A/z-1.5_c1",) and len(got) == 5
 
 
 def test_endings_in_capitals_are_read(tmp_path):
@@ -523,6 +549,13 @@ def test_bad_hdf5_is_refused(tmp_path):
         del file["val/labels"]
         file["val/labels"] = labels[..., :3]
     with pytest.raises(ValueError, match=r"labels are \(3, 9, 7, 3\), wanted"):
+        lidc.read(path, "val", seed=0)
+    with h5py.File(path, "a") as file:
+        del file["val/images"]
+        file["val/images"] = np.zeros((3, 9))
+    with pytest.raises(
+        ValueError, match=r"val/images are \(3, 9\), wanted \(N, H, W\)"
+    ):
         lidc.read(path, "val", seed=0)
     path.write_bytes(path.read_bytes()[:500])
     with pytest.raises(ValueError, match=r"data_lidc\.hdf5"):

@@ -169,6 +169,15 @@ def test_a_run_that_was_killed_before_its_report_goes_on(base, tmp_path, monkeyp
     assert [name for name, _ in job.runs[2:]] == ["lcal-20-seed1"]
 
 
+def test_a_stranger_beside_the_runs_stops_nothing(base, tmp_path, monkeypatch):
+    job = FakeJob(monkeypatch, _constant)
+    for name in ("config.json", "metrics.json", "report.html"):
+        (tmp_path / "scratch-seed9").mkdir(exist_ok=True)
+        (tmp_path / "scratch-seed9" / name).write_text("{}")
+    _run("table1", base, tmp_path)
+    assert len(job.runs) == 2
+
+
 def test_finished_runs_of_another_configuration_are_not_counted(
     base, tmp_path, monkeypatch
 ):

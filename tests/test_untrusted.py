@@ -1,9 +1,9 @@
 """Files of strangers: bombs are bounded, code is not run, damage gives clear errors."""
 
 import gzip
-import os
 import io
 import json
+import os
 import pathlib
 import pickle
 import struct

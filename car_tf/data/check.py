@@ -177,8 +177,8 @@ def _plan_lidc(root: pathlib.Path) -> Plan:
             continue
         try:
             more_jobs, more_problems = _plan_crops(folder, split)
-        except FileNotFoundError as error:
-            problems.append(findings.unreadable(split, folder / "gt", error))
+        except files.DataError as error:
+            problems.append(findings.unreadable(split, folder, error))
             continue
         jobs += more_jobs
         problems += more_problems
@@ -192,13 +192,16 @@ def _plan_crops(folder: pathlib.Path, split: str) -> Plan:
         words = "there is no image of this mask's name"
         problems.append(findings.error("missing image", split, path, words))
     for kind in ("images", "gt"):
-        for path in sorted((folder / kind).glob("*.[pP][nN][gG]")):
+        for path in sorted((folder / kind).glob("[!.]*.[pP][nN][gG]")):
             words = "it lies in no patient's folder, so it is not read"
             problems.append(findings.warning("other place", split, path, words))
-    wanted = found.wanted
+    wanted, has_masks = found.wanted, (folder / "gt").is_dir()
+    if not has_masks:
+        words = "wanted a folder of masks, found none"
+        problems.append(findings.error("missing folder", split, folder / "gt", words))
     for (patient, stem), image in found.images.items():
         masks = found.masks[patient, stem]
-        for reader in sorted(set(wanted) - set(masks)):
+        for reader in sorted(set(wanted) - set(masks)) if has_masks else ():
             path = folder / "gt" / patient / f"{stem}_l{reader}.png"
             words = "this reader's mask is missing"
             problems.append(findings.error("missing label", split, path, words))
@@ -259,11 +262,12 @@ def _plan_lidc_file(path: pathlib.Path) -> Plan:
         try:
             # Larger than any crop, so that nothing is cut off.
             read = lidc.read(path, split, seed=1, size=(1 << 30, 1 << 30))
-        except FileNotFoundError as error:  # A split that is not in it.
-            problems.append(findings.unreadable(split, path, error))
+        except (ValueError, OSError) as error:
+            problem = findings.unreadable(split, path, error)
+            # What is wrong with all of the file is said once.
+            if problem.detail not in {other.detail for other in problems}:
+                problems.append(problem)
             continue
-        except (ValueError, OSError) as error:  # All of the file.
-            return [], [findings.unreadable("all", path, error)]
         rows = zip(read.names, read.groups, read.images[..., 0], read.labels)
         jobs += [functools.partial(_crop, split, *row) for row in rows]
     return jobs, problems

@@ -55,6 +55,10 @@ def convert(path: pathlib.Path, folder: pathlib.Path) -> None:
         _limit(resource.RLIMIT_CPU, used + 5 + _SECONDS_PER_BYTE * num_bytes)
         series = {name: _series(group, name) for name, group in groups.items()}
         splits.check_disjoint(series)
+        for group in groups.values():
+            shape = group["images"].shape
+            if len(shape) < 3 or 0 in shape:
+                raise ValueError(f"{group.name}/images are {shape}, wanted (N, H, W)")
         offset = 0.5 if any(_has_negative(group) for group in groups.values()) else 0.0
         for name, group in groups.items():
             _write_arrays(group, folder, name, offset)
@@ -80,8 +84,6 @@ def _blocks(images: Any) -> List[slice]:
 def _has_negative(group: Any) -> bool:
     """Whether grey values lie around 0; in all splits they then do."""
     images = group["images"]
-    if images.ndim < 3 or images.size == 0:
-        raise ValueError(f"{group.name}/images are {images.shape}, wanted (N, H, W)")
     if images.dtype.kind != "f":
         return False
     return any((images[block] < 0).any() for block in _blocks(images))

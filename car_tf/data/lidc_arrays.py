@@ -15,7 +15,7 @@ import numpy as np
 from car_tf.data import cache, examples, files, safe_pickle, splits
 
 NUM_READERS = 4
-_FORMAT_VERSION = 1
+_FORMAT_VERSION = 2
 
 
 def centre_crop(
@@ -184,6 +184,8 @@ def convert_pickle(path: pathlib.Path, cache_dir: pathlib.Path) -> pathlib.Path:
 
 def converted_folder(path: pathlib.Path, cache_dir: pathlib.Path) -> pathlib.Path:
     """Returns where a file's arrays belong, by its content; made or not.
+
+    The content is hashed once for a path, a size and a time of change.
 
     Raises:
       FileNotFoundError: there is no such file.

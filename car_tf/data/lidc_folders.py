@@ -14,13 +14,14 @@ import hashlib
 import os
 import pathlib
 import re
-from typing import Dict, List, Optional, Tuple
+from typing import Dict, Hashable, List, Optional, Tuple
 
 import numpy as np
 
 from car_tf.data import cache, examples, files, lidc_arrays, splits
 
 NUM_READERS = lidc_arrays.NUM_READERS
+_NUM_LOOKED_AT = 16
 _MASK_STEM = re.compile(r"(?P<image>.+)_l(?P<reader>\d+)")
 
 
@@ -53,15 +54,18 @@ def find(folder: pathlib.Path) -> SplitFiles:
     """Finds the files of a split; images and masks belong together by name.
 
     Raises:
-      FileNotFoundError: there is no folder `images`, or none `gt`.
+      FileNotFoundError: there is no folder `images`.
+      DataError: two files go by one name, such as `c0.png` and `c0.PNG`.
     """
     images = _png_files(folder / "images")
     masks: Dict[Tuple[str, str], Dict[int, pathlib.Path]] = {key: {} for key in images}
     strays = []
-    for (patient, stem), path in _png_files(folder / "gt").items():
+    has_masks = (folder / "gt").is_dir()
+    for (patient, stem), path in _png_files(folder / "gt").items() if has_masks else ():
         match = _MASK_STEM.fullmatch(stem)
         if match and (patient, match["image"]) in images:
-            masks[patient, match["image"]][int(match["reader"])] = path
+            own = masks[patient, match["image"]]
+            _add(own, int(match["reader"]), path)
         else:
             strays.append(path)
     starts = collections.Counter(min(found) for found in masks.values() if found)
@@ -80,8 +84,14 @@ def _png_files(folder: pathlib.Path) -> Dict[Tuple[str, str], pathlib.Path]:
         for name in sorted(os.listdir(patient)):
             stem, ending = os.path.splitext(name)
             if ending.lower() == ".png" and not name.startswith("."):
-                found[patient.name, stem] = folder / patient.name / name
+                _add(found, (patient.name, stem), folder / patient.name / name)
     return found
+
+
+def _add(found: Dict, key: Hashable, path: pathlib.Path) -> None:
+    if key in found:
+        raise files.DataError(f"{path}: goes by the same name as {found[key].name}")
+    found[key] = path
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,14 +102,14 @@ class _Crop:
     masks: List[pathlib.Path]
 
 
-def _pair(
-    folder: pathlib.Path, on_error: str = "stop"
-) -> Tuple[List[_Crop], List[str]]:
+def _pair(folder: pathlib.Path, on_error: str) -> Tuple[List[_Crop], List[str]]:
     """Returns each image of a split with the files of its four masks.
 
     Returns:
       The crops, and the names of those left out: with `skip`, where a mask is missing.
     """
+    if not (folder / "gt").is_dir():
+        raise FileNotFoundError(f"{folder / 'gt'}: no such folder")
     found = find(folder)
     if found.strays and on_error == "stop":
         raise files.DataError(f"{found.strays[0]}: found no image of this mask's name")
@@ -176,7 +186,7 @@ def read(
     else:
         paths = [path for crop in crops for path in (crop.image, *crop.masks)]
         hashes = cache.content_hashes(paths, cache_dir)
-        key = f"lidc|{cache.FORMAT_VERSION}|{size}|{names}|{hashes}"
+        key = f"lidc|{cache.FORMAT_VERSION}|{size}|{height}|{width}|{names}|{hashes}"
         stored, kept = cache.arrays(
             key=hashlib.sha256(key.encode()).hexdigest(),
             cache_dir=cache_dir,
@@ -198,20 +208,17 @@ def read(
 def _common_size(
     crops: List[_Crop], size: Tuple[int, int], on_error: str
 ) -> Tuple[int, int]:
-    """Returns `size` if a crop has as much, else the size of the first crop."""
-    first = None
+    """Returns the size, cut to `size`, that most of the first readable crops have."""
+    found: Dict[Tuple[int, int], int] = collections.Counter()
     for crop in crops:
         try:
-            with files.opened(crop.image) as image:
-                width, height = image.size
+            found[lidc_arrays.fit(read_grey(crop.image), size).shape] += 1
         except files.DataError:
-            if on_error == "stop" or (first is None and crop is crops[-1]):
+            if on_error == "stop" or (not found and crop is crops[-1]):
                 raise
-            continue
-        first = first or (height, width)
-        if height >= size[0] and width >= size[1]:
-            return size
-    return min(first[0], size[0]), min(first[1], size[1])
+        if sum(found.values()) == _NUM_LOOKED_AT:
+            break
+    return max(found, key=found.get)
 
 
 def _load(
