@@ -1,6 +1,6 @@
 """CAR on CT crops with four readers (CAR, Section 5.2.1), sized for a laptop.
 
-Cost: half an hour on one CPU core.
+Cost: a quarter of an hour on one CPU core.
 Score on the test crops of docs/lidc.md, three seeds: GED16 0.293, HM-IoU 0.551.
 """
 
