@@ -187,8 +187,8 @@ def _reader_lines(result: Dict[str, Any]) -> List[str]:
             f"mean of G {differences['refinement_net_marked_pixels']:.3f}"
         )
         lines.append(
-            f"mean of at most {readers.NUM_SAMPLES} samples against F: mean absolute difference "
-            f"{differences['samples_marked_pixels']:.3f} where a reader marked a lesion,"
-            f" {differences['samples_all_pixels']:.4f} over all pixels"
+            f"mean of at most {readers.NUM_SAMPLES} samples against F: mean absolute "
+            f"difference {differences['samples_marked_pixels']:.3f} where a reader "
+            f"marked a lesion, {differences['samples_all_pixels']:.4f} over all pixels"
         )
     return lines
