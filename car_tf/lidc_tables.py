@@ -124,10 +124,13 @@ def _forget_graphs() -> None:
 
 
 def _like(
-    config: config_lib.Config, folder: pathlib.Path, sections: Sequence[str]
+    config: config_lib.Config,
+    folder: pathlib.Path,
+    sections: Sequence[str],
+    names: str = "*-seed*",
 ) -> Iterator[pathlib.Path]:
     """Yields the finished runs beside a folder that have the same sections."""
-    for other in sorted(folder.parent.glob("*-seed*")):
+    for other in sorted(folder.parent.glob(names)):
         if other != folder and _is_finished(other):
             try:
                 theirs = workdir_lib.saved_config(str(other))
@@ -156,9 +159,8 @@ def _take_calibration_net(
     if (folder / stage).is_dir():
         return
     sections = ("data", "blackbox", "calibration_net", "stage1")
-    for other in _like(config, folder, sections):
-        theirs = workdir_lib.saved_config(str(other))
-        if theirs.train.seed != config.train.seed or not (other / stage).is_dir():
+    for other in _like(config, folder, sections, f"*-seed{config.train.seed}"):
+        if not (other / stage).is_dir():
             continue
         folder.mkdir(parents=True, exist_ok=True)
         # Last the checkpoints, by which the next start sees that all is there.

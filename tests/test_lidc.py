@@ -296,6 +296,13 @@ def test_a_stray_mask_of_a_reader_0_beside_1_to_4_is_named(tmp_path):
     assert got.skipped == ("train-B/z-1.5_c2",) and len(got) == 5
 
 
+def test_a_patient_without_crops_counts_for_the_splits(tmp_path):
+    root = _write_folders(tmp_path)
+    (root / "val" / "images" / "train-A").mkdir()
+    with pytest.raises(files.DataError, match="patient train-A is in two splits"):
+        lidc.read(root, "train", seed=0)
+
+
 def test_two_files_of_one_name_are_refused(tmp_path):
     root = _write_folders(tmp_path)
     mask = root / "train" / "gt" / "train-A" / "z-1.5_c1_l0.png"

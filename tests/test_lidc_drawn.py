@@ -38,6 +38,8 @@ def test_index_and_seed_alone_decide(crops):
     np.testing.assert_array_equal(masks, crops[1][7])
     assert (lidc_crops_drawn.draw_crop(7, seed=1)[0] != image).any()
     assert (lidc_crops_drawn.draw_crop(8, seed=0)[0] != image).any()
+    later, _ = lidc_crops_drawn.draw_crops(2, seed=0, first_index=6)
+    np.testing.assert_array_equal(later[1], image)
 
 
 @pytest.mark.parametrize("size", [64, 97, 128])

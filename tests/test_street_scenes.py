@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import tqdm
 
-from car_tf.data import street_painter, street_scenes, street_things
+from car_tf.data import cache, street_painter, street_scenes, street_things
 
 SIZE = (64, 128)
 SWITCHABLE = [0, 1, 8, 11, 13]  # road, sidewalk, vegetation, person, car
@@ -159,6 +160,14 @@ def test_ground_classes_follow_the_distance_from_the_centre():
     s = np.array([[-5.0, -3.9, 0.0, 3.9, 4.1, 9.0]], np.float32)
     classes = street_scenes._ground_classes(world, s, np.full_like(s, 10.0))
     np.testing.assert_array_equal(classes, [[1, 0, 0, 0, 1, 1]])
+
+
+def test_progress_goes_to_standard_error(capsys, monkeypatch):
+    # Without the delay after which long work shows its bar.
+    monkeypatch.setattr(cache, "progress", tqdm.tqdm)
+    street_scenes.draw_scenes(1, seed=0, size=(32, 64), progress=True)
+    captured = capsys.readouterr()
+    assert "1/1" in captured.err and not captured.out
 
 
 def test_too_small_a_scene_is_refused():

@@ -125,8 +125,8 @@ def row(peaks: Dict[str, float], small: bool) -> List[report.Table]:
         for name, side in sides.items()
         if name == "ours"
     }
-    masks = (32, 32) if small else (128, 128)
-    for num_samples in (16, 100):
+    masks, counts = (32, 32) if small else (128, 128), (16, 100)
+    for num_samples in counts:
         side = raters_side(masks, num_samples)
         timed[f"raters, {num_samples}"] = timing.clock(side, time.process_time)
     seconds = timing.medians(timed, repeats=3 if small else 31)
@@ -151,7 +151,7 @@ def row(peaks: Dict[str, float], small: bool) -> List[report.Table]:
                         None,
                         None,
                     ]
-                    for num_samples in (16, 100)
+                    for num_samples in counts
                 ),
             ],
             (

@@ -193,7 +193,6 @@ def converted_folder(path: pathlib.Path, cache_dir: pathlib.Path) -> pathlib.Pat
     path, cache_dir = pathlib.Path(path), pathlib.Path(cache_dir)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file")
-    cache_dir.mkdir(parents=True, exist_ok=True)
     (digest,) = cache.content_hashes([path], cache_dir)
     return cache_dir / f"lidc-{digest[:32]}-{_FORMAT_VERSION}"
 

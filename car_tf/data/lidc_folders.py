@@ -54,18 +54,15 @@ def find(folder: pathlib.Path) -> SplitFiles:
     """Finds the files of a split; images and masks belong together by name.
 
     Raises:
-      FileNotFoundError: there is no folder `images`.
       DataError: two files go by one name, such as `c0.png` and `c0.PNG`.
     """
     images = _png_files(folder / "images")
     masks: Dict[Tuple[str, str], Dict[int, pathlib.Path]] = {key: {} for key in images}
     strays = []
-    has_masks = (folder / "gt").is_dir()
-    for (patient, stem), path in _png_files(folder / "gt").items() if has_masks else ():
+    for (patient, stem), path in _png_files(folder / "gt").items():
         match = _MASK_STEM.fullmatch(stem)
         if match and (patient, match["image"]) in images:
-            own = masks[patient, match["image"]]
-            _add(own, int(match["reader"]), path)
+            _add(masks[patient, match["image"]], int(match["reader"]), path)
         else:
             strays.append(path)
     starts = collections.Counter(min(found) for found in masks.values() if found)
@@ -73,18 +70,25 @@ def find(folder: pathlib.Path) -> SplitFiles:
     return SplitFiles(images, masks, strays, range(first, first + NUM_READERS))
 
 
+def _patients(folder: pathlib.Path) -> List[str]:
+    """Returns the names of the patients' folders, in order; none without a folder."""
+    if not folder.is_dir():
+        return []
+    return sorted(
+        entry.name
+        for entry in os.scandir(folder)
+        if entry.is_dir() and not entry.name.startswith(".")
+    )
+
+
 def _png_files(folder: pathlib.Path) -> Dict[Tuple[str, str], pathlib.Path]:
     """Returns the PNG files by patient and name without its ending, in order."""
-    if not folder.is_dir():
-        raise FileNotFoundError(f"{folder}: no such folder")
     found = {}
-    for patient in sorted(os.scandir(folder), key=lambda entry: entry.name):
-        if not patient.is_dir() or patient.name.startswith("."):
-            continue
-        for name in sorted(os.listdir(patient)):
+    for patient in _patients(folder):
+        for name in sorted(os.listdir(folder / patient)):
             stem, ending = os.path.splitext(name)
             if ending.lower() == ".png" and not name.startswith("."):
-                _add(found, (patient.name, stem), folder / patient.name / name)
+                _add(found, (patient, stem), folder / patient / name)
     return found
 
 
@@ -153,12 +157,10 @@ def read(
     """Reads one split; arguments and errors as of `lidc.read`."""
     found = {name: split_folder(root, name) for name in splits.SPLITS}
     folders = {name: folder for name, folder in found.items() if folder}
-    patients = {
-        name: sorted({patient for patient, _ in _png_files(folder / "images")})
-        for name, folder in folders.items()
-    }
     try:
-        splits.check_disjoint(patients)
+        splits.check_disjoint(
+            {name: _patients(folder / "images") for name, folder in folders.items()}
+        )
     except ValueError as error:
         raise files.DataError(f"{root}: {error}") from None
     if split not in folders:
