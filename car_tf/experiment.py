@@ -9,8 +9,9 @@ speed.
 
 `table1`, `table3` and `table4` train the runs of those tables, all on LIDC, and write
 each as Markdown and JSON with the paper's values beside it. They share their runs where
---output is the same. --num_seeds runs stand behind each row, and --scale STEPS,WIDTH
-multiplies the steps and the channels of the configuration, for a grid in small.
+--output is the same. Each row gets --num_seeds runs, from --set train.seed=N on, and
+counts all that are finished there. --scale STEPS,WIDTH multiplies the steps and the
+channels of the configuration, for a grid in small.
 
 The same command with the same --output goes on where an interrupted one stopped.
 """
@@ -49,7 +50,7 @@ flags.DEFINE_string(
 flags.DEFINE_string(
     "data_dir", "", "Data set of a table; without it, an embedded one is drawn."
 )
-flags.DEFINE_integer("num_seeds", 3, "Runs behind each row of a table.", lower_bound=1)
+flags.DEFINE_integer("num_seeds", 3, "Runs that each row of a table gets.", lower_bound=1)
 flags.DEFINE_string(
     "scale", "1,1", "STEPS,WIDTH: factors of a table's steps and channels."
 )

@@ -65,7 +65,8 @@ def run(
       base: the configuration that all rows override.
       num_seeds: runs per row, with the seeds from the configuration's on.
       output: folder of the runs; `<table>.md` and `<table>.json` are written to it
-        after every run.
+        after every run, of all finished runs there, so that other seeds can run
+        beside these or be added later.
       say: takes lines for people.
 
     Returns:
@@ -88,8 +89,8 @@ def run(
         if not finished[number - 1]:
             say(f"{table}: run {number} of {len(jobs)}, {row.method}, seed {seed}")
             _train(configs[number - 1], folders[number - 1], say)
-        write(table, output, seeds)
-    result, text = write(table, output, seeds)
+        write(table, base, output)
+    result, text = write(table, base, output)
     say(text)
     return result
 
@@ -171,15 +172,32 @@ def _take_calibration_net(
         return
 
 
+def _finished_runs(
+    base: config_lib.Config, row: paper_tables.Row, output: pathlib.Path
+) -> Iterator[Tuple[int, pathlib.Path]]:
+    """Yields seed and folder of a row's finished runs, by seed."""
+    folders = {}
+    for folder in output.glob(f"{row.key}-seed*") if row.key else ():
+        seed = folder.name.rpartition("-seed")[2]
+        if seed.isdecimal() and _is_finished(folder):
+            folders[int(seed)] = folder
+    for seed, folder in sorted(folders.items()):
+        try:
+            workdir_lib.require_same(folder, _config(base, row, seed))
+        except workdir_lib.RunError:
+            continue  # Of another configuration; no run of this table's.
+        yield seed, folder
+
+
 def write(
-    table: str, output: pathlib.Path, seeds: Sequence[int]
+    table: str, base: config_lib.Config, output: pathlib.Path
 ) -> Tuple[Dict[str, Any], str]:
     """Writes a table of the runs that are finished, as JSON and Markdown.
 
     Args:
       table: of `paper_tables.TABLES`.
+      base: the configuration that all rows override.
       output: folder of the runs and of the files.
-      seeds: of the runs that count.
 
     Returns:
       The JSON file's content and the Markdown text.
@@ -187,14 +205,12 @@ def write(
     rows, comparisons, notes = [], {}, set()
     for row in paper_tables.TABLES[table]:
         runs = []
-        for seed in seeds if row.key else ():
-            folder = output / f"{row.key}-seed{seed}"
-            if _is_finished(folder):
-                metrics = json.loads((folder / METRICS_FILE).read_text("utf-8"))
-                runs.append({"seed": seed, "values": _values(metrics)})
-                notes.add(metrics["data"])
-                for name, scores in metrics["readers"]["comparisons"].items():
-                    comparisons.setdefault(name, {})[seed] = scores
+        for seed, folder in _finished_runs(base, row, output):
+            metrics = json.loads((folder / METRICS_FILE).read_text("utf-8"))
+            runs.append({"seed": seed, "values": _values(metrics)})
+            notes.add(metrics["data"])
+            for name, scores in metrics["readers"]["comparisons"].items():
+                comparisons.setdefault(name, {})[seed] = scores
         rows.append(
             {
                 "method": row.method,

@@ -97,6 +97,27 @@ def test_mean_and_standard_deviation_stand_beside_the_paper(
     assert json.loads((tmp_path / "table1.json").read_text()) == result
 
 
+def test_other_seeds_and_tables_add_to_what_is_there(base, tmp_path, monkeypatch):
+    FakeJob(monkeypatch, lambda config: (0.1 * config.train.seed, 0.5))
+    _run("table1", base, tmp_path)
+    tenth = config_fields.override(base, ["train.seed=10"])
+    result, _ = _run("table1", tenth, tmp_path)
+    lce = next(row for row in result["rows"] if row["method"] == "cGAN+Lce")
+    assert [each["seed"] for each in lce["runs"]] == [1, 10]
+    assert lce["summary"]["GED 16"]["mean"] == pytest.approx(0.55)
+
+
+def test_runs_of_another_configuration_beside_them_are_not_counted(
+    base, tmp_path, monkeypatch
+):
+    FakeJob(monkeypatch, _constant)
+    _run("table1", config_fields.override(base, ["stage2.steps=7"]), tmp_path)
+    second = config_fields.override(base, ["train.seed=2"])
+    result, _ = _run("table1", second, tmp_path)
+    seeds = [[each["seed"] for each in row["runs"]] for row in result["rows"]]
+    assert seeds[-2:] == [[2], [2]]
+
+
 def test_every_line_of_the_table_has_as_many_cells(base, tmp_path, monkeypatch):
     FakeJob(monkeypatch, _constant)
     for table in paper_tables.TABLES:
