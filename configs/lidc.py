@@ -39,8 +39,8 @@ def get_config() -> config_lib.Config:
             num_samples=20,
             average_decay=0.98,
             noise_sampling="stratified",
-            calibration_weight=100.0,
-            learning_rate=5e-4,
+            calibration_weight=1000.0,
+            learning_rate=2e-3,
             discriminator_learning_rate=1e-3,
             discriminator_active=1,
             discriminator_period=1,
@@ -49,7 +49,7 @@ def get_config() -> config_lib.Config:
             l2=0.0,
         ),
         train=config_lib.Train(
-            checkpoint_every=100, select_every=100, num_selection_images=60
+            checkpoint_every=100, select_every=400, num_selection_images=60
         ),
         evaluation=config_lib.Evaluation(num_samples=100),
     )

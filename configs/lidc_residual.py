@@ -19,7 +19,7 @@ def get_config() -> config_lib.Config:
         stage2={
             "steps": 1500,
             "batch_size": 4,
-            "calibration_weight": 1000.0,
             "learning_rate": 1e-3,
         },
+        train={"select_every": 100},
     )
