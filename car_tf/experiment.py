@@ -50,7 +50,7 @@ flags.DEFINE_string(
 flags.DEFINE_string(
     "data_dir", "", "Data set of a table; without it, an embedded one is drawn."
 )
-flags.DEFINE_integer("num_seeds", 3, "Runs that each row of a table gets.", lower_bound=1)
+flags.DEFINE_integer("num_seeds", 3, "Runs that each row gets.", lower_bound=1)
 flags.DEFINE_string(
     "scale", "1,1", "STEPS,WIDTH: factors of a table's steps and channels."
 )

@@ -81,12 +81,12 @@ def run(
     jobs = [(row, seed) for seed in seeds for row in rows if row.key]
     folders = [output / f"{row.key}-seed{seed}" for row, seed in jobs]
     configs = [_config(base, row, seed) for row, seed in jobs]
-    finished = [_is_finished(folder) for folder in folders]
     for config, folder in zip(configs, folders):
         if (folder / "config.json").is_file():
             workdir_lib.require_same(folder, config, "--output")
     for number, (row, seed) in enumerate(jobs, 1):
-        if not finished[number - 1]:
+        # Asked here, since another command may have finished it meanwhile.
+        if not _is_finished(folders[number - 1]):
             say(f"{table}: run {number} of {len(jobs)}, {row.method}, seed {seed}")
             _train(configs[number - 1], folders[number - 1], say)
         write(table, base, output)
@@ -174,19 +174,25 @@ def _take_calibration_net(
 
 def _finished_runs(
     base: config_lib.Config, row: paper_tables.Row, output: pathlib.Path
-) -> Iterator[Tuple[int, pathlib.Path]]:
-    """Yields seed and folder of a row's finished runs, by seed."""
-    folders = {}
-    for folder in output.glob(f"{row.key}-seed*") if row.key else ():
-        seed = folder.name.rpartition("-seed")[2]
-        if seed.isdecimal() and _is_finished(folder):
-            folders[int(seed)] = folder
-    for seed, folder in sorted(folders.items()):
+) -> Tuple[Dict[int, Dict[str, Any]], List[str]]:
+    """Returns the metrics of a row's finished runs by seed, and what does not count."""
+    runs, left_out = {}, []
+    for folder in sorted(output.glob(f"{row.key}-seed*")) if row.key else ():
+        seed = folder.name[len(f"{row.key}-seed") :]
+        if not seed.isdecimal() or str(int(seed)) != seed or not _is_finished(folder):
+            continue
         try:
-            workdir_lib.require_same(folder, _config(base, row, seed))
-        except workdir_lib.RunError:
-            continue  # Of another configuration; no run of this table's.
-        yield seed, folder
+            changed = config_fields.differences(
+                workdir_lib.saved_config(str(folder)), _config(base, row, int(seed))
+            )
+            metrics = json.loads((folder / METRICS_FILE).read_text("utf-8"))
+        except (workdir_lib.RunError, config_lib.ConfigError, ValueError) as error:
+            changed = [str(error)]
+        if changed:
+            left_out.append(f"{folder.name} ({'; '.join(changed)})")
+        else:
+            runs[int(seed)] = metrics
+    return dict(sorted(runs.items())), left_out
 
 
 def write(
@@ -202,11 +208,12 @@ def write(
     Returns:
       The JSON file's content and the Markdown text.
     """
-    rows, comparisons, notes = [], {}, set()
+    rows, comparisons, notes, left_out = [], {}, set(), []
     for row in paper_tables.TABLES[table]:
         runs = []
-        for seed, folder in _finished_runs(base, row, output):
-            metrics = json.loads((folder / METRICS_FILE).read_text("utf-8"))
+        finished, others = _finished_runs(base, row, output)
+        left_out += others
+        for seed, metrics in finished.items():
             runs.append({"seed": seed, "values": _values(metrics)})
             notes.add(metrics["data"])
             for name, scores in metrics["readers"]["comparisons"].items():
@@ -222,6 +229,7 @@ def write(
     result = {
         "table": table,
         "data": sorted(notes),
+        "left_out": left_out,
         "rows": rows,
         "comparisons": {
             name: _summaries(list(scores.values()))
@@ -283,11 +291,12 @@ def markdown(result: Dict[str, Any]) -> str:
         runs = str(len(row["runs"])) if row["runs"] else paper_tables.NOTHING
         lines.append([row["method"], runs, *ours, *paper])
     text = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    for name, scores in result["comparisons"].items():
-        text += (
-            f"\n{'' if text.endswith('.') else chr(10)}"
-            f"- {name.replace('_', ' ')}: GED 16 {_shown(scores['ged'])}, "
-            f"HM-IoU 16 {_shown(scores['hm_iou'])}."
-        )
+    remarks = [
+        f"- {name.replace('_', ' ')}: GED 16 {_shown(scores['ged'])}, "
+        f"HM-IoU 16 {_shown(scores['hm_iou'])}."
+        for name, scores in result["comparisons"].items()
+    ]
+    remarks += [f"- not counted: {name}." for name in result["left_out"]]
+    text = "\n".join([text, "", *remarks] if remarks else [text])
     where = "; ".join(result["data"]) or "no run is finished yet"
     return f"{result['table']}, on {where}\n\n{text}\n"

@@ -13,6 +13,15 @@ from car_tf import workdir as workdir_lib
 COMPARISONS = {"argmax": {"ged": 0.7, "hm_iou": 0.4}}
 
 
+def _metrics(ged, hm_iou):
+    scores = {"ged": ged, "hm_iou": hm_iou, "sample_diversity": 0.5}
+    return {
+        "data": "drawn",
+        "by_num_samples": {"16": scores},
+        "readers": {"comparisons": COMPARISONS},
+    }
+
+
 class FakeJob:
     """Stands for `train_lib.run`: notes its runs and scores each as it is told."""
 
@@ -34,15 +43,7 @@ class FakeJob:
         workdir.write_text("checkpoints/stage1/ckpt", str(config.train.seed))
         workdir.write_text("stage1_log.jsonl", "")
         ged, hm_iou = self.score(config)
-        scores = {"ged": ged, "hm_iou": hm_iou, "sample_diversity": 0.5}
-        workdir.write_json(
-            "metrics.json",
-            {
-                "data": "drawn",
-                "by_num_samples": {"16": scores},
-                "readers": {"comparisons": COMPARISONS},
-            },
-        )
+        workdir.write_json("metrics.json", _metrics(ged, hm_iou))
         workdir.write_text("report.html", "")
 
 
@@ -97,25 +98,36 @@ def test_mean_and_standard_deviation_stand_beside_the_paper(
     assert json.loads((tmp_path / "table1.json").read_text()) == result
 
 
-def test_other_seeds_and_tables_add_to_what_is_there(base, tmp_path, monkeypatch):
+def test_a_table_counts_what_other_commands_have_finished(base, tmp_path, monkeypatch):
+    # Seeds 2 and 10: (0.2 + 1.0) / 2 = 0.6.
     FakeJob(monkeypatch, lambda config: (0.1 * config.train.seed, 0.5))
-    _run("table1", base, tmp_path)
-    tenth = config_fields.override(base, ["train.seed=10"])
-    result, _ = _run("table1", tenth, tmp_path)
-    lce = next(row for row in result["rows"] if row["method"] == "cGAN+Lce")
-    assert [each["seed"] for each in lce["runs"]] == [1, 10]
-    assert lce["summary"]["GED 16"]["mean"] == pytest.approx(0.55)
-
-
-def test_runs_of_another_configuration_beside_them_are_not_counted(
-    base, tmp_path, monkeypatch
-):
-    FakeJob(monkeypatch, _constant)
-    _run("table1", config_fields.override(base, ["stage2.steps=7"]), tmp_path)
+    _run("table4", config_fields.override(base, ["train.seed=10"]), tmp_path)
     second = config_fields.override(base, ["train.seed=2"])
     result, _ = _run("table1", second, tmp_path)
+    lce = next(row for row in result["rows"] if row["method"] == "cGAN+Lce")
+    assert [each["seed"] for each in lce["runs"]] == [2, 10]
+    assert lce["summary"]["GED 16"]["mean"] == pytest.approx(0.6)
+
+
+def test_what_does_not_count_is_named(base, tmp_path, monkeypatch):
+    FakeJob(monkeypatch, _constant)
+    _run("table1", config_fields.override(base, ["stage2.steps=7"]), tmp_path)
+    _run("table1", config_fields.override(base, ["train.seed=3"]), tmp_path)
+    (tmp_path / "lce-seed3" / "metrics.json").write_text("{")
+    (tmp_path / "lce-seed03").mkdir()
+    (tmp_path / "lcal-20-seed3" / "report.html").unlink()
+    result, lines = _run(
+        "table1", config_fields.override(base, ["train.seed=2"]), tmp_path
+    )
     seeds = [[each["seed"] for each in row["runs"]] for row in result["rows"]]
     assert seeds[-2:] == [[2], [2]]
+    named = [line for line in lines[-1].splitlines() if "not counted" in line]
+    assert [line.split()[3] for line in named] == [
+        "lce-seed1",
+        "lce-seed3",
+        "lcal-20-seed1",
+    ]
+    assert f"stage2.steps: 7 -> {base.stage2.steps}" in named[0]
 
 
 def test_every_line_of_the_table_has_as_many_cells(base, tmp_path, monkeypatch):
@@ -190,16 +202,35 @@ def test_a_run_that_was_killed_before_its_report_goes_on(base, tmp_path, monkeyp
     assert [name for name, _ in job.runs[2:]] == ["lcal-20-seed1"]
 
 
+def test_a_run_that_another_command_finishes_meanwhile_is_left_alone(
+    base, tmp_path, monkeypatch
+):
+    def score(config):
+        other = tmp_path / "lcal-20-seed1"
+        other.mkdir()
+        theirs = lidc_tables._config(base, paper_tables.LCAL, 1)
+        (other / "config.json").write_text(config_lib.to_json(theirs))
+        (other / "metrics.json").write_text(json.dumps(_metrics(0.125, 0.75)))
+        (other / "report.html").write_text("")
+        return 0.25, 0.5
+
+    job = FakeJob(monkeypatch, score)
+    result, _ = _run("table1", base, tmp_path)
+    assert [name for name, _ in job.runs] == ["lce-seed1"]
+    assert result["rows"][-1]["summary"]["GED 16"]["mean"] == 0.125
+
+
 def test_a_stranger_beside_the_runs_stops_nothing(base, tmp_path, monkeypatch):
     job = FakeJob(monkeypatch, _constant)
-    for name in ("config.json", "metrics.json", "report.html"):
-        (tmp_path / "scratch-seed9").mkdir(exist_ok=True)
-        (tmp_path / "scratch-seed9" / name).write_text("{}")
+    for folder in ("scratch-seed9", "lce-seed9", "lce-seedX"):
+        (tmp_path / folder).mkdir()
+        for name in ("config.json", "metrics.json", "report.html"):
+            (tmp_path / folder / name).write_text("{}")
     _run("table1", base, tmp_path)
     assert len(job.runs) == 2
 
 
-def test_finished_runs_of_another_configuration_are_not_counted(
+def test_another_configuration_of_the_same_seeds_is_refused(
     base, tmp_path, monkeypatch
 ):
     FakeJob(monkeypatch, _constant)
