@@ -1,7 +1,7 @@
 """CAR on CT crops with four readers (CAR, Section 5.2.1), sized for a laptop.
 
-Cost: a quarter of an hour on one CPU core.
-Score on the test crops of docs/lidc.md, three seeds: GED16 0.293, HM-IoU 0.551.
+Cost: a quarter to half an hour on one CPU core.
+Score on the test crops of docs/lidc.md, three seeds: GED16 0.295, HM-IoU 0.550.
 """
 
 from car_tf import config as config_lib

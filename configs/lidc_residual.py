@@ -1,9 +1,11 @@
 """`lidc` without Gumbel noise: as in the paper, the variety of samples is learned.
 
-Before any training all samples of an image are F's own probabilities. Ladv asks for sure
-ones, and Lcal, weighted more here, lets them differ as much as F is unsure.
+Before any training all samples of an image are F's own probabilities. Ladv asks for
+sure ones, and Lcal lets them differ as much as F is unsure. With M vectors z that are
+`independent` (`stage2.noise_sampling`), as in the paper, it does so the better the
+larger M is (Table 3 in docs/lidc.md).
 
-Cost: as `lidc`, and five minutes more for stage 2.
+Cost: as `lidc`, and five to ten minutes more for stage 2.
 Score on the test crops of docs/lidc.md, three seeds: GED16 0.304, HM-IoU 0.528.
 """
 
