@@ -84,13 +84,13 @@ def run(
     for config, folder in zip(configs, folders):
         if (folder / "config.json").is_file():
             workdir_lib.require_same(folder, config, "--output")
+    result, text = write(table, base, output)
     for number, (row, seed) in enumerate(jobs, 1):
         # Asked here, since another command may have finished it meanwhile.
         if not _is_finished(folders[number - 1]):
             say(f"{table}: run {number} of {len(jobs)}, {row.method}, seed {seed}")
             _train(configs[number - 1], folders[number - 1], say)
-        write(table, base, output)
-    result, text = write(table, base, output)
+            result, text = write(table, base, output)
     say(text)
     return result
 
