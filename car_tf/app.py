@@ -17,7 +17,7 @@ from typing import Any
 
 from absl import flags
 
-from car_tf import entry
+from car_tf.config import cli
 from car_tf import workdir as workdir_lib
 from export import versions
 
@@ -111,4 +111,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    entry.run(main, errors=(*workdir_lib.USER_ERRORS, versions.ExportError))
+    cli.run(main, errors=(*workdir_lib.USER_ERRORS, versions.ExportError))

@@ -12,7 +12,8 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from car_tf import build_data, config_sections, predict_lib
+from car_tf import build_data, predict_lib
+from car_tf.config import schema
 from car_tf import config as config_lib
 from car_tf.data import files
 from export.clients import common
@@ -156,7 +157,7 @@ def _map_path(folder: pathlib.Path, upload: Upload) -> pathlib.Path:
 
 def _is_here(blackbox: Optional[str]) -> bool:
     """Whether the black box of the training can be used on this machine."""
-    return bool(blackbox) and config_sections.is_segmenter_here(blackbox)
+    return bool(blackbox) and schema.is_segmenter_here(blackbox)
 
 
 def draw_examples(config: config_lib.Config) -> List[Opened]:

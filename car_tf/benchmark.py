@@ -16,7 +16,7 @@ from typing import Any, Dict, Sequence
 
 from absl import flags
 
-from car_tf import entry
+from car_tf.config import cli
 
 FLAGS = flags.FLAGS
 
@@ -103,4 +103,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    entry.run(main, errors=(ValueError, OSError))
+    cli.run(main, errors=(ValueError, OSError))

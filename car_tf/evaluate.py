@@ -14,7 +14,8 @@ from absl import flags, logging
 
 from car_tf import config as config_lib
 from car_tf import workdir as workdir_lib
-from car_tf import config_sections, entry, workers
+from car_tf import workers
+from car_tf.config import cli, schema
 
 FLAGS = flags.FLAGS
 
@@ -45,7 +46,7 @@ flags.DEFINE_string(
 def main() -> int:
     """Evaluates; returns the exit code."""
     config = workdir_lib.saved_config(FLAGS.workdir)
-    config_sections.require_devices("--devices", FLAGS.devices)
+    schema.require_devices("--devices", FLAGS.devices)
     workdir = workdir_lib.RunDir(FLAGS.workdir, config)
     logging.set_verbosity(logging.WARNING)
     # TensorFlow starts here.
@@ -72,4 +73,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    entry.run(main, errors=workdir_lib.USER_ERRORS)
+    cli.run(main, errors=workdir_lib.USER_ERRORS)

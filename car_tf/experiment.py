@@ -28,7 +28,7 @@ from typing import Callable, Dict, Sequence, Tuple
 from absl import flags, logging
 
 from car_tf import config as config_lib
-from car_tf import entry
+from car_tf.config import cli
 from car_tf import workdir as workdir_lib
 
 FLAGS = flags.FLAGS
@@ -133,7 +133,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    entry.run(
+    cli.run(
         main,
         errors=workdir_lib.USER_ERRORS,
         takes_arguments=True,

@@ -17,7 +17,8 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tupl
 import keras
 
 from car_tf import config as config_lib
-from car_tf import config_fields, paper_tables, report_lib, train_lib
+from car_tf import paper_tables, report_lib, train_lib
+from car_tf.config import fields
 from car_tf import workdir as workdir_lib
 from car_tf.data import cache
 
@@ -96,7 +97,7 @@ def run(
 
 
 def _config(base: config_lib.Config, row: paper_tables.Row, seed: int):
-    return config_fields.override(base, [*row.overrides, f"train.seed={seed}"])
+    return fields.override(base, [*row.overrides, f"train.seed={seed}"])
 
 
 def _is_finished(folder: pathlib.Path) -> bool:
@@ -182,7 +183,7 @@ def _finished_runs(
         if not seed.isdecimal() or str(int(seed)) != seed or not _is_finished(folder):
             continue
         try:
-            changed = config_fields.differences(
+            changed = fields.differences(
                 workdir_lib.saved_config(str(folder)), _config(base, row, int(seed))
             )
             metrics = json.loads((folder / METRICS_FILE).read_text("utf-8"))

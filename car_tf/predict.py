@@ -20,7 +20,8 @@ from absl import flags, logging
 
 from car_tf import config as config_lib
 from car_tf import workdir as workdir_lib
-from car_tf import config_sections, entry, workers
+from car_tf import workers
+from car_tf.config import cli, schema
 from export import versions
 from export.clients import common
 
@@ -92,7 +93,7 @@ def _drawn_data() -> config_lib.Config:
 
 def main() -> int:
     """Predicts; returns the exit code."""
-    config_sections.require_devices("--devices", FLAGS.devices)
+    schema.require_devices("--devices", FLAGS.devices)
     path, size = _model_path(), _size()
     if FLAGS.images:
         images, drawn = common.find_images(FLAGS.images, FLAGS.output), None
@@ -127,7 +128,7 @@ def _predict(
 
 
 if __name__ == "__main__":
-    entry.run(
+    cli.run(
         main,
         errors=(*workdir_lib.USER_ERRORS, versions.ExportError, common.ClientError),
         then="the same command goes on where it stopped",

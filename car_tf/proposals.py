@@ -15,7 +15,7 @@ from __future__ import annotations
 from absl import flags
 
 from car_tf import config as config_lib
-from car_tf import entry
+from car_tf.config import cli
 from car_tf import workdir as workdir_lib
 from car_tf.data import cache
 
@@ -63,4 +63,4 @@ def _simulate(config: config_lib.Config, workdir: workdir_lib.RunDir) -> None:
 
 
 if __name__ == "__main__":
-    entry.run(main, errors=workdir_lib.USER_ERRORS)
+    cli.run(main, errors=workdir_lib.USER_ERRORS)

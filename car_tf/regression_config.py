@@ -12,10 +12,10 @@ import itertools
 import zlib
 from typing import Tuple
 
-from car_tf import config_fields
+from car_tf.config import fields
 
 
-@config_fields.section
+@fields.section
 class Bimodal:
     """The data (CAR, Eq. 8).
 
@@ -28,19 +28,19 @@ class Bimodal:
     mode_noises: Tuple[float, ...] = (0.03,)
 
     def __post_init__(self):
-        config_fields.require(
+        fields.require(
             bool(self.mode_probabilities)
             and all(0 < value < 1 for value in self.mode_probabilities),
             "data.mode_probabilities: wanted values between 0 and 1, got "
             f"{self.mode_probabilities}",
         )
-        config_fields.require(
+        fields.require(
             bool(self.mode_noises) and all(value > 0 for value in self.mode_noises),
             f"data.mode_noises: wanted positive values, got {self.mode_noises}",
         )
 
 
-@config_fields.section
+@fields.section
 class Networks:
     """F, G and D: multi-layer perceptrons of one shape."""
 
@@ -48,14 +48,14 @@ class Networks:
     hidden_units: int = 64
 
     def __post_init__(self):
-        config_fields.require_positive(
+        fields.require_positive(
             "networks",
             hidden_layers=self.hidden_layers,
             hidden_units=self.hidden_units,
         )
 
 
-@config_fields.section
+@fields.section
 class Stage1:
     """Training of F."""
 
@@ -64,7 +64,7 @@ class Stage1:
     learning_rate: float = 1e-4
 
     def __post_init__(self):
-        config_fields.require_positive(
+        fields.require_positive(
             "stage1",
             steps=self.steps,
             batch_size=self.batch_size,
@@ -72,7 +72,7 @@ class Stage1:
         )
 
 
-@config_fields.section
+@fields.section
 class Stage2:
     """Training of G and D.
 
@@ -90,14 +90,14 @@ class Stage2:
     calibration_weights: Tuple[float, ...] = (1.0, 0.0)
 
     def __post_init__(self):
-        config_fields.require_positive(
+        fields.require_positive(
             "stage2",
             steps=self.steps,
             batch_size=self.batch_size,
             num_samples=self.num_samples,
             learning_rate=self.learning_rate,
         )
-        config_fields.require(
+        fields.require(
             bool(self.calibration_weights)
             and all(value >= 0 for value in self.calibration_weights),
             "stage2.calibration_weights: wanted values from 0 on, got "
@@ -105,7 +105,7 @@ class Stage2:
         )
 
 
-@config_fields.section
+@fields.section
 class Train:
     """Repetitions and checkpoints.
 
@@ -118,13 +118,11 @@ class Train:
     checkpoint_every: int = 500
 
     def __post_init__(self):
-        config_fields.require(
-            bool(self.seeds), "train.seeds: wanted at least one, got none"
-        )
-        config_fields.require_positive("train", checkpoint_every=self.checkpoint_every)
+        fields.require(bool(self.seeds), "train.seeds: wanted at least one, got none")
+        fields.require_positive("train", checkpoint_every=self.checkpoint_every)
 
 
-@config_fields.section
+@fields.section
 class Evaluation:
     """The log-likelihood curve.
 
@@ -137,7 +135,7 @@ class Evaluation:
     num_points: int = 2000
 
     def __post_init__(self):
-        config_fields.require_positive(
+        fields.require_positive(
             "evaluation", every=self.every, num_points=self.num_points
         )
 
@@ -168,7 +166,7 @@ class Run:
     calibration_weight: float
 
 
-@config_fields.section
+@fields.section
 class Regression:
     """A set of runs that are trained together."""
 
@@ -185,7 +183,7 @@ class Regression:
             ("stage1.steps", self.stage1.steps),
             ("stage2.steps", self.stage2.steps),
         ):
-            config_fields.require(
+            fields.require(
                 steps % self.evaluation.every == 0,
                 f"{name}: wanted a multiple of evaluation.every "
                 f"({self.evaluation.every}), got {steps}",

@@ -15,7 +15,8 @@ from typing import Sequence
 
 from absl import app, flags
 
-from car_tf import entry, report_lib
+from car_tf import report_lib
+from car_tf.config import cli
 from car_tf import workdir as workdir_lib
 
 FLAGS = flags.FLAGS
@@ -37,4 +38,4 @@ def main(argv: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    entry.run(main, errors=workdir_lib.USER_ERRORS, takes_arguments=True)
+    cli.run(main, errors=workdir_lib.USER_ERRORS, takes_arguments=True)

@@ -18,7 +18,7 @@ from typing import Any, Dict, Iterable, List, Optional
 
 from absl import flags
 
-from car_tf import entry
+from car_tf.config import cli
 
 FLAGS = flags.FLAGS
 
@@ -144,4 +144,4 @@ def main(argv: List[str]) -> int:
 
 
 if __name__ == "__main__":
-    entry.run(main, errors=(ValueError, OSError), takes_arguments=True)
+    cli.run(main, errors=(ValueError, OSError), takes_arguments=True)

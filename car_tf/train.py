@@ -17,7 +17,8 @@ from absl import flags, logging
 from car_tf import config as config_lib
 from car_tf import regression_config
 from car_tf import workdir as workdir_lib
-from car_tf import config_sections, entry, workers
+from car_tf import workers
+from car_tf.config import cli, schema
 
 FLAGS = flags.FLAGS
 
@@ -71,7 +72,7 @@ def _require_inputs(config: config_lib.Config) -> None:
     if data_dir and not os.path.exists(os.path.expanduser(data_dir)):
         raise config_lib.ConfigError(f"--data_dir: no file or folder {data_dir}")
     is_read = config.blackbox.kind in ("auto", "live", "predictions")
-    if is_read and segmenter and not config_sections.is_segmenter_here(segmenter):
+    if is_read and segmenter and not schema.is_segmenter_here(segmenter):
         raise config_lib.ConfigError(
             f"--blackbox: no file or folder {segmenter}, and no package.module:function"
         )
@@ -142,4 +143,4 @@ def _regression(config: regression_config.Regression, path: str) -> None:
 
 
 if __name__ == "__main__":
-    entry.run(main, errors=workdir_lib.USER_ERRORS)
+    cli.run(main, errors=workdir_lib.USER_ERRORS)

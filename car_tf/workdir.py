@@ -19,7 +19,7 @@ from typing import Any, Dict, List, Mapping, Optional
 
 import numpy as np
 
-from car_tf import config_fields, entry
+from car_tf.config import cli, fields
 from car_tf import config as config_lib
 from car_tf.data import files
 
@@ -221,7 +221,7 @@ def require_same(
     path: pathlib.Path, config: config_lib.Config, flag: str = "--workdir"
 ) -> None:
     """Raises RunError unless the run in a directory has this configuration."""
-    changed = config_fields.differences(saved_config(str(path)), config)
+    changed = fields.differences(saved_config(str(path)), config)
     if changed:
         raise RunError(
             f"{flag}: {path} holds a run with another configuration "
@@ -248,7 +248,7 @@ def environment() -> Dict[str, Any]:
         "started": time.strftime("%Y-%m-%d %H:%M:%S %z"),
         "git_revision": _git(root, "rev-parse", "HEAD"),
         "git_changes": bool(_git(root, "status", "--porcelain")),
-        "variables": {name: os.environ.get(name) for name in entry.TENSORFLOW},
+        "variables": {name: os.environ.get(name) for name in cli.TENSORFLOW},
         "python": platform.python_version(),
         "packages": versions,
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",

@@ -12,7 +12,7 @@ import pathlib
 from absl import flags, logging
 
 from car_tf import config as config_lib
-from car_tf import entry
+from car_tf.config import cli
 from car_tf import workdir as workdir_lib
 
 FLAGS = flags.FLAGS
@@ -64,4 +64,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    entry.run(main, errors=(*workdir_lib.USER_ERRORS, ValueError))
+    cli.run(main, errors=(*workdir_lib.USER_ERRORS, ValueError))

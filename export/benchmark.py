@@ -18,7 +18,7 @@ from typing import Any, Dict, List
 import numpy as np
 from absl import flags, logging
 
-from car_tf import entry
+from car_tf.config import cli
 from car_tf import config as config_lib
 from car_tf.benchmarks import timing
 
@@ -199,4 +199,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    entry.run(main, errors=(config_lib.ConfigError,))
+    cli.run(main, errors=(config_lib.ConfigError,))

@@ -2,9 +2,9 @@
 
 import os
 
-from car_tf import entry
+from car_tf.config import cli
 
-for _name, _value in {**entry.TENSORFLOW, "TF_CPP_MIN_LOG_LEVEL": "3"}.items():
+for _name, _value in {**cli.TENSORFLOW, "TF_CPP_MIN_LOG_LEVEL": "3"}.items():
     os.environ.setdefault(_name, _value)
 
 import pytest

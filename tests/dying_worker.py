@@ -15,7 +15,8 @@ import numpy as np
 import tensorflow as tf
 import tiny_trainers as tiny
 
-from car_tf import build, config_fields
+from car_tf import build
+from car_tf.config import fields
 from car_tf import config as config_lib
 from car_tf import devices, fitting, workers
 from car_tf import workdir as workdir_lib
@@ -32,7 +33,7 @@ def batches(config, dataset, *, stage, first_step, num_steps):
 
 def train(folder, worker):
     """Trains, or goes on; returns F's trained weights."""
-    config = config_fields.override(config_lib.Config("tiny"), SETTINGS)
+    config = fields.override(config_lib.Config("tiny"), SETTINGS)
     workdir = workdir_lib.RunDir(folder, config, writes=worker.is_chief)
     strategy = devices.build_strategy("cpu", worker)
     # Fused batch norm, which one replica has by default, divides variances by n - 1.

@@ -32,7 +32,7 @@ import pydicom
 import tensorflow as tf
 from PIL import ExifTags, Image
 
-from car_tf import config_fields
+from car_tf.config import fields
 from car_tf import config as config_lib
 from car_tf import workdir as workdir_lib
 from car_tf.blackbox import frozen_graph
@@ -215,7 +215,7 @@ def seeds():
         "setting": (
             [b"train.seed=3", b"data.size=[256, 512]", b"blackbox.class_map=1,2"],
             ".txt",
-            lambda path: config_fields.override(
+            lambda path: fields.override(
                 config_lib.Config("x"), [path.read_text("latin-1")]
             ),
             (),

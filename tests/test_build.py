@@ -4,7 +4,8 @@ import types
 
 import pytest
 
-from car_tf import build, config_fields
+from car_tf import build
+from car_tf.config import fields
 from car_tf import config as config_lib
 from car_tf.data import cityscapes
 
@@ -16,7 +17,7 @@ TINY = (
 
 
 def trainer_of(*texts):
-    config = config_fields.override(config_lib.Config(name="tiny"), [*TINY, *texts])
+    config = fields.override(config_lib.Config(name="tiny"), [*TINY, *texts])
     dataset = types.SimpleNamespace(
         facts=cityscapes.dataset_info("nothing"), splits={"train": range(64)}
     )

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from car_tf import config_fields
+from car_tf.config import fields as config_fields
 from car_tf import config as config_lib
 
 CONFIG_FILE = """

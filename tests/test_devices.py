@@ -14,7 +14,8 @@ import replicas
 import tensorflow as tf
 
 from car_tf import config as config_lib
-from car_tf import config_fields, devices, workers
+from car_tf import devices, workers
+from car_tf.config import fields
 from car_tf import workdir as workdir_lib
 
 # With D updated in every third step: seven of its updates.
@@ -87,7 +88,7 @@ def test_weights_are_the_same_wherever_they_are_trained(everywhere, where):
 
 @pytest.mark.parametrize("text", ["", "cpu", "2xcpu", "16xcpu", "gpu:0", "gpu:0,gpu:3"])
 def test_devices_that_can_be_asked_for(text):
-    config = config_fields.override(config_lib.Config("x"), [f"train.devices={text}"])
+    config = fields.override(config_lib.Config("x"), [f"train.devices={text}"])
     assert config.train.devices == text
 
 
@@ -96,13 +97,13 @@ def test_other_devices_are_refused(text):
     with pytest.raises(
         config_lib.ConfigError, match="train.devices: wanted cpu, 2xcpu"
     ):
-        config_fields.override(config_lib.Config("x"), [f"train.devices={text}"])
+        fields.override(config_lib.Config("x"), [f"train.devices={text}"])
 
 
 def test_a_resumed_run_may_use_other_devices():
     one = config_lib.Config("x")
-    other = config_fields.override(one, ["train.devices=2xcpu", "train.seed=4"])
-    assert config_fields.differences(one, other) == ["train.seed: 1 -> 4"]
+    other = fields.override(one, ["train.devices=2xcpu", "train.seed=4"])
+    assert fields.differences(one, other) == ["train.seed: 1 -> 4"]
 
 
 def test_gpus_that_are_not_there_are_refused():

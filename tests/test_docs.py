@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from car_tf import config_fields
+from car_tf.config import fields
 from car_tf import config as config_lib
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -130,7 +130,7 @@ def is_field(text):
         if not value or PLACEHOLDER.search(value):
             return True
         try:
-            config_fields.override(config, [text])
+            fields.override(config, [text])
         except config_lib.ConfigError:
             continue
         return True

@@ -8,7 +8,8 @@ import pytest
 import tensorflow as tf
 import tiny_trainers as trainers
 
-from car_tf import build, config_fields
+from car_tf import build
+from car_tf.config import fields
 from car_tf import config as config_lib
 from car_tf.data import info
 from car_tf.trainers import common
@@ -34,7 +35,7 @@ DATASET = types.SimpleNamespace(
 
 def two_steps(*texts):
     """Trains both stages; returns the trainers and the means of their losses."""
-    config = config_fields.override(config_lib.Config(name="tiny"), [*TINY, *texts])
+    config = fields.override(config_lib.Config(name="tiny"), [*TINY, *texts])
     keras.utils.set_random_seed(5)
     stage_1 = build.build_calibration_trainer(config, DATASET)
     means = dict(trainers.fit(stage_1, 2))
@@ -124,10 +125,6 @@ def test_the_fields_are_checked():
     with pytest.raises(config_lib.ConfigError, match="steps_per_execution"):
         config_lib.Train(steps_per_execution=0)
     with pytest.raises(config_lib.ConfigError, match="mixed_bfloat16"):
-        config_fields.override(
-            config_lib.Config(name="a"), ["train.mixed_precision=bfloat16"]
-        )
+        fields.override(config_lib.Config(name="a"), ["train.mixed_precision=bfloat16"])
     with pytest.raises(config_lib.ConfigError, match="calibration_net.decoder=skips"):
-        config_fields.override(
-            config_lib.load("lidc_paper"), ["train.jit_compile=true"]
-        )
+        fields.override(config_lib.load("lidc_paper"), ["train.jit_compile=true"])

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from car_tf import build, config_fields, fitting
+from car_tf import build, fitting
+from car_tf.config import fields
 from car_tf import config as config_lib
 from car_tf import workdir as workdir_lib
 from car_tf.trainers import common
@@ -75,7 +76,7 @@ class Job:
     """What `fit` needs, with ten steps of which every third is a checkpoint."""
 
     def __init__(self, tmp_path, monkeypatch):
-        self.config = config_fields.override(
+        self.config = fields.override(
             config_lib.Config(name="toy"),
             ["stage1.steps=10", "train.checkpoint_every=3", "train.select_every=3"],
         )
@@ -220,7 +221,7 @@ def test_a_nan_names_stage_step_term_and_checkpoint(job):
 def test_a_nan_in_an_execution_of_several_steps_leaves_all_their_batches(job):
     # Steps 6 and 7 are one execution.
     job.compiled = {"steps_per_execution": 2}
-    job.config = config_fields.override(job.config, ["train.steps_per_execution=2"])
+    job.config = fields.override(job.config, ["train.steps_per_execution=2"])
     job.values[7] = np.nan
     with pytest.raises(workdir_lib.RunError, match="^stage 1, step 6 or 7: the loss"):
         job.run()

@@ -11,7 +11,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 LAYERS = (
     ("car_tf.*config", 0),
     ("car_tf.config_*", 0),
-    ("car_tf.entry", 0),
+    ("car_tf.config.cli", 0),
     ("car_tf.losses", 0),
     ("car_tf.metrics.*", 0),
     ("car_tf.*figures", 0),

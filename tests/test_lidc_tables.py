@@ -7,7 +7,8 @@ import job
 import pytest
 
 from car_tf import config as config_lib
-from car_tf import config_fields, lidc_tables, paper_tables
+from car_tf import lidc_tables, paper_tables
+from car_tf.config import fields
 from car_tf import workdir as workdir_lib
 
 COMPARISONS = {"argmax": {"ged": 0.7, "hm_iou": 0.4}}
@@ -101,8 +102,8 @@ def test_mean_and_standard_deviation_stand_beside_the_paper(
 def test_a_table_counts_what_other_commands_have_finished(base, tmp_path, monkeypatch):
     # Seeds 2 and 10: (0.2 + 1.0) / 2 = 0.6.
     FakeJob(monkeypatch, lambda config: (0.1 * config.train.seed, 0.5))
-    _run("table4", config_fields.override(base, ["train.seed=10"]), tmp_path)
-    second = config_fields.override(base, ["train.seed=2"])
+    _run("table4", fields.override(base, ["train.seed=10"]), tmp_path)
+    second = fields.override(base, ["train.seed=2"])
     result, _ = _run("table1", second, tmp_path)
     lce = next(row for row in result["rows"] if row["method"] == "cGAN+Lce")
     assert [each["seed"] for each in lce["runs"]] == [2, 10]
@@ -111,14 +112,12 @@ def test_a_table_counts_what_other_commands_have_finished(base, tmp_path, monkey
 
 def test_what_does_not_count_is_named(base, tmp_path, monkeypatch):
     FakeJob(monkeypatch, _constant)
-    _run("table1", config_fields.override(base, ["stage2.steps=7"]), tmp_path)
-    _run("table1", config_fields.override(base, ["train.seed=3"]), tmp_path)
+    _run("table1", fields.override(base, ["stage2.steps=7"]), tmp_path)
+    _run("table1", fields.override(base, ["train.seed=3"]), tmp_path)
     (tmp_path / "lce-seed3" / "metrics.json").write_text("{")
     (tmp_path / "lce-seed03").mkdir()
     (tmp_path / "lcal-20-seed3" / "report.html").unlink()
-    result, lines = _run(
-        "table1", config_fields.override(base, ["train.seed=2"]), tmp_path
-    )
+    result, lines = _run("table1", fields.override(base, ["train.seed=2"]), tmp_path)
     seeds = [[each["seed"] for each in row["runs"]] for row in result["rows"]]
     assert seeds[-2:] == [[2], [2]]
     named = [line for line in lines[-1].splitlines() if "not counted" in line]
@@ -235,7 +234,7 @@ def test_another_configuration_of_the_same_seeds_is_refused(
 ):
     FakeJob(monkeypatch, _constant)
     _run("table1", base, tmp_path)
-    other = config_fields.override(base, ["refinement_net.logits=residual"])
+    other = fields.override(base, ["refinement_net.logits=residual"])
     with pytest.raises(workdir_lib.RunError, match="another configuration.*residual"):
         _run("table1", other, tmp_path)
 
@@ -267,7 +266,7 @@ def test_rows_are_the_configurations_of_the_same_names():
     # Whichever of them the table is made from.
     for base in named:
         for name, row in named.items():
-            changed = config_fields.override(config_lib.load(base), row.overrides)
+            changed = fields.override(config_lib.load(base), row.overrides)
             assert dataclasses.replace(changed, name=name) == config_lib.load(name)
 
 

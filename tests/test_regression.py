@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from car_tf import config_fields
+from car_tf.config import fields
 from car_tf import config as config_lib
 from car_tf import (
     regression_config,
@@ -86,7 +86,7 @@ def test_the_grid_is_ninety_runs():
 def test_values_out_of_range_are_refused(override):
     section, field = override.split("=", maxsplit=1)[0].split(".")
     with pytest.raises(config_lib.ConfigError, match=rf"{section}\..*{field}.*wanted"):
-        config_fields.override(small(), [override])
+        fields.override(small(), [override])
 
 
 def plain_step(nets, optimizers, data, weight, num_runs):

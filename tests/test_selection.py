@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from car_tf import build, config_fields, eval_lib
+from car_tf import build, eval_lib
+from car_tf.config import fields
 from car_tf import config as config_lib
 from car_tf import selection
 from car_tf import workdir as workdir_lib
@@ -24,7 +25,7 @@ class Selecting:
     """`_Selection` with scripted GEDs, at every second of eight steps."""
 
     def __init__(self, tmp_path, monkeypatch):
-        config = config_fields.override(
+        config = fields.override(
             config_lib.Config(name="toy"),
             ["stage2.steps=9", "train.checkpoint_every=2", "train.select_every=2"],
         )

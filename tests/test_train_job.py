@@ -14,7 +14,8 @@ import pytest
 import tensorflow as tf
 from tensorboard.backend.event_processing import event_accumulator
 
-from car_tf import build, build_data, config_fields, saved_run, train_lib
+from car_tf import build, build_data, saved_run, train_lib
+from car_tf.config import fields
 from car_tf import config as config_lib
 from car_tf import workdir as workdir_lib
 from car_tf.data import info
@@ -334,9 +335,7 @@ def test_stratified_samples_are_evaluated_and_exported_under_their_name(
     config, dataset, _, run = loaded
     before = read_json(run.path / "metrics.json")
     assert before["noise_sampling"] == "independent"
-    stratified = config_fields.override(
-        config, ["evaluation.noise_sampling=stratified"]
-    )
+    stratified = fields.override(config, ["evaluation.noise_sampling=stratified"])
     sampler = saved_run.load_sampler(stratified, dataset.facts, run)
     assert sampler.stratified
     result = train_lib.evaluate_run(config, dataset, sampler, run, lambda line: None)
@@ -373,9 +372,7 @@ def test_every_configuration_builds_and_makes_two_steps(name):
     if not isinstance(config, config_lib.Config):
         pytest.skip(f"{name} is another kind of job, with a test of its own")
     whole_images = ("data.size=32,32", "data.crop_size=32,32", "data.scale_range=1,1")
-    config = config_fields.override(
-        config, [*job.TINY, *whole_images, "data.num_drawn=4,1,1"]
-    )
+    config = fields.override(config, [*job.TINY, *whole_images, "data.num_drawn=4,1,1"])
     dataset = build_data.build_data(config)
     batches = [
         list(

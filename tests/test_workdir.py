@@ -7,7 +7,7 @@ import signal
 
 import pytest
 
-from car_tf import config_fields
+from car_tf.config import fields
 from car_tf import config as config_lib
 from car_tf import workdir as workdir_lib
 
@@ -53,7 +53,7 @@ def test_a_second_run_in_the_same_directory_is_refused(run):
 
 def test_another_configuration_is_refused_and_its_fields_named(run):
     run.close()
-    other = config_fields.override(CONFIG, ["train.seed=5", "stage2.num_samples=3"])
+    other = fields.override(CONFIG, ["train.seed=5", "stage2.num_samples=3"])
     with fails(run.path, "train.seed: 1 -> 5", "stage2.num_samples: 7 -> 3"):
         workdir_lib.RunDir(str(run.path), other)
     assert workdir_lib.saved_config(str(run.path)) == CONFIG

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from absl import flags
 
-from car_tf import config_fields, entry
+from car_tf.config import cli, fields
 from car_tf import config as config_lib
 
 FLAGS = flags.FLAGS
@@ -43,7 +43,7 @@ def _resolved() -> config_lib.Config:
     # Nothing is cropped here, so that no crop limits the size.
     data = config_lib.Data(crop_size=(16, 16), scale_range=(1.0, 1.0))
     overrides = [f"data.data_dir={FLAGS.data_dir}", f"blackbox.path={FLAGS.path}"]
-    return config_fields.override(
+    return fields.override(
         config_lib.Config(name="blackbox", data=data), [*FLAGS.set, *overrides]
     )
 
@@ -125,7 +125,7 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    entry.run(
+    cli.run(
         main,
         errors=(ValueError, OSError),
         then="the same command goes on where it stopped",

@@ -18,7 +18,7 @@ from typing import Sequence
 
 from absl import app, flags
 
-from car_tf import entry
+from car_tf.config import cli
 from car_tf.data import cache, check, findings
 
 _DATA_DIR = flags.DEFINE_string(
@@ -47,4 +47,4 @@ def main(argv: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    entry.run(main, errors=(), takes_arguments=True)
+    cli.run(main, errors=(), takes_arguments=True)

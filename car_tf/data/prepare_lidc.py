@@ -13,7 +13,7 @@ import pathlib
 
 from absl import flags
 
-from car_tf import entry
+from car_tf.config import cli
 
 _DICOM_DIR = flags.DEFINE_string(
     "dicom_dir", None, "Folder of the download, of any depth.", required=True
@@ -48,7 +48,7 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    entry.run(
+    cli.run(
         main,
         errors=(ValueError, OSError),
         then="the same command goes on where it stopped",

@@ -15,23 +15,23 @@ import pathlib
 import types
 from typing import Any, Iterable
 
-from car_tf import config_fields, config_sections
+from car_tf.config import fields, schema
 
 # All that a file in `configs/` needs is here.
-Data = config_sections.Data
-BlackBox = config_sections.BlackBox
-CalibrationNet = config_sections.CalibrationNet
-RefinementNet = config_sections.RefinementNet
-Discriminator = config_sections.Discriminator
-Stage1 = config_sections.Stage1
-Stage2 = config_sections.Stage2
-Train = config_sections.Train
-Evaluation = config_sections.Evaluation
-ConfigError = config_fields.ConfigError
-change = config_fields.change
+Data = schema.Data
+BlackBox = schema.BlackBox
+CalibrationNet = schema.CalibrationNet
+RefinementNet = schema.RefinementNet
+Discriminator = schema.Discriminator
+Stage1 = schema.Stage1
+Stage2 = schema.Stage2
+Train = schema.Train
+Evaluation = schema.Evaluation
+ConfigError = fields.ConfigError
+change = fields.change
 
 
-@config_fields.section
+@fields.section
 class Config:
     """A whole experiment."""
 
@@ -48,42 +48,42 @@ class Config:
 
     def __post_init__(self):
         is_lidc = self.data.dataset == "lidc"
-        config_fields.require(
+        fields.require(
             not is_lidc or (self.blackbox.kind == "none" and not self.blackbox.path),
             "blackbox: there are no black boxes for LIDC; wanted blackbox.kind=none and "
             f"no blackbox.path, got {self.blackbox.kind} and "
             f"{self.blackbox.path or 'none'}",
         )
-        config_fields.require(
+        fields.require(
             not is_lidc or self.data.size == self.data.crop_size,
             "data.size: LIDC is cropped at the centre, so wanted data.crop_size "
             f"{self.data.crop_size}, got {self.data.size}",
         )
-        config_fields.require(
+        fields.require(
             self.calibration_net.kind != "blackbox_calibrator"
             or self.blackbox.kind != "none",
             "calibration_net.kind: blackbox_calibrator works on a black box, but "
             "blackbox.kind=none",
         )
-        config_fields.require(
+        fields.require(
             self.calibration_net.kind != "true_distribution"
             or self.blackbox.kind == "truth",
             "calibration_net.kind: true_distribution takes the label in the black box's "
             f"place, so wanted blackbox.kind=truth, got {self.blackbox.kind}",
         )
-        config_fields.require(
+        fields.require(
             self.calibration_net.kind != "segnet" or self.blackbox.kind == "none",
             "calibration_net.kind: segnet works on the image alone, so wanted "
             f"blackbox.kind=none, got {self.blackbox.kind}",
         )
-        config_fields.require(
+        fields.require(
             not self.train.jit_compile
             or self.calibration_net.kind != "segnet"
             or self.calibration_net.decoder != "unpooling",
             "train.jit_compile: XLA has no max-pooling with indices, so wanted false, "
             "or calibration_net.decoder=skips",
         )
-        config_fields.require(
+        fields.require(
             self.stage2.pixel_loss != "elbo" or self.refinement_net.noise == "standard",
             "refinement_net.noise: the prior of stage2.pixel_loss=elbo is N(0, I), so "
             f"wanted standard, got {self.refinement_net.noise}",
@@ -131,7 +131,7 @@ def load(name_or_path: str, overrides: Iterable[str] = ()) -> Config:
         if not found:
             raise ConfigError(
                 f"--config: no configuration {name_or_path!r}; "
-                + config_fields.suggest(name_or_path, available())
+                + fields.suggest(name_or_path, available())
             )
         path = found[0]
     elif not path.is_file():
@@ -144,7 +144,7 @@ def load(name_or_path: str, overrides: Iterable[str] = ()) -> Config:
         raise ConfigError(f"--config: {path} is not valid Python: {error}") from error
     if not isinstance(getattr(module, "get_config", None), types.FunctionType):
         raise ConfigError(f"--config: {path} has no function get_config()")
-    return config_fields.override(module.get_config(), overrides)
+    return fields.override(module.get_config(), overrides)
 
 
 def to_json(config: Any) -> str:
@@ -159,6 +159,6 @@ def from_json(text: str) -> Config:
       ConfigError: text that does not describe a configuration of this version.
     """
     try:
-        return config_fields.rebuild(Config, json.loads(text))
+        return fields.rebuild(Config, json.loads(text))
     except (TypeError, ValueError, KeyError) as error:
         raise ConfigError(f"not a configuration of this version: {error}") from error

@@ -6,7 +6,7 @@ import os
 import re
 from typing import Literal, Tuple
 
-from car_tf import config_fields
+from car_tf.config import fields
 
 # Seeds of stages are ten times as large, and int32.
 MAX_SEED = 10**8
@@ -14,7 +14,7 @@ MAX_SEED = 10**8
 _DEVICES = re.compile(r"((?:[1-9]\d?x)?cpu|gpu:\d+(?:,gpu:\d+)*)?")
 
 
-@config_fields.section
+@fields.section
 class Data:
     """Which images, at which size, and how they are augmented.
 
@@ -51,20 +51,20 @@ class Data:
     on_error: Literal["stop", "skip"] = "stop"
 
     def __post_init__(self):
-        config_fields.require(
+        fields.require(
             min(self.size) > 0, f"data.size: wanted positive, got {self.size}"
         )
-        config_fields.require(
+        fields.require(
             min(self.crop_size) >= 16,
             f"data.crop_size: wanted at least 16 pixels, got {self.crop_size}",
         )
         low, high = self.scale_range
-        config_fields.require(
+        fields.require(
             0 < low <= high,
             f"data.scale_range: wanted 0 < low <= high, got {self.scale_range}",
         )
         # From the centre of the first to the centre of the last pixel.
-        config_fields.require(
+        fields.require(
             all(
                 crop - 1 <= (size - 1) * low + 1e-6
                 for crop, size in zip(self.crop_size, self.size)
@@ -72,26 +72,26 @@ class Data:
             f"data.crop_size {self.crop_size} does not fit into data.size {self.size}"
             f" at the smallest data.scale_range {low}",
         )
-        config_fields.require(
+        fields.require(
             self.symmetries == "mirror" or self.crop_size[0] == self.crop_size[1],
             f"data.crop_size: wanted a square for data.symmetries={self.symmetries}, "
             f"got {self.crop_size}",
         )
-        config_fields.require(
+        fields.require(
             min(self.num_drawn) > 0,
             f"data.num_drawn: wanted positive numbers, got {self.num_drawn}",
         )
-        config_fields.require_not_negative(
+        fields.require_not_negative(
             "data", drawn_seed=self.drawn_seed, split_seed=self.split_seed
         )
-        config_fields.require(
+        fields.require(
             0 < self.selection_fraction < 1,
             "data.selection_fraction: wanted between 0 and 1, got "
             f"{self.selection_fraction}",
         )
 
 
-@config_fields.section
+@fields.section
 class BlackBox:
     """The segmenter that CAR is put on top of.
 
@@ -130,15 +130,15 @@ class BlackBox:
     output_name: str = ""
 
     def __post_init__(self):
-        config_fields.require(
+        fields.require(
             self.kind not in ("predictions", "live") or bool(self.path),
             f"blackbox.path: blackbox.kind={self.kind} needs a path",
         )
-        config_fields.require(
+        fields.require(
             all(0 <= class_id <= 255 for class_id in self.class_map),
             f"blackbox.class_map: wanted classes 0 to 255, got {self.class_map}",
         )
-        config_fields.require(
+        fields.require(
             min(self.input_size) > 0 or self.input_size == (0, 0),
             "blackbox.input_size: wanted positive, or 0,0 for the model's own, got "
             f"{self.input_size}",
@@ -150,7 +150,7 @@ def is_segmenter_here(path: str) -> bool:
     return os.path.exists(os.path.expanduser(path)) or ":" in path
 
 
-@config_fields.section
+@fields.section
 class CalibrationNet:
     """F: the calibration network.
 
@@ -168,14 +168,14 @@ class CalibrationNet:
     decoder: Literal["unpooling", "skips"] = "unpooling"
 
     def __post_init__(self):
-        config_fields.require_positive("calibration_net", channels=self.channels)
-        config_fields.require(
+        fields.require_positive("calibration_net", channels=self.channels)
+        fields.require(
             0 <= self.dropout < 1,
             f"calibration_net.dropout: wanted in [0, 1), got {self.dropout}",
         )
 
 
-@config_fields.section
+@fields.section
 class RefinementNet:
     """G: the refinement network.
 
@@ -198,31 +198,29 @@ class RefinementNet:
     noise: Literal["standard", "encoded"] = "standard"
 
     def __post_init__(self):
-        config_fields.require_positive(
+        fields.require_positive(
             "refinement_net",
             base_channels=self.base_channels,
             noise_dim=self.noise_dim,
             temperature=self.temperature,
         )
-        config_fields.require(
+        fields.require(
             0 <= self.dropout < 1,
             f"refinement_net.dropout: wanted in [0, 1), got {self.dropout}",
         )
 
 
-@config_fields.section
+@fields.section
 class Discriminator:
     """D: the discriminator."""
 
     base_channels: int = 64
 
     def __post_init__(self):
-        config_fields.require_positive(
-            "discriminator", base_channels=self.base_channels
-        )
+        fields.require_positive("discriminator", base_channels=self.base_channels)
 
 
-@config_fields.section
+@fields.section
 class Stage1:
     """Training of F.
 
@@ -242,17 +240,17 @@ class Stage1:
     l2: float = 5e-4
 
     def __post_init__(self):
-        config_fields.require_positive(
+        fields.require_positive(
             "stage1",
             steps=self.steps,
             batch_size=self.batch_size,
             labels_per_image=self.labels_per_image,
             learning_rate=self.learning_rate,
         )
-        config_fields.require_not_negative("stage1", l2=self.l2)
+        fields.require_not_negative("stage1", l2=self.l2)
 
 
-@config_fields.section
+@fields.section
 class Stage2:
     """Training of G and D.
 
@@ -297,7 +295,7 @@ class Stage2:
     l2: float = 5e-4
 
     def __post_init__(self):
-        config_fields.require_positive(
+        fields.require_positive(
             "stage2",
             steps=self.steps,
             batch_size=self.batch_size,
@@ -305,7 +303,7 @@ class Stage2:
             learning_rate=self.learning_rate,
             discriminator_learning_rate=self.discriminator_learning_rate,
         )
-        config_fields.require_not_negative(
+        fields.require_not_negative(
             "stage2",
             adversarial_weight=self.adversarial_weight,
             calibration_weight=self.calibration_weight,
@@ -313,17 +311,17 @@ class Stage2:
             kl_weight=self.kl_weight,
             l2=self.l2,
         )
-        config_fields.require(
+        fields.require(
             0 <= self.average_decay < 1,
             f"stage2.average_decay: wanted 0 to below 1, got {self.average_decay}",
         )
-        config_fields.require(
+        fields.require(
             0 <= self.samples_at_once
             and self.num_samples % (self.samples_at_once or 1) == 0,
             f"stage2.samples_at_once: wanted a divisor of stage2.num_samples "
             f"({self.num_samples}), or 0 for all, got {self.samples_at_once}",
         )
-        config_fields.require(
+        fields.require(
             0 < self.discriminator_active <= self.discriminator_period,
             "stage2.discriminator_active: wanted 1 to discriminator_period "
             f"({self.discriminator_period}), got {self.discriminator_active}",
@@ -332,14 +330,14 @@ class Stage2:
 
 def require_devices(key: str, devices: str) -> None:
     """Raises ConfigError unless this is a text that `train.devices` takes."""
-    config_fields.require(
+    fields.require(
         bool(_DEVICES.fullmatch(devices)),
         f"{key}: wanted cpu, 2xcpu or gpu:0,gpu:1 (or nothing for all GPUs), "
         f"got {devices!r}",
     )
 
 
-@config_fields.section
+@fields.section
 class Train:
     """What both stages share.
 
@@ -372,28 +370,28 @@ class Train:
     devices: str = ""
 
     def __post_init__(self):
-        config_fields.require_positive(
+        fields.require_positive(
             "train",
             checkpoint_every=self.checkpoint_every,
             select_every=self.select_every,
             steps_per_execution=self.steps_per_execution,
         )
-        config_fields.require(
+        fields.require(
             self.select_every % self.checkpoint_every == 0,
             "train.select_every: wanted a multiple of train.checkpoint_every "
             f"({self.checkpoint_every}), got {self.select_every}",
         )
-        config_fields.require_not_negative(
+        fields.require_not_negative(
             "train", num_selection_images=self.num_selection_images
         )
-        config_fields.require(
+        fields.require(
             0 <= self.seed <= MAX_SEED,
             f"train.seed: wanted 0 to {MAX_SEED}, got {self.seed}",
         )
         require_devices("train.devices", self.devices)
 
 
-@config_fields.section
+@fields.section
 class Evaluation:
     """Final evaluation: S samples per image, on some images of the split or all (0).
 
@@ -410,9 +408,9 @@ class Evaluation:
     noise_sampling: Literal["independent", "stratified"] = "independent"
 
     def __post_init__(self):
-        config_fields.require_positive("evaluation", num_samples=self.num_samples)
-        config_fields.require_not_negative("evaluation", num_images=self.num_images)
-        config_fields.require(
+        fields.require_positive("evaluation", num_samples=self.num_samples)
+        fields.require_not_negative("evaluation", num_images=self.num_images)
+        fields.require(
             0 <= self.seed <= MAX_SEED,
             f"evaluation.seed: wanted 0 to {MAX_SEED}, got {self.seed}",
         )
