@@ -18,7 +18,7 @@ from typing import Any
 from absl import flags
 
 from car_tf.config import cli
-from car_tf import workdir as workdir_lib
+from car_tf.runtime import run_dir
 from export import versions
 
 FLAGS = flags.FLAGS
@@ -52,7 +52,7 @@ def _build() -> Any:
     """Loads the model; returns the server's application."""
     if bool(FLAGS.workdir) == bool(FLAGS.saved_model):
         raise versions.ExportError("wanted one of --workdir and --saved_model")
-    config = workdir_lib.saved_config(FLAGS.workdir) if FLAGS.workdir else None
+    config = run_dir.saved_config(FLAGS.workdir) if FLAGS.workdir else None
     if config is None:
         path = versions.find(FLAGS.saved_model)
     else:
@@ -111,4 +111,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    cli.run(main, errors=(*workdir_lib.USER_ERRORS, versions.ExportError))
+    cli.run(main, errors=(*run_dir.USER_ERRORS, versions.ExportError))

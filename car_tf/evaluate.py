@@ -13,8 +13,8 @@ from __future__ import annotations
 from absl import flags, logging
 
 from car_tf import config as config_lib
-from car_tf import workdir as workdir_lib
-from car_tf import workers
+from car_tf.runtime import run_dir
+from car_tf.runtime import workers
 from car_tf.config import cli, schema
 
 FLAGS = flags.FLAGS
@@ -45,12 +45,13 @@ flags.DEFINE_string(
 
 def main() -> int:
     """Evaluates; returns the exit code."""
-    config = workdir_lib.saved_config(FLAGS.workdir)
+    config = run_dir.saved_config(FLAGS.workdir)
     schema.require_devices("--devices", FLAGS.devices)
-    workdir = workdir_lib.RunDir(FLAGS.workdir, config)
+    workdir = run_dir.RunDir(FLAGS.workdir, config)
     logging.set_verbosity(logging.WARNING)
     # TensorFlow starts here.
-    from car_tf import build_data, devices, report_lib, saved_run, train_lib
+    from car_tf import build_data, report_lib, saved_run, train_lib
+    from car_tf.runtime import devices
 
     strategy = devices.build_strategy(FLAGS.devices, workers.Worker())
     dataset = build_data.build_data(config)
@@ -73,4 +74,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    cli.run(main, errors=workdir_lib.USER_ERRORS)
+    cli.run(main, errors=run_dir.USER_ERRORS)

@@ -29,7 +29,7 @@ from absl import flags, logging
 
 from car_tf import config as config_lib
 from car_tf.config import cli
-from car_tf import workdir as workdir_lib
+from car_tf.runtime import run_dir
 
 FLAGS = flags.FLAGS
 
@@ -135,7 +135,7 @@ def main(argv: Sequence[str]) -> int:
 if __name__ == "__main__":
     cli.run(
         main,
-        errors=workdir_lib.USER_ERRORS,
+        errors=run_dir.USER_ERRORS,
         takes_arguments=True,
         then="the same command goes on where it stopped",
     )

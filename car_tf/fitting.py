@@ -10,9 +10,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from car_tf import build, build_data, checkpoints, devices, tensorboard_lib
+from car_tf import build, build_data, tensorboard_lib
+from car_tf.runtime import checkpoints, devices
 from car_tf import config as config_lib
-from car_tf import workdir as workdir_lib
+from car_tf.runtime import run_dir
 
 LOG_FILE = "log.jsonl"
 FAILED_BATCH_FILE = "failed_batch.npz"
@@ -25,8 +26,8 @@ def fit(
     dataset: build_data.Dataset,
     *,
     stage: int,
-    workdir: workdir_lib.RunDir,
-    stop: workdir_lib.StopSignal,
+    workdir: run_dir.RunDir,
+    stop: run_dir.StopSignal,
     say: Callable[[str], None],
     every_epoch: Callable[[int], Dict[str, float]] = lambda step: {},
 ) -> None:
@@ -123,7 +124,7 @@ def _stacked(batches: tf.data.Dataset) -> Dict[str, np.ndarray]:
 def _not_finite(error, where: str, kept: Optional[str], batch_file) -> Exception:
     """Turns a failed in-graph check of a loss into a sentence."""
     term = str(error).split("the loss term ")[-1].split(" is not finite")[0]
-    return workdir_lib.RunError(
+    return run_dir.RunError(
         f"{where}: the loss term {term} is not finite; its batch is in {batch_file}; "
         f"the last good checkpoint is {kept}"
     )
@@ -131,7 +132,7 @@ def _not_finite(error, where: str, kept: Optional[str], batch_file) -> Exception
 
 def _alone(error, where: str, kept: Optional[str]) -> Exception:
     """Turns a broken connection into a sentence."""
-    return workdir_lib.RunError(
+    return run_dir.RunError(
         f"{where}: another worker has stopped or cannot be reached "
         f"({type(error).__name__}); the same command on all workers goes on from "
         f"{kept or 'the start'}"
@@ -214,7 +215,7 @@ class Keeper(keras.callbacks.Callback):
         return int(self.model.step.numpy())
 
     def _stopped(self) -> Exception:
-        return workdir_lib.Stopped(
+        return run_dir.Stopped(
             f"stopped in stage {self._stage} after step {self._step()}; the same "
             f"command with --workdir {self._workdir.path} goes on from there"
         )

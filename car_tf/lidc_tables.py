@@ -19,7 +19,7 @@ import keras
 from car_tf import config as config_lib
 from car_tf import paper_tables, report_lib, train_lib
 from car_tf.config import fields
-from car_tf import workdir as workdir_lib
+from car_tf.runtime import run_dir
 from car_tf.data import cache
 
 METRICS_FILE = "metrics.json"
@@ -84,7 +84,7 @@ def run(
     configs = [_config(base, row, seed) for row, seed in jobs]
     for config, folder in zip(configs, folders):
         if (folder / "config.json").is_file():
-            workdir_lib.require_same(folder, config, "--output")
+            run_dir.require_same(folder, config, "--output")
     result, text = write(table, base, output)
     for number, (row, seed) in enumerate(jobs, 1):
         # Asked here, since another command may have finished it meanwhile.
@@ -109,7 +109,7 @@ def _is_finished(folder: pathlib.Path) -> bool:
 def _train(
     config: config_lib.Config, folder: pathlib.Path, say: Callable[[str], None]
 ) -> None:
-    workdir = workdir_lib.RunDir(str(folder), config)
+    workdir = run_dir.RunDir(str(folder), config)
     try:
         _take_data_record(config, workdir)
         _take_calibration_net(config, folder, say)
@@ -135,14 +135,14 @@ def _like(
     for other in sorted(folder.parent.glob(names)):
         if other != folder and _is_finished(other):
             try:
-                theirs = workdir_lib.saved_config(str(other))
-            except workdir_lib.RunError:
+                theirs = run_dir.saved_config(str(other))
+            except run_dir.RunError:
                 continue  # Of another version; it counts in no table.
             if all(getattr(theirs, s) == getattr(config, s) for s in sections):
                 yield other
 
 
-def _take_data_record(config: config_lib.Config, workdir: workdir_lib.RunDir) -> None:
+def _take_data_record(config: config_lib.Config, workdir: run_dir.RunDir) -> None:
     """Copies what another run recorded of the data, which a run's start holds it to."""
     if workdir.read_json(DATA_FILE) is not None:
         return
@@ -184,10 +184,10 @@ def _finished_runs(
             continue
         try:
             changed = fields.differences(
-                workdir_lib.saved_config(str(folder)), _config(base, row, int(seed))
+                run_dir.saved_config(str(folder)), _config(base, row, int(seed))
             )
             metrics = json.loads((folder / METRICS_FILE).read_text("utf-8"))
-        except (workdir_lib.RunError, config_lib.ConfigError, ValueError) as error:
+        except (run_dir.RunError, config_lib.ConfigError, ValueError) as error:
             changed = [str(error)]
         if changed:
             left_out.append(f"{folder.name} ({'; '.join(changed)})")

@@ -19,8 +19,8 @@ from typing import Any, Dict, Optional
 from absl import flags, logging
 
 from car_tf import config as config_lib
-from car_tf import workdir as workdir_lib
-from car_tf import workers
+from car_tf.runtime import run_dir
+from car_tf.runtime import workers
 from car_tf.config import cli, schema
 from export import versions
 from export.clients import common
@@ -78,12 +78,12 @@ def _model_path() -> pathlib.Path:
         raise versions.ExportError("wanted one of --workdir and --saved_model")
     if FLAGS.saved_model:
         return versions.find(FLAGS.saved_model)
-    return versions.of_run(FLAGS.workdir, workdir_lib.saved_config(FLAGS.workdir).name)
+    return versions.of_run(FLAGS.workdir, run_dir.saved_config(FLAGS.workdir).name)
 
 
 def _drawn_data() -> config_lib.Config:
     """Returns the configuration of a run on drawn data, from which images are drawn."""
-    config = workdir_lib.saved_config(FLAGS.workdir) if FLAGS.workdir else None
+    config = run_dir.saved_config(FLAGS.workdir) if FLAGS.workdir else None
     if config is None or config.data.data_dir:
         raise versions.ExportError(
             "--images: wanted images or folders of them, got none"
@@ -110,7 +110,8 @@ def _predict(
     images: Dict[str, pathlib.Path],
     drawn: Optional[config_lib.Config],
 ) -> int:
-    from car_tf import devices, predict_lib  # TensorFlow starts here.
+    from car_tf import predict_lib
+    from car_tf.runtime import devices  # TensorFlow starts here.
 
     output, blackbox = pathlib.Path(FLAGS.output).expanduser(), FLAGS.blackbox
     if drawn is not None:
@@ -130,6 +131,6 @@ def _predict(
 if __name__ == "__main__":
     cli.run(
         main,
-        errors=(*workdir_lib.USER_ERRORS, versions.ExportError, common.ClientError),
+        errors=(*run_dir.USER_ERRORS, versions.ExportError, common.ClientError),
         then="the same command goes on where it stopped",
     )

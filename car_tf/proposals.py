@@ -16,7 +16,7 @@ from absl import flags
 
 from car_tf import config as config_lib
 from car_tf.config import cli
-from car_tf import workdir as workdir_lib
+from car_tf.runtime import run_dir
 from car_tf.data import cache
 
 FLAGS = flags.FLAGS
@@ -33,13 +33,13 @@ flags.DEFINE_integer(
 
 def main() -> int:
     """Simulates; returns the exit code."""
-    config = workdir_lib.saved_config(FLAGS.workdir)
-    workdir = workdir_lib.RunDir(FLAGS.workdir, config)
+    config = run_dir.saved_config(FLAGS.workdir)
+    workdir = run_dir.RunDir(FLAGS.workdir, config)
     _simulate(config, workdir)
     return 0
 
 
-def _simulate(config: config_lib.Config, workdir: workdir_lib.RunDir) -> None:
+def _simulate(config: config_lib.Config, workdir: run_dir.RunDir) -> None:
     # TensorFlow starts here.
     from car_tf import build_data, draw_lib, proposals_lib, report_lib, saved_run
 
@@ -63,4 +63,4 @@ def _simulate(config: config_lib.Config, workdir: workdir_lib.RunDir) -> None:
 
 
 if __name__ == "__main__":
-    cli.run(main, errors=workdir_lib.USER_ERRORS)
+    cli.run(main, errors=run_dir.USER_ERRORS)

@@ -13,7 +13,6 @@ import tensorflow as tf
 
 from car_tf import config as config_lib
 from car_tf import (
-    checkpoints,
     figures,
     regression_config,
     regression_figures,
@@ -21,7 +20,8 @@ from car_tf import (
     regression_scores,
     report_lib,
 )
-from car_tf import workdir as workdir_lib
+from car_tf.runtime import checkpoints
+from car_tf.runtime import run_dir
 from car_tf.data import cache
 from car_tf.trainers import regression as trainers
 
@@ -69,7 +69,7 @@ def run(
         return json.loads(finished.read_text(encoding="utf-8"))
     say(f"{len(config.runs)} runs on {len(config.problems)} calibration networks")
     program = regression_program.Program(config)
-    with workdir_lib.StopSignal() as stop:
+    with run_dir.StopSignal() as stop:
         _train(program, config, workdir, stop, say)
     results = _finish(program, config, workdir)
     say((workdir / "results.md").read_text(encoding="utf-8"))
@@ -80,15 +80,15 @@ def run(
 
 def _claim(workdir: pathlib.Path, config: regression_config.Regression) -> None:
     """Writes the configuration, or makes sure that the same is there."""
-    workdir_lib.refuse_patterns("--workdir", workdir)
+    run_dir.refuse_patterns("--workdir", workdir)
     workdir.mkdir(parents=True, exist_ok=True)
     saved = workdir / "config.json"
     if not saved.exists():
-        environment = json.dumps(workdir_lib.environment(), indent=2) + "\n"
+        environment = json.dumps(run_dir.environment(), indent=2) + "\n"
         (workdir / "environment.json").write_text(environment, encoding="utf-8")
         saved.write_text(config_lib.to_json(config), encoding="utf-8")
     elif json.loads(saved.read_text("utf-8")) != json.loads(config_lib.to_json(config)):
-        raise workdir_lib.RunError(
+        raise run_dir.RunError(
             f"{workdir} holds runs of another configuration ({saved}); resume with the "
             "same, or choose another directory"
         )
@@ -98,7 +98,7 @@ def _train(
     program: regression_program.Program,
     config: regression_config.Regression,
     workdir: pathlib.Path,
-    stop: workdir_lib.StopSignal,
+    stop: run_dir.StopSignal,
     say: Callable[[str], None],
 ) -> None:
     checkpoint = tf.train.Checkpoint(stage1=program.stage1, stage2=program.stage2)
@@ -120,7 +120,7 @@ def _advance(
     stage: int,
     config: regression_config.Regression,
     manager: tf.train.CheckpointManager,
-    stop: workdir_lib.StopSignal,
+    stop: run_dir.StopSignal,
     say: Callable[[str], None],
 ) -> None:
     """Trains a stage from its current step to its end."""
@@ -147,7 +147,7 @@ def _advance(
                 checkpoints.save(manager, before + step)
                 saved = step
             if asked:
-                raise workdir_lib.Stopped(
+                raise run_dir.Stopped(
                     f"stopped in stage {stage} after step {step}; the same command goes "
                     "on from there"
                 )

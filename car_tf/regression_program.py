@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from car_tf import regression_config
-from car_tf import workdir as workdir_lib
+from car_tf.runtime import run_dir
 from car_tf.data import bimodal
 from car_tf.models import stacked_mlp
 from car_tf.trainers import regression as trainers
@@ -145,7 +145,7 @@ class Program:
             for name, values in trainer.last_losses.items():
                 for index, value in zip(stack, values.numpy()):
                     if not np.isfinite(value):
-                        raise workdir_lib.RunError(
+                        raise run_dir.RunError(
                             f"stage {stage}, step {int(trainer.step.numpy())}: the loss "
                             f"term {name} is {value} in {members[index]}"
                         )

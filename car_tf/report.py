@@ -17,7 +17,7 @@ from absl import app, flags
 
 from car_tf import report_lib
 from car_tf.config import cli
-from car_tf import workdir as workdir_lib
+from car_tf.runtime import run_dir
 
 FLAGS = flags.FLAGS
 
@@ -38,4 +38,4 @@ def main(argv: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    cli.run(main, errors=workdir_lib.USER_ERRORS, takes_arguments=True)
+    cli.run(main, errors=run_dir.USER_ERRORS, takes_arguments=True)

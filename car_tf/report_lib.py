@@ -8,7 +8,7 @@ from typing import List, Sequence, Tuple
 
 from car_tf import report_page, report_regression, report_results, report_run
 from car_tf import report_sections
-from car_tf import workdir as workdir_lib
+from car_tf.runtime import run_dir
 from car_tf.data import cache
 
 REPORT_FILE = "report.html"
@@ -43,7 +43,7 @@ def write(path: pathlib.Path, compare: Sequence[str] = ()) -> pathlib.Path:
 def _saved_scores(path: pathlib.Path) -> report_results.Line:
     scores = report_run.read_json(path)
     if not isinstance(scores, dict) or "ged" not in scores:
-        raise workdir_lib.RunError(
+        raise run_dir.RunError(
             f"{path}: wanted scores as `car_tf.score --json` writes them"
         )
     line = report_results.own(path.stem, scores)

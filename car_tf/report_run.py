@@ -8,7 +8,7 @@ import pathlib
 import shlex
 from typing import Any, Dict, List, Optional, Sequence
 
-from car_tf import workdir as workdir_lib
+from car_tf.runtime import run_dir
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +51,7 @@ def read(path: pathlib.Path) -> Run:
     path = path.expanduser().resolve()
     config = read_json(path / "config.json")
     if config is None:
-        raise workdir_lib.RunError(
+        raise run_dir.RunError(
             f"wanted a run directory, found no {path / 'config.json'}"
         )
     return Run(
@@ -74,7 +74,7 @@ def read_json(path: pathlib.Path) -> Optional[Dict[str, Any]]:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise workdir_lib.RunError(f"{path} is not JSON: {error}") from None
+        raise run_dir.RunError(f"{path} is not JSON: {error}") from None
 
 
 def _lines(path: pathlib.Path) -> List[Dict[str, float]]:

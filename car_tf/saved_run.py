@@ -7,16 +7,17 @@ from typing import Optional, Sequence, Tuple
 
 import tensorflow as tf
 
-from car_tf import build, build_data, checkpoints
+from car_tf import build, build_data
+from car_tf.runtime import checkpoints
 from car_tf import config as config_lib
 from car_tf import selection as selection_lib
-from car_tf import workdir as workdir_lib
+from car_tf.runtime import run_dir
 from car_tf.data import info
 from car_tf.models import sampler
 
 
 def data_of(
-    config: config_lib.Config, workdir: workdir_lib.RunDir
+    config: config_lib.Config, workdir: run_dir.RunDir
 ) -> Tuple[info.DatasetInfo, Sequence[str]]:
     """Returns facts and notes of a run's data, which need not be here any more."""
     recorded = workdir.read_json("data.json")
@@ -26,9 +27,7 @@ def data_of(
     return dataset.facts, dataset.notes
 
 
-def require_same_images(
-    workdir: workdir_lib.RunDir, dataset: build_data.Dataset
-) -> None:
+def require_same_images(workdir: run_dir.RunDir, dataset: build_data.Dataset) -> None:
     """Raises RunError where the splits hold other images than in the training.
 
     A data set that has grown is split anew: images of the training may be among those
@@ -39,7 +38,7 @@ def require_same_images(
         before = recorded["splits"].get(name, {}).get("names", list(split.names))
         if before != list(split.names):
             other = sorted(set(before) ^ set(split.names)) or ["their order"]
-            raise workdir_lib.RunError(
+            raise run_dir.RunError(
                 f"the {name} split is not the one that {workdir.path} was trained with: "
                 f"{len(before)} images then, {len(split.names)} now; {other[0]} differs"
             )
@@ -48,7 +47,7 @@ def require_same_images(
 def load_sampler(
     config: config_lib.Config,
     facts: info.DatasetInfo,
-    workdir: workdir_lib.RunDir,
+    workdir: run_dir.RunDir,
     strategy: Optional[tf.distribute.Strategy] = None,
 ) -> sampler.Sampler:
     """Builds the sampler of a finished run with its best weights.
@@ -69,12 +68,12 @@ def load_sampler(
         folder = workdir.path / "checkpoints" / "stage1"
         found = checkpoints.listed(folder)
         if not found:
-            raise workdir_lib.RunError(f"{workdir.path}: stage 1 has no checkpoint yet")
+            raise run_dir.RunError(f"{workdir.path}: stage 1 has no checkpoint yet")
         weights = tf.train.Checkpoint(net=calibration_net)
         checkpoints.read_weights(weights, pathlib.Path(found[-1]))
     best = workdir.read_json(selection_lib.BEST_FILE)
     if best is None:
-        raise workdir_lib.RunError(f"{workdir.path}: stage 2 has no best weights yet")
+        raise run_dir.RunError(f"{workdir.path}: stage 2 has no best weights yet")
     weights = tf.train.Checkpoint(net=refinement_net)
     checkpoints.read_weights(weights, workdir.path / best["weights"])
     return build.build_sampler(

@@ -9,8 +9,9 @@ from typing import Dict, Sequence
 import keras
 import tensorflow as tf
 
-from car_tf import build, checkpoints, devices, eval_lib, tally, tensorboard_lib
-from car_tf import workdir as workdir_lib
+from car_tf import build, eval_lib, tally, tensorboard_lib
+from car_tf.runtime import checkpoints, devices
+from car_tf.runtime import run_dir
 from car_tf.models import sampler
 
 BEST_FILE = "best.json"
@@ -81,7 +82,7 @@ class Selection:
             try:
                 with checkpoints.writing(path):
                     self._weights.write(str(path))
-            except workdir_lib.RunError:
+            except run_dir.RunError:
                 checkpoints.remove(path)
                 raise
             self._workdir.write_json(

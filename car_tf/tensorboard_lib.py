@@ -12,7 +12,7 @@ import tensorflow as tf
 from tensorboard.plugins.hparams import api as hparams
 
 from car_tf import draw_lib, figures, tally
-from car_tf import workdir as workdir_lib
+from car_tf.runtime import run_dir
 from car_tf.blackbox import maps
 from car_tf.data import examples, info
 from car_tf.metrics import calibration
@@ -52,7 +52,7 @@ class Board:
             self._writer = tf.summary.create_file_writer(str(folder))
 
     @classmethod
-    def of(cls, workdir: workdir_lib.RunDir) -> "Board":
+    def of(cls, workdir: run_dir.RunDir) -> "Board":
         """Returns the board of a run directory."""
         return cls(workdir.path / FOLDER, writes=workdir.writes)
 

@@ -16,8 +16,8 @@ from absl import flags, logging
 
 from car_tf import config as config_lib
 from car_tf import regression_config
-from car_tf import workdir as workdir_lib
-from car_tf import workers
+from car_tf.runtime import run_dir
+from car_tf.runtime import workers
 from car_tf.config import cli, schema
 
 FLAGS = flags.FLAGS
@@ -93,7 +93,7 @@ def _require_blackbox(config: config_lib.Config) -> None:
 def main() -> int:
     """Runs the job; returns the exit code."""
     config = _resolved()
-    path = FLAGS.workdir or workdir_lib.default_path(config.name)
+    path = FLAGS.workdir or run_dir.default_path(config.name)
     logging.set_verbosity(logging.WARNING)  # TensorFlow tells much in an export.
     try:
         if isinstance(config, regression_config.Regression):
@@ -115,18 +115,19 @@ def _say(line: str) -> None:
 def _segmentation(config: config_lib.Config, path: str) -> None:
     worker = workers.this_worker()
     if worker.num_workers > 1 and not FLAGS.workdir:
-        raise workdir_lib.RunError(
+        raise run_dir.RunError(
             f"--workdir: wanted a directory that all {worker.num_workers} workers of "
             "TF_CONFIG share, got none"
         )
-    workdir = workdir_lib.RunDir(path, config, writes=worker.is_chief)
+    workdir = run_dir.RunDir(path, config, writes=worker.is_chief)
     say = _say if worker.is_chief else lambda line: None
     try:
         say(f"run directory: {workdir.path}")
         if worker.num_workers > 1:
             say(f"waiting for {worker.num_workers} workers")
         # TensorFlow starts here, after the cheap checks.
-        from car_tf import devices, train_lib
+        from car_tf import train_lib
+        from car_tf.runtime import devices
 
         strategy = devices.build_strategy(config.train.devices, worker)
         say(devices.describe(strategy, worker))
@@ -143,4 +144,4 @@ def _regression(config: regression_config.Regression, path: str) -> None:
 
 
 if __name__ == "__main__":
-    cli.run(main, errors=workdir_lib.USER_ERRORS)
+    cli.run(main, errors=run_dir.USER_ERRORS)

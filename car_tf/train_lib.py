@@ -9,12 +9,13 @@ import keras
 import matplotlib.figure
 import tensorflow as tf
 
-from car_tf import build, build_data, checkpoints, devices, eval_lib, figures, fitting
+from car_tf import build, build_data, eval_lib, figures, fitting
+from car_tf.runtime import checkpoints, devices
 from car_tf import draw_lib, report_lib, report_run, saved_run, tally, tensorboard_lib
 from car_tf import config as config_lib
 from car_tf import selection as selection_lib
-from car_tf import workdir as workdir_lib
-from car_tf import workers
+from car_tf.runtime import run_dir
+from car_tf.runtime import workers
 from car_tf.blackbox import maps
 from car_tf.data import cache, examples
 from export import run as run_export
@@ -22,7 +23,7 @@ from export import run as run_export
 
 def run(
     config: config_lib.Config,
-    workdir: workdir_lib.RunDir,
+    workdir: run_dir.RunDir,
     strategy: Optional[tf.distribute.Strategy] = None,
     say: Callable[[str], None] = print,
 ) -> Dict[str, Any]:
@@ -66,7 +67,7 @@ def run(
     board = tensorboard_lib.Board.of(workdir)
     fields = report_run.flat(json.loads(config_lib.to_json(config)))
     board.configuration(fields, dataset.notes)
-    with workdir_lib.StopSignal() as stop:
+    with run_dir.StopSignal() as stop:
         calibration_net = train_calibration(
             config, dataset, workdir, strategy, stop, say
         )
@@ -102,13 +103,13 @@ def run(
     return metrics
 
 
-def _record_data(workdir: workdir_lib.RunDir, dataset: build_data.Dataset) -> None:
+def _record_data(workdir: run_dir.RunDir, dataset: build_data.Dataset) -> None:
     described = dataset.describe()
     recorded = workdir.read_json("data.json") or described
     for name, split in described["splits"].items():
         before = recorded["splits"].get(name, {}).get("fingerprint")
         if before != split["fingerprint"]:
-            raise workdir_lib.RunError(
+            raise run_dir.RunError(
                 f"the {name} split is not the one that {workdir.path} was begun with "
                 f"(fingerprint {before} then, {split['fingerprint']} now)"
             )
@@ -118,9 +119,9 @@ def _record_data(workdir: workdir_lib.RunDir, dataset: build_data.Dataset) -> No
 def train_calibration(
     config: config_lib.Config,
     dataset: build_data.Dataset,
-    workdir: workdir_lib.RunDir,
+    workdir: run_dir.RunDir,
     strategy: tf.distribute.Strategy,
-    stop: workdir_lib.StopSignal,
+    stop: run_dir.StopSignal,
     say: Callable[[str], None],
 ) -> keras.Model:
     """Runs stage 1, or what is left of it; returns F with its trained weights."""
@@ -151,9 +152,9 @@ def train_refinement(
     config: config_lib.Config,
     dataset: build_data.Dataset,
     calibration_net: keras.Model,
-    workdir: workdir_lib.RunDir,
+    workdir: run_dir.RunDir,
     strategy: tf.distribute.Strategy,
-    stop: workdir_lib.StopSignal,
+    stop: run_dir.StopSignal,
     say: Callable[[str], None],
 ) -> selection_lib.Selection:
     """Runs stage 2, or what is left of it; returns what knows G's best weights."""
@@ -195,7 +196,7 @@ def evaluate_run(
     config: config_lib.Config,
     dataset: build_data.Dataset,
     model,
-    workdir: workdir_lib.RunDir,
+    workdir: run_dir.RunDir,
     say: Callable[[str], None],
     *,
     split: str = "",
@@ -286,7 +287,7 @@ def _figures(
     galleries: Dict[str, List[draw_lib.Drawn]],
     dataset: build_data.Dataset,
     source: examples.Examples,
-    workdir: workdir_lib.RunDir,
+    workdir: run_dir.RunDir,
 ) -> Dict[str, matplotlib.figure.Figure]:
     """Draws the figures of an evaluation on a split, `source`."""
     return figures.run_figures(

@@ -13,7 +13,7 @@ from absl import flags, logging
 
 from car_tf import config as config_lib
 from car_tf.config import cli
-from car_tf import workdir as workdir_lib
+from car_tf.runtime import run_dir
 
 FLAGS = flags.FLAGS
 
@@ -41,12 +41,12 @@ flags.DEFINE_bool(
 
 def main() -> int:
     """Exports; returns the exit code."""
-    config = workdir_lib.saved_config(FLAGS.workdir)
+    config = run_dir.saved_config(FLAGS.workdir)
     if FLAGS.output:
         output = pathlib.Path(FLAGS.output).expanduser().resolve()
-        workdir_lib.refuse_patterns("--output", output)
+        run_dir.refuse_patterns("--output", output)
     # Elsewhere, nothing of the run is written, which may be of others.
-    workdir = workdir_lib.RunDir(FLAGS.workdir, config, writes=not FLAGS.output)
+    workdir = run_dir.RunDir(FLAGS.workdir, config, writes=not FLAGS.output)
     logging.set_verbosity(logging.WARNING)  # TensorFlow tells much in an export.
     from export import run  # TensorFlow starts here.
 
@@ -64,4 +64,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    cli.run(main, errors=(*workdir_lib.USER_ERRORS, ValueError))
+    cli.run(main, errors=(*run_dir.USER_ERRORS, ValueError))

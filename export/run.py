@@ -8,7 +8,7 @@ from typing import Any, Callable, Dict, Optional, Sequence
 
 from car_tf import build_data, eval_lib, saved_run
 from car_tf import config as config_lib
-from car_tf import workdir as workdir_lib
+from car_tf.runtime import run_dir
 from car_tf.data import info
 from car_tf.models import sampler
 from export import program, savedmodel, versions
@@ -84,7 +84,7 @@ def _results(
 
 def export_workdir(
     config: config_lib.Config,
-    workdir: workdir_lib.RunDir,
+    workdir: run_dir.RunDir,
     *,
     output: str = "",
     name: str = "",

@@ -18,8 +18,9 @@ import tiny_trainers as tiny
 from car_tf import build
 from car_tf.config import fields
 from car_tf import config as config_lib
-from car_tf import devices, fitting, workers
-from car_tf import workdir as workdir_lib
+from car_tf import fitting
+from car_tf.runtime import devices, workers
+from car_tf.runtime import run_dir
 
 SETTINGS = (
     *("stage1.steps=6", "stage1.batch_size=4", "train.checkpoint_every=2"),
@@ -34,7 +35,7 @@ def batches(config, dataset, *, stage, first_step, num_steps):
 def train(folder, worker):
     """Trains, or goes on; returns F's trained weights."""
     config = fields.override(config_lib.Config("tiny"), SETTINGS)
-    workdir = workdir_lib.RunDir(folder, config, writes=worker.is_chief)
+    workdir = run_dir.RunDir(folder, config, writes=worker.is_chief)
     strategy = devices.build_strategy("cpu", worker)
     # Fused batch norm, which one replica has by default, divides variances by n - 1.
     trainer = tiny.stage_1(strategy, synchronized=True)
@@ -76,5 +77,5 @@ def main(folder, dies_at):
 if __name__ == "__main__":
     try:
         main(*sys.argv[1:])
-    except workdir_lib.RunError as error:
+    except run_dir.RunError as error:
         sys.exit(f"error: {error}")

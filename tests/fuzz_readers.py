@@ -34,12 +34,12 @@ from PIL import ExifTags, Image
 
 from car_tf.config import fields
 from car_tf import config as config_lib
-from car_tf import workdir as workdir_lib
+from car_tf.runtime import run_dir
 from car_tf.blackbox import frozen_graph
 from car_tf.data import files, lidc, lidc_dicom, lidc_folders, lidc_outlines
 from car_tf.data import npz, safe_pickle
 
-CLEAR = (files.DataError, config_lib.ConfigError, workdir_lib.RunError)
+CLEAR = (files.DataError, config_lib.ConfigError, run_dir.RunError)
 
 
 def png(array, **options):

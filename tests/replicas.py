@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 import tiny_trainers as tiny
 
-from car_tf import devices, workers
+from car_tf.runtime import devices, workers
 
 # What 1, 2, 3 and 4 replicas can share.
 BATCH_SIZE = 12

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from car_tf import checkpoints
-from car_tf import workdir as workdir_lib
+from car_tf.runtime import checkpoints
+from car_tf.runtime import run_dir
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def test_a_damaged_checkpoint_is_passed_over_aloud(manager, damage):
 def test_without_a_readable_checkpoint_the_run_stops(manager):
     for step in (2, 3):
         os.truncate(data_file(manager, step), 0)
-    with pytest.raises(workdir_lib.RunError, match=re.escape(manager.directory)):
+    with pytest.raises(run_dir.RunError, match=re.escape(manager.directory)):
         restore(manager)
 
 

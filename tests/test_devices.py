@@ -14,9 +14,9 @@ import replicas
 import tensorflow as tf
 
 from car_tf import config as config_lib
-from car_tf import devices, workers
+from car_tf.runtime import devices, workers
 from car_tf.config import fields
-from car_tf import workdir as workdir_lib
+from car_tf.runtime import run_dir
 
 # With D updated in every third step: seven of its updates.
 STEPS = 20
@@ -107,9 +107,7 @@ def test_a_resumed_run_may_use_other_devices():
 
 
 def test_gpus_that_are_not_there_are_refused():
-    with pytest.raises(
-        workdir_lib.RunError, match="wanted gpu:63, but TensorFlow sees"
-    ):
+    with pytest.raises(run_dir.RunError, match="wanted gpu:63, but TensorFlow sees"):
         devices.build_strategy("gpu:63", workers.Worker())
 
 
@@ -117,20 +115,20 @@ def test_one_device_needs_no_strategy_of_its_own():
     strategy = devices.build_strategy("cpu", workers.Worker())
     assert strategy is tf.distribute.get_strategy()
     assert devices.describe(strategy, workers.Worker()) == "devices: 1 replica"
-    with pytest.raises(workdir_lib.RunError, match="2xcpu is for one process"):
+    with pytest.raises(run_dir.RunError, match="2xcpu is for one process"):
         devices.build_strategy("2xcpu", workers.Worker(0, 2))
 
 
 def test_batches_must_divide_over_the_replicas(two_replicas):
     devices.check_batch_size(two_replicas, stage1=4, stage2=2)
-    with pytest.raises(workdir_lib.RunError, match="stage2.batch_size: .* 2, .* got 3"):
+    with pytest.raises(run_dir.RunError, match="stage2.batch_size: .* 2, .* got 3"):
         devices.check_batch_size(two_replicas, stage1=4, stage2=3)
 
 
 def test_xla_is_refused_on_several_replicas(two_replicas):
     devices.check_compilation(two_replicas, False)
     devices.check_compilation(tf.distribute.get_strategy(), True)
-    with pytest.raises(workdir_lib.RunError, match="wanted one device .* 2 replicas"):
+    with pytest.raises(run_dir.RunError, match="wanted one device .* 2 replicas"):
         devices.check_compilation(two_replicas, True)
 
 
@@ -161,7 +159,7 @@ def test_the_first_worker_is_the_chief():
     ],
 )
 def test_a_wrong_tf_config_is_refused(text, word):
-    with pytest.raises(workdir_lib.RunError) as caught:
+    with pytest.raises(run_dir.RunError) as caught:
         workers.this_worker({"TF_CONFIG": text})
     assert str(caught.value).startswith('TF_CONFIG: wanted {"cluster"')
     assert word in str(caught.value) and "\n" not in str(caught.value)
@@ -178,11 +176,11 @@ def test_several_workers_need_a_directory_in_common(tmp_path):
 
 def test_a_worker_that_is_not_the_chief_writes_nothing(tmp_path):
     config = config_lib.Config("x")
-    chief = workdir_lib.RunDir(str(tmp_path / "run"), config)
+    chief = run_dir.RunDir(str(tmp_path / "run"), config)
     chief.begin(config)
     chief.append_line("log", {"step": 1})
     before = {path: path.read_bytes() for path in chief.path.iterdir()}
-    worker = workdir_lib.RunDir(str(tmp_path / "run"), config, writes=False)
+    worker = run_dir.RunDir(str(tmp_path / "run"), config, writes=False)
     worker.begin(config)
     worker.write_json("metrics.json", {})
     worker.append_line("log", {"step": 2})

@@ -12,7 +12,7 @@ import tensorflow as tf
 from car_tf import build, fitting
 from car_tf.config import fields
 from car_tf import config as config_lib
-from car_tf import workdir as workdir_lib
+from car_tf.runtime import run_dir
 from car_tf.trainers import common
 
 # Stretches
@@ -80,7 +80,7 @@ class Job:
             config_lib.Config(name="toy"),
             ["stage1.steps=10", "train.checkpoint_every=3", "train.select_every=3"],
         )
-        self.workdir = workdir_lib.RunDir(str(tmp_path / "run"), self.config)
+        self.workdir = run_dir.RunDir(str(tmp_path / "run"), self.config)
         self.stop = types.SimpleNamespace(number=None)
         self.values = np.arange(10, dtype=np.float32)
         self.said, self.epochs, self.stop_at = [], [], None
@@ -172,7 +172,7 @@ def test_a_stopped_stage_goes_on_as_if_nothing_had_happened(job, step, monkeypat
         whole(keeper, batch, logs)
 
     monkeypatch.setattr(fitting.Keeper, "on_train_batch_end", stop_at)
-    with pytest.raises(workdir_lib.Stopped, match=f"stage 1 after step {step};"):
+    with pytest.raises(run_dir.Stopped, match=f"stage 1 after step {step};"):
         job.run()
     assert f"ckpt-{step}" in job.checkpoints()
     # At an epoch's end everything that belongs to it is done before stopping.
@@ -205,7 +205,7 @@ def test_a_killed_stage_goes_on_from_its_last_checkpoint(job, monkeypatch):
 
 def test_a_nan_names_stage_step_term_and_checkpoint(job):
     job.values[7] = np.nan
-    with pytest.raises(workdir_lib.RunError) as caught:
+    with pytest.raises(run_dir.RunError) as caught:
         job.run()
     words = str(caught.value)
     assert words.startswith("stage 1, step 7: the loss term toy is not finite")
@@ -223,7 +223,7 @@ def test_a_nan_in_an_execution_of_several_steps_leaves_all_their_batches(job):
     job.compiled = {"steps_per_execution": 2}
     job.config = fields.override(job.config, ["train.steps_per_execution=2"])
     job.values[7] = np.nan
-    with pytest.raises(workdir_lib.RunError, match="^stage 1, step 6 or 7: the loss"):
+    with pytest.raises(run_dir.RunError, match="^stage 1, step 6 or 7: the loss"):
         job.run()
     (failed,) = np.load(job.workdir.path / "failed_batch.npz").values()
     np.testing.assert_array_equal(failed, [6, np.nan])
@@ -249,7 +249,7 @@ def test_an_execution_is_finished_before_stopping(job, monkeypatch):
         whole(keeper, batch, logs)
 
     monkeypatch.setattr(fitting.Keeper, "on_train_batch_end", stop_at)
-    with pytest.raises(workdir_lib.Stopped, match="stage 1 after step 5;"):
+    with pytest.raises(run_dir.Stopped, match="stage 1 after step 5;"):
         job.run()
     assert job.epochs == [3] and "ckpt-5" in job.checkpoints()
     job.stop.number = None

@@ -13,8 +13,9 @@ import pytest
 import tensorflow as tf
 import test_fitting
 
-from car_tf import checkpoints, figures
-from car_tf import workdir as workdir_lib
+from car_tf import figures
+from car_tf.runtime import checkpoints
+from car_tf.runtime import run_dir
 from car_tf.data import cache
 
 job = test_fitting.job
@@ -56,7 +57,7 @@ def test_a_full_disk_costs_no_checkpoint(small_disk):
     checkpoints.save(manager, 3)
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     fill(small_disk)
-    with pytest.raises(workdir_lib.RunError) as caught:
+    with pytest.raises(run_dir.RunError) as caught:
         checkpoints.save(manager, 6)
     words = str(caught.value)
     assert words.startswith(f"{folder / 'ckpt-6'}: cannot be written (No space left on")
@@ -85,7 +86,7 @@ def test_a_stage_whose_checkpoint_cannot_be_written_goes_on(job, monkeypatch, nu
         raise tf.errors.ResourceExhaustedError(None, None, reason)
 
     monkeypatch.setattr(tf.train.CheckpointManager, "save", save)
-    with pytest.raises(workdir_lib.RunError, match=os.strerror(number)) as caught:
+    with pytest.raises(run_dir.RunError, match=os.strerror(number)) as caught:
         job.run()
     assert "ckpt-6: cannot be written" in str(caught.value)
     assert job.checkpoints() == ["ckpt-3"]
@@ -104,14 +105,12 @@ def test_other_errors_of_tensorflow_are_not_blamed_on_the_disk(tmp_path):
 
 
 def test_files_of_a_run_keep_their_content_on_a_full_disk(small_disk, job):
-    run = workdir_lib.RunDir(str(small_disk / "run"), job.config)
+    run = run_dir.RunDir(str(small_disk / "run"), job.config)
     run.write_json("metrics.json", {"ged": 1})
     fill(small_disk)
-    with pytest.raises(workdir_lib.RunError, match="metrics.json: cannot be written"):
+    with pytest.raises(run_dir.RunError, match="metrics.json: cannot be written"):
         run.write_json("metrics.json", {"ged": 2, "more": "x" * 9000})
-    with pytest.raises(
-        workdir_lib.RunError, match=r"log: cannot be written \(No space"
-    ):
+    with pytest.raises(run_dir.RunError, match=r"log: cannot be written \(No space"):
         run.append_line("log", {"step": 1, "more": "x" * 9000})
     assert run.read_json("metrics.json") == {"ged": 1}
     assert not list(run.path.glob(".*.new"))
@@ -126,9 +125,7 @@ def test_figures_are_written_whole_or_not_at_all(small_disk):
     drawn = {"samples": matplotlib.figure.Figure()}
     (small_disk / "figures").mkdir()
     fill(small_disk)
-    with pytest.raises(
-        workdir_lib.RunError, match=r"cannot be written \(No space left"
-    ):
+    with pytest.raises(run_dir.RunError, match=r"cannot be written \(No space left"):
         with checkpoints.writing(small_disk / "figures"):
             figures.save_all(drawn, small_disk / "figures")
     assert list((small_disk / "figures").iterdir()) == []

@@ -15,7 +15,7 @@ LAYERS = (
     ("car_tf.losses", 0),
     ("car_tf.metrics.*", 0),
     ("car_tf.*figures", 0),
-    ("car_tf.workdir", 1),
+    ("car_tf.runtime.run_dir", 1),
     ("car_tf.data.*", 1),
     ("car_tf.blackbox.*", 1),
     ("car_tf.models.*", 1),

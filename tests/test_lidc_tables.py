@@ -9,7 +9,7 @@ import pytest
 from car_tf import config as config_lib
 from car_tf import lidc_tables, paper_tables
 from car_tf.config import fields
-from car_tf import workdir as workdir_lib
+from car_tf.runtime import run_dir
 
 COMPARISONS = {"argmax": {"ged": 0.7, "hm_iou": 0.4}}
 
@@ -51,7 +51,7 @@ class FakeJob:
 @pytest.fixture
 def base(monkeypatch):
     # What is slow, and would forget what other tests have built.
-    monkeypatch.setattr(workdir_lib, "environment", dict)
+    monkeypatch.setattr(run_dir, "environment", dict)
     monkeypatch.setattr(lidc_tables, "_forget_graphs", lambda: None)
     return config_lib.load("lidc")
 
@@ -159,11 +159,11 @@ def test_finished_runs_are_skipped_and_shared_by_the_tables(
 def test_an_interrupted_table_shows_what_is_finished(base, tmp_path, monkeypatch):
     def score(config):
         if config.stage2.num_samples == 10:
-            raise workdir_lib.Stopped("stopped")
+            raise run_dir.Stopped("stopped")
         return 0.25, 0.5
 
     FakeJob(monkeypatch, score)
-    with pytest.raises(workdir_lib.Stopped):
+    with pytest.raises(run_dir.Stopped):
         _run("table3", base, tmp_path)
     result = json.loads((tmp_path / "table3.json").read_text())
     assert [len(row["runs"]) for row in result["rows"]] == [1, 1, 0, 0, 0]
@@ -235,7 +235,7 @@ def test_another_configuration_of_the_same_seeds_is_refused(
     FakeJob(monkeypatch, _constant)
     _run("table1", base, tmp_path)
     other = fields.override(base, ["refinement_net.logits=residual"])
-    with pytest.raises(workdir_lib.RunError, match="another configuration.*residual"):
+    with pytest.raises(run_dir.RunError, match="another configuration.*residual"):
         _run("table1", other, tmp_path)
 
 
@@ -247,7 +247,7 @@ def test_another_calibration_network_is_not_taken(base, tmp_path, monkeypatch):
         base, stage1=dataclasses.replace(base.stage1, steps=base.stage1.steps + 1)
     )
     # The same name for another configuration is refused.
-    with pytest.raises(workdir_lib.RunError, match="another configuration"):
+    with pytest.raises(run_dir.RunError, match="another configuration"):
         _run("table1", other, tmp_path)
     job = FakeJob(monkeypatch, _constant)
     folder = tmp_path / "cvae-lcal-seed1"
@@ -301,7 +301,7 @@ def test_the_command_makes_a_table_and_goes_on_where_it_stopped(tmp_path):
     result = json.loads((tmp_path / "table1.json").read_text())
     runs = {row["method"]: len(row["runs"]) for row in result["rows"]}
     assert runs["cGAN+Lce"] == runs["cGAN+Lcal (20)"] == 1
-    config = workdir_lib.saved_config(str(tmp_path / "lce-seed1"))
+    config = run_dir.saved_config(str(tmp_path / "lce-seed1"))
     assert (config.stage1.steps, config.stage2.steps) == (1, 1)
     assert config.refinement_net.base_channels == 2
     for line in (tmp_path / "lce-seed1" / "stage1_log.jsonl").read_text().splitlines():

@@ -22,7 +22,7 @@ from car_tf import (
     regression_program,
     regression_scores,
 )
-from car_tf import workdir as workdir_lib
+from car_tf.runtime import run_dir
 from car_tf.benchmarks import regression
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -202,8 +202,8 @@ def test_a_stopped_job_goes_on_and_ends_like_an_uninterrupted_one(
 ):
     config = small(seeds=(1, 2, 3))
     with monkeypatch.context() as patched:
-        patched.setattr(workdir_lib, "StopSignal", StopAfter)
-        with pytest.raises(workdir_lib.Stopped, match="stage 2 after step 25"):
+        patched.setattr(run_dir, "StopSignal", StopAfter)
+        with pytest.raises(run_dir.Stopped, match="stage 2 after step 25"):
             regression_lib.run(config, tmp_path, lambda line: None)
     newest = tf.train.latest_checkpoint(str(tmp_path / "checkpoints"))
     if damaged:
@@ -222,14 +222,14 @@ def test_a_stopped_job_goes_on_and_ends_like_an_uninterrupted_one(
     said.clear()
     assert regression_lib.run(config, tmp_path, said.append) == results
     assert said == [f"finished before: {tmp_path / 'results.json'}"]
-    with pytest.raises(workdir_lib.RunError, match="another configuration"):
+    with pytest.raises(run_dir.RunError, match="another configuration"):
         regression_lib.run(small(), tmp_path, said.append)
 
 
 def test_a_loss_that_is_not_finite_names_term_and_run():
     program = regression_program.Program(small())
     program.stage2[0].last_losses["adversarial"].assign([0.5, float("nan")])
-    with pytest.raises(workdir_lib.RunError, match="adversarial is nan.*0.9"):
+    with pytest.raises(run_dir.RunError, match="adversarial is nan.*0.9"):
         program.check_finite(2)
 
 

@@ -13,7 +13,7 @@ import pytest
 from car_tf import config as config_lib
 from car_tf import regression_config, report_charts, report_lib, report_page
 from car_tf import report_results, report_run, report_sections
-from car_tf import workdir as workdir_lib
+from car_tf.runtime import run_dir
 
 FLIP = {
     "original": 0,
@@ -378,7 +378,7 @@ def test_what_is_no_run_is_refused_in_one_line(folder, tmp_path):
         assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
         assert words in done.stderr
     (folder / "metrics.json").write_text("{")
-    with pytest.raises(workdir_lib.RunError, match="metrics.json is not JSON"):
+    with pytest.raises(run_dir.RunError, match="metrics.json is not JSON"):
         report_lib.write(folder)
 
 

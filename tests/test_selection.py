@@ -11,7 +11,7 @@ from car_tf import build, eval_lib
 from car_tf.config import fields
 from car_tf import config as config_lib
 from car_tf import selection
-from car_tf import workdir as workdir_lib
+from car_tf.runtime import run_dir
 from car_tf.models import calibration
 
 
@@ -29,7 +29,7 @@ class Selecting:
             config_lib.Config(name="toy"),
             ["stage2.steps=9", "train.checkpoint_every=2", "train.select_every=2"],
         )
-        self.workdir = workdir_lib.RunDir(str(tmp_path / "run"), config)
+        self.workdir = run_dir.RunDir(str(tmp_path / "run"), config)
         self.net, self.said, self.geds = Net(), [], {}
         monkeypatch.setattr(build, "build_sampler", lambda *args: None)
         monkeypatch.setattr(
@@ -118,7 +118,7 @@ def test_the_best_weights_stay_while_they_are_written_again(selecting, monkeypat
     # Killed before the checkpoint of step 4; gone on, with no room.
     with monkeypatch.context() as patch:
         patch.setattr(selecting.selection._weights, "write", full)
-        with pytest.raises(workdir_lib.RunError, match="best-4.*cannot be written"):
+        with pytest.raises(run_dir.RunError, match="best-4.*cannot be written"):
             selecting.consider(s4=0.4)
     assert selecting.best() == (4.0, 0.4)
     for _ in range(2):
@@ -139,7 +139,7 @@ def test_best_weights_that_cannot_be_read_are_named(selecting):
     selecting.consider(s2=0.5)
     (path,) = (selecting.workdir.path / "checkpoints").glob("best-2.data*")
     os.truncate(path, 0)
-    with pytest.raises(workdir_lib.RunError, match="best-2.*cannot be read"):
+    with pytest.raises(run_dir.RunError, match="best-2.*cannot be read"):
         selecting.best()
 
 

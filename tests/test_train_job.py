@@ -17,7 +17,7 @@ from tensorboard.backend.event_processing import event_accumulator
 from car_tf import build, build_data, saved_run, train_lib
 from car_tf.config import fields
 from car_tf import config as config_lib
-from car_tf import workdir as workdir_lib
+from car_tf.runtime import run_dir
 from car_tf.data import info
 from export import description
 from export import run as export_run
@@ -219,8 +219,8 @@ def test_another_configuration_in_the_same_directory_is_refused(runs, whole):
 def loaded(runs, whole):
     """The finished run's configuration, data and sampler, in this process."""
     path = str(runs.folder / "whole")
-    config = workdir_lib.saved_config(path)
-    run = workdir_lib.RunDir(path, config)
+    config = run_dir.saved_config(path)
+    run = run_dir.RunDir(path, config)
     dataset = build_data.build_data(config)
     yield config, dataset, saved_run.load_sampler(config, dataset.facts, run), run
     run.close()
@@ -358,8 +358,8 @@ def test_stratified_samples_are_evaluated_and_exported_under_their_name(
 
 def test_a_run_without_trained_networks_cannot_be_evaluated(loaded, tmp_path):
     config, dataset, _, _ = loaded
-    run = workdir_lib.RunDir(str(tmp_path / "empty"), config)
-    with pytest.raises(workdir_lib.RunError, match="stage 1 has no checkpoint"):
+    run = run_dir.RunDir(str(tmp_path / "empty"), config)
+    with pytest.raises(run_dir.RunError, match="stage 1 has no checkpoint"):
         saved_run.load_sampler(config, dataset.facts, run)
 
 

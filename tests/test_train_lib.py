@@ -7,11 +7,11 @@ import pytest
 
 from car_tf import config as config_lib
 from car_tf import saved_run, train_lib
-from car_tf import workdir as workdir_lib
+from car_tf.runtime import run_dir
 
 
 def test_data_that_are_not_those_a_run_was_begun_with_are_refused(tmp_path):
-    run = workdir_lib.RunDir(str(tmp_path / "run"), config_lib.Config(name="toy"))
+    run = run_dir.RunDir(str(tmp_path / "run"), config_lib.Config(name="toy"))
 
     def dataset(fingerprint):
         splits = {"train": {"fingerprint": "a"}, "val": {"fingerprint": fingerprint}}
@@ -19,14 +19,14 @@ def test_data_that_are_not_those_a_run_was_begun_with_are_refused(tmp_path):
 
     train_lib._record_data(run, dataset("b"))
     train_lib._record_data(run, dataset("b"))
-    with pytest.raises(workdir_lib.RunError, match="the val split is not.* b then, c"):
+    with pytest.raises(run_dir.RunError, match="the val split is not.* b then, c"):
         train_lib._record_data(run, dataset("c"))
     recorded = json.loads((run.path / "data.json").read_text())
     assert recorded["splits"]["val"]["fingerprint"] == "b"
 
 
 def test_splits_of_other_images_are_not_evaluated(tmp_path):
-    run = workdir_lib.RunDir(str(tmp_path / "run"), config_lib.Config(name="toy"))
+    run = run_dir.RunDir(str(tmp_path / "run"), config_lib.Config(name="toy"))
 
     def dataset(*names):
         return types.SimpleNamespace(splits={"val": types.SimpleNamespace(names=names)})
@@ -34,7 +34,7 @@ def test_splits_of_other_images_are_not_evaluated(tmp_path):
     saved_run.require_same_images(run, dataset("a", "b"))  # Of a run without a record.
     run.write_json("data.json", {"splits": {"val": {"names": ["a", "b"]}}})
     saved_run.require_same_images(run, dataset("a", "b"))
-    with pytest.raises(workdir_lib.RunError, match="2 images then, 3 now; c differs"):
+    with pytest.raises(run_dir.RunError, match="2 images then, 3 now; c differs"):
         saved_run.require_same_images(run, dataset("a", "b", "c"))
-    with pytest.raises(workdir_lib.RunError, match="their order differs"):
+    with pytest.raises(run_dir.RunError, match="their order differs"):
         saved_run.require_same_images(run, dataset("b", "a"))

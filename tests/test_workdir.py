@@ -9,7 +9,7 @@ import pytest
 
 from car_tf.config import fields
 from car_tf import config as config_lib
-from car_tf import workdir as workdir_lib
+from car_tf.runtime import run_dir
 
 CONFIG = config_lib.Config(name="one")
 
@@ -17,19 +17,19 @@ CONFIG = config_lib.Config(name="one")
 def fails(*words):
     """Expects a RunError of one line that holds all the words."""
     pattern = "".join(f"(?=.*{re.escape(str(word))})" for word in words)
-    return pytest.raises(workdir_lib.RunError, match=f"^{pattern}[^\n]*$")
+    return pytest.raises(run_dir.RunError, match=f"^{pattern}[^\n]*$")
 
 
 @pytest.fixture
 def run(tmp_path):
-    run = workdir_lib.RunDir(str(tmp_path / "run"), CONFIG)
+    run = run_dir.RunDir(str(tmp_path / "run"), CONFIG)
     run.begin(CONFIG)
     yield run
     run.close()
 
 
 def test_a_new_run_writes_its_configuration_and_environment(run):
-    assert workdir_lib.saved_config(str(run.path)) == CONFIG
+    assert run_dir.saved_config(str(run.path)) == CONFIG
     environment = run.read_json("environment.json")
     assert environment["packages"]["tensorflow"] == "2.15.1"
     assert {"git_revision", "git_changes", "command", "python"} <= set(environment)
@@ -38,7 +38,7 @@ def test_a_new_run_writes_its_configuration_and_environment(run):
 def test_the_same_configuration_resumes(run):
     started = run.read_json("environment.json")
     run.close()
-    again = workdir_lib.RunDir(str(run.path), CONFIG)
+    again = run_dir.RunDir(str(run.path), CONFIG)
     again.begin(CONFIG)
     assert again.read_json("environment.json") == started
     again.close()
@@ -46,55 +46,55 @@ def test_the_same_configuration_resumes(run):
 
 def test_a_second_run_in_the_same_directory_is_refused(run):
     with fails("another run", run.path):
-        workdir_lib.RunDir(str(run.path), CONFIG)
+        run_dir.RunDir(str(run.path), CONFIG)
     run.close()
-    workdir_lib.RunDir(str(run.path), CONFIG).close()
+    run_dir.RunDir(str(run.path), CONFIG).close()
 
 
 def test_another_configuration_is_refused_and_its_fields_named(run):
     run.close()
     other = fields.override(CONFIG, ["train.seed=5", "stage2.num_samples=3"])
     with fails(run.path, "train.seed: 1 -> 5", "stage2.num_samples: 7 -> 3"):
-        workdir_lib.RunDir(str(run.path), other)
-    assert workdir_lib.saved_config(str(run.path)) == CONFIG
+        run_dir.RunDir(str(run.path), other)
+    assert run_dir.saved_config(str(run.path)) == CONFIG
 
 
 def test_a_place_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     for place in ("file", "file/run"):
         with fails("cannot write", tmp_path / place):
-            workdir_lib.RunDir(str(tmp_path / place), CONFIG)
+            run_dir.RunDir(str(tmp_path / place), CONFIG)
 
 
 @pytest.mark.parametrize("name", ["run [1]", "a\\b"])
 def test_paths_that_tensorflow_takes_for_patterns_are_refused(tmp_path, name):
     with fails("--workdir", name, "choose another directory"):
-        workdir_lib.RunDir(str(tmp_path / name), CONFIG)
+        run_dir.RunDir(str(tmp_path / name), CONFIG)
     assert not list(tmp_path.iterdir())
-    workdir_lib.RunDir(str(tmp_path / "a run? {1} * ü"), CONFIG).close()
+    run_dir.RunDir(str(tmp_path / "a run? {1} * ü"), CONFIG).close()
 
 
 def test_a_run_of_another_kind_is_named(tmp_path):
     config = config_lib.to_json(config_lib.load("regression"))
     (tmp_path / "config.json").write_text(config)
     with fails(tmp_path / "config.json", "not a configuration", "no field"):
-        workdir_lib.saved_config(str(tmp_path))
+        run_dir.saved_config(str(tmp_path))
 
 
 def test_a_run_that_never_began_leaves_nothing(tmp_path):
-    run = workdir_lib.RunDir(str(tmp_path / "run"), CONFIG)
+    run = run_dir.RunDir(str(tmp_path / "run"), CONFIG)
     run.close()
     assert list(tmp_path.iterdir()) == []
     # Nor does it bind the directory to its configuration, nor remove what others left.
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "notes.txt").write_text("mine")
-    workdir_lib.RunDir(str(tmp_path / "run"), CONFIG).close()
+    run_dir.RunDir(str(tmp_path / "run"), CONFIG).close()
     assert [p.name for p in (tmp_path / "run").iterdir()] == ["notes.txt"]
 
 
 def test_no_run_to_evaluate(tmp_path):
     with fails("config.json", tmp_path):
-        workdir_lib.saved_config(str(tmp_path))
+        run_dir.saved_config(str(tmp_path))
 
 
 def test_files_are_written_whole_and_nan_is_refused(run):
@@ -126,7 +126,7 @@ def test_the_first_signal_sets_a_flag_and_the_second_acts(capsys):
     # A shell starts background jobs with SIGINT ignored; the test brings its own.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        with workdir_lib.StopSignal() as stop:
+        with run_dir.StopSignal() as stop:
             assert stop.number is None
             os.kill(os.getpid(), signal.SIGINT)
             assert stop.number == signal.SIGINT

@@ -13,7 +13,8 @@ import pytest
 import test_devices
 import test_train_job
 
-from car_tf import build, workers
+from car_tf import build
+from car_tf.runtime import workers
 
 # The whole job in two processes takes a minute.
 needs_time = pytest.mark.skipif(not test_devices.LONG, reason="CAR_TF_LONG=1 runs it")

@@ -12,7 +12,7 @@ import json
 import os
 from typing import Mapping
 
-from car_tf import workdir as workdir_lib
+from car_tf.runtime import run_dir
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,8 +55,8 @@ def this_worker(environment: Mapping[str, str] = os.environ) -> Worker:
     return Worker(index, max(len(hosts), 1))
 
 
-def _refused(what: str) -> workdir_lib.RunError:
-    return workdir_lib.RunError(
+def _refused(what: str) -> run_dir.RunError:
+    return run_dir.RunError(
         'TF_CONFIG: wanted {"cluster": {"worker": ["host:port", ...]}, "task": '
         f'{{"type": "worker", "index": 0}}}}, {what}'
     )

@@ -9,8 +9,8 @@ from typing import Callable, Dict, List, Optional, Sequence
 
 import tensorflow as tf
 
-from car_tf import workdir as workdir_lib
-from car_tf import workers
+from car_tf.runtime import run_dir
+from car_tf.runtime import workers
 
 
 @functools.lru_cache(maxsize=None)
@@ -35,14 +35,14 @@ def build_strategy(devices: str, worker: workers.Worker) -> tf.distribute.Strate
         logical_cpus = int(match[1] or 1) if match else 0
         chosen = [] if match else [int(i) for i in re.findall(r"\d+", devices)]
         if chosen and max(chosen) >= len(gpus):
-            raise workdir_lib.RunError(
+            raise run_dir.RunError(
                 f"devices: wanted {devices}, but TensorFlow sees {len(gpus)} GPUs"
             )
         gpus = [gpus[index] for index in chosen]
         tf.config.set_visible_devices(gpus, "GPU")
     if logical_cpus > 1:
         if worker.num_workers > 1:
-            raise workdir_lib.RunError(
+            raise run_dir.RunError(
                 f"devices: {devices} is for one process, but TF_CONFIG names "
                 f"{worker.num_workers} workers; wanted cpu"
             )
@@ -83,7 +83,7 @@ def check_batch_size(strategy: tf.distribute.Strategy, **sizes: int) -> None:
     num = strategy.num_replicas_in_sync
     for name, size in sizes.items():
         if size % num:
-            raise workdir_lib.RunError(
+            raise run_dir.RunError(
                 f"{name}.batch_size: wanted a multiple of {num}, the number of "
                 f"replicas, got {size}"
             )
@@ -96,7 +96,7 @@ def check_compilation(strategy: tf.distribute.Strategy, jit_compile: bool) -> No
       RunError: naming the field.
     """
     if jit_compile and strategy.num_replicas_in_sync > 1:
-        raise workdir_lib.RunError(
+        raise run_dir.RunError(
             "train.jit_compile: wanted one device (train.devices), got "
             f"{strategy.num_replicas_in_sync} replicas"
         )
@@ -167,7 +167,7 @@ def require_agreement(strategy: tf.distribute.Strategy, what: str, value: str) -
         return
     found = gather(strategy, zlib.crc32(value.encode()) & 0x7FFFFFFF)
     if len(set(found)) > 1:
-        raise workdir_lib.RunError(
+        raise run_dir.RunError(
             f"the workers differ in {what}; wanted the same command, data and run "
             "directory (on a file system that all share) on each"
         )

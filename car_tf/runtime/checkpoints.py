@@ -13,7 +13,7 @@ from typing import Callable, Iterator, List, Sequence
 
 import tensorflow as tf
 
-from car_tf import workdir as workdir_lib
+from car_tf.runtime import run_dir
 from car_tf.data import cache
 
 # What TensorFlow raises on checkpoints that are truncated, missing or of other code.
@@ -35,13 +35,13 @@ def writing(path: pathlib.Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise workdir_lib.cannot_write(path, error.strerror or error) from error
+        raise run_dir.cannot_write(path, error.strerror or error) from error
     except tf.errors.OpError as error:
         reasons = (os.strerror(number) for number in _DISK_ERRORS)
         found = [reason for reason in reasons if reason in str(error)]
         if not found:
             raise
-        raise workdir_lib.cannot_write(path, found[0]) from error
+        raise run_dir.cannot_write(path, found[0]) from error
 
 
 def listed(folder: pathlib.Path) -> List[str]:
@@ -120,12 +120,12 @@ def save(manager: tf.train.CheckpointManager, step: int) -> None:
     try:
         with writing(folder / f"ckpt-{step}"):
             manager.save(step)
-    except workdir_lib.RunError as error:
+    except run_dir.RunError as error:
         remove(folder / f"ckpt-{step}")
         for path in folder.glob("checkpoint.tmp*"):
             path.unlink()
         kept = manager.latest_checkpoint or "none"
-        raise workdir_lib.RunError(f"{error} (last checkpoint: {kept})") from error
+        raise run_dir.RunError(f"{error} (last checkpoint: {kept})") from error
 
 
 def remove(prefix: pathlib.Path) -> None:
@@ -160,7 +160,7 @@ def restore_latest(
             reason = str(error).splitlines()[0]
             say(f"checkpoint {path} cannot be read ({reason}): using the one before")
     if manager.checkpoints:
-        raise workdir_lib.RunError(
+        raise run_dir.RunError(
             f"no checkpoint in {manager.directory} can be read; remove it to begin again"
         )
 
@@ -171,4 +171,4 @@ def read_weights(checkpoint: tf.train.Checkpoint, path: pathlib.Path) -> None:
         checkpoint.read(str(path)).assert_existing_objects_matched().expect_partial()
     except _UNREADABLE as error:
         reason = str(error).splitlines()[0]
-        raise workdir_lib.RunError(f"{path}: cannot be read ({reason})") from error
+        raise run_dir.RunError(f"{path}: cannot be read ({reason})") from error
