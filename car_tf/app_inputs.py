@@ -12,10 +12,11 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from car_tf import build_data, predict_lib
+from car_tf import predict_lib
+from car_tf.data import load as data_load
 from car_tf.config import schema
 from car_tf import config as config_lib
-from car_tf.data import files
+from car_tf.data import io
 from export.clients import common
 
 NUM_EXAMPLES = 4
@@ -70,14 +71,14 @@ class Reader:
         self._segmenter = None
         if not predictor.needs_blackbox:
             if options.blackbox:
-                raise files.DataError(
+                raise io.DataError(
                     "--blackbox: this model takes images alone and needs none"
                 )
             return
         trained_on = (predictor.labels["config"] or {}).get("blackbox", {}).get("path")
         if options.blackbox or _is_here(trained_on):
             config = predict_lib.blackbox_config(predictor, options)
-            self._segmenter = build_data.build_blackbox(config)
+            self._segmenter = data_load.build_blackbox(config)
             # A folder of the training's predictions says nothing of new images.
             if options.blackbox or self._segmenter is not None:
                 self._config = config
@@ -111,7 +112,7 @@ class Reader:
                 raise PageError(words) from error
         channels = self._predictor.labels["image_channels"]
         seen = picture if channels == 3 else picture.convert("L")
-        image = np.atleast_3d(files.resize_antialiased(seen, size))
+        image = np.atleast_3d(io.resize_antialiased(seen, size))
         seconds = time.perf_counter() - start
         return Opened(upload.name, picture, image, blackbox, seconds)
 
@@ -171,7 +172,7 @@ def draw_examples(config: config_lib.Config) -> List[Opened]:
     """
     if config.data.data_dir:
         return []
-    split = build_data.draw_unseen(config, NUM_EXAMPLES)
+    split = data_load.draw_unseen(config, NUM_EXAMPLES)
     return [
         Opened(
             name=f"{name}.png",

@@ -17,7 +17,7 @@ from starlette import concurrency
 from starlette.middleware import trustedhost
 
 from car_tf import app_inputs, app_session, app_views, label_formats, report_page
-from car_tf.data import files
+from car_tf.data import io
 
 MAX_BYTES = 30_000_000
 _PAGE = pathlib.Path(__file__).parent / "page"
@@ -206,7 +206,7 @@ def _saved(
     classes = session.labels["classes"]
     if kind == "cityscapes.json":
         return label_formats.to_cityscapes(ids, classes, picture.own_size)
-    ids = files.resize_nearest(ids, picture.own_size)
+    ids = io.resize_nearest(ids, picture.own_size)
     if kind == "coco.json":
         return label_formats.to_coco(ids, picture.name, classes)
     array = session.colors[ids] if kind == "color.png" else ids

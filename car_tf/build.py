@@ -12,7 +12,7 @@ from typing import Callable, Iterator, Optional, Sequence
 import keras
 import tensorflow as tf
 
-from car_tf import build_data
+from car_tf.data import load as data_load
 from car_tf import config as config_lib
 from car_tf.data import info, pipeline
 from car_tf.models import calibration, discriminator, refinement, sampler, segnet
@@ -26,7 +26,7 @@ HALVE_AFTER_EPOCHS = 30
 
 def build_batches(
     config: config_lib.Config,
-    dataset: build_data.Dataset,
+    dataset: data_load.Dataset,
     *,
     stage: int,
     first_step: int,
@@ -181,7 +181,7 @@ def _halve_at(batch_size: int, num_images: int) -> int:
 
 def build_calibration_trainer(
     config: config_lib.Config,
-    dataset: build_data.Dataset,
+    dataset: data_load.Dataset,
     *,
     synchronized: bool = False,
 ) -> calibration_trainer.CalibrationTrainer:
@@ -221,7 +221,7 @@ def _active_steps(steps: int, active: int, period: int) -> int:
 
 def build_refinement_trainer(
     config: config_lib.Config,
-    dataset: build_data.Dataset,
+    dataset: data_load.Dataset,
     calibration_net: Optional[keras.Model] = None,
     *,
     synchronized: bool = False,

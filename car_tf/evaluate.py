@@ -50,11 +50,12 @@ def main() -> int:
     workdir = run_dir.RunDir(FLAGS.workdir, config)
     logging.set_verbosity(logging.WARNING)
     # TensorFlow starts here.
-    from car_tf import build_data, report_lib, saved_run, train_lib
+    from car_tf import report_lib, saved_run, train_lib
+    from car_tf.data import load as data_load
     from car_tf.runtime import devices
 
     strategy = devices.build_strategy(FLAGS.devices, workers.Worker())
-    dataset = build_data.build_data(config)
+    dataset = data_load.build_data(config)
     saved_run.require_same_images(workdir, dataset)
     split = dataset.split_to_report(FLAGS.split)
     noise_sampling = FLAGS.noise_sampling or config.evaluation.noise_sampling

@@ -10,7 +10,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from car_tf import build, build_data, tensorboard_lib
+from car_tf import build, tensorboard_lib
+from car_tf.data import load as data_load
 from car_tf.runtime import checkpoints, devices
 from car_tf import config as config_lib
 from car_tf.runtime import run_dir
@@ -23,7 +24,7 @@ def fit(
     trainer: keras.Model,
     checkpoint: tf.train.Checkpoint,
     config: config_lib.Config,
-    dataset: build_data.Dataset,
+    dataset: data_load.Dataset,
     *,
     stage: int,
     workdir: run_dir.RunDir,

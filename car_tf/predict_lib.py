@@ -17,9 +17,10 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from car_tf import build_data, predict_output, tiles
+from car_tf import predict_output, tiles
+from car_tf.data import load as data_load
 from car_tf import config as config_lib
-from car_tf.data import cache, examples, files
+from car_tf.data import cache, examples, io
 from export import description, versions
 from export.clients import common
 
@@ -201,7 +202,7 @@ def predict(
         for future in concurrent.futures.as_completed(names):
             try:
                 future.result()
-            except (files.DataError, tf.errors.InvalidArgumentError) as error:
+            except (io.DataError, tf.errors.InvalidArgumentError) as error:
                 name = names[future]
                 failed.append(name)
                 words = common.sentence(str(error))
@@ -226,7 +227,7 @@ def write_examples(
     Returns:
       name -> image file, and the folder of the maps, empty where there are none.
     """
-    split = build_data.draw_unseen(config, num)
+    split = data_load.draw_unseen(config, num)
     drawn = {"images": split.images}
     if split.blackbox is not None:
         drawn["blackbox"] = split.blackbox
@@ -268,13 +269,13 @@ def read_image(path: pathlib.Path, channels: int) -> Image.Image:
     Raises:
       DataError: unreadable, or of more than 8 bits per channel.
     """
-    with files.opened(path) as opened:
-        mode, turn = opened.mode, files.turn_of(opened)
+    with io.opened(path) as opened:
+        mode, turn = opened.mode, io.turn_of(opened)
     if mode.startswith(("I", "F")):
-        raise files.DataError(
+        raise io.DataError(
             f"{path}: wanted 8 bits per channel, got mode {mode}: scale it first"
         )
-    image = files.read_png(path, mode="RGB")
+    image = io.read_png(path, mode="RGB")
     image = image if turn is None else image.transpose(turn)
     return image if channels == 3 else image.convert("L")
 
@@ -290,7 +291,7 @@ def _predict_one(
     opened = read_image(file, channels)
     own = (opened.height, opened.width)
     size = working_size(predictor.labels, options, own)
-    image = np.atleast_3d(files.resize_antialiased(opened, size))
+    image = np.atleast_3d(io.resize_antialiased(opened, size))
     seed = common.seed_for(options.seed, name)
     samples, entropy_bits = predictor.sample(
         image,
@@ -322,16 +323,16 @@ class _BlackBoxes:
         self._maps: Dict[str, np.ndarray] = {}
         if not predictor.needs_blackbox:
             if options.blackbox:
-                raise files.DataError(
+                raise io.DataError(
                     "--blackbox: this model takes images alone and needs none"
                 )
             return
         config = blackbox_config(predictor, options)
-        self._segmenter = build_data.build_blackbox(config)
+        self._segmenter = data_load.build_blackbox(config)
         if self._segmenter is None:
             by_size: Dict[Tuple[int, int], List[str]] = {}
             for name, file in images.items():
-                with contextlib.suppress(files.DataError):  # Its prediction says so.
+                with contextlib.suppress(io.DataError):  # Its prediction says so.
                     size = working_size(predictor.labels, options, _own_size(file))
                     by_size.setdefault(size, []).append(name)
             # The largest group first: it tells the encoding for all.
@@ -361,8 +362,8 @@ class _BlackBoxes:
 
 
 def _own_size(file: pathlib.Path) -> Tuple[int, int]:
-    with files.opened(file) as image:
-        return files.upright_size(image)
+    with io.opened(file) as image:
+        return io.upright_size(image)
 
 
 def blackbox_config(predictor: Predictor, options: Options) -> config_lib.Config:
@@ -370,7 +371,7 @@ def blackbox_config(predictor: Predictor, options: Options) -> config_lib.Config
     config = config_lib.from_json(json.dumps(predictor.labels["config"]))
     path = options.blackbox or config.blackbox.path
     if not path:
-        raise files.DataError(
+        raise io.DataError(
             "--blackbox: wanted a segmenter, or a folder of its predictions: this model "
             f"works on the {predictor.labels['blackbox']['input']} of one"
         )
@@ -406,5 +407,5 @@ def read_maps(
     # Nothing is cropped here, so that no crop limits the size.
     whole = {"size": size, "crop_size": (16, 16), "scale_range": (1.0, 1.0)}
     config = config_lib.change(config, data=whole)
-    split, encoding = build_data.with_blackbox(config, split, notes=[], segmenter=None)
+    split, encoding = data_load.with_blackbox(config, split, notes=[], segmenter=None)
     return dict(zip(names, split.blackbox)), encoding

@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw
 
 import export
 from car_tf import gallery
-from car_tf.data import cache, files
+from car_tf.data import cache, io
 
 STATISTICS_FILE = "statistics.json"
 _TILE_WIDTH = 320
@@ -85,7 +85,7 @@ class Result:
         shutil.rmtree(before, ignore_errors=True)
         if folder.exists():
             if recorded_key(folder) is None and any(folder.iterdir()):
-                raise files.DataError(
+                raise io.DataError(
                     f"{folder}: wanted an earlier prediction or nothing, found other "
                     "files; choose another --output"
                 )

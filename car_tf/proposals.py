@@ -41,9 +41,10 @@ def main() -> int:
 
 def _simulate(config: config_lib.Config, workdir: run_dir.RunDir) -> None:
     # TensorFlow starts here.
-    from car_tf import build_data, draw_lib, proposals_lib, report_lib, saved_run
+    from car_tf import draw_lib, proposals_lib, report_lib, saved_run
+    from car_tf.data import load as data_load
 
-    dataset = build_data.build_data(config)
+    dataset = data_load.build_data(config)
     saved_run.require_same_images(workdir, dataset)
     split = dataset.split_to_report(FLAGS.split)
     summary = proposals_lib.simulate(

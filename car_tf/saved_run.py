@@ -7,7 +7,8 @@ from typing import Optional, Sequence, Tuple
 
 import tensorflow as tf
 
-from car_tf import build, build_data
+from car_tf import build
+from car_tf.data import load as data_load
 from car_tf.runtime import checkpoints
 from car_tf import config as config_lib
 from car_tf import selection as selection_lib
@@ -23,11 +24,11 @@ def data_of(
     recorded = workdir.read_json("data.json")
     if recorded is not None and "facts" in recorded:
         return info.from_record(recorded["facts"]), recorded["notes"]
-    dataset = build_data.build_data(config)
+    dataset = data_load.build_data(config)
     return dataset.facts, dataset.notes
 
 
-def require_same_images(workdir: run_dir.RunDir, dataset: build_data.Dataset) -> None:
+def require_same_images(workdir: run_dir.RunDir, dataset: data_load.Dataset) -> None:
     """Raises RunError where the splits hold other images than in the training.
 
     A data set that has grown is split anew: images of the training may be among those

@@ -9,7 +9,8 @@ import keras
 import matplotlib.figure
 import tensorflow as tf
 
-from car_tf import build, build_data, eval_lib, figures, fitting
+from car_tf import build, eval_lib, figures, fitting
+from car_tf.data import load as data_load
 from car_tf.runtime import checkpoints, devices
 from car_tf import draw_lib, report_lib, report_run, saved_run, tally, tensorboard_lib
 from car_tf import config as config_lib
@@ -55,7 +56,7 @@ def run(
     devices.require_agreement(strategy, "configuration", config_lib.to_json(config))
     if config.train.deterministic:
         tf.config.experimental.enable_op_determinism()
-    dataset = build_data.build_data(config)
+    dataset = data_load.build_data(config)
     for note in dataset.notes:
         say(f"note: {note}")
     sizes = ", ".join(f"{name} {len(split)}" for name, split in dataset.splits.items())
@@ -103,7 +104,7 @@ def run(
     return metrics
 
 
-def _record_data(workdir: run_dir.RunDir, dataset: build_data.Dataset) -> None:
+def _record_data(workdir: run_dir.RunDir, dataset: data_load.Dataset) -> None:
     described = dataset.describe()
     recorded = workdir.read_json("data.json") or described
     for name, split in described["splits"].items():
@@ -118,7 +119,7 @@ def _record_data(workdir: run_dir.RunDir, dataset: build_data.Dataset) -> None:
 
 def train_calibration(
     config: config_lib.Config,
-    dataset: build_data.Dataset,
+    dataset: data_load.Dataset,
     workdir: run_dir.RunDir,
     strategy: tf.distribute.Strategy,
     stop: run_dir.StopSignal,
@@ -150,7 +151,7 @@ def train_calibration(
 
 def train_refinement(
     config: config_lib.Config,
-    dataset: build_data.Dataset,
+    dataset: data_load.Dataset,
     calibration_net: keras.Model,
     workdir: run_dir.RunDir,
     strategy: tf.distribute.Strategy,
@@ -194,7 +195,7 @@ def train_refinement(
 
 def evaluate_run(
     config: config_lib.Config,
-    dataset: build_data.Dataset,
+    dataset: data_load.Dataset,
     model,
     workdir: run_dir.RunDir,
     say: Callable[[str], None],
@@ -269,7 +270,7 @@ def evaluate_run(
 
 def _suffix(
     config: config_lib.Config,
-    dataset: build_data.Dataset,
+    dataset: data_load.Dataset,
     split: str,
     num_samples: int,
     noise_sampling: str,
@@ -285,7 +286,7 @@ def _suffix(
 def _figures(
     metrics: Dict[str, Any],
     galleries: Dict[str, List[draw_lib.Drawn]],
-    dataset: build_data.Dataset,
+    dataset: data_load.Dataset,
     source: examples.Examples,
     workdir: run_dir.RunDir,
 ) -> Dict[str, matplotlib.figure.Figure]:

@@ -43,10 +43,10 @@ def build(config: config_lib.Config) -> Any:
     import tensorflow as tf
 
     from car_tf import build as build_lib
-    from car_tf import build_data
+    from car_tf.data import load as data_load
 
     few = config_lib.change(config, data={"num_drawn": (4, 1, 1)})
-    facts = build_data.build_data(few).facts
+    facts = data_load.build_data(few).facts
     keras.utils.set_random_seed(0)
     refinement_net = build_lib.build_refinement_net(config, facts)
     kernel = refinement_net.logits_layer.kernel

@@ -6,7 +6,8 @@ import json
 import pathlib
 from typing import Any, Callable, Dict, Optional, Sequence
 
-from car_tf import build_data, eval_lib, saved_run
+from car_tf import eval_lib, saved_run
+from car_tf.data import load as data_load
 from car_tf import config as config_lib
 from car_tf.runtime import run_dir
 from car_tf.data import info
@@ -103,7 +104,7 @@ def export_workdir(
     if embed_blackbox:
         # As in training, whatever `auto` would choose now.
         as_trained = {"output": facts.blackbox_output}
-        segmenter = build_data.build_blackbox(
+        segmenter = data_load.build_blackbox(
             config_lib.change(config, blackbox=as_trained)
         )
         if segmenter is None:

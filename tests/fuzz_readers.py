@@ -36,10 +36,15 @@ from car_tf.config import fields
 from car_tf import config as config_lib
 from car_tf.runtime import run_dir
 from car_tf.blackbox import frozen_graph
-from car_tf.data import files, lidc, lidc_dicom, lidc_folders, lidc_outlines
-from car_tf.data import npz, safe_pickle
+from car_tf.data import io as data_io
+from car_tf.data.lidc.read import contours
+from car_tf.data.lidc.read import read as lidc
+from car_tf.data.lidc.read import dicom as lidc_dicom
+from car_tf.data.lidc.read import folders as lidc_folders
+from car_tf.data import npz
+from car_tf.data.lidc.read import pickle_file
 
-CLEAR = (files.DataError, config_lib.ConfigError, run_dir.RunError)
+CLEAR = (data_io.DataError, config_lib.ConfigError, run_dir.RunError)
 
 
 def png(array, **options):
@@ -99,27 +104,25 @@ def dicom(folder):
 
 
 def read_photograph(path):
-    with files.opened(path) as image:
-        files.upright_size(image)
-    files.read_png(path, mode="RGB")
+    with data_io.opened(path) as image:
+        data_io.upright_size(image)
+    data_io.read_png(path, mode="RGB")
 
 
 def read_dicom(path):
     lidc_dicom.index_series(path.parent)
     lidc_dicom.read_slices(path.parent, "1.2.3")
-    outline = lidc_outlines.Outline(
-        1, np.array([(2, 2), (6, 2), (6, 6), (2, 6)]), False
-    )
-    lidc_outlines.crops_of_slice(*lidc_dicom.read_hounsfield(path), [outline])
+    outline = contours.Outline(1, np.array([(2, 2), (6, 2), (6, 6), (2, 6)]), False)
+    contours.crops_of_slice(*lidc_dicom.read_hounsfield(path), [outline])
 
 
 def read_outlines(path):
-    database = lidc_outlines.ContourDatabase(path)
+    database = contours.ContourDatabase(path)
     for series in database.series_by_patient().values():
         for uid in series:
             for outlines in database.outlines(uid).values():
                 pixels = np.zeros(lidc_download.SHAPE, np.float32)
-                lidc_outlines.crops_of_slice(pixels, (0.7, 0.7), outlines)
+                contours.crops_of_slice(pixels, (0.7, 0.7), outlines)
 
 
 def seeds():
@@ -168,7 +171,7 @@ def seeds():
     frozen = graph()
     config = config_lib.to_json(config_lib.Config("x")).encode()
     return {
-        "image": (images, ".png", lambda path: files.read_png(path, mode="RGB"), ()),
+        "image": (images, ".png", lambda path: data_io.read_png(path, mode="RGB"), ()),
         "photograph": (photographs, ".jpg", read_photograph, ()),
         "hdf5": (
             hdf5_files,
@@ -178,9 +181,9 @@ def seeds():
         ),
         "dicom": (slices, ".dcm", read_dicom, ()),
         "outlines": (outlines, ".sqlite", read_outlines, ()),
-        "ids": (images, ".png", files.read_ids, ()),
+        "ids": (images, ".png", data_io.read_ids, ()),
         "grey": (images, ".png", lidc_folders.read_grey, ()),
-        "pickle": (pickles, ".pickle", safe_pickle.load, (ValueError,)),
+        "pickle": (pickles, ".pickle", pickle_file.load, (ValueError,)),
         "lidc": (
             pickles,
             ".pickle",
@@ -190,7 +193,7 @@ def seeds():
         "array": (
             arrays,
             ".npy",
-            lambda path: files.decode_array(path.read_bytes()),
+            lambda path: data_io.decode_array(path.read_bytes()),
             (ValueError,),
         ),
         "npz": (

@@ -19,7 +19,7 @@ from fastapi import testclient  # noqa: E402
 
 from car_tf import app_inputs, app_server, app_session, app_views  # noqa: E402
 from car_tf import predict_lib  # noqa: E402
-from car_tf.data import files  # noqa: E402
+from car_tf.data import io as data_io  # noqa: E402
 
 SIZE, BOTH, png = app_double.SIZE, app_double.BOTH, app_double.png
 
@@ -159,7 +159,7 @@ def test_what_cannot_be_done_is_said_in_a_sentence(client, monkeypatch):
     monkeypatch.setattr(app_server, "MAX_BYTES", 1000)
     assert "larger than" in error_of(post(client, "/images", b"x" * 1001))
     monkeypatch.undo()
-    monkeypatch.setattr(files, "MAX_PIXELS", 1999)
+    monkeypatch.setattr(data_io, "MAX_PIXELS", 1999)
     assert "got 50 x 40" in error_of(post(client, "/images", png()))
     monkeypatch.undo()
     key = post(client, "/images", png()).json()["key"]
@@ -293,7 +293,7 @@ def test_maps_are_found_in_a_folder(street_predictor, tmp_path):
 
 def test_a_black_box_that_is_not_needed_is_refused(predictor):
     options = predict_lib.Options(blackbox="model")
-    with pytest.raises(files.DataError, match="needs none"):
+    with pytest.raises(data_io.DataError, match="needs none"):
         app_session.Session(predictor, options)
 
 

@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 
 from car_tf.blackbox import live
-from car_tf.data import files
+from car_tf.data import io
 
 K = models.NUM_CLASSES
 NUM_IMAGES, SIZE = 2, (16, 32)
@@ -124,5 +124,5 @@ def test_embedded_black_boxes_predict_as_live_ones(tmp_path, images, segmenters)
 def test_functions_cannot_be_embedded(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "function_to_embed.py").write_text("def f(images): return images")
-    with pytest.raises(files.DataError, match="cannot be embedded in a SavedModel"):
+    with pytest.raises(io.DataError, match="cannot be embedded in a SavedModel"):
         live.load("function_to_embed:f", num_classes=K).as_module()

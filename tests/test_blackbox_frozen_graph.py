@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from car_tf.blackbox import frozen_graph, live
-from car_tf.data import files
+from car_tf.data import io as data_io
 
 # The real graphs pad to 1025 x 2049; the same structure with less to compute.
 CROP = (65, 129)
@@ -122,7 +122,7 @@ def test_graphs_made_for_another_size_get_that_size(tmp_path, graphs):
     # The weights are variables, not copied with every function that uses them.
     assert [tuple(weights.shape) for weights in backend.variables] == [(1, 1, 16, 19)]
     assert backend.takes((65, 129)) and not backend.takes((66, 129))
-    with pytest.raises(files.DataError, match="at most 65 x 129 .* is 66 x 129"):
+    with pytest.raises(data_io.DataError, match="at most 65 x 129 .* is 66 x 129"):
         load(path, input_size=(66, 129)).describe()
     with pytest.raises(tf.errors.InvalidArgumentError):
         models.run_graph(
@@ -138,7 +138,7 @@ def test_graphs_that_resize_inside_give_labels_only(tmp_path, images):
     (wanted,) = models.run_graph(graph, images[0], ["SemanticPredictions:0"])
     got = load(path, input_size=(48, 100)).predict(images[:1], (48, 100))
     np.testing.assert_array_equal(got, wanted)
-    with pytest.raises(files.DataError, match="resizes its image inside"):
+    with pytest.raises(data_io.DataError, match="resizes its image inside"):
         load(path, output="probabilities").predict(images[:1], (48, 100))
 
 
@@ -168,7 +168,7 @@ def test_labels_without_an_arg_max_are_taken_probabilities_are_not(tmp_path):
     image = np.full((1, 8, 8, 3), 10, np.uint8)
     blackbox = load(path, input_size=(8, 8))
     assert (blackbox.predict(image, (8, 8)) == 1).all()
-    with pytest.raises(files.DataError, match="no arg-max was found"):
+    with pytest.raises(data_io.DataError, match="no arg-max was found"):
         load(path, output="probabilities").describe()
 
 
@@ -177,7 +177,7 @@ def test_other_names_are_listed_and_can_be_given(tmp_path, graphs):
         crop_size=CROP, input_name="input_1", output_name="classes"
     )
     path = write(tmp_path, graph)
-    with pytest.raises(files.DataError) as caught:
+    with pytest.raises(data_io.DataError) as caught:
         load(path).describe()
     text = str(caught.value)
     assert "no ImageTensor and SemanticPredictions" in text
@@ -196,14 +196,14 @@ def test_operations_that_tensorflow_lacks_are_named(tmp_path, graphs):
     node = next(node for node in graph_def.node if node.op == "Conv2D")
     node.op = "SpecialConv2D"
     path = write(tmp_path, graph_def.SerializeToString())
-    with pytest.raises(files.DataError, match="cannot be imported.*SpecialConv2D"):
+    with pytest.raises(data_io.DataError, match="cannot be imported.*SpecialConv2D"):
         load(path).describe()
 
 
 @pytest.mark.parametrize("output", ["labels", "probabilities"])
 def test_another_number_of_classes_is_refused_until_mapped(tmp_path, output):
     path = write(tmp_path, models.frozen_graph(crop_size=CROP, num_classes=21))
-    with pytest.raises(files.DataError, match="wanted 19 classes, got 21.*class_map"):
+    with pytest.raises(data_io.DataError, match="wanted 19 classes, got 21.*class_map"):
         load(path, output=output).describe()
     # Every class one lower; the first and the last have no counterpart.
     mapped = load(path, output=output, class_map=(255, *range(19), 255))
@@ -249,16 +249,16 @@ GRAPH_NAME = frozen_graph.GRAPH_NAME
 )
 def test_bad_files_are_named(tmp_path, name, content, message):
     path = write(tmp_path, content, name)
-    with pytest.raises(files.DataError, match=message) as caught:
+    with pytest.raises(data_io.DataError, match=message) as caught:
         load(path).describe()
     assert str(path) in str(caught.value)
     assert sorted(tmp_path.rglob("*")) == [path]
 
 
 def test_missing_and_unknown_files_are_named(tmp_path):
-    with pytest.raises(files.DataError, match="none.pb: cannot be read"):
+    with pytest.raises(data_io.DataError, match="none.pb: cannot be read"):
         load(tmp_path / "none.pb")
-    with pytest.raises(files.DataError, match="a.onnx: wanted a SavedModel folder"):
+    with pytest.raises(data_io.DataError, match="a.onnx: wanted a SavedModel folder"):
         load(write(tmp_path, b"", "a.onnx"))
-    with pytest.raises(files.DataError, match="folder without saved_model.pb"):
+    with pytest.raises(data_io.DataError, match="folder without saved_model.pb"):
         load(tmp_path)

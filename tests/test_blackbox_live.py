@@ -7,9 +7,10 @@ import blackbox_models as models
 import numpy as np
 import pytest
 
-from car_tf import build_data, config
+from car_tf import config
+from car_tf.data import load as data_load
 from car_tf.blackbox import live, store
-from car_tf.data import cache, files
+from car_tf.data import cache, io
 
 K = models.NUM_CLASSES
 SIZE = (8, 16)
@@ -101,7 +102,7 @@ def test_a_function_that_fails_on_image_17_keeps_16_and_goes_on_there(box):
     (box.folder / "bad.json").write_text("[17]")
     message = "image_0016.png: .*RuntimeError: cannot bear 17.*before it are kept"
     for _ in range(2):
-        with pytest.raises(files.DataError, match=message):
+        with pytest.raises(io.DataError, match=message):
             box.predict(paths)
         assert box.kept() == 16
     # Two batches, the third, its first image alone; then the rest likewise.
@@ -114,7 +115,7 @@ def test_a_function_that_fails_on_image_17_keeps_16_and_goes_on_there(box):
 def test_images_before_a_bad_one_within_a_batch_are_kept(box):
     paths, labels = box.write(8)
     (box.folder / "bad.json").write_text("[6]")
-    with pytest.raises(files.DataError, match="image_0005.png"):
+    with pytest.raises(io.DataError, match="image_0005.png"):
         box.predict(paths)
     assert box.kept() == 5
     (box.folder / "bad.json").write_text("[]")
@@ -136,7 +137,7 @@ def test_nan_probabilities_name_the_image(box):
     image = np.asarray(live.read_image(paths[1])).copy()
     image[..., 1] = 111
     models.write_images(box.folder / "images", [live.read_image(paths[0]), image])
-    with pytest.raises(files.DataError, match="image_0001.png: .* NaN"):
+    with pytest.raises(io.DataError, match="image_0001.png: .* NaN"):
         box.predict(paths, function="probs")
     assert box.kept() == 1
 
@@ -145,7 +146,7 @@ def test_an_unreadable_image_does_not_cost_those_before_it(box):
     paths, labels = box.write(6)
     content = paths[4].read_bytes()
     paths[4].write_bytes(content[: len(content) // 2])
-    with pytest.raises(files.DataError, match="image_0004.png: not a readable image"):
+    with pytest.raises(io.DataError, match="image_0004.png: not a readable image"):
         box.predict(paths)
     assert box.kept() == 4
     paths[4].write_bytes(content)
@@ -226,7 +227,7 @@ def test_the_model_is_opened_once_and_not_at_all_where_all_is_cached(box, monkey
 
 def test_label_ids_of_a_model_are_mapped_by_its_configuration(box):
     settings = config.BlackBox(path=f"{box.module}:labels", encoding="label_ids")
-    blackbox = build_data.build_blackbox(config.Config(name="a", blackbox=settings))
+    blackbox = data_load.build_blackbox(config.Config(name="a", blackbox=settings))
     # Label ids 0 to 33: road is 7, car 26 and bicycle 33; 0 and 9 (parking) are none.
     class_map = blackbox.options.class_map
     assert len(class_map) == 34

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from car_tf.blackbox import base, live, maps
-from car_tf.data import files
+from car_tf.data import io
 
 K = models.NUM_CLASSES
 IMAGE = tf.TensorSpec([None, None, None, 3], tf.uint8, "image")
@@ -98,7 +98,7 @@ def test_saved_models_are_understood(several, images, name, output):
 @pytest.mark.parametrize("name", ["labels", "labels_with_axis"])
 def test_saved_models_that_give_labels(several, images, name):
     models.check(load(several, signature=name), images)
-    with pytest.raises(files.DataError, match="gives labels only"):
+    with pytest.raises(io.DataError, match="gives labels only"):
         load(several, signature=name, output="probabilities").describe()
     models.check(load(several, signature=name, output="auto"), images)
 
@@ -115,13 +115,13 @@ def test_what_was_understood_is_stated(several):
 
 
 def test_two_plausible_outputs_are_listed_and_one_can_be_chosen(several, images):
-    with pytest.raises(files.DataError) as caught:
+    with pytest.raises(io.DataError) as caught:
         load(several, signature="two").describe()
     text = str(caught.value)
     assert "2 outputs may be the segmentation: auxiliary, main" in text
     assert "blackbox.output_name" in text
     models.check(load(several, signature="two", output_name="main"), images)
-    with pytest.raises(files.DataError, match="no output mine; it gives"):
+    with pytest.raises(io.DataError, match="no output mine; it gives"):
         load(several, signature="two", output_name="mine").describe()
 
 
@@ -140,13 +140,13 @@ def test_two_plausible_outputs_are_listed_and_one_can_be_chosen(several, images)
     ],
 )
 def test_unclear_saved_models_are_refused(several, kwargs, message):
-    with pytest.raises(files.DataError, match=message):
+    with pytest.raises(io.DataError, match=message):
         load(several, **kwargs).describe()
 
 
 def test_damaged_saved_models_are_refused(tmp_path):
     (tmp_path / "saved_model.pb").write_bytes(b"damaged")
-    with pytest.raises(files.DataError, match="cannot be loaded as a SavedModel"):
+    with pytest.raises(io.DataError, match="cannot be loaded as a SavedModel"):
         load(tmp_path).describe()
 
 
@@ -203,7 +203,7 @@ def test_keras_models(tmp_path, keras_model, images, ending, output):
 def test_damaged_keras_models_are_refused(tmp_path):
     for name in ("a.keras", "a.h5"):
         (tmp_path / name).write_bytes(b"damaged")
-        with pytest.raises(files.DataError, match="cannot be loaded as a Keras model"):
+        with pytest.raises(io.DataError, match="cannot be loaded as a Keras model"):
             load(tmp_path / name).describe()
 
 
@@ -339,17 +339,17 @@ def tflite_files(red, tmp_path_factory):
 def test_tflite_models(tflite_files, images, name, output):
     blackbox = load(tflite_files / f"{name}.tflite", output=output)
     models.check(blackbox, images)
-    with pytest.raises(files.DataError, match="cannot be embedded"):
+    with pytest.raises(io.DataError, match="cannot be embedded"):
         blackbox.as_module()
 
 
 def test_bad_tflite_models_are_refused(tflite_files, tmp_path):
     (tmp_path / "a.tflite").write_bytes(b"damaged")
-    with pytest.raises(files.DataError, match="not a TFLite model"):
+    with pytest.raises(io.DataError, match="not a TFLite model"):
         load(tmp_path / "a.tflite").describe()
-    with pytest.raises(files.DataError, match="takes images of 16 x 32"):
+    with pytest.raises(io.DataError, match="takes images of 16 x 32"):
         load(tflite_files / "labels.tflite", input_size=(8, 8)).describe()
-    with pytest.raises(files.DataError, match="blackbox.output_name chooses"):
+    with pytest.raises(io.DataError, match="blackbox.output_name chooses"):
         load(tflite_files / "labels.tflite", output_name="x").describe()
 
 

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from car_tf.blackbox import on_disk
-from car_tf.data import cityscapes, files
+from car_tf.data import cityscapes, io
 
 K = cityscapes.NUM_TRAIN_IDS
 SIZE, IMAGE_SIZE = (4, 6), (8, 12)
@@ -83,9 +83,7 @@ def test_class_map_replaces_the_encoding(folder):
     maps, encoding = read(folder, class_map=(13, 255, 0))
     assert encoding == "class_map"
     np.testing.assert_array_equal(maps[0], np.array([13, 255, 0] * 8).reshape(SIZE))
-    with pytest.raises(
-        files.DataError, match="wanted class map of 2 classes, got id 2"
-    ):
+    with pytest.raises(io.DataError, match="wanted class map of 2 classes, got id 2"):
         read(folder, class_map=(13, 255))
 
 
@@ -115,7 +113,7 @@ def test_probabilities_are_averaged_over_areas(folder, are_logits):
 )
 def test_bad_predictions_are_named(folder, array, kwargs, message):
     write(folder, [array] * 2)
-    with pytest.raises(files.DataError, match=message) as caught:
+    with pytest.raises(io.DataError, match=message) as caught:
         read(folder, **kwargs)
     assert "ulm_00000" in str(caught.value)
 
@@ -130,7 +128,7 @@ def test_of_predictions_with_one_name_that_at_the_image_s_path_is_meant(tmp_path
         "b/1": tmp_path / "b/1.png",
         "x/2": tmp_path / "c/2.npy",
     }
-    with pytest.raises(files.DataError, match="one prediction of 1, .*a/1.*b/1"):
+    with pytest.raises(io.DataError, match="one prediction of 1, .*a/1.*b/1"):
         on_disk.find(tmp_path, ["1"])
     (tmp_path / "1.png").touch()
     assert on_disk.find(tmp_path, ["1"]) == {"1": tmp_path / "1.png"}
@@ -154,9 +152,9 @@ def test_encodings_are_told_from_the_ids(ids, encoding):
 
 def test_missing_and_damaged_predictions_are_named(folder):
     write(folder, [np.zeros(SIZE, int)])
-    with pytest.raises(files.DataError, match="prediction of ulm_000000_000002"):
+    with pytest.raises(io.DataError, match="prediction of ulm_000000_000002"):
         read(folder)
     path = folder / "predicted" / f"{NAMES[1]}.npy"
     path.write_bytes(b"damaged")
-    with pytest.raises(files.DataError, match="000002.npy: not a readable array"):
+    with pytest.raises(io.DataError, match="000002.npy: not a readable array"):
         read(folder)

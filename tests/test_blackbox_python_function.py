@@ -4,7 +4,7 @@ import blackbox_models as models
 import pytest
 
 from car_tf.blackbox import live
-from car_tf.data import files
+from car_tf.data import io
 
 K = models.NUM_CLASSES
 SIZE = (16, 32)
@@ -64,7 +64,7 @@ def module(tmp_path, monkeypatch):
 def test_python_functions(module, images, function):
     models.check(load(f"{module}:{function}"), images)
     if function == "labels":
-        with pytest.raises(files.DataError, match="gives labels only"):
+        with pytest.raises(io.DataError, match="gives labels only"):
             load(f"{module}:labels", output="probabilities").predict(images, SIZE)
     else:
         models.check(load(f"{module}:{function}", output="probabilities"), images)
@@ -79,15 +79,15 @@ def test_python_functions(module, images, function):
     ],
 )
 def test_bad_outputs_of_functions_are_refused(module, images, function, message):
-    with pytest.raises(files.DataError, match=message):
+    with pytest.raises(io.DataError, match=message):
         load(f"{module}:{function}").predict(images, SIZE)
 
 
 def test_missing_functions_are_named(module, tmp_path):
-    with pytest.raises(files.DataError, match="has no function none; it has fails, hi"):
+    with pytest.raises(io.DataError, match="has no function none; it has fails, hi"):
         load(f"{module}:none")
-    with pytest.raises(files.DataError, match="no_such_package.*ModuleNotFoundError"):
+    with pytest.raises(io.DataError, match="no_such_package.*ModuleNotFoundError"):
         load("no_such_package.module:function")
     (tmp_path / "broken_module.py").write_text("1 / 0")
-    with pytest.raises(files.DataError, match="cannot import.*ZeroDivisionError"):
+    with pytest.raises(io.DataError, match="cannot import.*ZeroDivisionError"):
         load("broken_module:function")

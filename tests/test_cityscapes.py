@@ -9,7 +9,7 @@ import pytest
 import real_data
 from PIL import Image
 
-from car_tf.data import cache, cityscapes, files
+from car_tf.data import cache, cityscapes, io
 
 SIZE = (32, 64)
 
@@ -36,7 +36,7 @@ def read(root, tmp_path):
 def fails(path, *words):
     """Expects a DataError of one line with the file's path and all words."""
     parts = "".join(f"(?=.*{re.escape(str(w))})" for w in (path, *words))
-    return pytest.raises(files.DataError, match=f"^{parts}[^\n]*$")
+    return pytest.raises(io.DataError, match=f"^{parts}[^\n]*$")
 
 
 # Ids
@@ -153,13 +153,13 @@ def test_with_many_cities_whole_ones_are_held_out(tmp_path):
 def counted(monkeypatch):
     """Counts the images that are decoded."""
     decoded = []
-    original = files.read_png
+    original = io.read_png
 
     def read_png(path, *, mode):
         decoded.append(path)
         return original(path, mode=mode)
 
-    monkeypatch.setattr(files, "read_png", read_png)
+    monkeypatch.setattr(io, "read_png", read_png)
     return decoded
 
 
@@ -199,7 +199,7 @@ def test_a_failed_reading_leaves_nothing_in_the_cache(root, read, tmp_path):
     tree.write_image(
         tree.label_file(root, "train", "bochum", 2), np.full(tree.SIZE, 200, np.uint8)
     )
-    with pytest.raises(files.DataError):
+    with pytest.raises(io.DataError):
         read()
     assert [p.name for p in (tmp_path / "cache").iterdir()] == ["hashes.json"]
 
@@ -293,10 +293,10 @@ def test_bad_examples_are_left_out_on_request(root, read):
     # The others did not move.
     np.testing.assert_array_equal(
         got.images[1],
-        files.resize_antialiased(Image.open(got.image_files[1]), SIZE),
+        io.resize_antialiased(Image.open(got.image_files[1]), SIZE),
     )
     # And a run that wants to stop at errors still does.
-    with pytest.raises(files.DataError):
+    with pytest.raises(io.DataError):
         read()
 
 
@@ -304,11 +304,11 @@ def test_nothing_but_bad_examples_is_an_error_even_so(root, read):
     for city in ("aachen", "bochum"):
         for index in range(3):
             tree.image_file(root, "train", city, index).write_text("hello")
-    with pytest.raises(files.DataError, match="not one of 6"):
+    with pytest.raises(io.DataError, match="not one of 6"):
         read(on_error="skip")
     for path in (root / "gtFine").glob("**/*.png"):
         path.unlink()
-    with pytest.raises(files.DataError, match="not one of 0"):
+    with pytest.raises(io.DataError, match="not one of 0"):
         read(on_error="skip")
 
 

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from car_tf import build, build_data, losses
+from car_tf import build, losses
+from car_tf.data import load as data_load
 from car_tf import config as config_lib
 from car_tf.models import layers, refinement, sampler
 
@@ -76,7 +77,7 @@ def _trainer(config, strategy=None):
     strategy = strategy or tf.distribute.get_strategy()
     with strategy.scope():
         keras.utils.set_random_seed(2)
-        dataset = build_data.build_data(config)
+        dataset = data_load.build_data(config)
         calibration_net = SmallNet()
         calibration_net(_inputs()[0], None)
         trainer = build.build_refinement_trainer(

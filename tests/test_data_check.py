@@ -8,7 +8,8 @@ import pytest
 import real_data
 from PIL import Image
 
-from car_tf.data import check, files, findings, lidc
+from car_tf.data import check, findings, io
+from car_tf.data.lidc.read import read as lidc
 
 
 def problems(report):
@@ -90,7 +91,7 @@ def test_a_missing_split_is_a_problem_and_an_empty_folder_an_error(tmp_path):
     assert problems(report) == [("error", "missing split", "val", "val")]
     with pytest.raises(FileNotFoundError, match="no LIDC data"):
         check.check(str(tmp_path))
-    with pytest.raises(files.DataError, match="wanted a folder leftImg8bit"):
+    with pytest.raises(io.DataError, match="wanted a folder leftImg8bit"):
         check.check(str(tmp_path), "cityscapes")
 
 

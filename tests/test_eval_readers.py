@@ -7,7 +7,8 @@ import pytest
 import tensorflow as tf
 
 from car_tf import draw_lib, eval_lib, figures
-from car_tf.data import examples, lidc
+from car_tf.data import examples
+from car_tf.data.lidc.read import read as lidc
 from car_tf.metrics import ged, hungarian
 
 FACTS = lidc.dataset_info("four readers")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from car_tf.blackbox import imitation
-from car_tf.data import street_scenes
+from car_tf.data.synthetic import street_scenes
 
 
 def _rng(seed: int = 0) -> np.random.Generator:

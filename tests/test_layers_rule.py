@@ -26,7 +26,7 @@ LAYERS = (
 )
 ENTRY_POINT = 5
 # Common ground of layer 1: how files are read, cached and described.
-SHARED = ("car_tf.data.files", "car_tf.data.cache", "car_tf.data.info")
+SHARED = ("car_tf.data.io", "car_tf.data.cache", "car_tf.data.info")
 DATA_SETS = ("cityscapes", "street_", "lidc", "prepare_lidc")
 
 

@@ -1,4 +1,4 @@
-"""Tests of car_tf.data.lidc, lidc_arrays and splits on miniatures and on real crops."""
+"""Tests of car_tf.data.lidc.read, lidc_arrays and splits on miniatures and on real crops."""
 
 import builtins
 import os
@@ -11,7 +11,11 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from car_tf.data import files, lidc, lidc_arrays, lidc_folders, lidc_hdf5, splits
+from car_tf.data import io, splits
+from car_tf.data.lidc.read import read as lidc
+from car_tf.data.lidc.read import arrays as lidc_arrays
+from car_tf.data.lidc.read import folders as lidc_folders
+from car_tf.data.lidc.read import hdf5 as lidc_hdf5
 
 SPLITS = ("train", "val", "test")
 SIZE = (9, 7)
@@ -279,7 +283,7 @@ def test_the_crop_that_is_too_small_is_named_and_skipped_not_the_others(tmp_path
     small = root / "train" / "images" / "train-A" / "z-1.5_c1.png"
     _break_image_size(small, root / "train" / "gt" / "train-A" / "any.png")
     arguments = dict(seed=0, size=(9, 6), cache_dir=tmp_path / "cache")
-    with pytest.raises(files.DataError, match=r"z-1\.5_c1\.png: image is \(8, 6\)"):
+    with pytest.raises(io.DataError, match=r"z-1\.5_c1\.png: image is \(8, 6\)"):
         lidc.read(root, "train", **arguments)
     got = lidc.read(root, "train", on_error="skip", **arguments)
     assert got.skipped == ("train-A/z-1.5_c1",) and got.images.shape == (5, 9, 6, 1)
@@ -290,7 +294,7 @@ def test_a_stray_mask_of_a_reader_0_beside_1_to_4_is_named(tmp_path):
     mask = root / "train" / "gt" / "train-B" / "z-1.5_c2_l4.png"
     shutil.copy(mask, mask.with_name("z-1.5_c2_l0.png"))
     named = r"B/z-1\.5_c2_l0\.png: wanted the masks of readers 1 to 4"
-    with pytest.raises(files.DataError, match=named):
+    with pytest.raises(io.DataError, match=named):
         lidc.read(root, "train", seed=0)
     got = lidc.read(root, "train", seed=0, on_error="skip")
     assert got.skipped == ("train-B/z-1.5_c2",) and len(got) == 5
@@ -299,7 +303,7 @@ def test_a_stray_mask_of_a_reader_0_beside_1_to_4_is_named(tmp_path):
 def test_a_patient_without_crops_counts_for_the_splits(tmp_path):
     root = _write_folders(tmp_path)
     (root / "val" / "images" / "train-A").mkdir()
-    with pytest.raises(files.DataError, match="patient train-A is in two splits"):
+    with pytest.raises(io.DataError, match="patient train-A is in two splits"):
         lidc.read(root, "train", seed=0)
 
 
@@ -307,11 +311,11 @@ def test_two_files_of_one_name_are_refused(tmp_path):
     root = _write_folders(tmp_path)
     mask = root / "train" / "gt" / "train-A" / "z-1.5_c1_l0.png"
     shutil.copy(mask, mask.with_name("z-1.5_c1_l00.png"))
-    with pytest.raises(files.DataError, match="goes by the same name as z-1.5_c1_l0"):
+    with pytest.raises(io.DataError, match="goes by the same name as z-1.5_c1_l0"):
         lidc.read(root, "train", seed=0)
     image = root / "val" / "images" / "val-A" / "z-1.5_c1.png"
     shutil.copy(image, image.with_suffix(".PNG"))
-    with pytest.raises(files.DataError, match="goes by the same name"):
+    with pytest.raises(io.DataError, match="goes by the same name"):
         lidc.read(root, "val", seed=0)
 
 
@@ -323,7 +327,7 @@ def test_one_crop_that_is_larger_than_the_others_is_named(tmp_path):
         _save(path, np.zeros((30, 30), np.uint8))
     arguments = dict(seed=0, size=(20, 20), cache_dir=tmp_path / "cache")
     named = r"c1\.png: image is \(20, 20\), wanted \(9, 7\) as of others"
-    with pytest.raises(files.DataError, match=named):
+    with pytest.raises(io.DataError, match=named):
         lidc.read(root, "train", **arguments)
     got = lidc.read(root, "train", on_error="skip", **arguments)
     assert got.skipped == ("train-A/z-1.5_c1",) and len(got) == 5
@@ -478,7 +482,7 @@ def test_pickle_with_code_is_refused_not_run(tmp_path):
     records = _records()
     records["crop3"]["masks"][0] = _Evil(str(target))
     path = _write_pickle(tmp_path / "data_lidc.pickle", records)
-    with pytest.raises(files.DataError, match="mkdir; nothing in it was run"):
+    with pytest.raises(io.DataError, match="mkdir; nothing in it was run"):
         lidc.read(path, "train", seed=0, cache_dir=tmp_path / "cache")
     assert not target.exists()
 
@@ -619,7 +623,7 @@ def test_crops_that_cannot_be_read_are_left_out_on_request(tmp_path):
     image = root / "train" / "images" / "train-B" / "z-1.5_c2.png"
     image.write_bytes(image.read_bytes()[:40])
     arguments = dict(seed=1, cache_dir=tmp_path / "cache")
-    with pytest.raises((FileNotFoundError, files.DataError), match="c1_l2.png"):
+    with pytest.raises((FileNotFoundError, io.DataError), match="c1_l2.png"):
         lidc.read(root, "train", **arguments)
     got = lidc.read(root, "train", on_error="skip", **arguments)
     left = ("train-A/z-1.5_c1", "train-A/z-1.5_c10", "train-B/z-1.5_c2")

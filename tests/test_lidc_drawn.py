@@ -1,16 +1,16 @@
-"""Tests of car_tf.data.lidc_crops_drawn: what is drawn, and how the readers differ."""
+"""Tests of car_tf.data.synthetic.lidc_crops: what is drawn, and how the readers differ."""
 
 import itertools
 
 import numpy as np
 import pytest
 
-from car_tf.data import lidc_crops_drawn
+from car_tf.data.synthetic import lidc_crops
 
 
 @pytest.fixture(scope="module")
 def crops():
-    return lidc_crops_drawn.draw_crops(100, seed=0)
+    return lidc_crops.draw_crops(100, seed=0)
 
 
 def _pair_iou(masks):
@@ -33,18 +33,18 @@ def test_shapes_types_and_values(crops):
 
 
 def test_index_and_seed_alone_decide(crops):
-    image, masks = lidc_crops_drawn.draw_crop(7, seed=0)
+    image, masks = lidc_crops.draw_crop(7, seed=0)
     np.testing.assert_array_equal(image, crops[0][7])
     np.testing.assert_array_equal(masks, crops[1][7])
-    assert (lidc_crops_drawn.draw_crop(7, seed=1)[0] != image).any()
-    assert (lidc_crops_drawn.draw_crop(8, seed=0)[0] != image).any()
-    later, _ = lidc_crops_drawn.draw_crops(2, seed=0, first_index=6)
+    assert (lidc_crops.draw_crop(7, seed=1)[0] != image).any()
+    assert (lidc_crops.draw_crop(8, seed=0)[0] != image).any()
+    later, _ = lidc_crops.draw_crops(2, seed=0, first_index=6)
     np.testing.assert_array_equal(later[1], image)
 
 
 @pytest.mark.parametrize("size", [64, 97, 128])
 def test_other_sizes(size):
-    image, masks = lidc_crops_drawn.draw_crop(0, seed=0, size=size)
+    image, masks = lidc_crops.draw_crop(0, seed=0, size=size)
     assert image.shape == (size, size, 1) and masks.shape == (4, size, size)
     assert masks.any()
 

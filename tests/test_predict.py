@@ -14,7 +14,7 @@ from PIL import Image, ImageOps
 
 from car_tf import config as config_lib
 from car_tf import predict_lib, predict_output
-from car_tf.data import files
+from car_tf.data import io
 from export.clients import common
 
 
@@ -220,8 +220,8 @@ def test_damaged_exif_data_turn_nothing(folders):
     for exif in (b"Exif\0\0nothing", b"Exif\0\0MM\0*\0\0\0\x08\xff\xff"):
         image.save(path, exif=exif)
         assert predict_lib.read_image(path, 3).size == (32, 24)
-        with files.opened(path) as opened:
-            assert files.upright_size(opened) == (24, 32)
+        with io.opened(path) as opened:
+            assert io.upright_size(opened) == (24, 32)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -260,10 +260,10 @@ def test_own_size_and_a_damaged_image(predictor, folders):
 def test_a_missing_black_box_is_said_before_the_work(predictor, folders):
     images = find(folders)
     output = folders / "output"
-    with pytest.raises(files.DataError, match="--blackbox: wanted a segmenter"):
+    with pytest.raises(io.DataError, match="--blackbox: wanted a segmenter"):
         predict_lib.predict(predictor, images, output, options(folders, blackbox=""))
     (folders / "maps" / "wide.png").unlink()
-    with pytest.raises(files.DataError, match="prediction of wide"):
+    with pytest.raises(io.DataError, match="prediction of wide"):
         predict_lib.predict(predictor, images, output, options(folders))
     assert not output.exists()
 

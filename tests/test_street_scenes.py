@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import tqdm
 
-from car_tf.data import cache, street_painter, street_scenes, street_things
+from car_tf.data import cache
+from car_tf.data.synthetic import street_painter, street_scenes, street_things
 
 SIZE = (64, 128)
 SWITCHABLE = [0, 1, 8, 11, 13]  # road, sidewalk, vegetation, person, car

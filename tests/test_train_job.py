@@ -14,7 +14,8 @@ import pytest
 import tensorflow as tf
 from tensorboard.backend.event_processing import event_accumulator
 
-from car_tf import build, build_data, saved_run, train_lib
+from car_tf import build, saved_run, train_lib
+from car_tf.data import load as data_load
 from car_tf.config import fields
 from car_tf import config as config_lib
 from car_tf.runtime import run_dir
@@ -221,7 +222,7 @@ def loaded(runs, whole):
     path = str(runs.folder / "whole")
     config = run_dir.saved_config(path)
     run = run_dir.RunDir(path, config)
-    dataset = build_data.build_data(config)
+    dataset = data_load.build_data(config)
     yield config, dataset, saved_run.load_sampler(config, dataset.facts, run), run
     run.close()
 
@@ -297,7 +298,7 @@ def test_a_finished_run_is_exported_again_without_its_data(
     config, dataset, _, run = loaded
     recorded = read_json(run.path / "data.json")
     assert info.from_record(recorded["facts"]) == dataset.facts
-    monkeypatch.setattr(build_data, "build_data", None)
+    monkeypatch.setattr(data_load, "build_data", None)
     again = export_run.export_workdir(config, run, output=str(tmp_path))
     assert again == tmp_path / "cityscapes" / "1"
     # Facts, weights, results and code in one number.
@@ -373,7 +374,7 @@ def test_every_configuration_builds_and_makes_two_steps(name):
         pytest.skip(f"{name} is another kind of job, with a test of its own")
     whole_images = ("data.size=32,32", "data.crop_size=32,32", "data.scale_range=1,1")
     config = fields.override(config, [*job.TINY, *whole_images, "data.num_drawn=4,1,1"])
-    dataset = build_data.build_data(config)
+    dataset = data_load.build_data(config)
     batches = [
         list(
             build.build_batches(config, dataset, stage=stage, first_step=0, num_steps=2)

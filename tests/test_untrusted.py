@@ -20,7 +20,12 @@ from PIL import Image
 from car_tf import config as config_lib
 from car_tf import predict_lib
 from car_tf.blackbox import base, frozen_graph, keras_model
-from car_tf.data import files, lidc, lidc_folders, lidc_hdf5, npz, safe_pickle
+from car_tf.data import npz
+from car_tf.data import io as data_io
+from car_tf.data.lidc.read import pickle_file
+from car_tf.data.lidc.read import read as lidc
+from car_tf.data.lidc.read import folders as lidc_folders
+from car_tf.data.lidc.read import hdf5 as lidc_hdf5
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +61,7 @@ def test_hdf5_that_stops_its_library_is_an_error(tmp_path, monkeypatch, name, re
     path = tmp_path / "data_lidc.hdf5"
     path.write_bytes(gzip.decompress(packed.read_bytes()))
     monkeypatch.setattr(lidc_hdf5, "_SECONDS", 3)
-    with pytest.raises(files.DataError, match=rf"data_lidc\.hdf5: .*{reason}"):
+    with pytest.raises(data_io.DataError, match=rf"data_lidc\.hdf5: .*{reason}"):
         lidc.read(path, "val", seed=1, cache_dir=tmp_path / "cache")
     assert os.listdir(tmp_path / "cache") == ["hashes.json"]
 
@@ -79,7 +84,7 @@ def test_hdf5_that_points_at_other_files_is_refused(tmp_path):
                 layout = h5py.VirtualLayout((3, 4, 5), "u1")
                 layout[:] = h5py.VirtualSource(other["images"])
                 file.create_virtual_dataset("val/images", layout)
-        with pytest.raises(files.DataError, match="lies in another file"):
+        with pytest.raises(data_io.DataError, match="lies in another file"):
             lidc.read(path, "val", seed=1)
 
 
@@ -88,7 +93,7 @@ def test_hdf5_that_takes_too_long_is_given_up(tmp_path, monkeypatch):
     path.write_bytes(b"anything")
     monkeypatch.setattr(lidc_hdf5, "_PROGRAM", "import time; time.sleep(60)")
     monkeypatch.setattr(lidc_hdf5, "_WAIT", 0.5)
-    with pytest.raises(files.DataError, match="hdf5: not read after 1 s"):
+    with pytest.raises(data_io.DataError, match="hdf5: not read after 1 s"):
         lidc.read(path, "val", seed=1)
 
 
@@ -100,7 +105,7 @@ def test_hdf5_that_claims_more_than_it_can_hold_is_refused(tmp_path):
             shape = (1_000_000, 512, 512)
             file.create_dataset(f"{split}/images", shape, "u1", chunks=(1, 512, 512))
             file.create_dataset(f"{split}/labels", (1, 4, 512, 512), "u1")
-    with pytest.raises(files.DataError, match="524288000000 pixels cannot lie in"):
+    with pytest.raises(data_io.DataError, match="524288000000 pixels cannot lie in"):
         lidc.read(path, "val", seed=1)
 
 
@@ -118,8 +123,8 @@ def png(width, height, *chunks):
 
 
 READERS = {
-    "image": lambda path: files.read_png(path, mode="RGB"),
-    "ids": files.read_ids,
+    "image": lambda path: data_io.read_png(path, mode="RGB"),
+    "ids": data_io.read_ids,
     "crop": lidc_folders.read_grey,
     "prediction": lambda path: predict_lib.read_image(path, 3),
 }
@@ -134,7 +139,7 @@ def test_images_of_too_many_pixels_are_refused_undecoded(tmp_path, reader, side)
     path = tmp_path / "bomb.png"
     path.write_bytes(png(side, side, chunk(b"IDAT", zlib.compress(bytes(1000)))))
     with pytest.raises(
-        files.DataError, match="bomb.png: wanted at most 64000000 pixels"
+        data_io.DataError, match="bomb.png: wanted at most 64000000 pixels"
     ):
         READERS[reader](path)
 
@@ -151,7 +156,7 @@ def test_compressed_texts_are_bounded(tmp_path, reader):
     ]
     path = tmp_path / "text.png"
     path.write_bytes(png(2, 2, *content))
-    with pytest.raises(files.DataError, match="text.png: not a readable image"):
+    with pytest.raises(data_io.DataError, match="text.png: not a readable image"):
         READERS[reader](path)
 
 
@@ -161,7 +166,7 @@ def test_formats_that_start_other_programs_are_refused(tmp_path, reader):
     Image.new("RGB", (4, 4)).save(buffer, "EPS")
     path = tmp_path / "really_eps.png"
     path.write_bytes(buffer.getvalue())
-    with pytest.raises(files.DataError, match="not a readable image"):
+    with pytest.raises(data_io.DataError, match="not a readable image"):
         READERS[reader](path)
 
 
@@ -174,7 +179,9 @@ def test_an_archive_of_very_many_files_is_refused(tmp_path, monkeypatch):
     with tarfile.open(path, "w:gz") as archive:
         for index in range(9):
             archive.addfile(tarfile.TarInfo(f"file{index}"))
-    with pytest.raises(files.DataError, match="at most 3 files, got 0 bytes in file 4"):
+    with pytest.raises(
+        data_io.DataError, match="at most 3 files, got 0 bytes in file 4"
+    ):
         frozen_graph.read_graph(str(path))
 
 
@@ -183,7 +190,7 @@ def test_an_archive_that_announces_a_huge_file_is_refused_at_once(tmp_path):
     entry.size = 1 << 40
     path = tmp_path / "graph.tar"
     path.write_bytes(entry.tobuf())
-    with pytest.raises(files.DataError, match="at most 2 GiB .* got 1099511627776"):
+    with pytest.raises(data_io.DataError, match="at most 2 GiB .* got 1099511627776"):
         frozen_graph.read_graph(str(path))
 
 
@@ -201,7 +208,7 @@ def test_code_in_keras_models_is_not_run(tmp_path, ending):
     keras.Model(image, outputs).save(tmp_path / f"model{ending}")
     assert ran.exists()
     ran.unlink()
-    with pytest.raises(files.DataError, match="cannot be loaded as a Keras model"):
+    with pytest.raises(data_io.DataError, match="cannot be loaded as a Keras model"):
         keras_model.open_backend(str(tmp_path / f"model{ending}"), base.Options(3))
     assert not ran.exists()
 
@@ -210,7 +217,7 @@ def test_names_in_a_pickle_do_nothing_to_a_terminal(tmp_path):
     path = tmp_path / "x.pickle"
     path.write_bytes(b"c\x1b[2J\x1b]0;owned\x07os\nsystem\n.")
     with pytest.raises(ValueError, match="nothing in it was run") as caught:
-        safe_pickle.load(path)
+        pickle_file.load(path)
     assert str(caught.value).isprintable()
 
 
@@ -222,7 +229,7 @@ def test_an_array_header_that_is_no_python_is_a_value_error():
     np.save(buffer, np.zeros(3))
     broken = buffer.getvalue().replace(b"}", b"(")
     with pytest.raises(ValueError, match="not a sound .npy"):
-        files.decode_array(broken)
+        data_io.decode_array(broken)
 
 
 def test_an_array_too_large_for_any_memory_is_a_value_error():
@@ -232,7 +239,7 @@ def test_an_array_too_large_for_any_memory_is_a_value_error():
     broken = header.replace(b"(3,), }" + b" " * 16, b"(3" + b"0" * 16 + b",), }")
     assert len(broken) == len(header)
     with pytest.raises(ValueError):
-        files.decode_array(broken)
+        data_io.decode_array(broken)
 
 
 def test_offsets_before_the_start_of_an_npz_are_a_value_error(tmp_path):
@@ -256,7 +263,7 @@ def test_a_dtype_of_a_pickle_is_not_parsed_as_python(tmp_path, code):
     broken = b"X" + len(code).to_bytes(4, "little") + code
     path.write_bytes(content.replace(sound, broken))
     with pytest.raises(ValueError, match="wanted numbers"):
-        safe_pickle.load(path)
+        pickle_file.load(path)
 
 
 def test_a_section_that_is_no_section_is_a_configuration_error():

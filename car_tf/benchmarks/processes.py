@@ -174,12 +174,13 @@ def seconds_of(arguments: Sequence[str]) -> float:
 def first_steps(config_name: str, overrides: Sequence[str]) -> Dict[str, float]:
     """Returns the seconds until TensorFlow, the data and each stage's first step."""
     started = time.perf_counter()
-    from car_tf import build, build_data
+    from car_tf import build
+    from car_tf.data import load as data_load
     from car_tf import config as config_lib
 
     marks = {"imports": time.perf_counter()}
     config = config_lib.load(config_name, overrides)
-    dataset = build_data.build_data(config)
+    dataset = data_load.build_data(config)
     marks["data"] = time.perf_counter()
     trainer = build.build_calibration_trainer(config, dataset)
     batches = build.build_batches(config, dataset, stage=1, first_step=0, num_steps=1)

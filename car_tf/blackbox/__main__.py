@@ -60,11 +60,11 @@ def check(
     """Predicts a split and prints what came of it."""
     import numpy as np
 
-    from car_tf import build_data
+    from car_tf.data import load as data_load
     from car_tf.blackbox import maps, report, sheet
     from car_tf.data import cache, cityscapes
 
-    segmenter = build_data.build_blackbox(config)
+    segmenter = data_load.build_blackbox(config)
     source = cityscapes.read(
         config.data.data_dir,
         split,
@@ -77,7 +77,7 @@ def check(
     if segmenter is not None:
         print(segmenter.describe(), flush=True)
     notes = []
-    source, _ = build_data.with_blackbox(
+    source, _ = data_load.with_blackbox(
         config, source, notes=notes, segmenter=segmenter
     )
     print("\n".join(notes), flush=True)

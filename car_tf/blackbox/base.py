@@ -9,7 +9,7 @@ from typing import Any, Optional, Protocol, Tuple
 
 import tensorflow as tf
 
-from car_tf.data import files
+from car_tf.data import io
 
 LABELS, LOGITS, PROBABILITIES = "labels", "logits", "probabilities"
 AUTO = "auto"
@@ -46,7 +46,7 @@ class Options:
     def __post_init__(self):
         wrong = [c for c in self.class_map if c >= self.num_classes and c != 255]
         if wrong:
-            raise files.DataError(
+            raise io.DataError(
                 f"blackbox.class_map: wanted classes below {self.num_classes}, or 255 "
                 f"for none, got {wrong[0]}"
             )
@@ -112,7 +112,7 @@ def file_hash(path: str) -> str:
             for block in iter(lambda: file.read(1 << 20), b""):
                 digest.update(block)
     except OSError as error:
-        raise files.DataError(f"{path}: cannot be read ({error.strerror})") from error
+        raise io.DataError(f"{path}: cannot be read ({error.strerror})") from error
     return digest.hexdigest()
 
 
@@ -145,7 +145,7 @@ def settle_input_size(
       DataError: the model does not take the size that is wanted.
     """
     if wanted is not None and not fits(wanted, own):
-        raise files.DataError(
+        raise io.DataError(
             f"{path}: takes images of {own[0]} x {own[1]} pixels, but "
             f"blackbox.input_size is {wanted[0]} x {wanted[1]}"
         )
@@ -154,9 +154,9 @@ def settle_input_size(
     return wanted
 
 
-def wrong_number_of_classes(path: str, options: Options, found: Any) -> files.DataError:
+def wrong_number_of_classes(path: str, options: Options, found: Any) -> io.DataError:
     """Returns the error for a segmenter with other classes than expected."""
-    return files.DataError(
+    return io.DataError(
         f"{path}: wanted {options.num_own_classes} classes, got {found}; "
         "blackbox.class_map tells which class of the data set each class of the black "
         "box stands for (one entry per class of the black box, 255 for none)"

@@ -12,7 +12,7 @@ import tensorflow as tf
 from google.protobuf import message
 
 from car_tf.blackbox import base
-from car_tf.data import files
+from car_tf.data import io
 
 GRAPH_NAME = "frozen_inference_graph.pb"
 ARCHIVE_ENDINGS = (".tar.gz", ".tgz", ".tar")
@@ -54,10 +54,10 @@ def read_graph(path: str) -> tf.compat.v1.GraphDef:
     try:
         graph_def.ParseFromString(content)
     except message.DecodeError as error:
-        raise files.DataError(f"{path}: not a TensorFlow graph ({error})") from error
+        raise io.DataError(f"{path}: not a TensorFlow graph ({error})") from error
     # Almost anything parses; text and other protocol buffers leave nodes without names.
     if not graph_def.node or not all(node.op for node in graph_def.node):
-        raise files.DataError(f"{path}: not a TensorFlow graph (no operations in it)")
+        raise io.DataError(f"{path}: not a TensorFlow graph (no operations in it)")
     return graph_def
 
 
@@ -70,9 +70,9 @@ def _read_content(path: str) -> bytes:
             return _read_from_archive(file)
         return file.read_bytes()
     except (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError) as error:
-        raise files.DataError(f"{path}: damaged archive ({error})") from error
+        raise io.DataError(f"{path}: damaged archive ({error})") from error
     except OSError as error:  # gzip's BadGzipFile is one.
-        raise files.DataError(f"{path}: cannot be read ({error})") from error
+        raise io.DataError(f"{path}: cannot be read ({error})") from error
 
 
 def _read_from_archive(file: pathlib.Path) -> bytes:
@@ -82,14 +82,14 @@ def _read_from_archive(file: pathlib.Path) -> bytes:
             members.append(member)
             # Before what follows it is looked for, which means decompressing it.
             if member.size > _MAX_GRAPH_BYTES or len(members) > _MAX_MEMBERS:
-                raise files.DataError(
+                raise io.DataError(
                     f"{file}: wanted a graph of at most 2 GiB among at most "
                     f"{_MAX_MEMBERS} files, got {member.size} bytes in file "
                     f"{len(members)}"
                 )
             parts = pathlib.PurePosixPath(member.name)
             if parts.is_absolute() or ".." in parts.parts:
-                raise files.DataError(
+                raise io.DataError(
                     f"{file}: refused, because it names a file outside itself: "
                     f"{member.name}"
                 )
@@ -100,7 +100,7 @@ def _read_from_archive(file: pathlib.Path) -> bytes:
         ]
         if len(graphs) != 1:
             names = [member.name for member in graphs or members]
-            raise files.DataError(
+            raise io.DataError(
                 f"{file}: wanted one {GRAPH_NAME}, found {len(graphs)} among "
                 f"{', '.join(names[:10]) or 'no files'}"
             )
@@ -221,14 +221,14 @@ class FrozenGraph(tf.Module):
         _check_ends(path, graph_def, self._input, self._output)
         scores = find_scores(graph_def, self._output)
         if options.output == base.PROBABILITIES and scores is None:
-            raise files.DataError(
+            raise io.DataError(
                 f"{path}: blackbox.output=probabilities, but no arg-max was found "
                 f"between the graph's {self._output} and its network"
             )
         self._wants_scores = options.prefers_scores and scores is not None
         labels, found = self._import(graph_def, scores)
         if not labels.dtype.is_integer or labels.shape.rank != 3:
-            raise files.DataError(
+            raise io.DataError(
                 f"{path}: wanted integer class ids [1, H, W] from {self._output}, got "
                 f"{labels.dtype.name} {labels.shape}"
             )
@@ -274,7 +274,7 @@ class FrozenGraph(tf.Module):
         try:
             self._function = tf.compat.v1.wrap_function(run, [spec])
         except (ValueError, KeyError, tf.errors.OpError) as error:
-            raise files.DataError(
+            raise io.DataError(
                 f"{self._path}: cannot be imported ({base.first_line(error)}); "
                 + describe_ends(graph_def)
             ) from error
@@ -306,7 +306,7 @@ class FrozenGraph(tf.Module):
             differ = float(tf.reduce_mean(tf.cast(best != labels, tf.float32)))
         if not same or differ > _MAX_DISAGREEMENT:
             what = f"in {differ:.1%} of the pixels" if same else "in size"
-            raise files.DataError(
+            raise io.DataError(
                 f"{self._path}: the arg-max of the scores and {self._output} differ "
                 f"{what}; the graph resizes its image inside, so that only "
                 "blackbox.output=labels can be had"
@@ -320,13 +320,13 @@ def _check_ends(
     nodes = {node.name: node for node in graph_def.node}
     if image not in nodes or labels not in nodes:
         missing = " and ".join(name for name in (image, labels) if name not in nodes)
-        raise files.DataError(
+        raise io.DataError(
             f"{path}: the graph has no {missing}; {describe_ends(graph_def)} "
             "(blackbox.input_name and blackbox.output_name choose others)"
         )
     dtype = tf.as_dtype(nodes[image].attr["dtype"].type)
     if not nodes[image].op.startswith("Placeholder") or dtype != tf.uint8:
-        raise files.DataError(
+        raise io.DataError(
             f"{path}: wanted a uint8 image from {image}, got {nodes[image].op} "
             f"{dtype.name}"
         )
@@ -347,7 +347,7 @@ def _input_size(
     if wanted is None:
         return padded[0] - 1, padded[1] - 1
     if wanted[0] > padded[0] or wanted[1] > padded[1]:
-        raise files.DataError(
+        raise io.DataError(
             f"{path}: the graph takes images of at most {padded[0]} x {padded[1]} "
             f"pixels, but blackbox.input_size is {wanted[0]} x {wanted[1]}"
         )

@@ -9,7 +9,7 @@ import tensorflow as tf
 from keras.src.saving import serialization_lib
 
 from car_tf.blackbox import base, signature
-from car_tf.data import files
+from car_tf.data import io
 
 ENDINGS = (".keras", ".h5", ".hdf5")
 
@@ -26,14 +26,12 @@ def open_backend(path: str, options: base.Options) -> signature.SignatureBackend
         with serialization_lib.SafeModeScope(True):
             model = keras.models.load_model(path, compile=False)
     except Exception as error:  # Keras raises many types on damaged files.
-        raise files.DataError(
+        raise io.DataError(
             f"{path}: cannot be loaded as a Keras model ({base.first_line(error)}); "
             "a model with layers of its own can be exported as a SavedModel"
         ) from error
     if not getattr(model, "inputs", None):
-        raise files.DataError(
-            f"{path}: wanted a Keras model with inputs of known shape"
-        )
+        raise io.DataError(f"{path}: wanted a Keras model with inputs of known shape")
     inputs = {
         name: tf.TensorSpec(tensor.shape, tensor.dtype, name)
         for name, tensor in zip(model.input_names, model.inputs)

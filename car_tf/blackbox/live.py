@@ -18,7 +18,7 @@ from car_tf.blackbox import (
     store,
     tflite,
 )
-from car_tf.data import cache, files
+from car_tf.data import cache, io
 
 _SAVED_MODEL_FILE = "saved_model.pb"
 # Images that are decoded before they are needed: 50 MB of 1024 x 2048.
@@ -80,7 +80,7 @@ def load(
     if file.is_dir():
         is_saved_model = (file / _SAVED_MODEL_FILE).is_file()
         if not is_saved_model and not (file / frozen_graph.GRAPH_NAME).is_file():
-            raise files.DataError(
+            raise io.DataError(
                 f"{path}: wanted a model, found a folder without {_SAVED_MODEL_FILE} or "
                 + frozen_graph.GRAPH_NAME
             )
@@ -93,7 +93,7 @@ def load(
     }
     opener = next((o for ending, o in openers.items() if path.endswith(ending)), None)
     if opener is None:
-        raise files.DataError(
+        raise io.DataError(
             f"{path}: wanted a SavedModel folder, a file ending in "
             f"{', '.join(openers)}, package.module:function, or a folder of predictions"
         )
@@ -185,7 +185,7 @@ def _predict_missing(
 
 def read_image(path: pathlib.Path) -> np.ndarray:
     """Reads an image at its own size, `[H, W, 3]` uint8 RGB."""
-    return np.asarray(files.read_png(path, mode="RGB"))
+    return np.asarray(io.read_png(path, mode="RGB"))
 
 
 def _batches(
@@ -202,7 +202,7 @@ def _batches(
             if len(batch) == blackbox.batch_size(image.shape[:2]):
                 yield np.stack(batch)
                 batch = []
-    except files.DataError:
+    except io.DataError:
         # What came before an unreadable image is predicted and kept.
         if batch:
             yield np.stack(batch)
@@ -225,9 +225,9 @@ def _predict_each(
         predicted = blackbox.predict(images, size)
     except Exception as error:  # Functions and graphs raise whatever they like.
         if len(images) == 1:
-            is_known = isinstance(error, files.DataError)
+            is_known = isinstance(error, io.DataError)
             reason = error if is_known else base.first_line(error)
-            raise files.DataError(
+            raise io.DataError(
                 f"{paths[0]}: the black box {blackbox.path} failed on this image "
                 f"({reason}); the predictions before it are kept"
             ) from error

@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from car_tf.blackbox import base
-from car_tf.data import files, info
+from car_tf.data import info, io
 
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -97,9 +97,9 @@ def check(raw: Any, *, kind: str, path: str, options: base.Options) -> None:
         raise base.wrong_number_of_classes(path, options, f"{raw.shape[-1]} scores")
     if not bool(tf.reduce_all(tf.math.is_finite(raw))):
         num = int(tf.reduce_sum(tf.cast(~tf.math.is_finite(raw), tf.int32)))
-        raise files.DataError(f"{path}: gave {num} {kind} that are NaN or infinite")
+        raise io.DataError(f"{path}: gave {num} {kind} that are NaN or infinite")
     if kind == base.PROBABILITIES and not is_distribution(raw):
-        raise files.DataError(f"{path}: gave probabilities that do not sum to one")
+        raise io.DataError(f"{path}: gave probabilities that do not sum to one")
 
 
 def finish(
@@ -128,7 +128,7 @@ def finish(
     scores = None if is_labels else _enlarge(tf.cast(raw, tf.float32), size)
     if options.gives_probabilities(kind):
         if is_labels:
-            raise files.DataError(
+            raise io.DataError(
                 "blackbox.output=probabilities, but this black box gives labels only"
             )
         probs = tf.nn.softmax(scores) if kind == base.LOGITS else scores

@@ -9,7 +9,7 @@ from typing import Dict, List, Sequence, Tuple
 import numpy as np
 
 from car_tf.blackbox import base, maps
-from car_tf.data import cache, files
+from car_tf.data import cache, io
 
 # `*_prior_preds_trainIds.npy` in the wild hold label ids in spite of their name, which
 # is why the encoding is told from the ids themselves.
@@ -38,7 +38,7 @@ def find(folder: pathlib.Path, names: Sequence[str]) -> Dict[str, pathlib.Path]:
       DataError: no folder, or an image without a prediction, or with several; naming it.
     """
     if not folder.is_dir():
-        raise files.DataError(f"{folder}: wanted a folder of predictions, found none")
+        raise io.DataError(f"{folder}: wanted a folder of predictions, found none")
     by_path: Dict[str, List[pathlib.Path]] = {}
     for path in sorted(folder.rglob("*")):
         if path.suffix in (".npy", ".png"):
@@ -54,7 +54,7 @@ def find(folder: pathlib.Path, names: Sequence[str]) -> Dict[str, pathlib.Path]:
         ]
         hits = next((by_path[c] for c in candidates if c in by_path), [])
         if not hits:
-            raise files.DataError(
+            raise io.DataError(
                 f"{folder}: wanted the black box's prediction of {name} "
                 f"(such as {name}.png or {name}.npy), found none"
             )
@@ -62,7 +62,7 @@ def find(folder: pathlib.Path, names: Sequence[str]) -> Dict[str, pathlib.Path]:
         exact = [path for path in hits if path.parent == (folder / name).parent]
         hits = exact or hits
         if len(hits) > 1:
-            raise files.DataError(
+            raise io.DataError(
                 f"{folder}: wanted one prediction of {name}, found "
                 f"{' and '.join(str(path.relative_to(folder)) for path in hits[:2])}"
             )
@@ -72,9 +72,9 @@ def find(folder: pathlib.Path, names: Sequence[str]) -> Dict[str, pathlib.Path]:
 
 def _read_array(path: pathlib.Path) -> np.ndarray:
     try:
-        return np.squeeze(files.decode_array(path.read_bytes()))
+        return np.squeeze(io.decode_array(path.read_bytes()))
     except Exception as error:  # NumPy raises many types on damaged files.
-        raise files.DataError(f"{path}: not a readable array ({error})") from error
+        raise io.DataError(f"{path}: not a readable array ({error})") from error
 
 
 def _holds_scores(path: pathlib.Path) -> bool:
@@ -86,7 +86,7 @@ def _check_size(path: pathlib.Path, size: Tuple[int, ...], image_shapes) -> None
     if tuple(size) not in [tuple(shape) for shape in image_shapes]:
         wanted = " or ".join(f"{h} x {w}" for h, w in dict.fromkeys(image_shapes))
         got = " x ".join(map(str, size))
-        raise files.DataError(f"{path}: wanted {wanted} pixels, got {got}")
+        raise io.DataError(f"{path}: wanted {wanted} pixels, got {got}")
 
 
 def read_probs(
@@ -109,12 +109,12 @@ def read_probs(
       DataError: unreadable, of another shape or type, or NaN.
     """
     if path.suffix != ".npy":
-        raise files.DataError(
+        raise io.DataError(
             f"{path}: wanted class probabilities as .npy (blackbox.output=probabilities)"
         )
     scores = _read_array(path)
     if scores.dtype.kind != "f" or scores.ndim != 3:
-        raise files.DataError(
+        raise io.DataError(
             f"{path}: wanted floats [h, w, {options.num_own_classes}], got "
             f"{scores.dtype} {list(scores.shape)}"
         )
@@ -136,16 +136,14 @@ def read_ids(path: pathlib.Path, image_shapes: Sequence[Tuple[int, int]]) -> np.
       DataError: unreadable, of another shape or type, or ids out of 0..255.
     """
     if path.suffix == ".png":
-        ids = files.read_ids(path)
+        ids = io.read_ids(path)
     else:
         ids = _read_array(path)
     if ids.dtype.kind not in "iu":
-        raise files.DataError(f"{path}: wanted integer class ids, got {ids.dtype}")
+        raise io.DataError(f"{path}: wanted integer class ids, got {ids.dtype}")
     _check_size(path, ids.shape, image_shapes)
     if ids.min() < 0 or ids.max() > 255:
-        raise files.DataError(
-            f"{path}: wanted class ids, got {ids.min()} to {ids.max()}"
-        )
+        raise io.DataError(f"{path}: wanted class ids, got {ids.min()} to {ids.max()}")
     return ids.astype(np.uint8)
 
 
@@ -204,8 +202,8 @@ def predictions(
     def shapes_of(index: int) -> Sequence[Tuple[int, int]]:
         if not image_files:
             return [size]
-        with files.opened(image_files[index]) as image:
-            return [size, files.upright_size(image)]
+        with io.opened(image_files[index]) as image:
+            return [size, io.upright_size(image)]
 
     if output == base.AUTO:
         output = base.PROBABILITIES if _holds_scores(paths[0]) else base.LABELS
@@ -230,8 +228,8 @@ def predictions(
         if output == base.PROBABILITIES:
             probs = read_probs(path, shapes, size=tuple(size), options=options)
             return {"blackbox": probs}
-        ids = files.map_ids(read_ids(path, shapes), table, path=path, wanted=wanted)
-        return {"blackbox": files.resize_nearest(ids, size)}
+        ids = io.map_ids(read_ids(path, shapes), table, path=path, wanted=wanted)
+        return {"blackbox": io.resize_nearest(ids, size)}
 
     hashes = cache.content_hashes(paths, cache_dir)
     facts = f"{size}|{encoding}|{options}|{list(names)}|{hashes}"

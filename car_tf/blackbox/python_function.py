@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from car_tf.blackbox import base
-from car_tf.data import files
+from car_tf.data import io
 
 _PATTERN = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
@@ -34,13 +34,13 @@ def find(path: str) -> Callable[[np.ndarray], Any]:
     try:
         module = importlib.import_module(module_name)
     except Exception as error:  # Importing runs the module.
-        raise files.DataError(
+        raise io.DataError(
             f"{path}: cannot import {module_name} ({base.first_line(error)})"
         ) from error
     function = getattr(module, name, None)
     if not callable(function):
         offered = [key for key, value in vars(module).items() if callable(value)]
-        raise files.DataError(
+        raise io.DataError(
             f"{path}: {module_name} has no function {name}; it has "
             f"{', '.join(sorted(offered)[:20]) or 'none'}"
         )
@@ -98,7 +98,7 @@ class PythonFunction:
         is_ids = raw.dtype.kind in "iu" and raw.ndim == 3
         is_scores = raw.dtype.kind == "f" and raw.ndim == 4
         if not (is_ids or is_scores) or len(raw) != len(images):
-            raise files.DataError(
+            raise io.DataError(
                 f"{self._path}: wanted integers [{len(images)}, h, w] or floats "
                 f"[{len(images)}, h, w, K], got {raw.dtype} {list(raw.shape)}"
             )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tensorflow as tf
 
 from car_tf.blackbox import base, signature
-from car_tf.data import files
+from car_tf.data import io
 
 
 def open_backend(path: str, options: base.Options) -> signature.SignatureBackend:
@@ -17,7 +17,7 @@ def open_backend(path: str, options: base.Options) -> signature.SignatureBackend
     try:
         loaded = tf.saved_model.load(path)
     except Exception as error:  # The loader raises many types on damaged files.
-        raise files.DataError(
+        raise io.DataError(
             f"{path}: cannot be loaded as a SavedModel ({base.first_line(error)})"
         ) from error
     default = tf.saved_model.DEFAULT_SERVING_SIGNATURE_DEF_KEY

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from car_tf.blackbox import base, maps
-from car_tf.data import files
+from car_tf.data import io
 
 FORMAT_VERSION = 1
 _MAX_BATCH = 8
@@ -53,13 +53,13 @@ class Segmenter:
             self._backend = self._open_backend(self.path, self.options)
             kind = self._backend.kind
             if self.options.output == base.PROBABILITIES and kind == base.LABELS:
-                raise files.DataError(
+                raise io.DataError(
                     f"{self.path}: blackbox.output=probabilities, but this black box "
                     "gives labels only"
                 )
             scaled = self.options.pixel_scale != "0..255"
             if scaled and self._backend.input_dtype.is_integer:
-                raise files.DataError(
+                raise io.DataError(
                     f"{self.path}: takes whole grey levels, so blackbox.pixel_scale "
                     f"must be 0..255, got {self.options.pixel_scale}"
                 )
@@ -138,7 +138,7 @@ class Segmenter:
           DataError: a black box that is no TensorFlow graph.
         """
         if not self.backend.embeddable:
-            raise files.DataError(
+            raise io.DataError(
                 f"{self.path}: cannot be embedded in a SavedModel, because it is no "
                 "TensorFlow graph; frozen graphs, SavedModels and Keras models can"
             )

@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from car_tf.blackbox import base, maps
-from car_tf.data import files
+from car_tf.data import io
 
 # Where the model leaves the size open.
 _TRIAL_SIZE = (128, 256)
@@ -72,7 +72,7 @@ def choose_input(
     if options.signature:
         signatures = [s for s in signatures if s.name == options.signature]
         if not signatures:
-            raise files.DataError(
+            raise io.DataError(
                 f"{path}: no signature {options.signature}; it offers {offered}"
             )
     fitting = []
@@ -87,13 +87,13 @@ def choose_input(
             fitting.append((candidate, names[0]))
     if not fitting:
         wish = f" named {options.input_name}" if options.input_name else ""
-        raise files.DataError(
+        raise io.DataError(
             f"{path}: wanted a signature of one image{wish} [B, H, W, 3] alone; "
             f"it offers {offered}"
         )
     is_default = fitting[0][0].name == tf.saved_model.DEFAULT_SERVING_SIGNATURE_DEF_KEY
     if len(fitting) > 1 and not is_default:
-        raise files.DataError(
+        raise io.DataError(
             f"{path}: several signatures take an image; set blackbox.signature to one "
             f"of {', '.join(candidate.name for candidate, _ in fitting)}"
         )
@@ -135,7 +135,7 @@ def choose_output(
     """
     offered = _list(outputs)
     if options.output_name and options.output_name not in outputs:
-        raise files.DataError(
+        raise io.DataError(
             f"{path}: no output {options.output_name}; it gives {offered}"
         )
     chosen = [options.output_name] if options.output_name else list(outputs)
@@ -157,12 +157,12 @@ def choose_output(
     if not found and others:
         raise base.wrong_number_of_classes(path, options, f"{others[0]} in {offered}")
     if not found:
-        raise files.DataError(
+        raise io.DataError(
             f"{path}: wanted integer class ids [B, h, w] or scores "
             f"[B, h, w, {options.num_own_classes}]; it gives {offered}"
         )
     if len(found) > 1:
-        raise files.DataError(
+        raise io.DataError(
             f"{path}: {len(found)} outputs may be the segmentation: "
             f"{', '.join(output.name for output in found)}; set blackbox.output_name "
             f"to one of them (it gives {offered})"
@@ -231,7 +231,7 @@ class SignatureBackend(tf.Module):
         shape = [None] * 4 if spec.shape.rank is None else spec.shape.as_list()
         self._channels_first = shape[1] == 3 and shape[3] != 3
         if shape[0] not in (None, 1):
-            raise files.DataError(
+            raise io.DataError(
                 f"{path}: wanted a model for one image or any number, got "
                 + _describe(self._input, spec)
             )
@@ -265,7 +265,7 @@ class SignatureBackend(tf.Module):
         try:
             outputs = self._call(images)
         except Exception as error:  # Whatever the model's operations raise.
-            raise files.DataError(
+            raise io.DataError(
                 f"{self._path}: {chosen.name} failed on an image of {size[0]} x "
                 f"{size[1]} ({base.first_line(error)}); blackbox.input_size sets the "
                 "size of the images it is given"

@@ -15,7 +15,7 @@ from typing import Tuple
 
 import numpy as np
 
-from car_tf.data import files
+from car_tf.data import io
 
 FORMAT_VERSION = 1
 # Probabilities are kept in steps of 1 / 255, so that each is off by 1 / 510 at most.
@@ -76,9 +76,9 @@ class Store:
         path = self.file(image_hash)
         try:
             with zipfile.ZipFile(path) as stored:
-                steps = files.decode_array(stored.read("prediction.npy"))
+                steps = io.decode_array(stored.read("prediction.npy"))
         except Exception as error:  # NumPy and zlib raise many types.
-            raise files.DataError(
+            raise io.DataError(
                 f"{path}: damaged prediction in the cache; delete it ({error})"
             ) from error
         if steps.ndim == 2:

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from car_tf.blackbox import base, maps
-from car_tf.data import files
+from car_tf.data import io
 
 # What may stand between the arg-max and the output.
 _BETWEEN = ("CAST", "EXPAND_DIMS", "RESHAPE", "SQUEEZE")
@@ -45,9 +45,9 @@ class TFLiteModel:
             )
             self._interpreter.allocate_tensors()
         except OSError as error:
-            raise files.DataError(f"{path}: cannot be read ({error})") from error
+            raise io.DataError(f"{path}: cannot be read ({error})") from error
         except (ValueError, RuntimeError) as error:
-            raise files.DataError(
+            raise io.DataError(
                 f"{path}: not a TFLite model ({base.first_line(error)})"
             ) from error
         self._input = self._choose_input()
@@ -87,7 +87,7 @@ class TFLiteModel:
             and detail["dtype"] in (np.uint8, np.float32)
         ]
         if len(inputs) != 1 or not fitting:
-            raise files.DataError(
+            raise io.DataError(
                 f"{self._path}: wanted one image uint8 or float32 [1, H, W, 3], got "
                 + "; ".join(map(_describe, inputs))
             )
@@ -103,7 +103,7 @@ class TFLiteModel:
             and len(detail["shape"]) in (3, 4)
         ]
         if len(fitting) != 1:
-            raise files.DataError(
+            raise io.DataError(
                 f"{self._path}: wanted one output of class ids [1, h, w] or scores "
                 f"[1, h, w, {options.num_own_classes}] (blackbox.output_name chooses), "
                 f"got {'; '.join(map(_describe, outputs))}"

@@ -21,7 +21,7 @@ from typing import Any, Callable, Dict, Iterable, Iterator, Sequence, Tuple
 import numpy as np
 import tqdm
 
-from car_tf.data import files
+from car_tf.data import io
 
 FORMAT_VERSION = 1
 NUM_THREADS = max(2, os.cpu_count() or 2)
@@ -139,7 +139,7 @@ def content_hashes(
         try:
             stat = path.stat()
         except OSError:
-            raise files.DataError(f"{path}: wanted a file, found none") from None
+            raise io.DataError(f"{path}: wanted a file, found none") from None
         return f"{path.resolve()}|{stat.st_size}|{stat.st_mtime_ns}"
 
     def digest(path: pathlib.Path) -> str:
@@ -239,7 +239,7 @@ def _fill(work, specs, num, read, what, on_error) -> list:
     def guarded(index: int):
         try:
             return read(index)
-        except files.DataError as error:
+        except io.DataError as error:
             if on_error == "stop":
                 raise
             return error
@@ -249,7 +249,7 @@ def _fill(work, specs, num, read, what, on_error) -> list:
     with bar:
         for index, example in enumerate(read_ahead(guarded, range(num))):
             bar.update()
-            if isinstance(example, files.DataError):
+            if isinstance(example, io.DataError):
                 bar.write(f"left out: {example}")
                 continue
             for name, store in stores.items():
@@ -258,5 +258,5 @@ def _fill(work, specs, num, read, what, on_error) -> list:
     for store in stores.values():
         store.flush()
     if not kept:
-        raise files.DataError(f"{what}: not one of {num} examples could be read")
+        raise io.DataError(f"{what}: not one of {num} examples could be read")
     return kept

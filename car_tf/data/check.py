@@ -13,8 +13,11 @@ from typing import Any, Callable, Dict, List, Sequence, Tuple
 
 import numpy as np
 
-from car_tf.data import cache, cityscapes, files, findings, info, lidc, lidc_arrays
-from car_tf.data import lidc_folders, splits
+from car_tf.data import cache, cityscapes, findings, info, io
+from car_tf.data.lidc.read import read as lidc
+from car_tf.data.lidc.read import arrays as lidc_arrays
+from car_tf.data import splits
+from car_tf.data.lidc.read import folders as lidc_folders
 
 DATASETS = ("cityscapes", "lidc")
 
@@ -65,7 +68,7 @@ def _dataset_at(root: pathlib.Path) -> str:
     whole = root.resolve()
     for path in (whole, *whole.parents):
         if path.name in parts:
-            raise files.DataError(
+            raise io.DataError(
                 f"{root}: wanted the folder with leftImg8bit and gtFine, which is "
                 f"{path.parent}"
             )
@@ -77,12 +80,12 @@ def _dataset_at(root: pathlib.Path) -> str:
 
 def _plan_cityscapes(root: pathlib.Path) -> Plan:
     if not (root / "leftImg8bit").is_dir():
-        raise files.DataError(f"{root}: wanted a folder leftImg8bit, found none")
+        raise io.DataError(f"{root}: wanted a folder leftImg8bit, found none")
     jobs, problems = [], []
     for split in ("train", "val"):
         try:
             found = cityscapes.find(root, split)
-        except files.DataError as error:
+        except io.DataError as error:
             folder = root / "leftImg8bit" / split
             problems.append(findings.unreadable(split, folder, error, "missing split"))
             found = {}
@@ -112,13 +115,13 @@ def _read_scene(
 ) -> findings.Item:
     problems, size, digest, ids = [], None, None, None
     try:
-        pixels = np.asarray(files.read_png(image, mode="RGB"))
+        pixels = np.asarray(io.read_png(image, mode="RGB"))
         size, digest = pixels.shape[:2], findings.digest(pixels)
-    except files.DataError as error:
+    except io.DataError as error:
         problems.append(findings.unreadable(split, image, error))
     try:
-        ids = files.read_ids(label)
-    except files.DataError as error:
+        ids = io.read_ids(label)
+    except io.DataError as error:
         problems.append(findings.unreadable(split, label, error))
     counts = np.zeros(256, np.int64)
     if ids is not None:
@@ -177,7 +180,7 @@ def _plan_lidc(root: pathlib.Path) -> Plan:
             continue
         try:
             more_jobs, more_problems = _plan_crops(folder, split)
-        except files.DataError as error:
+        except io.DataError as error:
             problems.append(findings.unreadable(split, folder, error))
             continue
         jobs += more_jobs
@@ -220,18 +223,18 @@ def _read_crop(
     problems, pixels, read = [], None, []
     try:
         pixels = lidc_folders.read_grey(image)
-    except files.DataError as error:
+    except io.DataError as error:
         problems.append(findings.unreadable(split, image, error))
     for path in masks:
         try:
             mask = lidc_folders.read_grey(path)
-        except files.DataError as error:
+        except io.DataError as error:
             problems.append(findings.unreadable(split, path, error))
             continue
         try:
             shape = mask.shape if pixels is None else pixels.shape
             read.append(lidc_arrays.as_mask(mask, shape, str(path)))
-        except files.DataError as error:
+        except io.DataError as error:
             problems.append(findings.unreadable(split, path, error, "unusable mask"))
     name = f"{patient}/{image.stem}"
     return _crop(split, name, patient, pixels, read, problems)

@@ -8,7 +8,7 @@ from typing import Dict, Tuple
 
 import numpy as np
 
-from car_tf.data import cache, class_flips, examples, files, info
+from car_tf.data import cache, class_flips, examples, info, io
 
 HELD_OUT_CITIES = ("darmstadt", "monchengladbach", "ulm")
 SPLITS = ("train", "selection", "val")
@@ -95,7 +95,7 @@ def find(data_dir: pathlib.Path, split: str) -> Dict[str, Tuple[pathlib.Path, st
         for path in sorted(root.glob(f"*/*{ending}"))
     }
     if not found:
-        raise files.DataError(
+        raise io.DataError(
             f"{root}: wanted images named <city>/<name>{ending}, found none"
         )
     return found
@@ -138,9 +138,7 @@ def read(
         if path.is_file():
             names.append(name)
         elif on_error == "stop":
-            raise files.DataError(
-                f"{path}: wanted the label of {image_file}, found none"
-            )
+            raise io.DataError(f"{path}: wanted the label of {image_file}, found none")
     image_files = [found[name][0] for name in names]
     label_files = [label_file(root, split, found[name][1], name) for name in names]
     hashes = cache.content_hashes([*image_files, *label_files], cache_dir)
@@ -148,19 +146,19 @@ def read(
     table = label_id_table()
 
     def read_one(index: int) -> Dict[str, np.ndarray]:
-        image = files.read_png(image_files[index], mode="RGB")
-        ids = files.read_ids(label_files[index])
+        image = io.read_png(image_files[index], mode="RGB")
+        ids = io.read_ids(label_files[index])
         if ids.shape != (image.height, image.width):
-            raise files.DataError(
+            raise io.DataError(
                 f"{label_files[index]}: wanted {image.height} x {image.width}, the size "
                 f"of its image, got {ids.shape[0]} x {ids.shape[1]}"
             )
-        label = files.map_ids(
+        label = io.map_ids(
             ids, table, path=label_files[index], wanted="label ids 0 to 33, or 255"
         )
         return {
-            "images": files.resize_antialiased(image, size),
-            "labels": files.resize_nearest(label, size)[None],
+            "images": io.resize_antialiased(image, size),
+            "labels": io.resize_nearest(label, size)[None],
         }
 
     stored, kept = cache.arrays(

@@ -21,7 +21,7 @@ import numpy as np
 
 from car_tf.config import cli, fields
 from car_tf import config as config_lib
-from car_tf.data import files
+from car_tf.data import io as data_io
 
 PACKAGES = (
     *("tensorflow", "keras", "tensorflow-addons", "tensorflow-probability"),
@@ -51,7 +51,7 @@ def refuse_patterns(flag: str, path: pathlib.Path) -> None:
 
 
 # What the user of a command can mend.
-USER_ERRORS = (config_lib.ConfigError, files.DataError, RunError, OSError)
+USER_ERRORS = (config_lib.ConfigError, data_io.DataError, RunError, OSError)
 
 
 class Stopped(KeyboardInterrupt):

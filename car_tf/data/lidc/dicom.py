@@ -20,7 +20,8 @@ from typing import Any, Dict, List, Mapping, Sequence, Tuple
 import numpy as np
 import PIL.Image
 
-from car_tf.data import cache, files, lidc_outlines, splits
+from car_tf.data import cache, io, splits
+from car_tf.data.lidc.read import contours as lidc_contours
 
 _SAME_POSITION = 0.01  # mm
 _SPACINGS = (0.02, 20.0)  # mm, of pixels; beyond, a crop would take any memory.
@@ -73,7 +74,7 @@ def prepare(
       DataError: a file is broken, or `output_dir` was made with other splits; the
         message names it.
     """
-    database = lidc_outlines.ContourDatabase(contours)
+    database = lidc_contours.ContourDatabase(contours)
     wanted = database.series_by_patient()
     folders = index_series(dicom_dir)
     found = {
@@ -113,11 +114,11 @@ def _write_splits(
     try:
         parts = splits.split_by_group(patients, seed=seed, fractions=splits.FRACTIONS)
     except ValueError as error:
-        raise files.DataError(f"{path}: {error}") from None
+        raise io.DataError(f"{path}: {error}") from None
     named = {name: [patients[i] for i in indices] for name, indices in parts.items()}
     if path.is_file():
         if _load_json(path) != {"seed": seed, **named}:
-            raise files.DataError(
+            raise io.DataError(
                 f"{path}: made with another seed or contour database than seed {seed}; "
                 "give the same, or another --output_dir"
             )
@@ -130,14 +131,14 @@ def _load_json(path: pathlib.Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise files.DataError(f"{path}: broken ({error})") from error
+        raise io.DataError(f"{path}: broken ({error})") from error
 
 
 def _prepare_patient(
     split_dir: pathlib.Path,
     patient: str,
     folders: Mapping[str, pathlib.Path],
-    database: lidc_outlines.ContourDatabase,
+    database: lidc_contours.ContourDatabase,
 ) -> Dict[str, int]:
     """Writes a patient's crops, all or none; returns counts of what was met."""
     images, gt = split_dir / "images" / patient, split_dir / "gt" / patient
@@ -161,7 +162,7 @@ def _prepare_patient(
                     counts["inconsistent_slices"] += 1
                     continue
                 pixels = read_hounsfield(slices[nearest].path)
-                for crop in lidc_outlines.crops_of_slice(*pixels, outlines):
+                for crop in lidc_contours.crops_of_slice(*pixels, outlines):
                     stem = f"z-{round(z, 2)}"
                     name = f"{stem}_c{taken[stem]}"
                     taken[stem] += 1
@@ -177,13 +178,13 @@ def _read_dicom(path: pathlib.Path, **options: Any) -> Any:
     try:
         import pydicom
     except ImportError:
-        raise files.DataError(
+        raise io.DataError(
             f"{path}: wanted pydicom to read it, found none (pip install pydicom)"
         ) from None
     try:
         return pydicom.dcmread(path, **options)
     except Exception as error:  # pydicom raises many types on damaged files.
-        raise files.DataError(f"{path}: not a readable DICOM file ({error})") from error
+        raise io.DataError(f"{path}: not a readable DICOM file ({error})") from error
 
 
 def _read_header(path: pathlib.Path, *tags: str) -> Dict[str, Any]:
@@ -193,7 +194,7 @@ def _read_header(path: pathlib.Path, *tags: str) -> Dict[str, Any]:
         # A value is decoded when it is asked for.
         return {tag: header.get(tag) for tag in tags}
     except Exception as error:
-        raise files.DataError(f"{path}: not a readable DICOM file ({error})") from error
+        raise io.DataError(f"{path}: not a readable DICOM file ({error})") from error
 
 
 def index_series(dicom_dir: pathlib.Path) -> Dict[str, pathlib.Path]:
@@ -237,7 +238,7 @@ def read_slices(folder: pathlib.Path, series_uid: str) -> List[Slice]:
         header = _read_header(path, *tags, "InstanceNumber")
         found = str(header["SeriesInstanceUID"] or "")
         if found != series_uid:
-            raise files.DataError(
+            raise io.DataError(
                 f"{path}: series {found} in the folder of series {series_uid}; wanted "
                 "a folder for each, as the archive's download has it"
             )
@@ -251,7 +252,7 @@ def read_slices(folder: pathlib.Path, series_uid: str) -> List[Slice]:
             if not math.isfinite(position):
                 raise ValueError(f"{position} mm")
         except (IndexError, OverflowError, TypeError, ValueError) as error:
-            raise files.DataError(f"{path}: no usable position ({error})") from error
+            raise io.DataError(f"{path}: no usable position ({error})") from error
         consistent = abs(abs(location) - abs(position)) < _SAME_POSITION
         entry = Slice(path, position, consistent, instance)
         if position not in slices or instance < slices[position].instance:
@@ -271,8 +272,8 @@ def read_hounsfield(path: pathlib.Path) -> Tuple[np.ndarray, Tuple[float, float]
     data = _read_dicom(path)
     try:
         num_pixels = int(data.Rows) * int(data.Columns)
-        if num_pixels > files.MAX_PIXELS:
-            raise ValueError(f"{num_pixels} pixels, at most {files.MAX_PIXELS}")
+        if num_pixels > io.MAX_PIXELS:
+            raise ValueError(f"{num_pixels} pixels, at most {io.MAX_PIXELS}")
         pixels = data.pixel_array.astype(np.float32)
         if pixels.ndim != 2:
             raise ValueError(f"pixels of shape {pixels.shape}, wanted (rows, columns)")
@@ -284,5 +285,5 @@ def read_hounsfield(path: pathlib.Path) -> Tuple[np.ndarray, Tuple[float, float]
         if not math.isfinite(slope) or not math.isfinite(intercept):
             raise ValueError(f"grey values times {slope} plus {intercept}")
     except Exception as error:  # pydicom's decoders raise many types.
-        raise files.DataError(f"{path}: not a slice of a scan ({error})") from error
+        raise io.DataError(f"{path}: not a slice of a scan ({error})") from error
     return pixels * slope + intercept, spacing
