@@ -8,7 +8,7 @@ from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 import numpy as np
 
 from car_tf import draw_lib, tally
-from car_tf.blackbox import maps
+from car_tf.blackbox import postprocess
 from car_tf.data import examples, info
 from car_tf.metrics import protocols, readers
 from car_tf.models import sampler
@@ -91,7 +91,7 @@ def evaluate(
         for drawn in progress(stream, total=total) if progress else stream:
             blackbox = None
             if source.blackbox is not None:
-                blackbox = maps.hard_labels(source.blackbox[drawn.index])
+                blackbox = postprocess.hard_labels(source.blackbox[drawn.index])
             labels = source.labels[drawn.index]
             pending.append(pool.submit(metrics.add, drawn, labels, blackbox))
             if drawn.index in chosen:

@@ -13,7 +13,7 @@ from tensorboard.plugins.hparams import api as hparams
 
 from car_tf import draw_lib, figures, tally
 from car_tf.runtime import run_dir
-from car_tf.blackbox import maps
+from car_tf.blackbox import postprocess
 from car_tf.data import examples, info
 from car_tf.metrics import calibration
 
@@ -132,7 +132,7 @@ class Glimpse:
             blackbox = self._source.blackbox
             agrees = None
             if blackbox is not None:
-                agrees = maps.hard_labels(blackbox[drawn.index]) == labels[0]
+                agrees = postprocess.hard_labels(blackbox[drawn.index]) == labels[0]
             # F is judged where the black box is right, as in CAR, A.4.
             self._flips["calibration_net"].update(drawn.probs, labels[0], agrees)
             self._flips["refinement_net"].update_samples(drawn.samples, labels[0])
@@ -154,7 +154,7 @@ class Glimpse:
                 blackbox=(
                     None
                     if blackbox is None
-                    else maps.hard_labels(np.asarray(blackbox[:num_shown]))
+                    else postprocess.hard_labels(np.asarray(blackbox[:num_shown]))
                 ),
                 **shown,
             ),

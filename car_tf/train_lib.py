@@ -17,7 +17,7 @@ from car_tf import config as config_lib
 from car_tf import selection as selection_lib
 from car_tf.runtime import run_dir
 from car_tf.runtime import workers
-from car_tf.blackbox import maps
+from car_tf.blackbox import postprocess
 from car_tf.data import cache, examples
 from export import run as run_export
 
@@ -296,7 +296,11 @@ def _figures(
         galleries,
         images=source.images,
         labels=source.labels,
-        blackbox=None if source.blackbox is None else maps.hard_labels(source.blackbox),
+        blackbox=(
+            None
+            if source.blackbox is None
+            else postprocess.hard_labels(source.blackbox)
+        ),
         class_names=dataset.facts.class_names,
         class_colors=dataset.facts.class_colors,
         curves={

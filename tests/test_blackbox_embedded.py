@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from car_tf.blackbox import live
+from car_tf.blackbox import inference
 from car_tf.data import io
 
 K = models.NUM_CLASSES
@@ -78,7 +78,7 @@ def segmenters(tmp_path_factory):
         ),
     }
     return {
-        name: live.load(str(path), num_classes=K, **usage)
+        name: inference.load(str(path), num_classes=K, **usage)
         for name, (path, usage) in usages.items()
     }
 
@@ -125,4 +125,4 @@ def test_functions_cannot_be_embedded(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "function_to_embed.py").write_text("def f(images): return images")
     with pytest.raises(io.DataError, match="cannot be embedded in a SavedModel"):
-        live.load("function_to_embed:f", num_classes=K).as_module()
+        inference.load("function_to_embed:f", num_classes=K).as_module()

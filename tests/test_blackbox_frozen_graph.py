@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from car_tf.blackbox import frozen_graph, live
+from car_tf.blackbox import frozen_graph, inference
 from car_tf.data import io as data_io
 
 # The real graphs pad to 1025 x 2049; the same structure with less to compute.
@@ -17,7 +17,7 @@ DTYPES = [tf.int64, tf.int32]
 
 
 def load(path, **kwargs):
-    return live.load(str(path), num_classes=models.NUM_CLASSES, **kwargs)
+    return inference.load(str(path), num_classes=models.NUM_CLASSES, **kwargs)
 
 
 def write(folder, graph, name="graph.pb"):
@@ -144,7 +144,7 @@ def test_graphs_that_resize_inside_give_labels_only(tmp_path, images):
 
 def test_a_folder_with_the_graph_and_the_graph_itself_are_taken(tmp_path, graphs):
     write(tmp_path, graphs[tf.int64], frozen_graph.GRAPH_NAME)
-    assert live.is_model(str(tmp_path))
+    assert inference.is_model(str(tmp_path))
     by_folder, by_file = load(tmp_path), load(tmp_path / frozen_graph.GRAPH_NAME)
     image = np.full((1, 64, 128, 3), 128, np.uint8)
     for blackbox in (by_folder, by_file):

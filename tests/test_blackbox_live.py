@@ -9,7 +9,7 @@ import pytest
 
 from car_tf import config
 from car_tf.data import load as data_load
-from car_tf.blackbox import live, store
+from car_tf.blackbox import inference, prediction_cache
 from car_tf.data import cache, io
 
 K = models.NUM_CLASSES
@@ -67,10 +67,10 @@ class Box:
         return models.write_images(self.folder / name, images), labels
 
     def predict(self, paths, *, function="labels", size=SIZE, output="auto", **kwargs):
-        segmenter = live.load(
+        segmenter = inference.load(
             f"{self.module}:{function}", num_classes=K, output=output, **kwargs
         )
-        return live.predictions(
+        return inference.predictions(
             segmenter, image_files=paths, size=size, cache_dir=self.folder / "cache"
         )
 
@@ -134,9 +134,9 @@ def test_probabilities_are_off_by_half_a_step_at_most(box):
 
 def test_nan_probabilities_name_the_image(box):
     paths, _ = box.write(3)
-    image = np.asarray(live.read_image(paths[1])).copy()
+    image = np.asarray(inference.read_image(paths[1])).copy()
     image[..., 1] = 111
-    models.write_images(box.folder / "images", [live.read_image(paths[0]), image])
+    models.write_images(box.folder / "images", [inference.read_image(paths[0]), image])
     with pytest.raises(io.DataError, match="image_0001.png: .* NaN"):
         box.predict(paths, function="probs")
     assert box.kept() == 1
@@ -252,7 +252,7 @@ def test_reading_ahead_is_bounded_and_in_order():
 
 
 def test_store_writes_all_or_nothing(tmp_path, monkeypatch):
-    kept = store.Store(tmp_path, fingerprint="a", size=(2, 2))
+    kept = prediction_cache.Store(tmp_path, fingerprint="a", size=(2, 2))
 
     def fail(file, **arrays):
         file.write(b"half")
@@ -263,5 +263,5 @@ def test_store_writes_all_or_nothing(tmp_path, monkeypatch):
         kept.write("0" * 64, np.zeros((2, 2), np.uint8))
     assert not kept.has("0" * 64)
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
-    other = store.Store(tmp_path, fingerprint="b", size=(2, 2))
+    other = prediction_cache.Store(tmp_path, fingerprint="b", size=(2, 2))
     assert other.file("0" * 64) != kept.file("0" * 64)

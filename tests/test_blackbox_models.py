@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from car_tf.blackbox import base, live, maps
+from car_tf.blackbox import base, inference, postprocess
 from car_tf.data import io
 
 K = models.NUM_CLASSES
@@ -16,7 +16,7 @@ SIZE = (16, 32)
 
 
 def load(path, **kwargs):
-    return live.load(str(path), num_classes=K, **kwargs)
+    return inference.load(str(path), num_classes=K, **kwargs)
 
 
 @pytest.fixture(scope="module")
@@ -211,7 +211,7 @@ def test_pixel_scales():
     pixels = tf.constant([[[[0, 255, 51]]]], tf.uint8)
 
     def prepare(scale, channels="rgb"):
-        return maps.prepare(
+        return postprocess.prepare(
             pixels,
             input_size=None,
             channels=channels,
@@ -232,7 +232,7 @@ def test_pixel_scales():
 
 def test_resized_images_keep_whole_grey_levels():
     image = tf.constant(np.random.default_rng(0).integers(0, 256, (1, 8, 8, 3)))
-    got = maps.prepare(
+    got = postprocess.prepare(
         tf.cast(image, tf.uint8),
         input_size=(4, 4),
         channels="rgb",
@@ -248,7 +248,7 @@ def test_coarse_scores_are_interpolated():
     probs = tf.constant([[[[1.0, 0.0], [0.2, 0.8]]]])
 
     def finish(output, **kwargs):
-        return maps.finish(
+        return postprocess.finish(
             probs,
             kind="probabilities",
             options=base.Options(2, output=output),
@@ -304,7 +304,7 @@ def test_class_map_merges_and_drops(tmp_path, monkeypatch):
     image = np.zeros((1, 1, 1, 3), np.uint8)
 
     def predict(output, class_map):
-        blackbox = live.load(
+        blackbox = inference.load(
             "mapped_function:f", num_classes=2, output=output, class_map=class_map
         )
         return blackbox.predict(image, (1, 1))[0, 0, 0]
@@ -355,7 +355,7 @@ def test_bad_tflite_models_are_refused(tflite_files, tmp_path):
 
 def test_hard_labels_of_labels_and_of_probabilities():
     probs = np.array([[[[0.2, 0.8], [0.0, 0.0], [0.6, 0.4]]]], np.float16)
-    np.testing.assert_array_equal(maps.hard_labels(probs), [[[1, 255, 0]]])
-    np.testing.assert_array_equal(maps.hard_labels(probs[0]), [[1, 255, 0]])
+    np.testing.assert_array_equal(postprocess.hard_labels(probs), [[[1, 255, 0]]])
+    np.testing.assert_array_equal(postprocess.hard_labels(probs[0]), [[1, 255, 0]])
     labels = np.array([[[2, 255]]], np.uint8)
-    assert maps.hard_labels(labels) is labels
+    assert postprocess.hard_labels(labels) is labels

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from car_tf.blackbox import on_disk
+from car_tf.blackbox import precomputed
 from car_tf.data import cityscapes, io
 
 K = cityscapes.NUM_TRAIN_IDS
@@ -28,7 +28,7 @@ def folder(tmp_path):
 
 def read(folder, **kwargs):
     settings = dict(encoding="auto", tables=TABLES, num_classes=K, size=SIZE)
-    return on_disk.predictions(
+    return precomputed.predictions(
         str(folder / "predicted"),
         names=NAMES,
         image_files=[folder / "images" / f"{name}.png" for name in NAMES],
@@ -122,16 +122,16 @@ def test_of_predictions_with_one_name_that_at_the_image_s_path_is_meant(tmp_path
     for name in ("a/1.png", "b/1.png", "c/2.npy"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
-    found = on_disk.find(tmp_path, ["a/1", "b/1", "x/2"])
+    found = precomputed.find(tmp_path, ["a/1", "b/1", "x/2"])
     assert found == {
         "a/1": tmp_path / "a/1.png",
         "b/1": tmp_path / "b/1.png",
         "x/2": tmp_path / "c/2.npy",
     }
     with pytest.raises(io.DataError, match="one prediction of 1, .*a/1.*b/1"):
-        on_disk.find(tmp_path, ["1"])
+        precomputed.find(tmp_path, ["1"])
     (tmp_path / "1.png").touch()
-    assert on_disk.find(tmp_path, ["1"]) == {"1": tmp_path / "1.png"}
+    assert precomputed.find(tmp_path, ["1"]) == {"1": tmp_path / "1.png"}
 
 
 @pytest.mark.parametrize(
@@ -147,7 +147,7 @@ def test_of_predictions_with_one_name_that_at_the_image_s_path_is_meant(tmp_path
     ],
 )
 def test_encodings_are_told_from_the_ids(ids, encoding):
-    assert on_disk.detect_encoding([np.array(ids + [255])], K) == encoding
+    assert precomputed.detect_encoding([np.array(ids + [255])], K) == encoding
 
 
 def test_missing_and_damaged_predictions_are_named(folder):

@@ -3,7 +3,7 @@
 import blackbox_models as models
 import pytest
 
-from car_tf.blackbox import live
+from car_tf.blackbox import inference
 from car_tf.data import io
 
 K = models.NUM_CLASSES
@@ -11,7 +11,7 @@ SIZE = (16, 32)
 
 
 def load(path, **kwargs):
-    return live.load(str(path), num_classes=K, **kwargs)
+    return inference.load(str(path), num_classes=K, **kwargs)
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ import pytest
 import real_data
 from PIL import Image
 
-from car_tf.blackbox import live, maps, report, sheet
+from car_tf.blackbox import inference, postprocess, report, sheet
 from car_tf.data import cityscapes
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -161,8 +161,8 @@ def test_the_real_deeplab_on_camvid(tmp_path, output):
     for name, (_, city) in found:
         path = cityscapes.label_file(camvid, "val", city, name)
         labels.append(table[np.asarray(Image.open(path))])
-    blackbox = live.load(str(model), num_classes=K, output=output)
-    got = live.predictions(
+    blackbox = inference.load(str(model), num_classes=K, output=output)
+    got = inference.predictions(
         blackbox,
         image_files=[path for _, (path, _) in found],
         size=size,
@@ -171,6 +171,8 @@ def test_the_real_deeplab_on_camvid(tmp_path, output):
     if output == "probabilities":
         assert got.dtype == np.float16 and got.shape == (len(found), *size, K)
         np.testing.assert_allclose(got.sum(-1, dtype=np.float32), 1, atol=0.02)
-    counts = report.confusion(np.stack(labels), maps.hard_labels(got), num_classes=K)
+    counts = report.confusion(
+        np.stack(labels), postprocess.hard_labels(got), num_classes=K
+    )
     # 80.7 % over all 101 images.
     assert 0.76 < report.accuracy(counts) < 0.86

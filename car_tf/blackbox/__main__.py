@@ -61,7 +61,7 @@ def check(
     import numpy as np
 
     from car_tf.data import load as data_load
-    from car_tf.blackbox import maps, report, sheet
+    from car_tf.blackbox import postprocess, report, sheet
     from car_tf.data import cache, cityscapes
 
     segmenter = data_load.build_blackbox(config)
@@ -84,7 +84,7 @@ def check(
 
     facts = cityscapes.dataset_info(config.data.data_dir)
     names = facts.class_names[: facts.num_blackbox_classes]
-    labels, predictions = source.labels[:, 0], maps.hard_labels(source.blackbox)
+    labels, predictions = source.labels[:, 0], postprocess.hard_labels(source.blackbox)
     counts = report.confusion(labels, predictions, num_classes=len(names))
     height, width = config.data.size
     print(f"{len(source)} images of {split}, compared at {height} x {width}:")

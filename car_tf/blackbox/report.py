@@ -8,7 +8,7 @@ from typing import Any, Dict, Mapping, Optional, Sequence, Tuple
 import numpy as np
 import scipy.optimize
 
-from car_tf.blackbox import live, maps, segmenter
+from car_tf.blackbox import inference, postprocess, segmenter
 from car_tf.data import cache
 from car_tf.metrics import iou
 
@@ -153,7 +153,7 @@ def _other_inputs(
                 words = f"blackbox.channels={channels}"
                 words += "" if whole else f" blackbox.pixel_scale={scale}"
                 settings[words] = changed
-    size = blackbox.input_size or live.read_image(image_file).shape[:2]
+    size = blackbox.input_size or inference.read_image(image_file).shape[:2]
     for other in (tuple(n // 2 for n in size), tuple(n * 2 for n in size)):
         if backend.takes(other):
             words = f"blackbox.input_size={other[0]},{other[1]}"
@@ -167,9 +167,9 @@ def _predict(
     size: Tuple[int, int],
 ) -> np.ndarray:
     found = [
-        blackbox.predict(live.read_image(path)[None], size) for path in image_files
+        blackbox.predict(inference.read_image(path)[None], size) for path in image_files
     ]
-    return maps.hard_labels(np.concatenate(found))
+    return postprocess.hard_labels(np.concatenate(found))
 
 
 def input_hint(tried: Mapping[str, np.ndarray]) -> str:

@@ -9,7 +9,7 @@ from typing import Callable, Optional, Tuple
 import numpy as np
 import tensorflow as tf
 
-from car_tf.blackbox import base, maps
+from car_tf.blackbox import base, postprocess
 from car_tf.data import io
 
 FORMAT_VERSION = 1
@@ -125,9 +125,9 @@ class Segmenter:
         raw = self.backend(
             _prepare(tf.constant(images), self.backend, self.options, self.input_size)
         )
-        kind = self.backend.kind or maps.kind_of(raw)
-        maps.check(raw, kind=kind, path=self.path, options=self.options)
-        return maps.finish(
+        kind = self.backend.kind or postprocess.kind_of(raw)
+        postprocess.check(raw, kind=kind, path=self.path, options=self.options)
+        return postprocess.finish(
             tf.convert_to_tensor(raw), kind=kind, options=self.options, size=size
         ).numpy()
 
@@ -189,7 +189,7 @@ class Embedded(tf.Module):
         raw = self.backend(
             _prepare(images, self.backend, self._options, self._input_size)
         )
-        return maps.finish(
+        return postprocess.finish(
             raw, kind=self.backend.kind, options=self._options, size=size
         )
 
@@ -200,7 +200,7 @@ def _prepare(
     options: base.Options,
     input_size: Optional[Tuple[int, int]],
 ) -> tf.Tensor:
-    return maps.prepare(
+    return postprocess.prepare(
         images,
         input_size=input_size,
         channels=options.channels,

@@ -12,7 +12,7 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 import numpy as np
 import tensorflow as tf
 
-from car_tf.blackbox import base, maps
+from car_tf.blackbox import base, postprocess
 from car_tf.data import io
 
 # Where the model leaves the size open.
@@ -183,7 +183,7 @@ def _as_scores(
     for axis in (1, 3) if classes_first else (3, 1):
         if array.shape[axis] == num_classes:
             scores = np.moveaxis(array, axis, -1)
-            return [Output(name, maps.kind_of(scores), axis)]
+            return [Output(name, postprocess.kind_of(scores), axis)]
     return []
 
 
@@ -255,7 +255,7 @@ class SignatureBackend(tf.Module):
         """Runs the model on noise."""
         size = self.input_size or _TRIAL_SIZE
         noise = np.random.default_rng(0).integers(0, 256, (1, *size, 3), np.uint8)
-        images = maps.prepare(
+        images = postprocess.prepare(
             tf.constant(noise),
             input_size=None,
             channels=options.channels,

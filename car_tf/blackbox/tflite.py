@@ -8,7 +8,7 @@ from typing import Any, Dict, Optional, Tuple
 import numpy as np
 import tensorflow as tf
 
-from car_tf.blackbox import base, maps
+from car_tf.blackbox import base, postprocess
 from car_tf.data import io
 
 # What may stand between the arg-max and the output.
@@ -73,7 +73,7 @@ class TFLiteModel:
         scores = self._run(noise.astype(self._input["dtype"]))
         # Each of K quantised probabilities is off by half a step at most.
         rounding = scores.shape[-1] * self._output["quantization"][0] / 2
-        is_distribution = maps.is_distribution(scores, tolerance=0.02 + rounding)
+        is_distribution = postprocess.is_distribution(scores, tolerance=0.02 + rounding)
         return base.PROBABILITIES if is_distribution else base.LOGITS
 
     def _choose_input(self) -> Dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import Any, Dict, List, Optional, Tuple
 import numpy as np
 
 from car_tf import config as config_lib
-from car_tf.blackbox import imitation, live, on_disk
+from car_tf.blackbox import imitation, inference, precomputed
 from car_tf.blackbox import segmenter as segmenter_lib
 from car_tf.data import cache, cityscapes, examples, info, io
 from car_tf.data.lidc.read import read as lidc
@@ -289,7 +289,7 @@ def with_blackbox(
         image_files=split.image_files, size=config.data.size, cache_dir=cache_dir
     )
     if segmenter is not None:
-        maps = live.predictions(segmenter, **shared)
+        maps = inference.predictions(segmenter, **shared)
         what = "labels" if maps.ndim == 3 else "probabilities"
         _note(notes, f"black box: {config.blackbox.path} ({what})")
         return dataclasses.replace(split, blackbox=maps), ""
@@ -297,7 +297,7 @@ def with_blackbox(
         "train_ids": cityscapes.train_id_table(),
         "label_ids": cityscapes.label_id_table(),
     }
-    maps, encoding = on_disk.predictions(
+    maps, encoding = precomputed.predictions(
         config.blackbox.path,
         names=split.names,
         encoding=config.blackbox.encoding,
@@ -318,7 +318,7 @@ def _blackbox_kind(blackbox: config_lib.BlackBox) -> str:
         return blackbox.kind
     if not blackbox.path:
         return "imitation"
-    return "live" if live.is_model(blackbox.path) else "predictions"
+    return "live" if inference.is_model(blackbox.path) else "predictions"
 
 
 def build_blackbox(config: config_lib.Config) -> Optional[segmenter_lib.Segmenter]:
@@ -333,7 +333,7 @@ def build_blackbox(config: config_lib.Config) -> Optional[segmenter_lib.Segmente
     class_map = settings.class_map
     if not class_map and settings.encoding == "label_ids":
         class_map = tuple(cityscapes.label_id_table()[:34].tolist())
-    return live.load(
+    return inference.load(
         settings.path,
         num_classes=cityscapes.NUM_TRAIN_IDS,
         output=settings.output,

@@ -12,10 +12,10 @@ from car_tf.blackbox import (
     base,
     frozen_graph,
     keras_model,
+    prediction_cache,
     python_function,
     saved_model,
     segmenter,
-    store,
     tflite,
 )
 from car_tf.data import cache, io
@@ -132,7 +132,9 @@ def predictions(
       DataError: an unreadable image, or a black box that fails on one; naming it.
         What was predicted before is kept, and a rerun goes on from there.
     """
-    kept = store.Store(cache_dir, fingerprint=blackbox.fingerprint, size=size)
+    kept = prediction_cache.Store(
+        cache_dir, fingerprint=blackbox.fingerprint, size=size
+    )
     hashes = cache.content_hashes(image_files, cache_dir)
 
     def read_one(index: int) -> Dict[str, np.ndarray]:
@@ -158,7 +160,7 @@ def _predict_missing(
     image_files: Sequence[pathlib.Path],
     hashes: Sequence[str],
     size: Tuple[int, int],
-    kept: store.Store,
+    kept: prediction_cache.Store,
 ) -> None:
     """Predicts, in order, the images that have no prediction yet."""
     missing = {h: i for i, h in reversed(list(enumerate(hashes))) if not kept.has(h)}

@@ -8,7 +8,8 @@ from typing import Dict, List, Sequence, Tuple
 
 import numpy as np
 
-from car_tf.blackbox import base, maps
+from car_tf.blackbox import base
+from car_tf.blackbox import postprocess as maps
 from car_tf.data import cache, io
 
 # `*_prior_preds_trainIds.npy` in the wild hold label ids in spite of their name, which
