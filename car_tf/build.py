@@ -15,7 +15,9 @@ import tensorflow as tf
 from car_tf.data import load as data_load
 from car_tf import config as config_lib
 from car_tf.data import info, pipeline
-from car_tf.models import calibration, discriminator, refinement, sampler, segnet
+from car_tf.models import discriminator, sampler, segnet
+from car_tf.models import calibration_net as models_calibration_net
+from car_tf.models import refinement_net as models_refinement_net
 from car_tf.trainers import calibration as calibration_trainer
 from car_tf.trainers import common
 from car_tf.trainers import refinement as refinement_trainer
@@ -65,7 +67,7 @@ def build_calibration_net(
     """Builds F with its variables."""
     settings = config.calibration_net
     if settings.kind == "true_distribution":
-        net = calibration.TrueDistribution(
+        net = models_calibration_net.TrueDistribution(
             num_classes=facts.num_classes,
             originals=[flip.original for flip in facts.flips],
             flipped=[flip.flipped for flip in facts.flips],
@@ -80,7 +82,7 @@ def build_calibration_net(
             synchronized=synchronized,
         )
     else:
-        net = calibration.BlackBoxCalibrator(
+        net = models_calibration_net.BlackBoxCalibrator(
             num_classes=facts.num_classes,
             channels=settings.channels,
             dropout=settings.dropout,
@@ -94,10 +96,10 @@ def build_calibration_net(
 
 def build_refinement_net(
     config: config_lib.Config, facts: info.DatasetInfo, *, synchronized: bool = False
-) -> refinement.RefinementNet:
+) -> models_refinement_net.RefinementNet:
     """Builds G with its variables."""
     settings = config.refinement_net
-    net = refinement.RefinementNet(
+    net = models_refinement_net.RefinementNet(
         num_classes=facts.num_classes,
         base_channels=settings.base_channels,
         noise_dim=settings.noise_dim,
@@ -114,12 +116,12 @@ def build_refinement_net(
 
 def build_posterior_net(
     config: config_lib.Config, facts: info.DatasetInfo, *, synchronized: bool = False
-) -> Optional[refinement.Posterior]:
+) -> Optional[models_refinement_net.Posterior]:
     """Builds q(z | x, y) with its variables; None where no ELBO is trained."""
     if config.stage2.pixel_loss != "elbo":
         return None
     settings = config.refinement_net
-    net = refinement.Posterior(
+    net = models_refinement_net.Posterior(
         base_channels=settings.base_channels,
         noise_dim=settings.noise_dim,
         dropout=settings.dropout,

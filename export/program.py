@@ -13,7 +13,7 @@ from typing import Callable, Dict, List, Optional, Sequence, Tuple
 import tensorflow as tf
 
 from car_tf.data import info
-from car_tf.models import refinement, sampler
+from car_tf.models import refinement_net, sampler
 from export import checks
 
 LABELS, PROBABILITIES = "labels", "probabilities"
@@ -98,7 +98,7 @@ class Program:
 
     def feature_sizes(self, height: tf.Tensor, width: tf.Tensor) -> List[List]:
         """Returns the dimensions after the first of the features of an image."""
-        whole = refinement.STRIDE
+        whole = refinement_net.STRIDE
         padded = [-(-size // whole) * whole for size in (height, width)]
         return [
             [*(side // stride for side in padded if stride), spec.shape[-1]]

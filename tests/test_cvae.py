@@ -8,7 +8,7 @@ import tensorflow as tf
 from car_tf import build, losses
 from car_tf.data import load as data_load
 from car_tf import config as config_lib
-from car_tf.models import layers, refinement, sampler
+from car_tf.models import layers, refinement_net, sampler
 
 K, Z = 2, 3
 SIDE = 16
@@ -20,7 +20,7 @@ def _normal(shape, seed=0):
 
 def _net(encoded):
     keras.utils.set_random_seed(1)
-    net = refinement.RefinementNet(
+    net = refinement_net.RefinementNet(
         num_classes=K,
         base_channels=2,
         noise_dim=Z,
@@ -173,7 +173,7 @@ def test_gradients_reach_mean_and_standard_deviation():
 
 
 def test_the_posterior_sees_the_label():
-    net = refinement.Posterior(base_channels=2, noise_dim=Z, dropout=0.0)
+    net = refinement_net.Posterior(base_channels=2, noise_dim=Z, dropout=0.0)
     image, log_probs, _ = _inputs()
     labels = [tf.one_hot(tf.fill([2, SIDE, SIDE], k), K) for k in (0, 1)]
     net(image, log_probs, labels[0])

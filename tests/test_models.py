@@ -5,7 +5,7 @@ import pytest
 import scipy.stats
 import tensorflow as tf
 
-from car_tf.models import calibration, discriminator, layers, refinement
+from car_tf.models import calibration_net, discriminator, layers, refinement_net
 
 B, M, K, Z, C = 2, 3, 5, 4, 3
 SEED = tf.constant([3, 4])
@@ -29,7 +29,7 @@ def randomize(net, seed=0):
 
 
 def build_refinement(*, logits="residual", dropout=0.0, noise_dim=Z, **kwargs):
-    net = refinement.RefinementNet(
+    net = refinement_net.RefinementNet(
         num_classes=K,
         base_channels=4,
         noise_dim=noise_dim,
@@ -42,7 +42,7 @@ def build_refinement(*, logits="residual", dropout=0.0, noise_dim=Z, **kwargs):
 
 
 def build_calibrator(dropout=0.0):
-    net = calibration.BlackBoxCalibrator(num_classes=K, channels=6, dropout=dropout)
+    net = calibration_net.BlackBoxCalibrator(num_classes=K, channels=6, dropout=dropout)
     net(tf.zeros([1, 8, 8, C]), tf.zeros([1, 8, 8, 3]))
     return net
 
@@ -141,7 +141,7 @@ def test_batch_norm_has_the_constants_of_the_paper():
 
 
 def build_true_distribution():
-    return calibration.TrueDistribution(
+    return calibration_net.TrueDistribution(
         num_classes=5, originals=[0, 2], flipped=[3, 4], probabilities=[0.25, 0.6]
     )
 
@@ -217,7 +217,7 @@ def test_gumbel_samples_are_drawn_from_f_by_whole_regions_at_step_zero():
 
 
 def test_two_classes_take_one_logistic_variable():
-    gumbels = refinement.ClassGumbels(2, 3)
+    gumbels = refinement_net.ClassGumbels(2, 3)
     # The quartiles of the normal are at 0.6745; a logistic's logits are log(1 / 3), 0
     # and log 3.
     noise = tf.constant([[[-0.67449, 1.0, 2.0], [0.0, 1.0, 2.0], [0.67449, 1.0, 2.0]]])
@@ -226,7 +226,7 @@ def test_two_classes_take_one_logistic_variable():
 
 
 def test_gumbels_of_the_classes_are_independent_where_z_is_long_enough():
-    long, short = (refinement.ClassGumbels(K, size) for size in (K + 2, K - 2))
+    long, short = (refinement_net.ClassGumbels(K, size) for size in (K + 2, K - 2))
     found = long(normal([1, 4000, K + 2])).numpy()[0]
     # Mean 0.5772 and variance pi^2 / 6 of the standard Gumbel distribution.
     np.testing.assert_allclose(found.mean(0), 0.5772, atol=0.08)

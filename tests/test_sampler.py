@@ -5,15 +5,17 @@ import pytest
 import scipy.stats
 import tensorflow as tf
 
-from car_tf.models import calibration, refinement, sampler
+from car_tf.models import calibration_net, refinement_net, sampler
 
 K, KB, Z, H, W = 5, 3, 4, 20, 24
 
 
 @pytest.fixture(scope="module")
 def model():
-    calibrator = calibration.BlackBoxCalibrator(num_classes=K, channels=4, dropout=0.5)
-    net = refinement.RefinementNet(
+    calibrator = calibration_net.BlackBoxCalibrator(
+        num_classes=K, channels=4, dropout=0.5
+    )
+    net = refinement_net.RefinementNet(
         num_classes=K, base_channels=4, noise_dim=Z, dropout=0.5
     )
     calibrator(tf.zeros([1, 16, 16, 3]), tf.zeros([1, 16, 16, KB]))

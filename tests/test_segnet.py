@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from car_tf.data.lidc.read import read as lidc
-from car_tf.models import refinement, sampler, segnet, unpooling
+from car_tf.models import refinement_net, sampler, segnet, unpooling
 from export import savedmodel
 
 BOTH = pytest.mark.parametrize("skips", [False, True])
@@ -127,7 +127,7 @@ np.savez(sys.argv[3], **{name: value.numpy() for name, value in drawn.items()})
 def test_an_export_loads_where_addons_cannot_be_imported(tmp_path):
     model = sampler.Sampler(
         calibration_net=_net(),
-        refinement_net=refinement.RefinementNet(
+        refinement_net=refinement_net.RefinementNet(
             num_classes=2, base_channels=2, noise_dim=3, logits="scratch"
         ),
         num_blackbox_classes=0,

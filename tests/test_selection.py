@@ -12,7 +12,7 @@ from car_tf.config import fields
 from car_tf import config as config_lib
 from car_tf import selection
 from car_tf.runtime import run_dir
-from car_tf.models import calibration
+from car_tf.models import calibration_net
 
 
 class Net(tf.Module):
@@ -145,7 +145,7 @@ def test_best_weights_that_cannot_be_read_are_named(selecting):
 
 def test_weights_are_copied_from_replicas_whatever_their_order(two_replicas):
     def build_net():
-        return calibration.BlackBoxCalibrator(
+        return calibration_net.BlackBoxCalibrator(
             num_classes=3, channels=2, dropout=0.0, synchronized=True
         )
 

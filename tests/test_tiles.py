@@ -9,7 +9,7 @@ import stripes
 import tensorflow as tf
 
 from car_tf import draw_lib, predict_lib, tiles
-from car_tf.models import calibration, refinement, sampler, segnet
+from car_tf.models import calibration_net, refinement_net, sampler, segnet
 
 SMALL = functools.partial(tiles.cut, max_pixels=0, side=64)
 K, KB, Z = 3, 2, 4
@@ -53,9 +53,9 @@ def _model(kind):
         net = segnet.SegNet(num_classes=K, channels=1, dropout=0.0, skips=True)
         net(tf.zeros([1, 32, 32, 3]))
     else:
-        net = calibration.BlackBoxCalibrator(num_classes=K, channels=3)
+        net = calibration_net.BlackBoxCalibrator(num_classes=K, channels=3)
         net(tf.zeros([1, 8, 8, 3]), tf.zeros([1, 8, 8, KB]))
-    refiner = refinement.RefinementNet(
+    refiner = refinement_net.RefinementNet(
         num_classes=K, base_channels=2, noise_dim=Z, logits="residual"
     )
     refiner(tf.zeros([1, 16, 16, 3]), tf.zeros([1, 16, 16, K]), tf.zeros([1, 1, Z]))
@@ -101,13 +101,13 @@ def _counting(net):
 def _calibrator(kind):
     if kind == "segnet":
         return segnet.SegNet(num_classes=1, channels=1, dropout=0.0, skips=True)
-    return calibration.BlackBoxCalibrator(num_classes=1, channels=1)
+    return calibration_net.BlackBoxCalibrator(num_classes=1, channels=1)
 
 
 @pytest.mark.parametrize("kind", ["segnet", "blackbox", "G"])
 def test_a_network_sees_as_far_as_it_says(kind):
     if kind == "G":
-        net = refinement.RefinementNet(
+        net = refinement_net.RefinementNet(
             num_classes=1, base_channels=1, noise_dim=1, logits="scratch"
         )
         call = lambda x: net(x, -1e9 * tf.ones_like(x), tf.zeros([1, 1, 1]))[:, 0]
@@ -126,13 +126,13 @@ def test_a_network_sees_as_far_as_it_says(kind):
     assert max(reached) == net.reach
 
 
-@pytest.mark.parametrize("stride", [segnet.STRIDE, refinement.STRIDE])
+@pytest.mark.parametrize("stride", [segnet.STRIDE, refinement_net.STRIDE])
 def test_tiles_begin_where_features_do(stride):
     assert tiles.STRIDE % stride == 0 and tiles.SIDE % tiles.STRIDE == 0
 
 
 def test_a_code_of_the_whole_image_has_no_reach():
-    net = refinement.RefinementNet(num_classes=K, noise_dim=Z, encoded_noise=True)
+    net = refinement_net.RefinementNet(num_classes=K, noise_dim=Z, encoded_noise=True)
     assert net.reach is None
 
 

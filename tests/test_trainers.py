@@ -23,7 +23,7 @@ from tiny_trainers import (
     weights,
 )
 
-from car_tf.models import calibration
+from car_tf.models import calibration_net
 from car_tf.trainers import common
 
 # Stage 1
@@ -263,7 +263,7 @@ def pointwise_trainer(**changes):
     keras.utils.set_random_seed(3)
     net = Pointwise()
     net(image_zeros(3), image_zeros(K), tf.zeros([1, 1, Z]))
-    known = calibration.TrueDistribution(
+    known = calibration_net.TrueDistribution(
         num_classes=K, originals=[0, 1], flipped=[4, 5], probabilities=[0.5, 0.25]
     )
     return stage_2(calibration_net=known, refinement_net=net, **changes)

@@ -5,7 +5,9 @@ import numpy as np
 import tensorflow as tf
 
 from car_tf.data import examples, pipeline
-from car_tf.models import calibration, discriminator, refinement
+from car_tf.models import discriminator
+from car_tf.models import calibration_net as models_calibration_net
+from car_tf.models import refinement_net as models_refinement_net
 from car_tf.trainers import calibration as calibration_trainer
 from car_tf.trainers import refinement as refinement_trainer
 
@@ -50,7 +52,7 @@ def image_zeros(channels, *middle):
 
 
 def build_calibrator(synchronized=False):
-    net = calibration.BlackBoxCalibrator(
+    net = models_calibration_net.BlackBoxCalibrator(
         num_classes=K, channels=3, dropout=0.0, synchronized=synchronized
     )
     net(image_zeros(3), image_zeros(KB))
@@ -115,7 +117,7 @@ def stage_2(
         keras.utils.set_random_seed(2)
         calibration_net = calibration_net or build_calibrator(synchronized)
         if refinement_net is None:
-            refinement_net = refinement.RefinementNet(
+            refinement_net = models_refinement_net.RefinementNet(
                 num_classes=K,
                 base_channels=2,
                 noise_dim=Z,

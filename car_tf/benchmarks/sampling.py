@@ -7,7 +7,7 @@ from typing import Callable, Dict, List, Tuple
 import tensorflow as tf
 
 from car_tf.benchmarks import report, timing
-from car_tf.models import refinement, sampler
+from car_tf.models import refinement_net, sampler
 
 NUM_CLASSES = 24
 NOISE_DIM = 32
@@ -18,9 +18,9 @@ SEED = [3, 4]
 
 def build(
     *, num_classes: int, base_channels: int, size: Tuple[int, int]
-) -> Tuple[refinement.RefinementNet, tf.Tensor, tf.Tensor]:
+) -> Tuple[refinement_net.RefinementNet, tf.Tensor, tf.Tensor]:
     """Returns G with untrained weights, one uint8 image and log-probabilities."""
-    net = refinement.RefinementNet(
+    net = refinement_net.RefinementNet(
         num_classes=num_classes,
         base_channels=base_channels,
         noise_dim=NOISE_DIM,
@@ -33,7 +33,7 @@ def build(
 
 
 def sampling_sides(
-    net: refinement.RefinementNet, image: tf.Tensor, log_probs: tf.Tensor, num: int
+    net: refinement_net.RefinementNet, image: tf.Tensor, log_probs: tf.Tensor, num: int
 ) -> Dict[str, Callable[[], tf.Tensor]]:
     """Returns two ways to draw the same `num` samples of one image, `[num, H, W]`.
 
@@ -63,7 +63,7 @@ def sampling_sides(
 
 
 def multiply_adds(
-    net: refinement.RefinementNet, size: Tuple[int, int], num_samples: int
+    net: refinement_net.RefinementNet, size: Tuple[int, int], num_samples: int
 ) -> Dict[str, float]:
     """Counts G's multiply-adds for one image, those of the noise's layers left out.
 
@@ -76,7 +76,7 @@ def multiply_adds(
       `ours`, with all that knows no noise once per image, and `tiled`, with all of it
       once per sample.
     """
-    stride = refinement.STRIDE
+    stride = refinement_net.STRIDE
     height, width = (-(-side // stride) * stride for side in size)
     once = each = 0.0
     area = height * width
@@ -103,7 +103,7 @@ def _weights(layer) -> int:
 
 def of_row(
     small: bool,
-) -> Tuple[refinement.RefinementNet, Dict[str, Callable[[], tf.Tensor]]]:
+) -> Tuple[refinement_net.RefinementNet, Dict[str, Callable[[], tf.Tensor]]]:
     """Returns G of the row, and the two sides of it."""
     size, base, num = SMALL if small else LARGE
     net, image, log_probs = build(

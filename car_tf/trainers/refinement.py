@@ -9,7 +9,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from car_tf import losses
-from car_tf.models import in_turn, layers
+from car_tf.models import layers, recompute
 from car_tf.trainers import common
 
 # The least slope of D's loss by the logit of a sample. Too little to move D, it leaves
@@ -198,7 +198,7 @@ class RefinementTrainer(keras.Model):
         """Returns D's logits, and what G's loss sends to the samples through D."""
         logits, to_samples = [], []
         for part in self._parts(samples):
-            (part,) = in_turn.after(to_samples[-1:], [part])
+            (part,) = recompute.after(to_samples[-1:], [part])
             with tf.GradientTape(watch_accessed_variables=False) as tape:
                 tape.watch(part)
                 logits.append(self.discriminator(image, part))
@@ -257,7 +257,7 @@ class RefinementTrainer(keras.Model):
         logits, to_samples = [], []
         parts = self._parts(samples)
         for part in parts:
-            (part,) = in_turn.after(to_samples[-1:], [part])
+            (part,) = recompute.after(to_samples[-1:], [part])
             with tf.GradientTape(watch_accessed_variables=False) as tape:
                 tape.watch([part, *variables])
                 fake = judge(image, part)

@@ -21,7 +21,7 @@ import keras
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from car_tf.models import in_turn, layers
+from car_tf.models import layers, recompute
 
 NUM_BLOCKS = 4
 STRIDE = 2**NUM_BLOCKS
@@ -343,7 +343,7 @@ class RefinementNet(keras.Model):
         noise = tf.split(noise, num_parts, axis=1)
         for block, skip_term in blocks:
             is_last = block is self.up_blocks[-1]
-            parts = in_turn.up_block(
+            parts = recompute.up_block(
                 block,
                 parts,
                 skip_term,
