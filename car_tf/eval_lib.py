@@ -10,7 +10,8 @@ import numpy as np
 from car_tf import draw_lib, tally
 from car_tf.blackbox import postprocess
 from car_tf.data import examples, info
-from car_tf.metrics import protocols, readers
+from car_tf.metrics import raters
+from car_tf.metrics import scores as metrics_scores
 from car_tf.models import sampler
 
 MAX_WAITING = 4
@@ -48,7 +49,7 @@ def mean_ged(
         watch(drawn)
         labels = source.labels[drawn.index]
         results.append(tally.label_distances(drawn.samples, labels, facts).ged())
-    return protocols.summarize(num_samples, results, None)["ged"]
+    return metrics_scores.summarize(num_samples, results, None)["ged"]
 
 
 def evaluate(
@@ -174,7 +175,7 @@ def _reader_lines(result: Dict[str, Any]) -> List[str]:
         "readers_drawn": "the readers' own masks, drawn",
     }
     lines = [
-        f"for comparison, {words}: GED{readers.NUM_SAMPLES} "
+        f"for comparison, {words}: GED{raters.NUM_SAMPLES} "
         f"{result['comparisons'][name]['ged']:.3f}, "
         f"HM-IoU {result['comparisons'][name]['hm_iou']:.3f}"
         for name, words in names.items()
@@ -187,7 +188,7 @@ def _reader_lines(result: Dict[str, Any]) -> List[str]:
             f"mean of G {differences['refinement_net_marked_pixels']:.3f}"
         )
         lines.append(
-            f"mean of at most {readers.NUM_SAMPLES} samples against F: mean absolute "
+            f"mean of at most {raters.NUM_SAMPLES} samples against F: mean absolute "
             f"difference {differences['samples_marked_pixels']:.3f} where a reader "
             f"marked a lesion, {differences['samples_all_pixels']:.4f} over all pixels"
         )

@@ -57,7 +57,7 @@ def score_file(
 
     from car_tf.data import class_flips
     from car_tf.data import npz
-    from car_tf.metrics import protocols
+    from car_tf.metrics import scores as metrics_scores
 
     def progress(images: Iterable[int]) -> Iterable[int]:
         bar = tqdm.tqdm(images, unit="image", desc=protocol)
@@ -70,9 +70,9 @@ def score_file(
             labels = npz.NpzArray(path, "labels")
             options = {"sample_counts": sample_counts, "progress": progress}
             if protocol == "multi_rater":
-                return protocols.score_multi_rater(samples, labels, **options)
+                return metrics_scores.score_multi_rater(samples, labels, **options)
             flips = class_flips.CITYSCAPES_FLIPS
-            return protocols.score_class_flips(
+            return metrics_scores.score_class_flips(
                 samples,
                 labels,
                 originals=[flip.original for flip in flips],

@@ -8,7 +8,8 @@ import numpy as np
 
 from car_tf import draw_lib
 from car_tf.data import class_flips, info
-from car_tf.metrics import calibration, ged, hungarian, iou, protocols, readers
+from car_tf.metrics import calibration, ged, hungarian, iou, raters
+from car_tf.metrics import scores as metrics_scores
 
 # Numbers of samples that the field reports; model selection takes the smallest.
 SAMPLE_COUNTS = (16, 50, 100)
@@ -79,7 +80,7 @@ class Tally:
         self.geds: Dict[int, List[ged.GedResult]] = {n: [] for n in self.counts}
         self.hm_ious: Dict[int, List[float]] = {n: [] for n in self.counts}
         self.oracle_geds: Dict[str, List[ged.GedResult]] = {}
-        self.readers = readers.ReaderComparison(seed)
+        self.readers = raters.ReaderComparison(seed)
         flipping = {i for flip in facts.flips for i in (flip.original, flip.flipped)}
         self.neutral = min(set(range(facts.num_classes)) - flipping, default=0)
         self.reliability = calibration.Reliability()
@@ -159,7 +160,7 @@ class Tally:
     def report(self) -> Dict[str, Any]:
         """Returns everything as a dict that is ready for JSON."""
         by_count = {
-            count: protocols.summarize(
+            count: metrics_scores.summarize(
                 count, geds, None if self.facts.flips else self.hm_ious[count]
             )
             for count, geds in self.geds.items()
@@ -170,7 +171,7 @@ class Tally:
             for count, summary in by_count.items()
         }
         for name, geds in self.oracle_geds.items():
-            summary = protocols.summarize(self.num_samples, geds, None)
+            summary = metrics_scores.summarize(self.num_samples, geds, None)
             result[f"ged_flip_oracle_{name}"] = summary["ged"]
         if not self.facts.flips:
             result["readers"] = self.readers.to_dict()

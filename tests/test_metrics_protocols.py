@@ -13,7 +13,7 @@ from car_tf.data import class_flips
 from car_tf.metrics import ged
 from car_tf.metrics import hungarian
 from car_tf.metrics import iou
-from car_tf.metrics import protocols
+from car_tf.metrics import scores as metrics_scores
 
 FLIPS = dict(originals=[0], flipped=[2], probabilities=[0.25], num_classes=3)
 
@@ -39,7 +39,7 @@ def test_class_flips_by_hand():
     # E d(s, y) = 1, GED = 2 - 3/8 = 13/8.
     labels = np.array([[[0, 1]], [[1, 1]], [[0, 1]]], np.uint8)
     samples = np.array([[[[0, 1]]], [[[0, 1]]], [[[1, 1]]]], np.uint8)
-    scores = protocols.score_class_flips(samples, labels, **FLIPS)
+    scores = metrics_scores.score_class_flips(samples, labels, **FLIPS)
     assert scores["ged_per_image"] == pytest.approx([0.125, None, 1.625])
     assert scores == {
         "ged": pytest.approx(0.875),
@@ -60,7 +60,7 @@ def test_multi_rater_by_hand():
     # its equal, IoU 1: 1/2.
     samples = np.array([[[[1, 0]], [[1, 1]]]], np.uint8)
     labels = np.array([[[[1, 0]], [[0, 0]]]], np.uint8)
-    scores = protocols.score_multi_rater(samples, labels)
+    scores = metrics_scores.score_multi_rater(samples, labels)
     assert scores == {
         "ged": pytest.approx(0.5),
         "ged_unbiased": pytest.approx(0.25),
@@ -78,7 +78,7 @@ def test_multi_rater_by_hand():
 
 def test_multi_rater_means_over_images():
     samples, labels = multi_rater_set()
-    scores = protocols.score_multi_rater(samples, labels)
+    scores = metrics_scores.score_multi_rater(samples, labels)
     results = [ged.multi_rater_ged(*pair) for pair in zip(samples, labels)]
     matched = [
         hungarian.hungarian_matched_iou(iou.binary_iou(*pair))
@@ -91,25 +91,29 @@ def test_multi_rater_means_over_images():
 
 def test_several_sample_counts_equal_separate_runs():
     samples, labels = multi_rater_set()
-    scores = protocols.score_multi_rater(samples, labels, sample_counts=[10, 4, 7, 4])
+    scores = metrics_scores.score_multi_rater(
+        samples, labels, sample_counts=[10, 4, 7, 4]
+    )
     by_count = scores.pop("by_num_samples")
     assert list(by_count) == ["4", "7", "10"]
     assert scores == by_count["10"]
     for count in (4, 7, 10):
-        alone = protocols.score_multi_rater(samples[:, :count], labels)
+        alone = metrics_scores.score_multi_rater(samples[:, :count], labels)
         assert by_count[str(count)] == alone
 
     samples, labels = class_flips_set()
-    scores = protocols.score_class_flips(samples, labels, sample_counts=[2], **FLIPS)
+    scores = metrics_scores.score_class_flips(
+        samples, labels, sample_counts=[2], **FLIPS
+    )
     by_count = scores.pop("by_num_samples")
     assert list(by_count) == ["2"]
-    assert scores == protocols.score_class_flips(samples[:, :2], labels, **FLIPS)
+    assert scores == metrics_scores.score_class_flips(samples[:, :2], labels, **FLIPS)
 
 
 def test_everything_undefined_is_none_and_json():
     labels = np.ones((2, 3, 3), np.uint8)
     samples = np.zeros((2, 4, 3, 3), np.uint8)
-    scores = protocols.score_class_flips(samples, labels, **FLIPS)
+    scores = metrics_scores.score_class_flips(samples, labels, **FLIPS)
     assert scores["ged"] is None and scores["sample_diversity"] is None
     assert scores["num_undefined_images"] == 2
     json.dumps(scores, allow_nan=False)
@@ -117,17 +121,17 @@ def test_everything_undefined_is_none_and_json():
 
 def test_scores_are_plain_json():
     samples, labels = class_flips_set()
-    scores = protocols.score_class_flips(samples, labels, **FLIPS)
+    scores = metrics_scores.score_class_flips(samples, labels, **FLIPS)
     assert json.loads(json.dumps(scores, allow_nan=False)) == scores
     samples, labels = multi_rater_set()
-    scores = protocols.score_multi_rater(samples, labels, sample_counts=[1, 10])
+    scores = metrics_scores.score_multi_rater(samples, labels, sample_counts=[1, 10])
     assert json.loads(json.dumps(scores, allow_nan=False)) == scores
 
 
 def test_types_do_not_matter():
     samples, labels = class_flips_set()
-    expected = protocols.score_class_flips(samples, labels, **FLIPS)
-    other = protocols.score_class_flips(
+    expected = metrics_scores.score_class_flips(samples, labels, **FLIPS)
+    other = metrics_scores.score_class_flips(
         samples.astype(np.int64), labels.astype(np.uint16), **FLIPS
     )
     assert other == expected
@@ -142,7 +146,7 @@ def test_progress_sees_every_image():
             yield index
 
     samples, labels = multi_rater_set()
-    protocols.score_multi_rater(samples, labels, progress=progress)
+    metrics_scores.score_multi_rater(samples, labels, progress=progress)
     assert seen == [0, 1, 2]
 
 
@@ -164,27 +168,27 @@ def test_class_flips_refuses_shapes_and_types(samples, labels, message):
     samples = good_samples if samples is None else samples
     labels = good_labels if labels is None else labels
     with pytest.raises(ValueError, match=message):
-        protocols.score_class_flips(samples, labels, **FLIPS)
+        metrics_scores.score_class_flips(samples, labels, **FLIPS)
 
 
 @pytest.mark.parametrize("counts", [[0], [11], [4, 11], []])
 def test_refuses_sample_counts_that_are_not_there(counts):
     with pytest.raises(ValueError, match="sample counts must be in 1..10"):
-        protocols.score_multi_rater(*multi_rater_set(), sample_counts=counts)
+        metrics_scores.score_multi_rater(*multi_rater_set(), sample_counts=counts)
 
 
 def test_bad_values_name_their_image():
     samples, labels = class_flips_set()
     samples[2, 1, 3, 3] = 40
     with pytest.raises(ValueError, match="image 2: samples .* found 40"):
-        protocols.score_class_flips(samples, labels, **FLIPS)
+        metrics_scores.score_class_flips(samples, labels, **FLIPS)
     samples, labels = class_flips_set()
     labels[1, 2, 2] = 2
     with pytest.raises(ValueError, match="image 1: .* flipped id 2"):
-        protocols.score_class_flips(samples, labels, **FLIPS)
+        metrics_scores.score_class_flips(samples, labels, **FLIPS)
     samples, labels = multi_rater_set()
     with pytest.raises(ValueError, match="image 0: masks .* found 255"):
-        protocols.score_multi_rater(samples, labels * np.uint8(255))
+        metrics_scores.score_multi_rater(samples, labels * np.uint8(255))
 
 
 def real_data(folder):
@@ -211,7 +215,7 @@ def test_real_readers_against_each_other():
         ]
     )
     masks = (masks[:, :, 26:154, 26:154] > 0).astype(np.uint8)
-    scores = protocols.score_multi_rater(masks, masks)
+    scores = metrics_scores.score_multi_rater(masks, masks)
     # The readers drawn as samples are the distribution itself.
     assert scores["ged"] == pytest.approx(0, abs=1e-12)
     assert scores["hm_iou"] == pytest.approx(1)
@@ -233,7 +237,7 @@ def test_real_street_scenes_reach_the_floor_with_perfect_samples():
         class_flips.flip_oracle(label % 255, flips=flips, num_samples=16, rng=rng)
         for label in labels
     ]
-    scores = protocols.score_class_flips(
+    scores = metrics_scores.score_class_flips(
         np.stack(samples),
         labels,
         originals=[flip.original for flip in flips],

@@ -1,11 +1,11 @@
-"""Tests of car_tf.metrics.readers: hand-worked scores of samplers and readers."""
+"""Tests of car_tf.metrics.raters: hand-worked scores of samplers and readers."""
 
 import itertools
 
 import numpy as np
 import pytest
 
-from car_tf.metrics import ged, readers
+from car_tf.metrics import ged, raters
 
 # Four masks of a 1 x 4 image: two pixels, one of them, the other one, nothing.
 MASKS = np.array([[[1, 1, 0, 0]], [[1, 0, 0, 0]], [[0, 1, 0, 0]], [[0, 0, 0, 0]]])
@@ -14,7 +14,7 @@ MASKS = np.array([[[1, 1, 0, 0]], [[1, 0, 0, 0]], [[0, 1, 0, 0]], [[0, 0, 0, 0]]
 def _compare(
     masks=MASKS, probs=None, sample_mean=None, samples=None, seed=0, indices=(0,)
 ):
-    comparison = readers.ReaderComparison(seed)
+    comparison = raters.ReaderComparison(seed)
     zeros = np.zeros(masks.shape[1:])
     for index in indices:
         comparison.add(

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from car_tf.data import class_flips
-from car_tf.metrics import protocols
+from car_tf.metrics import scores
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
@@ -54,7 +54,7 @@ def test_class_flips_writes_the_protocols_scores(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     flips = class_flips.CITYSCAPES_FLIPS
-    expected = protocols.score_class_flips(
+    expected = scores.score_class_flips(
         samples,
         labels,
         originals=[flip.original for flip in flips],
@@ -82,7 +82,7 @@ def test_multi_rater_scores_several_counts_in_one_pass(tmp_path):
         cwd=tmp_path,
     )
     assert done.returncode == 0, done.stderr
-    expected = protocols.score_multi_rater(samples, labels, sample_counts=[4, 10])
+    expected = scores.score_multi_rater(samples, labels, sample_counts=[4, 10])
     assert json.loads((tmp_path / "out.json").read_text()) == expected
     rows = done.stdout.splitlines()
     assert rows[0].split()[:2] == ["samples", "GED"] and "HM-IoU" in rows[0]

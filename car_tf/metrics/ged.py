@@ -12,7 +12,7 @@ from typing import Optional, Sequence, Tuple
 
 import numpy as np
 
-from car_tf.metrics import flip_modes
+from car_tf.metrics import class_flip_modes
 from car_tf.metrics import iou
 
 
@@ -260,14 +260,16 @@ def class_flips_distances(
             within_labels=np.full((1, 1), np.nan),
             label_weights=np.ones(1),
         )
-    overlap, joint = flip_modes.class_overlaps(samples, label, originals, flipped)
-    cross = flip_modes.expected_cross_distance(
+    overlap, joint = class_flip_modes.class_overlaps(samples, label, originals, flipped)
+    cross = class_flip_modes.expected_cross_distance(
         overlap.diagonal(axis1=1, axis2=2), joint, pixels[originals], probabilities
     )
     return PairDistances(
         cross=cross[:, None],
-        within_samples=flip_modes.mean_class_distance(overlap),
-        within_labels=np.full((1, 1), flip_modes.mode_distance(probabilities[present])),
+        within_samples=class_flip_modes.mean_class_distance(overlap),
+        within_labels=np.full(
+            (1, 1), class_flip_modes.mode_distance(probabilities[present])
+        ),
         label_weights=np.ones(1),
     )
 
@@ -279,9 +281,9 @@ def _check_flips(
     num_classes: int,
 ) -> None:
     """Refuses flips whose ids or probabilities are not what they must be."""
-    if not 0 < num_classes <= flip_modes.IGNORED:
+    if not 0 < num_classes <= class_flip_modes.IGNORED:
         raise ValueError(
-            f"num_classes must be in 1..{flip_modes.IGNORED}, got {num_classes}"
+            f"num_classes must be in 1..{class_flip_modes.IGNORED}, got {num_classes}"
         )
     if not originals.shape == flipped.shape == probabilities.shape == (len(flipped),):
         raise ValueError(
@@ -323,8 +325,8 @@ def _check_maps(
             f"labels must hold class ids 0..{num_classes - 1} or the ignored "
             f"{ignore_label}, found {label[outside][0]}"
         )
-    if ignore_label != flip_modes.IGNORED:
-        label = np.where(ignored, flip_modes.IGNORED, label)
+    if ignore_label != class_flip_modes.IGNORED:
+        label = np.where(ignored, class_flip_modes.IGNORED, label)
     return (
         samples.reshape(len(samples), -1).astype(np.uint8, copy=False),
         label.ravel().astype(np.uint8, copy=False),
