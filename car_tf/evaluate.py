@@ -50,7 +50,8 @@ def main() -> int:
     workdir = run_dir.RunDir(FLAGS.workdir, config)
     logging.set_verbosity(logging.WARNING)
     # TensorFlow starts here.
-    from car_tf import report_lib, saved_run, train_lib
+    from car_tf import report_lib, saved_run
+    from car_tf.train import run as train_run
     from car_tf.data import load as data_load
     from car_tf.runtime import devices
 
@@ -61,7 +62,7 @@ def main() -> int:
     noise_sampling = FLAGS.noise_sampling or config.evaluation.noise_sampling
     drawing = config_lib.change(config, evaluation={"noise_sampling": noise_sampling})
     model = saved_run.load_sampler(drawing, dataset.facts, workdir, strategy)
-    train_lib.evaluate_run(
+    train_run.evaluate_run(
         config,
         dataset,
         model,

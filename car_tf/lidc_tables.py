@@ -17,7 +17,8 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tupl
 import keras
 
 from car_tf import config as config_lib
-from car_tf import paper_tables, report_lib, train_lib
+from car_tf import paper_tables, report_lib
+from car_tf.train import run as train_run
 from car_tf.config import fields
 from car_tf.runtime import run_dir
 from car_tf.data import cache
@@ -113,7 +114,7 @@ def _train(
     try:
         _take_data_record(config, workdir)
         _take_calibration_net(config, folder, say)
-        train_lib.run(config, workdir, say=say)
+        train_run.run(config, workdir, say=say)
     finally:
         workdir.close()
         _forget_graphs()

@@ -7,11 +7,11 @@ from typing import Optional, Sequence, Tuple
 
 import tensorflow as tf
 
-from car_tf import build
+from car_tf.train import build
 from car_tf.data import load as data_load
 from car_tf.runtime import checkpoints
 from car_tf import config as config_lib
-from car_tf import selection as selection_lib
+from car_tf.train import selection
 from car_tf.runtime import run_dir
 from car_tf.data import info
 from car_tf.models import sampler
@@ -72,7 +72,7 @@ def load_sampler(
             raise run_dir.RunError(f"{workdir.path}: stage 1 has no checkpoint yet")
         weights = tf.train.Checkpoint(net=calibration_net)
         checkpoints.read_weights(weights, pathlib.Path(found[-1]))
-    best = workdir.read_json(selection_lib.BEST_FILE)
+    best = workdir.read_json(selection.BEST_FILE)
     if best is None:
         raise run_dir.RunError(f"{workdir.path}: stage 2 has no best weights yet")
     weights = tf.train.Checkpoint(net=refinement_net)

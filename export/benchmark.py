@@ -42,17 +42,17 @@ def build(config: config_lib.Config) -> Any:
     import keras
     import tensorflow as tf
 
-    from car_tf import build as build_lib
+    from car_tf.train import build as train_build
     from car_tf.data import load as data_load
 
     few = config_lib.change(config, data={"num_drawn": (4, 1, 1)})
     facts = data_load.build_data(few).facts
     keras.utils.set_random_seed(0)
-    refinement_net = build_lib.build_refinement_net(config, facts)
+    refinement_net = train_build.build_refinement_net(config, facts)
     kernel = refinement_net.logits_layer.kernel
     kernel.assign(tf.random.stateless_normal(kernel.shape, [1, 2]))
-    calibration_net = build_lib.build_calibration_net(config, facts)
-    return build_lib.build_sampler(calibration_net, refinement_net, facts), facts
+    calibration_net = train_build.build_calibration_net(config, facts)
+    return train_build.build_sampler(calibration_net, refinement_net, facts), facts
 
 
 def inputs_of(config: config_lib.Config, facts: Any) -> Dict[str, np.ndarray]:

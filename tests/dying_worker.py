@@ -15,10 +15,10 @@ import numpy as np
 import tensorflow as tf
 import tiny_trainers as tiny
 
-from car_tf import build
+from car_tf.train import build
 from car_tf.config import fields
 from car_tf import config as config_lib
-from car_tf import fitting
+from car_tf.train import fit
 from car_tf.runtime import devices, workers
 from car_tf.runtime import run_dir
 
@@ -43,7 +43,7 @@ def train(folder, worker):
     checkpoint = tf.train.Checkpoint(
         step=trainer.step, net=trainer.calibration_net, optimizer=trainer.optimizer
     )
-    fitting.fit(
+    fit.fit(
         trainer,
         checkpoint,
         config,
@@ -61,14 +61,14 @@ def main(folder, dies_at):
     # Optimising graphs takes longer than running them six times.
     tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
     worker = workers.this_worker()
-    whole = fitting.Keeper.on_train_batch_end
+    whole = fit.Keeper.on_train_batch_end
 
     def on_train_batch_end(keeper, batch, logs=None):
         if not worker.is_chief and keeper._step() == int(dies_at):
             os.kill(os.getpid(), signal.SIGKILL)
         whole(keeper, batch, logs)
 
-    fitting.Keeper.on_train_batch_end = on_train_batch_end
+    fit.Keeper.on_train_batch_end = on_train_batch_end
     trained = train(folder, worker)
     if worker.is_chief:
         np.savez(f"{folder}/trained.npz", *trained)

@@ -4,7 +4,7 @@ import types
 
 import pytest
 
-from car_tf import build
+from car_tf.train import build
 from car_tf.config import fields
 from car_tf import config as config_lib
 from car_tf.data import cityscapes

@@ -7,7 +7,7 @@ import PIL.Image
 import pytest
 
 import real_data
-from car_tf import build
+from car_tf.train import build
 from car_tf.data import load as data_load
 from car_tf import config as config_lib
 from car_tf.data import io, pipeline

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from car_tf import build, losses
+from car_tf import losses
+from car_tf.train import build
 from car_tf.data import load as data_load
 from car_tf import config as config_lib
 from car_tf.models import layers, refinement_net, sampler

@@ -8,11 +8,11 @@ import pytest
 import tensorflow as tf
 import tiny_trainers as trainers
 
-from car_tf import build
+from car_tf.train import build
 from car_tf.config import fields
 from car_tf import config as config_lib
 from car_tf.data import info
-from car_tf.trainers import common
+from car_tf.train import optimization
 
 TINY = (
     *("data.size=24,24", "data.crop_size=16,16", "data.scale_range=1,1"),
@@ -82,16 +82,18 @@ def test_a_scaled_loss_makes_the_same_update_and_an_overflow_none():
     values = []
     for loss_scaling in (False, True):
         variable = tf.Variable(2.0)
-        optimizer = common.adam(0.1, variables=[variable], loss_scaling=loss_scaling)
+        optimizer = optimization.adam(
+            0.1, variables=[variable], loss_scaling=loss_scaling
+        )
         for factor in (3.0, -7.0):
             with tf.GradientTape() as tape:
-                loss = common.scaled(optimizer, factor * variable)
+                loss = optimization.scaled(optimizer, factor * variable)
             gradient = tape.gradient(loss, variable)
-            common.update(optimizer, [gradient], [variable], l2=0.5)
+            optimization.update(optimizer, [gradient], [variable], l2=0.5)
         values.append(float(variable))
     assert values[0] == pytest.approx(values[1], abs=1e-6)
     scale = float(optimizer.loss_scale)
-    common.update(optimizer, [tf.constant(float("inf"))], [variable], l2=0.5)
+    optimization.update(optimizer, [tf.constant(float("inf"))], [variable], l2=0.5)
     assert float(variable) == values[1]
     assert float(optimizer.loss_scale) == scale / 2
 
@@ -109,7 +111,7 @@ def test_xla_makes_the_same_steps_and_checks_their_losses(monkeypatch):
         return tf.reshape(values, [batch_size, num_samples, noise_dim])
 
     # XLA draws other normal numbers from the same seed.
-    monkeypatch.setattr(common, "batch_noise", noise)
+    monkeypatch.setattr(optimization, "batch_noise", noise)
     _, expected = two_steps()
     stages, means = two_steps("train.jit_compile=true")
     assert means == pytest.approx(expected, rel=2e-3, abs=2e-3)

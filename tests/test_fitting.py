@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from car_tf import build, fitting
+from car_tf.train import build, fit
 from car_tf.config import fields
 from car_tf import config as config_lib
 from car_tf.runtime import run_dir
-from car_tf.trainers import common
+from car_tf.train import optimization
 
 # Stretches
 
@@ -31,7 +31,7 @@ from car_tf.trainers import common
     ],
 )
 def test_stretches_by_hand(first, last, every, expected):
-    assert fitting.stretches(first, last, every) == expected
+    assert fit.stretches(first, last, every) == expected
 
 
 def test_epochs_of_stretches_end_at_multiples_and_at_the_end():
@@ -39,7 +39,7 @@ def test_epochs_of_stretches_end_at_multiples_and_at_the_end():
         for last in range(first + 1, 12):
             for every in range(1, 6):
                 place, ends = first, []
-                for start, end, steps in fitting.stretches(first, last, every):
+                for start, end, steps in fit.stretches(first, last, every):
                     assert start == place and (end - start) % steps == 0
                     ends += range(start + steps, end + 1, steps)
                     place = end
@@ -65,7 +65,7 @@ class ToyTrainer(keras.Model):
         return [self.value, self.idle]
 
     def train_step(self, data):
-        value = common.finite(data["value"], "toy")
+        value = optimization.finite(data["value"], "toy")
         self.weight.assign(0.5 * self.weight + value)
         self.step.assign_add(1)
         self.value.update_state(value)
@@ -104,7 +104,7 @@ class Job:
     def run(self):
         trainer = ToyTrainer()
         trainer.compile(**self.compiled)
-        fitting.fit(
+        fit.fit(
             trainer,
             tf.train.Checkpoint(step=trainer.step, weight=trainer.weight),
             self.config,
@@ -164,21 +164,21 @@ def test_a_finished_stage_is_skipped(job):
 
 @pytest.mark.parametrize("step", [1, 3, 5, 10])
 def test_a_stopped_stage_goes_on_as_if_nothing_had_happened(job, step, monkeypatch):
-    whole = fitting.Keeper.on_train_batch_end
+    whole = fit.Keeper.on_train_batch_end
 
     def stop_at(keeper, batch, logs=None):
         if keeper._step() == step:
             job.stop.number = signal.SIGTERM
         whole(keeper, batch, logs)
 
-    monkeypatch.setattr(fitting.Keeper, "on_train_batch_end", stop_at)
+    monkeypatch.setattr(fit.Keeper, "on_train_batch_end", stop_at)
     with pytest.raises(run_dir.Stopped, match=f"stage 1 after step {step};"):
         job.run()
     assert f"ckpt-{step}" in job.checkpoints()
     # At an epoch's end everything that belongs to it is done before stopping.
     assert job.epochs == [s for s in (3, 6, 9, 10) if s <= step]
     job.stop.number = None
-    monkeypatch.setattr(fitting.Keeper, "on_train_batch_end", whole)
+    monkeypatch.setattr(fit.Keeper, "on_train_batch_end", whole)
     assert job.run() == expected_weight()
     assert job.epochs == [3, 6, 9, 10]
     assert [line["step"] for line in job.log()] == [3, 6, 9, 10]
@@ -188,16 +188,16 @@ def test_a_killed_stage_goes_on_from_its_last_checkpoint(job, monkeypatch):
     class Killed(BaseException):
         pass
 
-    whole = fitting.Keeper.on_train_batch_end
+    whole = fit.Keeper.on_train_batch_end
 
     def kill_at(keeper, batch, logs=None):
         if keeper._step() == 8:
             raise Killed
 
-    monkeypatch.setattr(fitting.Keeper, "on_train_batch_end", kill_at)
+    monkeypatch.setattr(fit.Keeper, "on_train_batch_end", kill_at)
     with pytest.raises(Killed):
         job.run()
-    monkeypatch.setattr(fitting.Keeper, "on_train_batch_end", whole)
+    monkeypatch.setattr(fit.Keeper, "on_train_batch_end", whole)
     assert job.run() == expected_weight()
     assert "from step 6" in job.said[-2]
     assert [line["step"] for line in job.log()] == [3, 6, 9, 10]
@@ -241,19 +241,19 @@ def test_executions_of_several_steps_end_where_epochs_do(job, steps_per_executio
 def test_an_execution_is_finished_before_stopping(job, monkeypatch):
     # Steps 3 and 4 are one execution: asked to stop in them, the run stops after 5.
     job.compiled = {"steps_per_execution": 2}
-    whole = fitting.Keeper.on_train_batch_end
+    whole = fit.Keeper.on_train_batch_end
 
     def stop_at(keeper, batch, logs=None):
         if keeper._step() >= 4:
             job.stop.number = signal.SIGTERM
         whole(keeper, batch, logs)
 
-    monkeypatch.setattr(fitting.Keeper, "on_train_batch_end", stop_at)
+    monkeypatch.setattr(fit.Keeper, "on_train_batch_end", stop_at)
     with pytest.raises(run_dir.Stopped, match="stage 1 after step 5;"):
         job.run()
     assert job.epochs == [3] and "ckpt-5" in job.checkpoints()
     job.stop.number = None
-    monkeypatch.setattr(fitting.Keeper, "on_train_batch_end", whole)
+    monkeypatch.setattr(fit.Keeper, "on_train_batch_end", whole)
     assert job.run() == expected_weight()
     assert job.epochs == [3, 6, 9, 10]
 

@@ -20,7 +20,7 @@ LAYERS = (
     ("car_tf.blackbox.*", 1),
     ("car_tf.models.*", 1),
     ("car_tf.trainers.*", 2),
-    ("car_tf.build*", 3),
+    ("car_tf.train.build*", 3),
     ("car_tf.*", 4),
     ("export.*", 4),
 )
@@ -74,9 +74,9 @@ def own_imports(tree):
 
 
 def test_the_tree_was_found():
-    assert {"car_tf.config", "car_tf.trainers.common", "car_tf.train"} <= set(TREES)
-    assert {"car_tf.build", "export.savedmodel"} <= set(TREES)
-    assert is_entry_point("car_tf.train") and not is_entry_point("car_tf.build")
+    assert {"car_tf.config", "car_tf.train.optimization", "car_tf.train"} <= set(TREES)
+    assert {"car_tf.train.build", "export.savedmodel"} <= set(TREES)
+    assert is_entry_point("car_tf.train") and not is_entry_point("car_tf.train.build")
     assert "cityscapes" in CONFIGS
 
 
@@ -126,7 +126,7 @@ def test_the_lowest_layer_knows_no_tensorflow_but_for_the_losses(name):
 
 @pytest.mark.parametrize("name", TREES)
 def test_no_module_but_the_builders_and_entry_points_knows_a_data_set(name):
-    if name.startswith(("car_tf.data.", "car_tf.build")) or is_entry_point(name):
+    if name.startswith(("car_tf.data.", "car_tf.train.build")) or is_entry_point(name):
         return
     for other in own_imports(TREES[name]):
         package, _, module = other.rpartition(".")

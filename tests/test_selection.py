@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from car_tf import build, eval_lib
+from car_tf import eval_lib
+from car_tf.train import build
 from car_tf.config import fields
 from car_tf import config as config_lib
-from car_tf import selection
+from car_tf.train import selection
 from car_tf.runtime import run_dir
 from car_tf.models import calibration_net
 

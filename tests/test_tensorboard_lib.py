@@ -5,7 +5,8 @@ import PIL.Image
 import pytest
 from tensorboard.backend.event_processing import event_accumulator
 
-from car_tf import draw_lib, figures, tensorboard_lib
+from car_tf import draw_lib, figures
+from car_tf.train import tensorboard
 from car_tf.data import class_flips, examples, info
 
 FACTS = info.DatasetInfo(
@@ -41,7 +42,7 @@ def glimpse():
         labels=np.zeros((5, 1, 2, 3), np.uint8),
         blackbox=np.zeros((5, 2, 3), np.uint8),
     )
-    return tensorboard_lib.Glimpse(source, FACTS)
+    return tensorboard.Glimpse(source, FACTS)
 
 
 def test_calibration_and_reliability_by_hand(glimpse):
@@ -63,7 +64,7 @@ def test_nothing_seen_is_nothing_shown(glimpse):
 
 
 def test_scalars_have_groups_and_units(tmp_path):
-    board = tensorboard_lib.Board(tmp_path)
+    board = tensorboard.Board(tmp_path)
     board.scalars("stage2", 7, {"discriminator": 1.25, "new": 2.0})
     events = read(tmp_path)
     assert set(events.Tags()["tensors"]) == {"stage2/discriminator", "stage2/new"}
@@ -75,7 +76,7 @@ def test_scalars_have_groups_and_units(tmp_path):
 
 def test_pictures_arrive_as_they_were_drawn(tmp_path):
     figure, axis = figures._axes("title", "x", "y")
-    board = tensorboard_lib.Board(tmp_path / "events")
+    board = tensorboard.Board(tmp_path / "events")
     board.pictures("selection", 3, {"calibration": figure})
     figure.savefig(tmp_path / "figure.png")
     (event,) = read(tmp_path / "events").Tensors("selection/calibration")
@@ -87,7 +88,7 @@ def test_pictures_arrive_as_they_were_drawn(tmp_path):
 
 
 def test_the_configuration_is_text_and_hyper_parameters(tmp_path):
-    board = tensorboard_lib.Board(tmp_path)
+    board = tensorboard.Board(tmp_path)
     fields = {"name": "toy", "stage2.steps": "500", "stage2.decay": "linear"}
     board.configuration(fields, ["drawn data"])
     events = read(tmp_path)
@@ -97,12 +98,12 @@ def test_the_configuration_is_text_and_hyper_parameters(tmp_path):
     assert event.tensor_proto.string_val[0] == b"- drawn data\n"
     metadata = events.SummaryMetadata("_hparams_/session_start_info")
     assert b"stage2.steps" in metadata.plugin_data.content
-    assert tensorboard_lib._typed("500") == 500.0
-    assert tensorboard_lib._typed("0..255") == "0..255"
+    assert tensorboard._typed("500") == 500.0
+    assert tensorboard._typed("0..255") == "0..255"
 
 
 def test_every_logged_number_says_what_it_is():
     # The names that the trainers and the selection log.
     names = {"cross_entropy", "accuracy", "pixel_loss", "adversarial", "discriminator"}
     names |= {"r1", "complexity", "real_accuracy", "fake_accuracy", "selection_ged"}
-    assert names <= set(tensorboard_lib.DESCRIPTIONS)
+    assert names <= set(tensorboard.DESCRIPTIONS)

@@ -14,7 +14,9 @@ import pytest
 import tensorflow as tf
 from tensorboard.backend.event_processing import event_accumulator
 
-from car_tf import build, saved_run, train_lib
+from car_tf import saved_run
+from car_tf.train import build
+from car_tf.train import run as train_run
 from car_tf.data import load as data_load
 from car_tf.config import fields
 from car_tf import config as config_lib
@@ -318,11 +320,11 @@ def test_evaluating_again_gives_the_same_numbers(loaded, runs):
     config, dataset, sampler, run = loaded
     before = read_json(run.path / "metrics.json")
     said = []
-    train_lib.evaluate_run(config, dataset, sampler, run, said.append)
+    train_run.evaluate_run(config, dataset, sampler, run, said.append)
     after = read_json(run.path / "metrics.json")
     assert after["ged_per_image"] == before["ged_per_image"]
     assert after["miou_calibration_net"] == before["miou_calibration_net"]
-    other = train_lib.evaluate_run(
+    other = train_run.evaluate_run(
         config, dataset, sampler, run, said.append, split="selection", num_samples=2
     )
     assert other["num_samples"] == 2 and other["split"] == "selection"
@@ -339,7 +341,7 @@ def test_stratified_samples_are_evaluated_and_exported_under_their_name(
     stratified = fields.override(config, ["evaluation.noise_sampling=stratified"])
     sampler = saved_run.load_sampler(stratified, dataset.facts, run)
     assert sampler.stratified
-    result = train_lib.evaluate_run(config, dataset, sampler, run, lambda line: None)
+    result = train_run.evaluate_run(config, dataset, sampler, run, lambda line: None)
     num = config.evaluation.num_samples
     name = f"metrics_{dataset.evaluation}_{num}_stratified.json"
     assert read_json(run.path / name) == result

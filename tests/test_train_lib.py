@@ -6,7 +6,8 @@ import types
 import pytest
 
 from car_tf import config as config_lib
-from car_tf import saved_run, train_lib
+from car_tf import saved_run
+from car_tf.train import run as train_run
 from car_tf.runtime import run_dir
 
 
@@ -17,10 +18,10 @@ def test_data_that_are_not_those_a_run_was_begun_with_are_refused(tmp_path):
         splits = {"train": {"fingerprint": "a"}, "val": {"fingerprint": fingerprint}}
         return types.SimpleNamespace(describe=lambda: {"splits": splits})
 
-    train_lib._record_data(run, dataset("b"))
-    train_lib._record_data(run, dataset("b"))
+    train_run._record_data(run, dataset("b"))
+    train_run._record_data(run, dataset("b"))
     with pytest.raises(run_dir.RunError, match="the val split is not.* b then, c"):
-        train_lib._record_data(run, dataset("c"))
+        train_run._record_data(run, dataset("c"))
     recorded = json.loads((run.path / "data.json").read_text())
     assert recorded["splits"]["val"]["fingerprint"] == "b"
 

@@ -24,7 +24,7 @@ from tiny_trainers import (
 )
 
 from car_tf.models import calibration_net
-from car_tf.trainers import common
+from car_tf.train import optimization
 
 # Stage 1
 
@@ -92,14 +92,14 @@ def test_several_labels_of_an_image_count_as_their_mean():
 
 def test_adam_is_the_papers_with_l2_added_to_the_gradient():
     variable = tf.Variable([2.0, -1.0])
-    optimizer = common.adam(0.1, variables=[variable])
+    optimizer = optimization.adam(0.1, variables=[variable])
     assert len(optimizer.variables) > 1, "slots must exist before the first step"
     weight = np.array([2.0, -1.0])
     first, second = np.zeros(2), np.zeros(2)
     for step, gradient in enumerate(([-0.1, 0.3], [0.2, -0.4], [0.0, 1.0]), 1):
         # Step 1, entry 0: -0.1 + 0.1 * 2 = 0.1, so that the weight falls by 0.1 to
         # 1.9; with decoupled decay it would rise.
-        common.update(optimizer, [tf.constant(gradient)], [variable], l2=0.1)
+        optimization.update(optimizer, [tf.constant(gradient)], [variable], l2=0.1)
         total = np.array(gradient) + 0.1 * weight
         first = 0.5 * first + 0.5 * total
         second = 0.99 * second + 0.01 * total**2
@@ -112,7 +112,9 @@ def test_adam_is_the_papers_with_l2_added_to_the_gradient():
 
 def test_learning_rates_by_hand():
     def rates(decay):
-        schedule = common.learning_rate(8.0, decay=decay, num_updates=4, halve_at=2)
+        schedule = optimization.learning_rate(
+            8.0, decay=decay, num_updates=4, halve_at=2
+        )
         return [float(schedule(step)) for step in range(5)]
 
     assert rates("linear") == [8, 6, 4, 2, 0]
@@ -126,12 +128,12 @@ def test_learning_rates_by_hand():
 
 def test_noise_is_that_of_the_whole_batch_and_no_function_of_the_crops(two_replicas):
     step = tf.constant(7, tf.int64)
-    whole = common.batch_noise(4, 2, Z, seed=SEED, step=step)
+    whole = optimization.batch_noise(4, 2, Z, seed=SEED, step=step)
     parts = two_replicas.run(
-        lambda: common.batch_noise(2, 2, Z, seed=SEED, step=step)
+        lambda: optimization.batch_noise(2, 2, Z, seed=SEED, step=step)
     ).values
     np.testing.assert_array_equal(whole, tf.concat(parts, axis=0))
-    assert np.any(whole != common.batch_noise(4, 2, Z, seed=SEED, step=step + 1))
+    assert np.any(whole != optimization.batch_noise(4, 2, Z, seed=SEED, step=step + 1))
     # Box and Muller's transform makes pairs of normal draws of pairs of uniform ones:
     # z0^2 + z1^2 = -2 ln u0, if both come from one key.
     uniform = tf.random.stateless_uniform([24], tf.stack([SEED, step])).numpy()
@@ -144,7 +146,7 @@ def test_noise_is_that_of_the_whole_batch_and_no_function_of_the_crops(two_repli
 
 def test_stratified_noise_fills_every_stratum_and_is_normal():
     step = tf.constant(3, tf.int64)
-    noise = common.batch_noise(500, 4, Z, stratified=True, seed=SEED, step=step)
+    noise = optimization.batch_noise(500, 4, Z, stratified=True, seed=SEED, step=step)
     noise = np.sort(noise.numpy(), axis=1)
     # The quartiles of the normal distribution are at -0.6745, 0 and 0.6745.
     bounds = [-np.inf, -0.6745, 0.0, 0.6745, np.inf]
@@ -159,7 +161,7 @@ def test_stratified_noise_fills_every_stratum_and_is_normal():
 
 def test_stratified_noise_pairs_the_dimensions_at_random():
     step = tf.constant(0, tf.int64)
-    noise = common.batch_noise(2000, 3, 2, stratified=True, seed=SEED, step=step)
+    noise = optimization.batch_noise(2000, 3, 2, stratified=True, seed=SEED, step=step)
     first, second = noise[..., 0].numpy().ravel(), noise[..., 1].numpy().ravel()
     # 6000 pairs: standard deviation of the correlation 0.013.
     assert abs(np.corrcoef(first, second)[0, 1]) < 0.05
@@ -168,12 +170,12 @@ def test_stratified_noise_pairs_the_dimensions_at_random():
 def test_dropout_differs_between_replicas_and_steps(two_replicas):
     def seeds(step):
         return two_replicas.run(
-            lambda: common.step_seed(SEED, tf.constant(step, tf.int64))
+            lambda: optimization.step_seed(SEED, tf.constant(step, tf.int64))
         ).values
 
     found = {tuple(seed.numpy()) for step in (0, 1) for seed in seeds(step)}
     assert len(found) == 4
-    one = common.step_seed(SEED, tf.constant(0, tf.int64))
+    one = optimization.step_seed(SEED, tf.constant(0, tf.int64))
     np.testing.assert_array_equal(one, seeds(0)[0])
 
 

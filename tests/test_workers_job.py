@@ -13,7 +13,7 @@ import pytest
 import test_devices
 import test_train_job
 
-from car_tf import build
+from car_tf.train import build
 from car_tf.runtime import workers
 
 # The whole job in two processes takes a minute.

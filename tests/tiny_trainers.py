@@ -8,8 +8,8 @@ from car_tf.data import examples, pipeline
 from car_tf.models import discriminator
 from car_tf.models import calibration_net as models_calibration_net
 from car_tf.models import refinement_net as models_refinement_net
-from car_tf.trainers import calibration as calibration_trainer
-from car_tf.trainers import refinement as refinement_trainer
+from car_tf.train import stage1
+from car_tf.train import stage2
 
 K, KB, Z, SIDE = 6, 4, 3, 16
 SEED = 21
@@ -73,7 +73,7 @@ def stage_1(
     with strategy.scope():
         keras.utils.set_random_seed(1)
         net = net or build_calibrator(synchronized)
-        trainer = calibration_trainer.CalibrationTrainer(
+        trainer = stage1.CalibrationTrainer(
             calibration_net=net, num_blackbox_classes=KB, l2=l2, seed=SEED
         )
         # Adam divides by a gradient's size, so that its first steps would blow up the
@@ -133,7 +133,7 @@ def stage_2(
                 input_size=(SIDE, SIDE), base_channels=2
             )
             judge(image_zeros(3), image_zeros(K, 1))
-        trainer = refinement_trainer.RefinementTrainer(
+        trainer = stage2.RefinementTrainer(
             calibration_net=calibration_net,
             refinement_net=refinement_net,
             discriminator=judge,

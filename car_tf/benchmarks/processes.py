@@ -174,7 +174,7 @@ def seconds_of(arguments: Sequence[str]) -> float:
 def first_steps(config_name: str, overrides: Sequence[str]) -> Dict[str, float]:
     """Returns the seconds until TensorFlow, the data and each stage's first step."""
     started = time.perf_counter()
-    from car_tf import build
+    from car_tf.train import build
     from car_tf.data import load as data_load
     from car_tf import config as config_lib
 

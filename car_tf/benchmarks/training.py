@@ -9,12 +9,13 @@ from typing import Callable, Dict, List, Tuple
 import numpy as np
 import tensorflow as tf
 
-from car_tf import build, losses
+from car_tf import losses
+from car_tf.train import build
 from car_tf import config as config_lib
 from car_tf.benchmarks import report, timing
 from car_tf.data import class_flips, examples, info
-from car_tf.trainers import common
-from car_tf.trainers import refinement as refinement_trainer
+from car_tf.train import optimization
+from car_tf.train import stage2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -158,7 +159,7 @@ def build_naive_steps(
 
 
 def update_discriminator(
-    trainer: refinement_trainer.RefinementTrainer,
+    trainer: stage2.RefinementTrainer,
     image: tf.Tensor,
     real: tf.Tensor,
     samples: tf.Tensor,
@@ -178,7 +179,9 @@ def update_discriminator(
         loss = losses.discriminator(real_logits, fake_logits) + trainer.r1_gamma * r1
         loss = tf.nn.compute_average_loss(loss)
     gradients = tape.gradient(loss, variables)
-    common.update(trainer.discriminator_optimizer, gradients, variables, l2=trainer.l2)
+    optimization.update(
+        trainer.discriminator_optimizer, gradients, variables, l2=trainer.l2
+    )
 
 
 def row_step(peaks: Dict[str, float], small: bool) -> List[report.Table]:

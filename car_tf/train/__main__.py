@@ -126,12 +126,12 @@ def _segmentation(config: config_lib.Config, path: str) -> None:
         if worker.num_workers > 1:
             say(f"waiting for {worker.num_workers} workers")
         # TensorFlow starts here, after the cheap checks.
-        from car_tf import train_lib
+        from car_tf.train import run as train_run
         from car_tf.runtime import devices
 
         strategy = devices.build_strategy(config.train.devices, worker)
         say(devices.describe(strategy, worker))
-        train_lib.run(config, workdir, strategy, say)
+        train_run.run(config, workdir, strategy, say)
     finally:
         workdir.close()
 

@@ -9,12 +9,14 @@ import keras
 import matplotlib.figure
 import tensorflow as tf
 
-from car_tf import build, eval_lib, figures, fitting
+from car_tf import eval_lib, figures
+from car_tf.train import build, fit
 from car_tf.data import load as data_load
 from car_tf.runtime import checkpoints, devices
-from car_tf import draw_lib, report_lib, report_run, saved_run, tally, tensorboard_lib
+from car_tf import draw_lib, report_lib, report_run, saved_run, tally
+from car_tf.train import tensorboard
 from car_tf import config as config_lib
-from car_tf import selection as selection_lib
+from car_tf.train import selection as train_selection
 from car_tf.runtime import run_dir
 from car_tf.runtime import workers
 from car_tf.blackbox import postprocess
@@ -65,7 +67,7 @@ def run(
     _record_data(workdir, dataset)
     prints = [split.fingerprint() for split in dataset.splits.values()]
     devices.require_agreement(strategy, "data", " ".join(prints))
-    board = tensorboard_lib.Board.of(workdir)
+    board = tensorboard.Board.of(workdir)
     fields = report_run.flat(json.loads(config_lib.to_json(config)))
     board.configuration(fields, dataset.notes)
     with run_dir.StopSignal() as stop:
@@ -136,7 +138,7 @@ def train_calibration(
             config, dataset, synchronized=synchronized
         )
     state = dict(net=trainer.calibration_net, optimizer=trainer.optimizer)
-    fitting.fit(
+    fit.fit(
         trainer,
         tf.train.Checkpoint(step=trainer.step, **state),
         config,
@@ -157,7 +159,7 @@ def train_refinement(
     strategy: tf.distribute.Strategy,
     stop: run_dir.StopSignal,
     say: Callable[[str], None],
-) -> selection_lib.Selection:
+) -> train_selection.Selection:
     """Runs stage 2, or what is left of it; returns what knows G's best weights."""
     synchronized = strategy.num_replicas_in_sync > 1
     keras.utils.set_random_seed(config.train.seed + 1)
@@ -178,8 +180,8 @@ def train_refinement(
         discriminator_optimizer=trainer.discriminator_optimizer,
         **nets,
     )
-    selection = selection_lib.Selection(config, dataset, trainer, workdir, say)
-    fitting.fit(
+    selection = train_selection.Selection(config, dataset, trainer, workdir, say)
+    fit.fit(
         trainer,
         checkpoint,
         config,
@@ -243,7 +245,7 @@ def evaluate_run(
         "notes": dataset.notes,
         "noise_sampling": noise_sampling,
         **metrics,
-        "best": workdir.read_json(selection_lib.BEST_FILE),
+        "best": workdir.read_json(train_selection.BEST_FILE),
         "cases": {
             kind: [
                 {"name": source.names[i], "ged": metrics["ged_per_image"][i]}
@@ -304,7 +306,7 @@ def _figures(
         class_names=dataset.facts.class_names,
         class_colors=dataset.facts.class_colors,
         curves={
-            stage: workdir.read_lines(f"stage{stage}_{fitting.LOG_FILE}")
+            stage: workdir.read_lines(f"stage{stage}_{fit.LOG_FILE}")
             for stage in (1, 2)
         },
     )

@@ -9,7 +9,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from car_tf import losses
-from car_tf.trainers import common
+from car_tf.train import optimization
 
 
 class CalibrationTrainer(keras.Model):
@@ -52,10 +52,10 @@ class CalibrationTrainer(keras.Model):
         Returns:
           Running means since the start of the epoch.
         """
-        image, label, blackbox, valid_mask = common.prepare(
+        image, label, blackbox, valid_mask = optimization.prepare(
             data, num_blackbox_classes=self.num_blackbox_classes
         )
-        seed = common.step_seed(self.seed, self.step)
+        seed = optimization.step_seed(self.seed, self.step)
         variables = self.calibration_net.trainable_variables
         with tf.GradientTape() as tape:
             logits = self.calibration_net(image, blackbox, training=True, seed=seed)
@@ -64,11 +64,11 @@ class CalibrationTrainer(keras.Model):
                 logits = logits[:, None]
             likelihood = tfp.distributions.Categorical(logits=logits)
             per_image = losses.cross_entropy(likelihood, label, valid_mask)
-            per_image = common.finite(per_image, "cross_entropy")
+            per_image = optimization.finite(per_image, "cross_entropy")
             loss = tf.nn.compute_average_loss(per_image)
-            loss = common.scaled(self.optimizer, loss)
+            loss = optimization.scaled(self.optimizer, loss)
         gradients = tape.gradient(loss, variables)
-        common.update(self.optimizer, gradients, variables, l2=self.l2)
+        optimization.update(self.optimizer, gradients, variables, l2=self.l2)
         self.step.assign_add(1)
         hit = tf.equal(tf.argmax(logits, -1, output_type=tf.int32), label)
         hit = tf.cast(hit, tf.float32)
@@ -85,7 +85,7 @@ class CalibrationTrainer(keras.Model):
 
             @tf.function(reduce_retracing=True)
             def train_function(iterator) -> Dict[str, tf.Tensor]:
-                return common.finite_means(function(iterator))
+                return optimization.finite_means(function(iterator))
 
             self.train_function = self.train_tf_function = train_function
         return self.train_function

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from car_tf import build, tensorboard_lib
+from car_tf.train import build, tensorboard
 from car_tf.data import load as data_load
 from car_tf.runtime import checkpoints, devices
 from car_tf import config as config_lib
@@ -150,7 +150,7 @@ class Keeper(keras.callbacks.Callback):
         self._workdir = workdir
         self._stop = stop
         self._every_epoch = every_epoch
-        self._board = tensorboard_lib.Board.of(workdir)
+        self._board = tensorboard.Board.of(workdir)
         self._started = time.monotonic()
         self._seconds = {"training": 0.0, "saving": 0.0}
         self._num_saved = 0

@@ -18,9 +18,9 @@ from car_tf.data import info, pipeline
 from car_tf.models import discriminator, sampler, segnet
 from car_tf.models import calibration_net as models_calibration_net
 from car_tf.models import refinement_net as models_refinement_net
-from car_tf.trainers import calibration as calibration_trainer
-from car_tf.trainers import common
-from car_tf.trainers import refinement as refinement_trainer
+from car_tf.train import stage1
+from car_tf.train import optimization
+from car_tf.train import stage2
 
 # Epochs after which the paper halves its learning rates (CAR, A.1).
 HALVE_AFTER_EPOCHS = 30
@@ -186,25 +186,25 @@ def build_calibration_trainer(
     dataset: data_load.Dataset,
     *,
     synchronized: bool = False,
-) -> calibration_trainer.CalibrationTrainer:
+) -> stage1.CalibrationTrainer:
     """Builds stage 1; call it inside the strategy's scope."""
     settings = config.stage1
     with _precision(config.train.mixed_precision):
         net = build_calibration_net(config, dataset.facts, synchronized=synchronized)
-    trainer = calibration_trainer.CalibrationTrainer(
+    trainer = stage1.CalibrationTrainer(
         calibration_net=net,
         num_blackbox_classes=dataset.facts.num_blackbox_classes,
         l2=settings.l2,
         seed=config.train.seed * 10 + 1,
     )
-    schedule = common.learning_rate(
+    schedule = optimization.learning_rate(
         settings.learning_rate,
         decay=settings.decay,
         num_updates=settings.steps,
         halve_at=_halve_at(settings.batch_size, len(dataset.splits["train"])),
     )
     trainer.compile(
-        optimizer=common.adam(
+        optimizer=optimization.adam(
             schedule,
             variables=net.trainable_variables,
             loss_scaling=_scales_losses(config),
@@ -227,7 +227,7 @@ def build_refinement_trainer(
     calibration_net: Optional[keras.Model] = None,
     *,
     synchronized: bool = False,
-) -> refinement_trainer.RefinementTrainer:
+) -> stage2.RefinementTrainer:
     """Builds stage 2; call it inside the strategy's scope.
 
     Args:
@@ -242,7 +242,7 @@ def build_refinement_trainer(
         judge = build_discriminator(config, facts)
         posterior = build_posterior_net(config, facts, synchronized=synchronized)
         calibration_net = calibration_net or build_calibration_net(config, facts)
-    trainer = refinement_trainer.RefinementTrainer(
+    trainer = stage2.RefinementTrainer(
         calibration_net=calibration_net,
         refinement_net=generator,
         discriminator=judge,
@@ -273,13 +273,13 @@ def build_refinement_trainer(
     def optimizer(
         rate: float, variables: Sequence[tf.Variable], updates: Callable[[int], int]
     ):
-        schedule = common.learning_rate(
+        schedule = optimization.learning_rate(
             rate,
             decay=settings.decay,
             num_updates=updates(settings.steps),
             halve_at=updates(halve_at),
         )
-        return common.adam(
+        return optimization.adam(
             schedule, variables=variables, loss_scaling=_scales_losses(config)
         )
 

@@ -9,7 +9,8 @@ from typing import Dict, Sequence
 import keras
 import tensorflow as tf
 
-from car_tf import build, eval_lib, tally, tensorboard_lib
+from car_tf import eval_lib, tally
+from car_tf.train import build, tensorboard
 from car_tf.runtime import checkpoints, devices
 from car_tf.runtime import run_dir
 from car_tf.models import sampler
@@ -25,7 +26,7 @@ class Selection:
         self._dataset = dataset
         self._workdir = workdir
         self._say = say
-        self._board = tensorboard_lib.Board.of(workdir)
+        self._board = tensorboard.Board.of(workdir)
         self._selectable = trainer.selectable
         nets = [trainer.calibration_net, trainer.refinement_net]
         strategy = trainer.distribute_strategy
@@ -56,7 +57,7 @@ class Selection:
         if not self._workdir.writes:
             return {}
         source = self._dataset.splits[self._dataset.selection]
-        glimpse = tensorboard_lib.Glimpse(source, self._dataset.facts)
+        glimpse = tensorboard.Glimpse(source, self._dataset.facts)
         ged = eval_lib.mean_ged(
             self._model,
             source,

@@ -10,7 +10,7 @@ import tensorflow_probability as tfp
 
 from car_tf import losses
 from car_tf.models import layers, recompute
-from car_tf.trainers import common
+from car_tf.train import optimization
 
 # The least slope of D's loss by the logit of a sample. Too little to move D, it leaves
 # something for Ladv to scale up where D is sure, and the slope itself would be zero.
@@ -130,12 +130,12 @@ class RefinementTrainer(keras.Model):
           `[B, H, W, C]`, the one-hot label `[B, 1, H, W, K]` and the samples
           `[B, M, H, W, K]`.
         """
-        image, label, blackbox, valid_mask = common.prepare(
+        image, label, blackbox, valid_mask = optimization.prepare(
             data, num_blackbox_classes=self.num_blackbox_classes
         )
         logits = tf.cast(self.calibration_net(image, blackbox), tf.float32)
         log_probs = tf.stop_gradient(tf.nn.log_softmax(logits))
-        noise = common.batch_noise(
+        noise = optimization.batch_noise(
             image.shape[0],
             self.num_samples,
             self.refinement_net.noise_dim,
@@ -143,7 +143,7 @@ class RefinementTrainer(keras.Model):
             seed=self.seed,
             step=self.step,
         )
-        seed = common.step_seed(self.seed, self.step)
+        seed = optimization.step_seed(self.seed, self.step)
         masked_image = image * valid_mask[..., None]
         real = tf.one_hot(label, self.num_classes) * valid_mask[..., None]
         variables = self.generator_variables
@@ -169,23 +169,25 @@ class RefinementTrainer(keras.Model):
             pixel = self._pixel_loss(sample_log_probs, log_probs, label, valid_mask)
             if complexity is not None:
                 pixel += self.kl_weight * complexity
-            pixel = common.finite(pixel, self.pixel_loss)
+            pixel = optimization.finite(pixel, self.pixel_loss)
             loss = tf.nn.compute_average_loss(self.calibration_weight * pixel)
-            loss = common.scaled(self.generator_optimizer, loss)
+            loss = optimization.scaled(self.generator_optimizer, loss)
         drawn = tf.stop_gradient(samples)
         judged = masked_image, real[:, None], drawn
-        if update_discriminator and not common.scales(self.generator_optimizer):
+        if update_discriminator and not optimization.scales(self.generator_optimizer):
             fake_logits, to_samples = self.discriminator_step(*judged)
             to_samples *= self.adversarial_weight
         else:
             fake_logits, to_samples = self._judge(masked_image, drawn)
             if update_discriminator:
                 self.discriminator_step(*judged)
-        adversarial = common.finite(losses.adversarial(fake_logits), "adversarial")
+        adversarial = optimization.finite(
+            losses.adversarial(fake_logits), "adversarial"
+        )
         gradients = tape.gradient(
             [loss, samples], variables, output_gradients=[tf.ones([]), to_samples]
         )
-        common.update(self.generator_optimizer, gradients, variables, l2=self.l2)
+        optimization.update(self.generator_optimizer, gradients, variables, l2=self.l2)
         self._means["adversarial"].update_state(adversarial)
         self._means["pixel_loss"].update_state(pixel)
         if complexity is not None:
@@ -204,7 +206,7 @@ class RefinementTrainer(keras.Model):
                 logits.append(self.discriminator(image, part))
                 loss = self.adversarial_weight * losses.adversarial(logits[-1])
                 # Before D, in whose float16 a gradient of its own size would vanish.
-                loss = common.scaled(
+                loss = optimization.scaled(
                     self.generator_optimizer, tf.nn.compute_average_loss(loss)
                 )
             to_samples.append(tape.gradient(loss, part))
@@ -248,9 +250,9 @@ class RefinementTrainer(keras.Model):
                 inner.watch([image, real])
                 real_logits = judge(image, real)[:, 0]
             r1 = losses.r1_penalty(inner.gradient(real_logits, [image, real]))
-            r1 = common.finite(r1, "r1")
+            r1 = optimization.finite(r1, "r1")
             loss = losses.judged_real(real_logits) + self.r1_gamma * r1
-            loss = common.scaled(
+            loss = optimization.scaled(
                 self.discriminator_optimizer, tf.nn.compute_average_loss(loss)
             )
         gradients = tape.gradient(loss, variables)
@@ -263,7 +265,7 @@ class RefinementTrainer(keras.Model):
                 fake = judge(image, part)
                 loss = losses.judged_fake(fake) + SLOPE_FLOOR * tf.reduce_mean(fake, 1)
                 loss = tf.nn.compute_average_loss(loss / len(parts))
-                loss = common.scaled(self.discriminator_optimizer, loss)
+                loss = optimization.scaled(self.discriminator_optimizer, loss)
             to_part, *to_variables = tape.gradient(loss, [part, *variables])
             ratio = -tf.sigmoid(-fake) / (tf.sigmoid(fake) + SLOPE_FLOOR)
             to_samples.append(to_part * ratio[..., None, None, None])
@@ -271,8 +273,10 @@ class RefinementTrainer(keras.Model):
             logits.append(fake)
         fake_logits = tf.concat(logits, axis=1)
         judged = losses.discriminator(real_logits, fake_logits)
-        judged = common.finite(judged, "discriminator")
-        common.update(self.discriminator_optimizer, gradients, variables, l2=self.l2)
+        judged = optimization.finite(judged, "discriminator")
+        optimization.update(
+            self.discriminator_optimizer, gradients, variables, l2=self.l2
+        )
         self._means["discriminator"].update_state(judged)
         self._means["r1"].update_state(r1)
         self._means["real_accuracy"].update_state(tf.cast(real_logits > 0, tf.float32))
@@ -320,7 +324,7 @@ class RefinementTrainer(keras.Model):
             for _ in tf.range(self._steps_per_execution):
                 one_step(iterator)
             results = self.results()
-            return common.finite_means(results) if self._jit_compile else results
+            return optimization.finite_means(results) if self._jit_compile else results
 
         self.train_function = self.train_tf_function = train_function
         return train_function
