@@ -6,7 +6,8 @@ import dataclasses
 import pathlib
 from typing import List, Sequence, Tuple
 
-from car_tf import report_page, report_regression, report_results, report_run
+from car_tf import report_page, report_results, report_run
+from car_tf.experiment.regression import report as regression_report
 from car_tf import report_sections
 from car_tf.runtime import run_dir
 from car_tf.data import cache
@@ -72,11 +73,11 @@ def render(
         ("configuration", "Configuration", report_sections.configuration(run)),
         ("repeat", "Repeat it", report_sections.commands(run, others)),
     ]
-    if report_regression.is_regression(run):
+    if regression_report.is_regression(run):
         return report_page.page(
-            title=report_regression.TITLE,
-            lead=report_regression.LEAD,
-            sections=[*report_regression.sections(run), *tail],
+            title=regression_report.TITLE,
+            lead=regression_report.LEAD,
+            sections=[*regression_report.sections(run), *tail],
             **shared,
         )
     samples = report_sections.pictures(run, ("samples",))

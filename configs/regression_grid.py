@@ -1,6 +1,6 @@
 """The 1-D bimodal regression: nine distributions, five seeds, two weights of Lcal."""
 
-from car_tf import regression_config
+from car_tf.experiment.regression import config as regression_config
 
 
 def get_config() -> regression_config.Regression:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from car_tf.data import bimodal
+from car_tf.experiment.regression import bimodal
 
 
 def make(mode_probability=(0.9,), mode_noise=(0.1,), keys=(7,)):

@@ -7,7 +7,8 @@ import job
 import pytest
 
 from car_tf import config as config_lib
-from car_tf import lidc_tables, paper_tables
+from car_tf import paper_tables
+from car_tf.experiment import tables
 from car_tf.config import fields
 from car_tf.runtime import run_dir
 
@@ -31,7 +32,7 @@ class FakeJob:
         self.runs = []
         self.had_calibration_net = []
         self.data_records = []
-        monkeypatch.setattr(lidc_tables.train_lib, "run", self)
+        monkeypatch.setattr(tables.train_lib, "run", self)
 
     def __call__(self, config, workdir, say):
         stage = workdir.path / "checkpoints" / "stage1"
@@ -52,7 +53,7 @@ class FakeJob:
 def base(monkeypatch):
     # What is slow, and would forget what other tests have built.
     monkeypatch.setattr(run_dir, "environment", dict)
-    monkeypatch.setattr(lidc_tables, "_forget_graphs", lambda: None)
+    monkeypatch.setattr(tables, "_forget_graphs", lambda: None)
     return config_lib.load("lidc")
 
 
@@ -62,7 +63,7 @@ def _constant(config):
 
 def _run(table, base, output, num_seeds=1):
     lines = []
-    result = lidc_tables.run(
+    result = tables.run(
         table, base, num_seeds=num_seeds, output=output, say=lines.append
     )
     return result, lines
@@ -207,7 +208,7 @@ def test_a_run_that_another_command_finishes_meanwhile_is_left_alone(
     def score(config):
         other = tmp_path / "lcal-20-seed1"
         other.mkdir()
-        theirs = lidc_tables._config(base, paper_tables.LCAL, 1)
+        theirs = tables._config(base, paper_tables.LCAL, 1)
         (other / "config.json").write_text(config_lib.to_json(theirs))
         (other / "metrics.json").write_text(json.dumps(_metrics(0.125, 0.75)))
         (other / "report.html").write_text("")
@@ -251,8 +252,8 @@ def test_another_calibration_network_is_not_taken(base, tmp_path, monkeypatch):
         _run("table1", other, tmp_path)
     job = FakeJob(monkeypatch, _constant)
     folder = tmp_path / "cvae-lcal-seed1"
-    config = lidc_tables._config(other, paper_tables.CVAE, 1)
-    lidc_tables._train(config, folder, print)
+    config = tables._config(other, paper_tables.CVAE, 1)
+    tables._train(config, folder, print)
     assert job.had_calibration_net == [False]
 
 
@@ -271,13 +272,13 @@ def test_rows_are_the_configurations_of_the_same_names():
 
 
 def test_the_scale_multiplies_steps_and_channels(base):
-    scaled = lidc_tables.scaled(base, 0.1, 0.5)
+    scaled = tables.scaled(base, 0.1, 0.5)
     assert scaled.stage1.steps == round(0.1 * base.stage1.steps)
     assert scaled.stage2.steps == round(0.1 * base.stage2.steps)
     assert scaled.calibration_net.channels == base.calibration_net.channels // 2
     assert scaled.refinement_net.base_channels == base.refinement_net.base_channels // 2
     assert scaled.discriminator.base_channels == base.discriminator.base_channels // 2
-    assert lidc_tables.scaled(base, 1e-9, 1e-9).stage1.steps == 1
+    assert tables.scaled(base, 1e-9, 1e-9).stage1.steps == 1
 
 
 def _experiment(*arguments, **kwargs):

@@ -16,12 +16,10 @@ import tensorflow as tf
 
 from car_tf.config import fields
 from car_tf import config as config_lib
-from car_tf import (
-    regression_config,
-    regression_lib,
-    regression_program,
-    regression_scores,
-)
+from car_tf.experiment.regression import config as regression_config
+from car_tf.experiment.regression import run as regression_run
+from car_tf.experiment.regression import program as regression_program
+from car_tf.experiment.regression import scores as regression_scores
 from car_tf.runtime import run_dir
 from car_tf.benchmarks import regression
 
@@ -204,12 +202,12 @@ def test_a_stopped_job_goes_on_and_ends_like_an_uninterrupted_one(
     with monkeypatch.context() as patched:
         patched.setattr(run_dir, "StopSignal", StopAfter)
         with pytest.raises(run_dir.Stopped, match="stage 2 after step 25"):
-            regression_lib.run(config, tmp_path, lambda line: None)
+            regression_run.run(config, tmp_path, lambda line: None)
     newest = tf.train.latest_checkpoint(str(tmp_path / "checkpoints"))
     if damaged:
         pathlib.Path(f"{newest}.index").write_bytes(b"")
     said = []
-    results = regression_lib.run(config, tmp_path, said.append)
+    results = regression_run.run(config, tmp_path, said.append)
     assert any(f"{newest} cannot be read" in line for line in said) == damaged
     assert any("resuming" in line for line in said)
     finals = [run["final_log_likelihood"] for run in results["runs"]]
@@ -220,10 +218,10 @@ def test_a_stopped_job_goes_on_and_ends_like_an_uninterrupted_one(
     assert (len(lines), lines[1].count(",")) == (12, 12)
     assert (tmp_path / "results.md").read_text().count("\n") == 2 + 4 + 2
     said.clear()
-    assert regression_lib.run(config, tmp_path, said.append) == results
+    assert regression_run.run(config, tmp_path, said.append) == results
     assert said == [f"finished before: {tmp_path / 'results.json'}"]
     with pytest.raises(run_dir.RunError, match="another configuration"):
-        regression_lib.run(small(), tmp_path, said.append)
+        regression_run.run(small(), tmp_path, said.append)
 
 
 def test_a_loss_that_is_not_finite_names_term_and_run():

@@ -11,7 +11,8 @@ import PIL.Image
 import pytest
 
 from car_tf import config as config_lib
-from car_tf import regression_config, report_charts, report_lib, report_page
+from car_tf import report_charts, report_lib, report_page
+from car_tf.experiment.regression import config as regression_config
 from car_tf import report_results, report_run, report_sections
 from car_tf.runtime import run_dir
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from car_tf.models import stacked_mlp
+from car_tf.experiment.regression import stacked_mlp
 
 SMALL = dict(hidden_layers=2, hidden_units=5)
 

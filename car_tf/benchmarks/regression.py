@@ -9,7 +9,9 @@ from typing import Any, Dict, List
 import tensorflow as tf
 
 from car_tf import config as config_lib
-from car_tf import regression_config, regression_lib, regression_program
+from car_tf.experiment.regression import program
+from car_tf.experiment.regression import config as regression_config
+from car_tf.experiment.regression import run as regression_run
 from car_tf.benchmarks import peaks as peaks_lib
 from car_tf.benchmarks import processes, report, timing
 
@@ -57,7 +59,7 @@ def measure(overrides: List[str], seconds_per_repeat: float) -> Dict[str, Any]:
       `sides`: milliseconds per step of both stages and seconds of building; seconds in
       all and floating-point rates.
     """
-    regression_lib.use_one_thread_per_operation()
+    regression_run.use_one_thread_per_operation()
     config = config_lib.load("regression_grid", overrides)
     timers = {"together": _Timer(config, seconds_per_repeat)}
     for weight in config.stage2.calibration_weights:
@@ -127,7 +129,7 @@ class _Timer:
         # Room for the curves of however many steps are timed.
         roomy = config_lib.change(config, stage2={"steps": MAX_TIMED_STEPS})
         # A lone run is not joined by a copy of itself here, which would double its cost.
-        self._program = regression_program.Program(roomy, even=len(config.runs) > 1)
+        self._program = program.Program(roomy, even=len(config.runs) > 1)
         self._advance = [
             function.get_concrete_function()
             for function in (self._program.advance_stage1, self._program.advance_stage2)

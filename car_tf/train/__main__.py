@@ -15,7 +15,7 @@ import pathlib
 from absl import flags, logging
 
 from car_tf import config as config_lib
-from car_tf import regression_config
+from car_tf.experiment.regression import config as regression_config
 from car_tf.runtime import run_dir
 from car_tf.runtime import workers
 from car_tf.config import cli, schema
@@ -137,10 +137,12 @@ def _segmentation(config: config_lib.Config, path: str) -> None:
 
 
 def _regression(config: regression_config.Regression, path: str) -> None:
-    from car_tf import regression_lib  # TensorFlow starts here.
+    from car_tf.experiment.regression import (
+        run as regression_run,
+    )  # TensorFlow starts here.
 
-    regression_lib.use_one_thread_per_operation()
-    regression_lib.run(config, pathlib.Path(path).expanduser().resolve(), _say)
+    regression_run.use_one_thread_per_operation()
+    regression_run.run(config, pathlib.Path(path).expanduser().resolve(), _say)
 
 
 if __name__ == "__main__":

@@ -12,18 +12,15 @@ import numpy as np
 import tensorflow as tf
 
 from car_tf import config as config_lib
-from car_tf import (
-    figures,
-    regression_config,
-    regression_figures,
-    regression_program,
-    regression_scores,
-    report_lib,
-)
+from car_tf import figures, report_lib
+from car_tf.experiment.regression import config as regression_config
+from car_tf.experiment.regression import figures as regression_figures
+from car_tf.experiment.regression import program as regression_program
+from car_tf.experiment.regression import scores as regression_scores
 from car_tf.runtime import checkpoints
 from car_tf.runtime import run_dir
 from car_tf.data import cache
-from car_tf.trainers import regression as trainers
+from car_tf.experiment.regression import trainers
 
 RESULTS_FILE = "results.json"
 # Blocks of steps between two looks at the progress bar, Ctrl-C and the losses.

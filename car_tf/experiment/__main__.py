@@ -69,10 +69,12 @@ def regression() -> None:
             )
     config = config_lib.load("regression_grid", FLAGS.set)
     output = pathlib.Path(FLAGS.output or os.path.join("runs", config.name))
-    from car_tf import regression_lib  # TensorFlow starts here.
+    from car_tf.experiment.regression import (
+        run as regression_run,
+    )  # TensorFlow starts here.
 
-    regression_lib.use_one_thread_per_operation()
-    regression_lib.run(config, output.expanduser().resolve(), _say)
+    regression_run.use_one_thread_per_operation()
+    regression_run.run(config, output.expanduser().resolve(), _say)
 
 
 def table(name: str) -> None:
@@ -91,11 +93,11 @@ def table(name: str) -> None:
     steps, width = _scale(FLAGS.scale)
     output = pathlib.Path(FLAGS.output or os.path.join("runs", "lidc_tables"))
     logging.set_verbosity(logging.WARNING)  # TensorFlow tells much in an export.
-    from car_tf import lidc_tables  # TensorFlow starts here.
+    from car_tf.experiment import tables  # TensorFlow starts here.
 
-    lidc_tables.run(
+    tables.run(
         name,
-        lidc_tables.scaled(config, steps, width),
+        tables.scaled(config, steps, width),
         num_seeds=FLAGS.num_seeds,
         output=output.expanduser().resolve(),
         say=_say,

@@ -17,7 +17,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from car_tf import losses
-from car_tf.data import bimodal
+from car_tf.experiment.regression import bimodal
 
 tfd = tfp.distributions
 

@@ -8,7 +8,7 @@ from typing import Dict, Sequence, Tuple
 import matplotlib.figure
 import numpy as np
 
-from car_tf import regression_config
+from car_tf.experiment.regression import config as regression_config
 
 BLUE, ORANGE, RED, SKY = "#1f5a93", "#e08214", "#c0392b", "#6ab7ff"
 DPI = 110

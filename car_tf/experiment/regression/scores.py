@@ -6,7 +6,7 @@ from typing import Any, Dict, List, Optional, Sequence
 
 import numpy as np
 
-from car_tf import regression_config
+from car_tf.experiment.regression import config as regression_config
 
 
 def iterations_to_90_percent(

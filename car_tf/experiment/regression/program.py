@@ -12,11 +12,11 @@ from typing import Any, Callable, List, Sequence
 import numpy as np
 import tensorflow as tf
 
-from car_tf import regression_config
+from car_tf.experiment.regression import config as regression_config
 from car_tf.runtime import run_dir
-from car_tf.data import bimodal
-from car_tf.models import stacked_mlp
-from car_tf.trainers import regression as trainers
+from car_tf.experiment.regression import bimodal
+from car_tf.experiment.regression import stacked_mlp
+from car_tf.experiment.regression import trainers
 
 # Measured on two cores with 512 kB of second-level cache each: stacks of 8000 rows take
 # 172 ms of processor time for a step of 45 runs, 1000 rows each; one stack of all 260 ms.

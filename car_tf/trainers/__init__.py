@@ -1,1 +1,0 @@
-"""One Keras model per training stage, each with its own training step."""
