@@ -17,7 +17,8 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from car_tf import predict_output, tiles
+from car_tf import predict_output
+from car_tf.evaluate import tiles
 from car_tf.data import load as data_load
 from car_tf import config as config_lib
 from car_tf.data import cache, examples, io

@@ -41,15 +41,16 @@ def main() -> int:
 
 def _simulate(config: config_lib.Config, workdir: run_dir.RunDir) -> None:
     # TensorFlow starts here.
-    from car_tf import draw_lib, proposals_lib, report_lib, saved_run
+    from car_tf import report_lib
+    from car_tf.evaluate import proposal_study, sampling, saved_run
     from car_tf.data import load as data_load
 
     dataset = data_load.build_data(config)
     saved_run.require_same_images(workdir, dataset)
     split = dataset.split_to_report(FLAGS.split)
-    summary = proposals_lib.simulate(
+    summary = proposal_study.simulate(
         saved_run.load_sampler(config, dataset.facts, workdir),
-        draw_lib.some_of(dataset.splits[split], FLAGS.num_images),
+        sampling.some_of(dataset.splits[split], FLAGS.num_images),
         dataset.facts,
         num_samples=FLAGS.num_samples,
         seed=config.evaluation.seed,
@@ -58,8 +59,8 @@ def _simulate(config: config_lib.Config, workdir: run_dir.RunDir) -> None:
         ),
     )
     summary = {"split": split, "data": dataset.facts.title, **summary}
-    workdir.write_json(proposals_lib.RESULTS_FILE, summary)
-    print(proposals_lib.markdown(summary))
+    workdir.write_json(proposal_study.RESULTS_FILE, summary)
+    print(proposal_study.markdown(summary))
     report_lib.write(workdir.path)
 
 

@@ -6,7 +6,7 @@ import json
 import pathlib
 from typing import Any, Callable, Dict, Optional, Sequence
 
-from car_tf import eval_lib, saved_run
+from car_tf.evaluate import evaluation, saved_run
 from car_tf.data import load as data_load
 from car_tf import config as config_lib
 from car_tf.runtime import run_dir
@@ -80,7 +80,7 @@ def _results(
         return ()
     if metrics.get("noise_sampling", "independent") != config.evaluation.noise_sampling:
         return ()
-    return eval_lib.summary_lines(metrics, facts)
+    return evaluation.summary_lines(metrics, facts)
 
 
 def export_workdir(

@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 import stripes
 
-from car_tf import eval_lib, figures
+from car_tf import figures
+from car_tf.evaluate import evaluation
 from car_tf.data import examples, info
 
 
 def evaluate(source, *, facts=stripes.FLIP_FACTS, model=None, **kwargs):
     arguments = dict(num_samples=16, seed=0, **kwargs)
-    return eval_lib.evaluate(
+    return evaluation.evaluate(
         model or stripes.KnownSampler(), source, facts, **arguments
     )
 
@@ -23,10 +24,10 @@ def assert_ready_for_json(metrics):
 
 def test_extremes_are_ranked_and_no_image_is_in_both():
     geds = [0.3, None, 0.1, 0.5, 0.2, None, 0.4]
-    assert eval_lib.extremes(geds, 2) == {"worst": [3, 6], "best": [2, 4]}
+    assert evaluation.extremes(geds, 2) == {"worst": [3, 6], "best": [2, 4]}
     # Five are defined: two of each at most.
-    assert eval_lib.extremes(geds, 9) == {"worst": [3, 6], "best": [2, 4]}
-    assert eval_lib.extremes([None, 0.2]) == {"worst": [], "best": []}
+    assert evaluation.extremes(geds, 9) == {"worst": [3, 6], "best": [2, 4]}
+    assert evaluation.extremes([None, 0.2]) == {"worst": [], "best": []}
 
 
 # Numbers
@@ -68,7 +69,7 @@ def test_flip_oracles_stand_where_their_maps_are_right():
 
 
 def test_mean_ged_is_the_evaluations():
-    ged = eval_lib.mean_ged(
+    ged = evaluation.mean_ged(
         stripes.KnownSampler(),
         stripes.examples_of(),
         stripes.FLIP_FACTS,
@@ -81,7 +82,7 @@ def test_mean_ged_is_the_evaluations():
 @pytest.mark.parametrize("num, indices", [(0, [0, 1, 2, 3, 4]), (2, [0, 2]), (1, [0])])
 def test_mean_ged_spreads_fewer_images_over_the_split(num, indices):
     seen = []
-    eval_lib.mean_ged(
+    evaluation.mean_ged(
         stripes.KnownSampler(),
         stripes.examples_of(5),
         stripes.FLIP_FACTS,
@@ -127,7 +128,7 @@ def test_a_split_without_any_label_gives_nulls_and_figures():
     for name in ("ged", "ged_unbiased", "ece", "miou_calibration_net", "miou_blackbox"):
         assert metrics[name] is None
     assert metrics["num_undefined_images"] == 2
-    for line in eval_lib.summary_lines({**metrics}, stripes.FLIP_FACTS):
+    for line in evaluation.summary_lines({**metrics}, stripes.FLIP_FACTS):
         assert "nan" not in line
     drawn = figures.run_figures(
         metrics,
@@ -141,7 +142,7 @@ def test_a_split_without_any_label_gives_nulls_and_figures():
     )
     assert {"samples", "entropies", "reliability", "calibration"} <= set(drawn)
     assert (
-        eval_lib.mean_ged(
+        evaluation.mean_ged(
             stripes.KnownSampler(), source, stripes.FLIP_FACTS, num_samples=2, seed=0
         )
         is None

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from car_tf import draw_lib, eval_lib, figures
+from car_tf import figures
+from car_tf.evaluate import evaluation, sampling
 from car_tf.data import examples
 from car_tf.data.lidc.read import read as lidc
 from car_tf.metrics import ged, hungarian
@@ -49,7 +50,7 @@ def _source(num=3):
 
 @pytest.fixture(scope="module")
 def result():
-    return eval_lib.evaluate(
+    return evaluation.evaluate(
         SeededSampler(), _source(), FACTS, num_samples=100, seed=3, gallery_size=2
     )
 
@@ -58,7 +59,7 @@ def test_sixteen_fifty_and_a_hundred_samples_come_from_one_pass(result):
     metrics, _ = result
     assert list(metrics["by_num_samples"]) == ["16", "50", "100"]
     source = _source()
-    drawn = list(draw_lib.draw(SeededSampler(), source, num_samples=100, seed=3))
+    drawn = list(sampling.draw(SeededSampler(), source, num_samples=100, seed=3))
     for count, scores in metrics["by_num_samples"].items():
         geds, ious = [], []
         for item in drawn:
@@ -73,7 +74,7 @@ def test_sixteen_fifty_and_a_hundred_samples_come_from_one_pass(result):
 
 
 def test_a_number_of_one_s_own_stands_beside_the_usual_ones():
-    metrics, _ = eval_lib.evaluate(
+    metrics, _ = evaluation.evaluate(
         SeededSampler(), _source(1), FACTS, num_samples=20, seed=3
     )
     assert list(metrics["by_num_samples"]) == ["16", "20"]
@@ -94,7 +95,7 @@ def test_comparisons_and_means_are_reported(result):
     assert readers["mean_difference"]["calibration_net_all_pixels"] == pytest.approx(
         np.abs(mean - 0.25).mean()
     )
-    lines = "\n".join(eval_lib.summary_lines(metrics, FACTS))
+    lines = "\n".join(evaluation.summary_lines(metrics, FACTS))
     for words in ("GED16 ", "GED50 ", "GED100 ", "HM-IoU", "constant sampler"):
         assert words in lines
     # Sure by 3/4 that nothing is there, and right where the readers' mean is low.

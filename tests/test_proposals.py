@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from car_tf import draw_lib, proposals_lib
+from car_tf.evaluate import proposal_study, sampling
 from car_tf.data import class_flips, examples, info
 from car_tf.metrics import proposals
 
@@ -156,7 +156,7 @@ def source(labels):
 
 
 def test_four_readers_by_hand():
-    summary = proposals_lib.simulate(
+    summary = proposal_study.simulate(
         TwoMinds(), source([LEFT, RIGHT, BOTH, NONE]), FACTS, num_samples=2, seed=0
     )
     json.dumps(summary, allow_nan=False)
@@ -175,7 +175,7 @@ def test_four_readers_by_hand():
     assert marked["best"]["iou"] == pytest.approx(2.5 / 3)
     # The right one, both and, mixed to nothing, none.
     assert summary["closer"] == {"best": 1 / 4, "mixture": 3 / 4}
-    text = proposals_lib.markdown(summary)
+    text = proposal_study.markdown(summary)
     assert "4 pairs of image and annotator, 1 images" in text
     assert "| best of 2 samples of G | 0.625 | 0.833 |" in text
 
@@ -190,8 +190,8 @@ def test_annotators_want_flips_where_classes_flip():
     )
     labels = np.zeros((1, 4, 8), np.uint8)
     labels[0, 0] = info.IGNORE_LABEL
-    wanted = proposals_lib.wanted(labels, facts, np.random.default_rng(0))
-    assert wanted.shape == (proposals_lib.NUM_DRAWN, 4, 8)
+    wanted = proposal_study.wanted(labels, facts, np.random.default_rng(0))
+    assert wanted.shape == (proposal_study.NUM_DRAWN, 4, 8)
     assert {int(each[1, 0]) for each in wanted} == {0, 1}
     for each in wanted:
         assert len(np.unique(each[1:])) == 1 and (each[0] == info.IGNORE_LABEL).all()
@@ -199,11 +199,11 @@ def test_annotators_want_flips_where_classes_flip():
 
 def test_levels_are_evenly_spread():
     probs = np.array([0.2, 0.5, 0.9])
-    maps = proposals_lib.thresholded(np.stack([1 - probs, probs], -1)[None], 3)
+    maps = proposal_study.thresholded(np.stack([1 - probs, probs], -1)[None], 3)
     # Above 1/4, 1/2 and 3/4.
     assert maps[:, 0].tolist() == [[0, 1, 1], [0, 0, 1], [0, 0, 1]]
 
 
 def test_drawing_is_the_evaluations():
-    drawn = list(draw_lib.draw(TwoMinds(), source([LEFT] * 4), num_samples=2, seed=0))
+    drawn = list(sampling.draw(TwoMinds(), source([LEFT] * 4), num_samples=2, seed=0))
     np.testing.assert_array_equal(drawn[0].samples, np.stack([LEFT, RIGHT]))

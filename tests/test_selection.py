@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from car_tf import eval_lib
+from car_tf.evaluate import evaluation
 from car_tf.train import build
 from car_tf.config import fields
 from car_tf import config as config_lib
@@ -34,7 +34,7 @@ class Selecting:
         self.net, self.said, self.geds = Net(), [], {}
         monkeypatch.setattr(build, "build_sampler", lambda *args: None)
         monkeypatch.setattr(
-            eval_lib, "mean_ged", lambda *args, **kwargs: self.geds[self.step]
+            evaluation, "mean_ged", lambda *args, **kwargs: self.geds[self.step]
         )
         dataset = types.SimpleNamespace(
             facts=types.SimpleNamespace(flips=()),

@@ -5,7 +5,8 @@ import PIL.Image
 import pytest
 from tensorboard.backend.event_processing import event_accumulator
 
-from car_tf import draw_lib, figures
+from car_tf import figures
+from car_tf.evaluate import sampling
 from car_tf.train import tensorboard
 from car_tf.data import class_flips, examples, info
 
@@ -30,7 +31,7 @@ def drawn(index, first, mean):
     samples = np.zeros((8, 2, 3), np.uint8)
     samples[0] = 1
     maps = [np.broadcast_to(np.float32(p), (2, 3, 2)) for p in (first, mean, mean)]
-    return draw_lib.Drawn(index, samples, *maps)
+    return sampling.Drawn(index, samples, *maps)
 
 
 @pytest.fixture

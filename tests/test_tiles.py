@@ -8,7 +8,8 @@ import pytest
 import stripes
 import tensorflow as tf
 
-from car_tf import draw_lib, predict_lib, tiles
+from car_tf import predict_lib
+from car_tf.evaluate import sampling, tiles
 from car_tf.models import calibration_net, refinement_net, sampler, segnet
 
 SMALL = functools.partial(tiles.cut, max_pixels=0, side=64)
@@ -84,7 +85,7 @@ def test_tiles_give_what_the_whole_image_gives(kind, size):
     whole = compute((slice(0, size[0]), slice(0, size[1])))
     cut = SMALL(size, model.reach)
     assert (cut[0].seen[0].stop, cut[0].seen[1].stop) != size
-    parts = tiles.compute(cut, compute, draw_lib.AXES)
+    parts = tiles.compute(cut, compute, sampling.AXES)
     for name in ("probs", "sample_mean", "first_probs"):
         np.testing.assert_allclose(parts[name], whole[name], atol=1e-3)
     assert np.mean(parts["samples"] != whole["samples"].numpy()) < 1e-3
@@ -138,15 +139,15 @@ def test_a_code_of_the_whole_image_has_no_reach():
 
 def test_a_split_is_drawn_in_tiles(monkeypatch, two_replicas):
     source = stripes.examples_of(3)
-    whole = list(draw_lib.draw(stripes.KnownSampler(), source, num_samples=2, seed=7))
+    whole = list(sampling.draw(stripes.KnownSampler(), source, num_samples=2, seed=7))
     cut = functools.partial(tiles.cut, max_pixels=0, side=8)
     monkeypatch.setattr(tiles, "cut", cut)
     for strategy in (None, two_replicas):
         model = stripes.KnownSampler()
         model.strategy = strategy
-        parts = list(draw_lib.draw(model, source, num_samples=2, seed=7))
+        parts = list(sampling.draw(model, source, num_samples=2, seed=7))
         for one, other in zip(whole, parts):
-            for name in draw_lib.AXES:
+            for name in sampling.AXES:
                 np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
 
 

@@ -14,7 +14,7 @@ import pytest
 import tensorflow as tf
 from tensorboard.backend.event_processing import event_accumulator
 
-from car_tf import saved_run
+from car_tf.evaluate import saved_run
 from car_tf.train import build
 from car_tf.train import run as train_run
 from car_tf.data import load as data_load

@@ -6,7 +6,7 @@ import types
 import pytest
 
 from car_tf import config as config_lib
-from car_tf import saved_run
+from car_tf.evaluate import saved_run
 from car_tf.train import run as train_run
 from car_tf.runtime import run_dir
 

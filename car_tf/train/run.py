@@ -9,11 +9,13 @@ import keras
 import matplotlib.figure
 import tensorflow as tf
 
-from car_tf import eval_lib, figures
+from car_tf import figures
+from car_tf.evaluate import evaluation
 from car_tf.train import build, fit
 from car_tf.data import load as data_load
 from car_tf.runtime import checkpoints, devices
-from car_tf import draw_lib, report_lib, report_run, saved_run, tally
+from car_tf import report_lib, report_run
+from car_tf.evaluate import accumulators, sampling, saved_run
 from car_tf.train import tensorboard
 from car_tf import config as config_lib
 from car_tf.train import selection as train_selection
@@ -225,8 +227,8 @@ def evaluate_run(
     noise_sampling = "stratified" if model.stratified else "independent"
     suffix = _suffix(config, dataset, split, num_samples, noise_sampling)
     say(f"evaluation: {num_samples} samples on {split}, {noise_sampling} noise")
-    source = draw_lib.some_of(dataset.splits[split], config.evaluation.num_images)
-    metrics, gallery = eval_lib.evaluate(
+    source = sampling.some_of(dataset.splits[split], config.evaluation.num_images)
+    metrics, gallery = evaluation.evaluate(
         model,
         source,
         dataset.facts,
@@ -237,8 +239,8 @@ def evaluate_run(
         ),
     )
     if model.stratified:
-        tally.forget_unbiased(metrics)
-    cases = eval_lib.extremes(metrics["ged_per_image"])
+        accumulators.forget_unbiased(metrics)
+    cases = evaluation.extremes(metrics["ged_per_image"])
     metrics = {
         "split": split,
         "data": dataset.facts.title,
@@ -255,13 +257,13 @@ def evaluate_run(
         },
     }
     workdir.write_json(f"metrics{suffix}.json", metrics)
-    for line in eval_lib.summary_lines(metrics, dataset.facts):
+    for line in evaluation.summary_lines(metrics, dataset.facts):
         say(line)
     drawing = dict(num_samples=num_samples, seed=config.evaluation.seed)
     galleries = {"samples": gallery}
     for kind, indices in cases.items():
         if indices:
-            drawn = draw_lib.draw(model, source, indices=indices, **drawing)
+            drawn = sampling.draw(model, source, indices=indices, **drawing)
             galleries[kind] = list(drawn)
     folder = workdir.path / f"figures{suffix}"
     with checkpoints.writing(folder):
@@ -287,7 +289,7 @@ def _suffix(
 
 def _figures(
     metrics: Dict[str, Any],
-    galleries: Dict[str, List[draw_lib.Drawn]],
+    galleries: Dict[str, List[sampling.Drawn]],
     dataset: data_load.Dataset,
     source: examples.Examples,
     workdir: run_dir.RunDir,

@@ -9,7 +9,7 @@ from typing import Dict, Sequence
 import keras
 import tensorflow as tf
 
-from car_tf import eval_lib, tally
+from car_tf.evaluate import accumulators, evaluation
 from car_tf.train import build, tensorboard
 from car_tf.runtime import checkpoints, devices
 from car_tf.runtime import run_dir
@@ -58,12 +58,12 @@ class Selection:
             return {}
         source = self._dataset.splits[self._dataset.selection]
         glimpse = tensorboard.Glimpse(source, self._dataset.facts)
-        ged = eval_lib.mean_ged(
+        ged = evaluation.mean_ged(
             self._model,
             source,
             self._dataset.facts,
             num_samples=min(
-                self._config.evaluation.num_samples, tally.SAMPLE_COUNTS[0]
+                self._config.evaluation.num_samples, accumulators.SAMPLE_COUNTS[0]
             ),
             seed=self._config.evaluation.seed,
             num_images=settings.num_selection_images,

@@ -11,7 +11,8 @@ import numpy as np
 import tensorflow as tf
 from tensorboard.plugins.hparams import api as hparams
 
-from car_tf import draw_lib, figures, tally
+from car_tf import figures
+from car_tf.evaluate import accumulators, sampling
 from car_tf.runtime import run_dir
 from car_tf.blackbox import postprocess
 from car_tf.data import examples, info
@@ -112,22 +113,24 @@ class Glimpse:
     def __init__(self, source: examples.Examples, facts: info.DatasetInfo):
         self._source = source
         self._facts = facts
-        self._gallery: List[draw_lib.Drawn] = []
+        self._gallery: List[sampling.Drawn] = []
         self._reliability = calibration.Reliability()
         self._flips: Optional[Dict[str, calibration.FlipCalibration]] = None
         if facts.flips:
-            arrays = tally.flip_arrays(facts)
+            arrays = accumulators.flip_arrays(facts)
             self._flips = {
                 name: calibration.FlipCalibration(**arrays)
                 for name in ("calibration_net", "refinement_net")
             }
 
-    def add(self, drawn: draw_lib.Drawn) -> None:
+    def add(self, drawn: sampling.Drawn) -> None:
         """Adds an image; the first ones are shown."""
         labels = self._source.labels[drawn.index]
         if len(self._gallery) < NUM_IMAGES:
             self._gallery.append(drawn)
-        tally.add_reliability(self._reliability, drawn.sample_mean, labels, self._facts)
+        accumulators.add_reliability(
+            self._reliability, drawn.sample_mean, labels, self._facts
+        )
         if self._flips:
             blackbox = self._source.blackbox
             agrees = None

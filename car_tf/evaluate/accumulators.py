@@ -6,7 +6,7 @@ from typing import Any, Dict, List, Optional
 
 import numpy as np
 
-from car_tf import draw_lib
+from car_tf.evaluate import sampling
 from car_tf.data import class_flips, info
 from car_tf.metrics import calibration, ged, hungarian, iou, raters
 from car_tf.metrics import scores as metrics_scores
@@ -93,7 +93,7 @@ class Tally:
         self.mean_difference: List[float] = []
 
     def add(
-        self, drawn: draw_lib.Drawn, labels: np.ndarray, blackbox: Optional[np.ndarray]
+        self, drawn: sampling.Drawn, labels: np.ndarray, blackbox: Optional[np.ndarray]
     ) -> None:
         """Adds one image; `blackbox` is `[H, W]` class ids or None."""
         valid = labels[0] != info.IGNORE_LABEL

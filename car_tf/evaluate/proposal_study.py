@@ -7,7 +7,7 @@ from typing import Any, Callable, DefaultDict, Dict, List, Optional, Sequence
 
 import numpy as np
 
-from car_tf import draw_lib
+from car_tf.evaluate import sampling
 from car_tf.data import class_flips, examples, info
 from car_tf.metrics import proposals
 from car_tf.models import sampler
@@ -61,7 +61,7 @@ def simulate(
     rows: List[Dict[str, proposals.Effort]] = []
     marked: List[bool] = []
     total = len(source)
-    stream = draw_lib.draw(model, source, num_samples=num_samples, seed=seed)
+    stream = sampling.draw(model, source, num_samples=num_samples, seed=seed)
     for drawn in progress(stream, total=total):
         labels = source.labels[drawn.index]
         for label in wanted(labels, facts, np.random.default_rng([seed, drawn.index])):
@@ -106,7 +106,7 @@ def thresholded(probs: np.ndarray, num: int) -> np.ndarray:
 
 
 def _compare(
-    drawn: draw_lib.Drawn, label: np.ndarray, facts: info.DatasetInfo
+    drawn: sampling.Drawn, label: np.ndarray, facts: info.DatasetInfo
 ) -> Dict[str, proposals.Effort]:
     """All methods for one image and one annotator."""
     # Readers mark lesions; the background is no class to be scored.

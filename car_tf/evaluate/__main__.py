@@ -50,7 +50,8 @@ def main() -> int:
     workdir = run_dir.RunDir(FLAGS.workdir, config)
     logging.set_verbosity(logging.WARNING)
     # TensorFlow starts here.
-    from car_tf import report_lib, saved_run
+    from car_tf import report_lib
+    from car_tf.evaluate import saved_run
     from car_tf.train import run as train_run
     from car_tf.data import load as data_load
     from car_tf.runtime import devices

@@ -8,7 +8,7 @@ from typing import Callable, Dict, Iterator, Sequence
 import numpy as np
 import tensorflow as tf
 
-from car_tf import tiles
+from car_tf.evaluate import tiles
 from car_tf.data import examples
 from car_tf.models import sampler
 

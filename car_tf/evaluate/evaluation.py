@@ -7,7 +7,7 @@ from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 
-from car_tf import draw_lib, tally
+from car_tf.evaluate import accumulators, sampling
 from car_tf.blackbox import postprocess
 from car_tf.data import examples, info
 from car_tf.metrics import raters
@@ -25,7 +25,7 @@ def mean_ged(
     num_samples: int,
     seed: int,
     num_images: int = 0,
-    watch: Callable[[draw_lib.Drawn], None] = lambda drawn: None,
+    watch: Callable[[sampling.Drawn], None] = lambda drawn: None,
 ) -> Optional[float]:
     """Computes the mean GED alone, for model selection.
 
@@ -41,14 +41,14 @@ def mean_ged(
     Returns:
       The mean, or None where it is defined for no image.
     """
-    indices = draw_lib.spread(len(source), num_images)
+    indices = sampling.spread(len(source), num_images)
     results = []
-    for drawn in draw_lib.draw(
+    for drawn in sampling.draw(
         model, source, num_samples=num_samples, seed=seed, indices=indices
     ):
         watch(drawn)
         labels = source.labels[drawn.index]
-        results.append(tally.label_distances(drawn.samples, labels, facts).ged())
+        results.append(accumulators.label_distances(drawn.samples, labels, facts).ged())
     return metrics_scores.summarize(num_samples, results, None)["ged"]
 
 
@@ -61,7 +61,7 @@ def evaluate(
     seed: int,
     gallery_size: int = 6,
     progress: Optional[Callable] = None,
-) -> Tuple[Dict[str, Any], List[draw_lib.Drawn]]:
+) -> Tuple[Dict[str, Any], List[sampling.Drawn]]:
     """Evaluates a sampler on a split.
 
     Scoring runs in a second thread while the next images are being drawn.
@@ -79,14 +79,14 @@ def evaluate(
     Returns:
       The metrics, and the gallery.
     """
-    metrics = tally.Tally(facts, num_samples, seed)
+    metrics = accumulators.Tally(facts, num_samples, seed)
     total = len(source)
     height, width = source.images.shape[1:3]
-    num_held = draw_lib.MAX_VALUES // (3 * height * width * draw_lib.num_classes(model))
+    num_held = sampling.MAX_VALUES // (3 * height * width * sampling.num_classes(model))
     gallery_size = min(gallery_size, max(1, num_held))
     chosen = set(np.linspace(0, total - 1, min(gallery_size, total)).astype(int))
-    gallery: List[draw_lib.Drawn] = []
-    stream = draw_lib.draw(model, source, num_samples=num_samples, seed=seed)
+    gallery: List[sampling.Drawn] = []
+    stream = sampling.draw(model, source, num_samples=num_samples, seed=seed)
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
         pending: List[concurrent.futures.Future] = []
         for drawn in progress(stream, total=total) if progress else stream:
