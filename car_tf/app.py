@@ -59,16 +59,17 @@ def _build() -> Any:
         path = versions.of_run(FLAGS.workdir, config.name)
     print(f"loading {path}", flush=True)
     # TensorFlow starts here, after the cheap checks.
-    from car_tf import app_inputs, app_server, app_session, predict_lib
+    from car_tf import app_inputs, app_server, app_session
+    from car_tf.predict import predictor
 
-    options = predict_lib.Options(
+    options = predictor.Options(
         num_samples=FLAGS.num_samples,
         seed=FLAGS.seed,
         size=FLAGS.size,
         blackbox=FLAGS.blackbox,
     )
     session = app_session.Session(
-        predict_lib.Predictor(path),
+        predictor.Predictor(path),
         options,
         draw_examples=lambda: app_inputs.draw_examples(config) if config else [],
         say=lambda words: print(words, flush=True),

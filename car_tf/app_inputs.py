@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from car_tf import predict_lib
+from car_tf.predict import predictor as predict_predictor
 from car_tf.data import load as data_load
 from car_tf.config import schema
 from car_tf import config as config_lib
@@ -64,7 +64,9 @@ class Reader:
         training is not here, each image must come with its map.
     """
 
-    def __init__(self, predictor: predict_lib.Predictor, options: predict_lib.Options):
+    def __init__(
+        self, predictor: predict_predictor.Predictor, options: predict_predictor.Options
+    ):
         self._predictor = predictor
         self._options = options
         self._config: Optional[config_lib.Config] = None
@@ -77,7 +79,7 @@ class Reader:
             return
         trained_on = (predictor.labels["config"] or {}).get("blackbox", {}).get("path")
         if options.blackbox or _is_here(trained_on):
-            config = predict_lib.blackbox_config(predictor, options)
+            config = predict_predictor.blackbox_config(predictor, options)
             self._segmenter = data_load.build_blackbox(config)
             # A folder of the training's predictions says nothing of new images.
             if options.blackbox or self._segmenter is not None:
@@ -100,9 +102,9 @@ class Reader:
             path = folder / "upload"
             path.write_bytes(upload.content)
             try:
-                picture = predict_lib.read_image(path, 3)
+                picture = predict_predictor.read_image(path, 3)
                 own = (picture.height, picture.width)
-                size = predict_lib.working_size(
+                size = predict_predictor.working_size(
                     self._predictor.labels, self._options, own
                 )
                 blackbox = self._blackbox(upload, picture, size, folder)
@@ -144,11 +146,11 @@ class Reader:
             path.write_bytes(upload.map_content)
             name = path.stem
             given = dataclasses.replace(self._options, blackbox=str(path.parent))
-            config = predict_lib.blackbox_config(self._predictor, given)
+            config = predict_predictor.blackbox_config(self._predictor, given)
         turned = folder / "turned.bmp"
         picture.save(turned)
         config = config_lib.change(config, data={"cache_dir": str(folder / "cache")})
-        maps, _ = predict_lib.read_maps(config, {name: turned}, [name], size)
+        maps, _ = predict_predictor.read_maps(config, {name: turned}, [name], size)
         return maps[name]
 
 

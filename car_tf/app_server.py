@@ -16,7 +16,8 @@ from PIL import Image
 from starlette import concurrency
 from starlette.middleware import trustedhost
 
-from car_tf import app_inputs, app_session, app_views, label_formats, report_page
+from car_tf import app_inputs, app_session, app_views, report_page
+from car_tf.predict import label_formats
 from car_tf.data import io
 
 MAX_BYTES = 30_000_000

@@ -13,8 +13,10 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from car_tf import app_inputs, app_views, gallery, label_formats
-from car_tf import predict_lib, predict_output
+from car_tf import app_inputs, app_views
+from car_tf.predict import grouping, label_formats
+from car_tf.predict import output
+from car_tf.predict import predictor as predict_predictor
 from car_tf.metrics import calibration
 from export.clients import common
 
@@ -67,8 +69,8 @@ class Session:
 
     def __init__(
         self,
-        predictor: predict_lib.Predictor,
-        options: predict_lib.Options,
+        predictor: predict_predictor.Predictor,
+        options: predict_predictor.Options,
         draw_examples: Callable[[], List[app_inputs.Opened]] = list,
         say: Callable[[str], None] = print,
     ):
@@ -82,7 +84,7 @@ class Session:
         self._lock = threading.Lock()
         self.reader = app_inputs.Reader(predictor, options)
         self.labels = predictor.labels
-        self.colors = predict_output.color_table(self.labels)
+        self.colors = output.color_table(self.labels)
         self._shown_colors = app_views.visible_colors(self.colors)
 
     @property
@@ -144,7 +146,7 @@ class Session:
             features=features,
             entropy_bits=calibration.entropy_bits(probs),
             samples=samples,
-            regions=gallery.regions(samples),
+            regions=grouping.regions(samples),
             current=0,
         )
 
@@ -167,7 +169,7 @@ class Session:
             drawn = self._draw(picture.features, len(picture.samples))
             clock.stop(f"{MORE} proposals more drawn")
             picture.samples = np.concatenate([picture.samples, drawn])
-            found = gallery.regions(picture.samples)
+            found = grouping.regions(picture.samples)
             picture.current = len(picture.regions)
             picture.regions = picture.regions + found
         found = self.describe(key)
@@ -187,7 +189,7 @@ class Session:
         """Returns groups, regions with their variants, and statistics, for JSON."""
         picture = self.picture(key)
         samples = picture.samples
-        result = predict_output.class_statistics(samples, self.labels)
+        result = output.class_statistics(samples, self.labels)
         numbers = range(picture.current, len(picture.regions))
         return {
             "key": key,
@@ -216,12 +218,12 @@ class Session:
 
     def _groups(self, samples: np.ndarray) -> List[Dict[str, Any]]:
         """Groups proposals and says what tells a group from the largest one."""
-        found = gallery.groups(samples)
+        found = grouping.groups(samples)
         names = [entry["name"] for entry in self.labels["classes"]]
         typical = samples[found[0].members[0]]
         described = []
         for group in found:
-            pairs = gallery.exchanges(samples[group.members[0]], typical)
+            pairs = grouping.exchanges(samples[group.members[0]], typical)
             words = [f"{names[one]} for {names[other]}" for one, other in pairs]
             described.append({**dataclasses.asdict(group), "words": ", ".join(words)})
         return described
@@ -231,8 +233,8 @@ class Session:
     ) -> Dict[str, Any]:
         names = [entry["name"] for entry in self.labels["classes"]]
         variants = []
-        for group in gallery.variants(samples, region):
-            most = gallery.main_classes(samples[group.members[0]][region])
+        for group in grouping.variants(samples, region):
+            most = grouping.main_classes(samples[group.members[0]][region])
             words = " and ".join(names[k] for k in most)
             variants.append({**dataclasses.asdict(group), "words": words})
         lines = label_formats.edges(region)
@@ -263,7 +265,7 @@ class Session:
         good = good and all(0 <= r < regions and 0 <= s < num for r, s in taken)
         if not good:
             raise PageError("There is no such proposal or region: choose again.")
-        return gallery.mixed(picture.samples, base, taken, picture.regions)
+        return grouping.mixed(picture.samples, base, taken, picture.regions)
 
     def region(self, key: str, number: int) -> np.ndarray:
         """Returns a region `[H, W]` by its number."""

@@ -8,7 +8,7 @@ from typing import Optional, Tuple
 import numpy as np
 from PIL import Image
 
-from car_tf import predict_output
+from car_tf.predict import output
 
 THUMB_WIDTH = 320
 # Weight of the class colours over the image, in thumbnails; and beside a region.
@@ -40,7 +40,7 @@ def heat(bits: np.ndarray) -> np.ndarray:
     """Returns entropies `[H, W]` as `[H, W, 4]`, transparent where F is sure."""
     share = bits / max(float(bits.max()), 1e-6)
     alpha = np.rint(255 * np.clip(2 * share, 0, 1)).astype(np.uint8)
-    return np.dstack([np.asarray(predict_output.heat_map(bits)), alpha])
+    return np.dstack([np.asarray(output.heat_map(bits)), alpha])
 
 
 def thumbnail(

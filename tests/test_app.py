@@ -18,14 +18,14 @@ pytest.importorskip("httpx", reason="FastAPI's test client needs httpx")
 from fastapi import testclient  # noqa: E402
 
 from car_tf import app_inputs, app_server, app_session, app_views  # noqa: E402
-from car_tf import predict_lib  # noqa: E402
+from car_tf.predict import predictor as predict_predictor  # noqa: E402
 from car_tf.data import io as data_io  # noqa: E402
 
 SIZE, BOTH, png = app_double.SIZE, app_double.BOTH, app_double.png
 
 
 def serve(predictor, **arguments):
-    options = arguments.pop("options", predict_lib.Options(num_samples=8, seed=3))
+    options = arguments.pop("options", predict_predictor.Options(num_samples=8, seed=3))
     session = app_session.Session(predictor, options, **arguments)
     return testclient.TestClient(app_server.build(session, "127.0.0.1"))
 
@@ -237,11 +237,13 @@ def test_what_took_how_long_is_said(predictor):
 
 @pytest.fixture(scope="module")
 def street_predictor():
-    return predict_lib.Predictor(exported.version())
+    return predict_predictor.Predictor(exported.version())
 
 
 def test_a_map_comes_with_the_image(street_predictor):
-    client = serve(street_predictor, options=predict_lib.Options(num_samples=4, seed=5))
+    client = serve(
+        street_predictor, options=predict_predictor.Options(num_samples=4, seed=5)
+    )
     assert 'data-needs-map="true"' in client.get("/").text
     image = png(70, 90)
     words = error_of(post(client, "/images?name=a.png", image))
@@ -276,13 +278,13 @@ def test_the_training_s_folder_of_maps_is_not_asked_for_new_images(
     config["blackbox"] = {**config["blackbox"], "path": str(tmp_path)}
     labels = {**street_predictor.labels, "config": config}
     monkeypatch.setattr(street_predictor, "labels", labels)
-    client = serve(street_predictor, options=predict_lib.Options(num_samples=4))
+    client = serve(street_predictor, options=predict_predictor.Options(num_samples=4))
     assert 'data-needs-map="true"' in client.get("/").text
 
 
 def test_maps_are_found_in_a_folder(street_predictor, tmp_path):
     Image.fromarray(exported.labels(1, 70, 90)[0] % 19).save(tmp_path / "a.png")
-    options = predict_lib.Options(num_samples=4, blackbox=str(tmp_path))
+    options = predict_predictor.Options(num_samples=4, blackbox=str(tmp_path))
     client = serve(street_predictor, options=options)
     assert 'data-needs-map="false"' in client.get("/").text
     found = post(client, "/images?name=a.jpg", png(70, 90))
@@ -292,7 +294,7 @@ def test_maps_are_found_in_a_folder(street_predictor, tmp_path):
 
 
 def test_a_black_box_that_is_not_needed_is_refused(predictor):
-    options = predict_lib.Options(blackbox="model")
+    options = predict_predictor.Options(blackbox="model")
     with pytest.raises(data_io.DataError, match="needs none"):
         app_session.Session(predictor, options)
 
@@ -316,7 +318,7 @@ def test_examples_are_drawn_when_they_are_asked_for(street_predictor):
 
 def test_warming_up_asks_for_what_the_model_takes(street_predictor, predictor):
     for each in (street_predictor, predictor):
-        app_session.Session(each, predict_lib.Options()).warm_up()
+        app_session.Session(each, predict_predictor.Options()).warm_up()
 
 
 # The command

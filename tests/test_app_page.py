@@ -16,7 +16,8 @@ uvicorn = pytest.importorskip(
 )
 sync_api = pytest.importorskip("playwright.sync_api", reason="no Playwright here")
 
-from car_tf import app_server, app_session, predict_lib  # noqa: E402
+from car_tf import app_server, app_session
+from car_tf.predict import predictor  # noqa: E402
 
 SIZE, png = app_double.SIZE, app_double.png
 # Milliseconds: the machine may be busy.
@@ -67,7 +68,7 @@ def browser():
 
 @pytest.fixture(scope="module")
 def address():
-    options = predict_lib.Options(num_samples=8, seed=3)
+    options = predictor.Options(num_samples=8, seed=3)
     session = app_session.Session(app_double.Predictor(), options)
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))

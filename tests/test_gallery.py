@@ -6,7 +6,7 @@ import app_double
 import matplotlib.path
 import numpy as np
 
-from car_tf import gallery, label_formats
+from car_tf.predict import grouping, label_formats
 
 SIZE, LEFT, RIGHT, BOTH = (
     getattr(app_double, name) for name in ("SIZE", "LEFT", "RIGHT", "BOTH")
@@ -17,60 +17,60 @@ def test_groups_by_hand():
     samples = np.stack([LEFT, LEFT, RIGHT, BOTH])
     # 256 open pixels: left and right differ in all, both in half of them from each.
     np.testing.assert_allclose(
-        gallery.differences(samples),
+        grouping.differences(samples),
         [[0, 0, 1, 0.5], [0, 0, 1, 0.5], [1, 1, 0, 0.5], [0.5, 0.5, 0.5, 0]],
     )
-    found = [(group.members, group.share) for group in gallery.groups(samples)]
+    found = [(group.members, group.share) for group in grouping.groups(samples)]
     assert found == [([0, 1], 0.5), ([2], 0.25), ([3], 0.25)]
-    (same,) = gallery.groups(np.stack([LEFT, LEFT]))
+    (same,) = grouping.groups(np.stack([LEFT, LEFT]))
     assert same.members == [0, 1] and same.share == 1.0
-    assert len(gallery.groups(LEFT[None])) == 1
+    assert len(grouping.groups(LEFT[None])) == 1
 
 
 def test_regions_have_variants_and_can_be_mixed():
     samples = np.stack([LEFT, LEFT, RIGHT, BOTH])
-    where = gallery.regions(samples)
+    where = grouping.regions(samples)
     # The right lesion is in two of four maps, which is no majority.
     assert [int(region.sum()) for region in where] == [128, 128]
     left = 0 if where[0][10, 5] else 1
-    shares = [group.share for group in gallery.variants(samples, where[left])]
+    shares = [group.share for group in grouping.variants(samples, where[left])]
     assert shares == [0.75, 0.25]
-    mixed = gallery.mixed(samples, 0, [(1 - left, 2)], where)
+    mixed = grouping.mixed(samples, 0, [(1 - left, 2)], where)
     np.testing.assert_array_equal(mixed, BOTH)
 
 
 def test_the_last_of_overlapping_regions_counts():
     samples = np.array([[[0, 0, 0]], [[1, 1, 1]], [[2, 2, 2]]], np.uint8)
     where = [np.array([[True, True, False]]), np.array([[False, True, True]])]
-    mixed = gallery.mixed(samples, 0, [(0, 1), (1, 2)], where)
+    mixed = grouping.mixed(samples, 0, [(0, 1), (1, 2)], where)
     assert mixed.tolist() == [[1, 2, 2]]
 
 
 def test_the_most_frequent_class_by_hand():
     # 7 twice; 7, 3 and 5 once each, of which the first counts; 0 always.
     samples = np.array([[7, 7, 0], [3, 5, 0], [7, 3, 0]], np.uint8)
-    assert gallery.most_frequent(samples).tolist() == [7, 3, 0]
-    assert gallery.count(samples, 7).tolist() == [2, 1, 0]
+    assert grouping.most_frequent(samples).tolist() == [7, 3, 0]
+    assert grouping.count(samples, 7).tolist() == [2, 1, 0]
     many = np.ones([300, 2], np.uint8)
-    assert gallery.count(many, 1).tolist() == [300, 300]
+    assert grouping.count(many, 1).tolist() == [300, 300]
 
 
 def test_main_classes_by_hand():
     # 4, 3, 2 and 1 of 10 pixels.
     ids = np.array([3, 3, 3, 3, 0, 0, 0, 1, 1, 2])
-    assert gallery.main_classes(ids) == [3, 0]
-    assert gallery.main_classes(ids, most=4) == [3, 0, 1]
-    assert gallery.main_classes(ids, least=0.5) == [3]
+    assert grouping.main_classes(ids) == [3, 0]
+    assert grouping.main_classes(ids, most=4) == [3, 0, 1]
+    assert grouping.main_classes(ids, least=0.5) == [3]
 
 
 def test_exchanges_by_hand():
     # Of 10 pixels, 4 are 1 for 0, 2 are 1 for 2, 1 is 3 for 0.
     ids = np.array([1, 1, 1, 1, 1, 1, 3, 5, 5, 5])
     other = np.array([0, 0, 0, 0, 2, 2, 0, 5, 5, 5])
-    assert gallery.exchanges(ids, other) == [(1, 0), (1, 2)]
-    assert gallery.exchanges(ids, other, least=0.5) == [(1, 0)]
-    assert gallery.exchanges(ids, other, least=0.1, most=3)[2] == (3, 0)
-    assert gallery.exchanges(ids, ids) == []
+    assert grouping.exchanges(ids, other) == [(1, 0), (1, 2)]
+    assert grouping.exchanges(ids, other, least=0.5) == [(1, 0)]
+    assert grouping.exchanges(ids, other, least=0.1, most=3)[2] == (3, 0)
+    assert grouping.exchanges(ids, ids) == []
 
 
 # Formats

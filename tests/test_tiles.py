@@ -8,7 +8,7 @@ import pytest
 import stripes
 import tensorflow as tf
 
-from car_tf import predict_lib
+from car_tf.predict import predictor as predict_predictor
 from car_tf.evaluate import sampling, tiles
 from car_tf.models import calibration_net, refinement_net, sampler, segnet
 
@@ -152,7 +152,7 @@ def test_a_split_is_drawn_in_tiles(monkeypatch, two_replicas):
 
 
 def test_a_prediction_is_made_in_tiles(monkeypatch):
-    predictor = predict_lib.Predictor(exported.version())
+    predictor = predict_predictor.Predictor(exported.version())
     rng = np.random.default_rng(0)
     image = rng.integers(0, 256, (64, 256, 3)).astype(np.uint8)
     ids = rng.integers(0, 19, (64, 256)).astype(np.uint8)

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 import export
-from car_tf import gallery
+from car_tf.predict import grouping
 from car_tf.data import cache, io
 
 STATISTICS_FILE = "statistics.json"
@@ -66,7 +66,7 @@ class Result:
         differ = flat[:, (flat != flat[0]).any(0)]
         total = 0.0
         for class_id in range(int(flat.max()) + 1):
-            share = gallery.count(differ, class_id) / len(flat)
+            share = grouping.count(differ, class_id) / len(flat)
             positive = share[share > 0]
             total -= (positive * np.log2(positive)).sum()
         return total / flat.shape[1]

@@ -110,20 +110,20 @@ def _predict(
     images: Dict[str, pathlib.Path],
     drawn: Optional[config_lib.Config],
 ) -> int:
-    from car_tf import predict_lib
+    from car_tf.predict import predictor as predict_predictor
     from car_tf.runtime import devices  # TensorFlow starts here.
 
     output, blackbox = pathlib.Path(FLAGS.output).expanduser(), FLAGS.blackbox
     if drawn is not None:
         folder = output / "examples"
-        images, maps = predict_lib.write_examples(drawn, folder, _NUM_EXAMPLES)
+        images, maps = predict_predictor.write_examples(drawn, folder, _NUM_EXAMPLES)
         blackbox = blackbox or maps
-    options = predict_lib.Options(
+    options = predict_predictor.Options(
         num_samples=FLAGS.num_samples, seed=FLAGS.seed, size=size, blackbox=blackbox
     )
     strategy = devices.build_strategy(FLAGS.devices, workers.Worker())
-    predictor = predict_lib.Predictor(path, devices.names(strategy))
-    failed = predict_lib.predict(predictor, images, output, options)
+    predictor = predict_predictor.Predictor(path, devices.names(strategy))
+    failed = predict_predictor.predict(predictor, images, output, options)
     print(f"{len(images) - len(failed)} images predicted: {FLAGS.output}")
     return 1 if failed else 0
 

@@ -17,7 +17,7 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from car_tf import predict_output
+from car_tf.predict import output as predict_output
 from car_tf.evaluate import tiles
 from car_tf.data import load as data_load
 from car_tf import config as config_lib
