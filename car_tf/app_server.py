@@ -16,7 +16,8 @@ from PIL import Image
 from starlette import concurrency
 from starlette.middleware import trustedhost
 
-from car_tf import app_inputs, app_session, app_views, report_page
+from car_tf import app_inputs, app_session, app_views
+from car_tf.report import page as report_page
 from car_tf.predict import label_formats
 from car_tf.data import io
 

@@ -41,7 +41,7 @@ def main() -> int:
 
 def _simulate(config: config_lib.Config, workdir: run_dir.RunDir) -> None:
     # TensorFlow starts here.
-    from car_tf import report_lib
+    from car_tf.report import write
     from car_tf.evaluate import proposal_study, sampling, saved_run
     from car_tf.data import load as data_load
 
@@ -61,7 +61,7 @@ def _simulate(config: config_lib.Config, workdir: run_dir.RunDir) -> None:
     summary = {"split": split, "data": dataset.facts.title, **summary}
     workdir.write_json(proposal_study.RESULTS_FILE, summary)
     print(proposal_study.markdown(summary))
-    report_lib.write(workdir.path)
+    write.write(workdir.path)
 
 
 if __name__ == "__main__":

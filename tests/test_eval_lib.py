@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import stripes
 
-from car_tf import figures
+from car_tf.report import figures
 from car_tf.evaluate import evaluation
 from car_tf.data import examples, info
 

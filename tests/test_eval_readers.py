@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from car_tf import figures
+from car_tf.report import figures
 from car_tf.evaluate import evaluation, sampling
 from car_tf.data import examples
 from car_tf.data.lidc.read import read as lidc

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from matplotlib.backends import backend_agg
 
-from car_tf import figures
+from car_tf.report import figures
 
 NUM_ROWS = 3
 

@@ -13,7 +13,7 @@ import pytest
 import tensorflow as tf
 import test_fitting
 
-from car_tf import figures
+from car_tf.report import figures
 from car_tf.runtime import checkpoints
 from car_tf.runtime import run_dir
 from car_tf.data import cache

@@ -7,7 +7,7 @@ import job
 import pytest
 
 from car_tf import config as config_lib
-from car_tf import paper_tables
+from car_tf.report import paper_tables
 from car_tf.experiment import tables
 from car_tf.config import fields
 from car_tf.runtime import run_dir

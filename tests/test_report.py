@@ -11,9 +11,10 @@ import PIL.Image
 import pytest
 
 from car_tf import config as config_lib
-from car_tf import report_charts, report_lib, report_page
+from car_tf.report import charts, write
+from car_tf.report import page as report_page
 from car_tf.experiment.regression import config as regression_config
-from car_tf import report_results, report_run, report_sections
+from car_tf.report import context, results, sections
 from car_tf.runtime import run_dir
 
 FLIP = {
@@ -80,7 +81,7 @@ def text_of(page):
 
 
 def rendered(folder, *others):
-    return report_lib.render(report_run.read(folder), [*map(report_run.read, others)])
+    return write.render(context.read(folder), [*map(context.read, others)])
 
 
 def test_further_evaluations_are_listed(folder):
@@ -125,7 +126,7 @@ class Tags(html.parser.HTMLParser):
 
 
 def test_the_page_is_whole_and_needs_nothing_else(folder):
-    page = report_lib.write(folder).read_text(encoding="utf-8")
+    page = write.write(folder).read_text(encoding="utf-8")
     tags = Tags()
     tags.feed(page)
     assert tags.open == []
@@ -213,7 +214,7 @@ def test_runs_and_scores_stand_side_by_side(folder, tmp_path):
     (other / "metrics.json").write_text(json.dumps({**FLIPS, "data": "elsewhere"}))
     scores = tmp_path / "theirs.json"
     scores.write_text(json.dumps({"ged": 0.4567, "num_samples": 16}))
-    report_lib.write(folder, [str(other), str(scores)])
+    write.write(folder, [str(other), str(scores)])
     words = text_of((folder / "report.html").read_text(encoding="utf-8"))
     assert "other cGAN+Lce 2 of val 0.300" in words
     assert "theirs 0.457" in words
@@ -249,7 +250,7 @@ def test_methods_have_the_papers_names():
         ("lidc_cvae_elbo", ["stage2.kl_weight=0.1"], "cVAE-GAN (β=0.1)"),
     ):
         config = json.loads(config_lib.to_json(config_lib.load(name, overrides)))
-        assert report_results.method(config) == method
+        assert results.method(config) == method
 
 
 # Pieces
@@ -279,21 +280,21 @@ def test_dots_stand_at_their_probabilities():
     ],
 )
 def test_axes_have_round_numbers(low, high, expected):
-    assert report_charts.ticks(low, high) == expected
+    assert charts.ticks(low, high) == expected
 
 
 def test_lines_go_through_their_points():
-    chart = report_charts.lines("t", {"a": [(0, 0.0), (10, 1.0)], "b": []})
+    chart = charts.lines("t", {"a": [(0, 0.0), (10, 1.0)], "b": []})
     # The frame: 46 to 390 across, 212 up to 44.
     assert 'points="46.0,212.0 390.0,44.0"' in chart
     assert chart.count("polyline") == 1
-    assert report_charts.lines("t", {"a": []}) == ""
+    assert charts.lines("t", {"a": []}) == ""
 
 
 def test_reliability_shows_the_gap():
     entry = dict(lower=0.5, upper=0.6, num_pixels=3, accuracy=0.25, confidence=0.75)
     empty = dict(lower=0.6, upper=0.7, num_pixels=0, accuracy=None, confidence=None)
-    chart = report_charts.reliability("t", [entry, empty])
+    chart = charts.reliability("t", [entry, empty])
     # 168 pixels high: 0.25 is 42, the gap to 0.75 is 84.
     assert 'class="solid" x="219.00" y="170.00" width="32.40" height="42.00"' in chart
     assert 'class="gap" x="219.00" y="86.00" width="32.40" height="84.00"' in chart
@@ -301,13 +302,13 @@ def test_reliability_shows_the_gap():
 
 
 def test_durations_and_commands():
-    assert report_run.duration(89.4) == "89 s"
-    assert report_run.duration(150) == "2.5 min"
-    assert report_run.duration(5400) == "1.5 h"
-    assert report_run.command(["/a/car_tf/data/prepare_lidc.py", "x y"]) == (
+    assert context.duration(89.4) == "89 s"
+    assert context.duration(150) == "2.5 min"
+    assert context.duration(5400) == "1.5 h"
+    assert context.command(["/a/car_tf/data/prepare_lidc.py", "x y"]) == (
         "python -m car_tf.data.lidc.prepare 'x y'"
     )
-    assert report_run.command(["/bin/own script", "1"]) == "'/bin/own script' 1"
+    assert context.command(["/bin/own script", "1"]) == "'/bin/own script' 1"
 
 
 # Colours
@@ -362,7 +363,7 @@ def test_the_command_writes_the_report(folder, tmp_path):
 
 
 def test_the_command_needs_no_tensorflow(folder):
-    code = "import sys, car_tf.report_lib; sys.exit('tensorflow' in sys.modules)"
+    code = "import sys, car_tf.report.write; sys.exit('tensorflow' in sys.modules)"
     assert (
         subprocess.run([sys.executable, "-c", code], cwd=job.CHECKOUT).returncode == 0
     )
@@ -380,11 +381,11 @@ def test_what_is_no_run_is_refused_in_one_line(folder, tmp_path):
         assert words in done.stderr
     (folder / "metrics.json").write_text("{")
     with pytest.raises(run_dir.RunError, match="metrics.json is not JSON"):
-        report_lib.write(folder)
+        write.write(folder)
 
 
 def test_captions_are_there_for_every_picture(folder):
-    run = report_run.read(folder)
-    body = report_sections.pictures(run, ("samples", "worst", "best", "entropies"))
+    run = context.read(folder)
+    body = sections.pictures(run, ("samples", "worst", "best", "entropies"))
     captions = re.findall(r"<figcaption><b>(.*?)</b> (.*?)</figcaption>", body)
     assert len(captions) == 4 and all(title and words for title, words in captions)

@@ -5,7 +5,7 @@ import PIL.Image
 import pytest
 from tensorboard.backend.event_processing import event_accumulator
 
-from car_tf import figures
+from car_tf.report import figures
 from car_tf.evaluate import sampling
 from car_tf.train import tensorboard
 from car_tf.data import class_flips, examples, info

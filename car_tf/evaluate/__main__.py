@@ -50,7 +50,7 @@ def main() -> int:
     workdir = run_dir.RunDir(FLAGS.workdir, config)
     logging.set_verbosity(logging.WARNING)
     # TensorFlow starts here.
-    from car_tf import report_lib
+    from car_tf.report import write
     from car_tf.evaluate import saved_run
     from car_tf.train import run as train_run
     from car_tf.data import load as data_load
@@ -72,7 +72,7 @@ def main() -> int:
         split=split,
         num_samples=FLAGS.num_samples,
     )
-    print(f"report: {report_lib.write(workdir.path)}")
+    print(f"report: {write.write(workdir.path)}")
     return 0
 
 

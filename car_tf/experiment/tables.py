@@ -17,7 +17,8 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tupl
 import keras
 
 from car_tf import config as config_lib
-from car_tf import paper_tables, report_lib
+from car_tf.report import paper_tables
+from car_tf.report import write as report_write
 from car_tf.train import run as train_run
 from car_tf.config import fields
 from car_tf.runtime import run_dir
@@ -103,7 +104,7 @@ def _config(base: config_lib.Config, row: paper_tables.Row, seed: int):
 
 def _is_finished(folder: pathlib.Path) -> bool:
     # The report is the last that a run writes.
-    names = (METRICS_FILE, report_lib.REPORT_FILE)
+    names = (METRICS_FILE, report_write.REPORT_FILE)
     return all((folder / name).is_file() for name in names)
 
 

@@ -9,12 +9,12 @@ import keras
 import matplotlib.figure
 import tensorflow as tf
 
-from car_tf import figures
+from car_tf.report import figures
 from car_tf.evaluate import evaluation
 from car_tf.train import build, fit
 from car_tf.data import load as data_load
 from car_tf.runtime import checkpoints, devices
-from car_tf import report_lib, report_run
+from car_tf.report import context, write
 from car_tf.evaluate import accumulators, sampling, saved_run
 from car_tf.train import tensorboard
 from car_tf import config as config_lib
@@ -70,7 +70,7 @@ def run(
     prints = [split.fingerprint() for split in dataset.splits.values()]
     devices.require_agreement(strategy, "data", " ".join(prints))
     board = tensorboard.Board.of(workdir)
-    fields = report_run.flat(json.loads(config_lib.to_json(config)))
+    fields = context.flat(json.loads(config_lib.to_json(config)))
     board.configuration(fields, dataset.notes)
     with run_dir.StopSignal() as stop:
         calibration_net = train_calibration(
@@ -104,7 +104,7 @@ def run(
             say=say,
         )
     say(f"exported: {exported}")
-    say(f"report: {report_lib.write(workdir.path)}")
+    say(f"report: {write.write(workdir.path)}")
     return metrics
 
 

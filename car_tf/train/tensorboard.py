@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 from tensorboard.plugins.hparams import api as hparams
 
-from car_tf import figures
+from car_tf.report import figures
 from car_tf.evaluate import accumulators, sampling
 from car_tf.runtime import run_dir
 from car_tf.blackbox import postprocess

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import List
 
-from car_tf import report_page, report_run
+from car_tf.report import context, page
 
 TITLE = "1-D bimodal regression"
 LEAD = (
@@ -32,18 +32,18 @@ _CAPTIONS = {
 }
 
 
-def is_regression(run: report_run.Run) -> bool:
+def is_regression(run: context.Run) -> bool:
     """Tells a regression's directory from a segmentation's."""
     return "networks" in run.config
 
 
-def sections(run: report_run.Run) -> List[report_page.Section]:
+def sections(run: context.Run) -> List[page.Section]:
     """Returns the sections that are not common to all reports."""
     config = run.config
     results = run.path / TABLE_FILE
     if not results.is_file():
         words = "The runs are not finished: the command at the end goes on with them."
-        return [("results", "Results", report_page.paragraph(words))]
+        return [("results", "Results", page.paragraph(words))]
     facts = [
         ("Stage 1", f"{config['stage1']['steps']} steps of F"),
         ("Stage 2", f"{config['stage2']['steps']} steps of G and D"),
@@ -55,8 +55,8 @@ def sections(run: report_run.Run) -> List[report_page.Section]:
         "Per weight of Lcal (λ), share of the upper mode (π) and noise (σ). A "
         "collapsed run draws one mode alone; the weight of the upper mode should be π."
     )
-    body = report_page.definitions(facts) + report_page.paragraph(words)
-    body += report_page.table(heads, rows)
+    body = page.definitions(facts) + page.paragraph(words)
+    body += page.table(heads, rows)
     pictures = ""
     names = ["overview"]
     kinds = ("average", "runs") if len(config["train"]["seeds"]) > 1 else ("runs",)
@@ -70,7 +70,5 @@ def sections(run: report_run.Run) -> List[report_page.Section]:
             title, caption = _CAPTIONS[name.rsplit("_", 1)[-1]]
             weight = name.split("lambda")[-1].split("_")[0]
             title = title.format(weight=f"λ = {weight}")
-            pictures += report_page.picture(
-                run.figure(name), title=title, caption=caption
-            )
+            pictures += page.picture(run.figure(name), title=title, caption=caption)
     return [("results", "Results", body), ("figures", "Figures", pictures)]

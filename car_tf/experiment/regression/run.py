@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from car_tf import config as config_lib
-from car_tf import figures, report_lib
+from car_tf.report import figures, write
 from car_tf.experiment.regression import config as regression_config
 from car_tf.experiment.regression import figures as regression_figures
 from car_tf.experiment.regression import program as regression_program
@@ -71,7 +71,7 @@ def run(
     results = _finish(program, config, workdir)
     say((workdir / "results.md").read_text(encoding="utf-8"))
     say(f"results and figures: {workdir}")
-    say(f"report: {report_lib.write(workdir)}")
+    say(f"report: {write.write(workdir)}")
     return results
 
 

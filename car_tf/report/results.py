@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
-from car_tf import paper_tables
+from car_tf.report import paper_tables
 
 NOTHING = paper_tables.NOTHING
 FIRST_COUNT = "16"

@@ -15,7 +15,7 @@ from typing import Sequence
 
 from absl import app, flags
 
-from car_tf import report_lib
+from car_tf.report import write
 from car_tf.config import cli
 from car_tf.runtime import run_dir
 
@@ -33,7 +33,7 @@ def main(argv: Sequence[str]) -> int:
         raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
     # `--compare A B` leaves B over.
     compare = [*FLAGS.compare, *argv[1:]]
-    print(report_lib.write(pathlib.Path(FLAGS.workdir), compare))
+    print(write.write(pathlib.Path(FLAGS.workdir), compare))
     return 0
 
 

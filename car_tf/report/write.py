@@ -6,9 +6,9 @@ import dataclasses
 import pathlib
 from typing import List, Sequence, Tuple
 
-from car_tf import report_page, report_results, report_run
+from car_tf.report import context, page, results
 from car_tf.experiment.regression import report as regression_report
-from car_tf import report_sections
+from car_tf.report import sections as report_sections
 from car_tf.runtime import run_dir
 from car_tf.data import cache
 
@@ -28,33 +28,33 @@ def write(path: pathlib.Path, compare: Sequence[str] = ()) -> pathlib.Path:
     Raises:
       workdir_lib.RunError: a run or a file to compare with cannot be read.
     """
-    run = report_run.read(path)
+    run = context.read(path)
     others, lines = [], []
     for name in compare:
         other = pathlib.Path(name).expanduser()
         if other.is_file():
             lines.append(_saved_scores(other))
         else:
-            others.append(report_run.read(other))
+            others.append(context.read(other))
     target = run.path / REPORT_FILE
     cache.write_text(target, render(run, others, lines))
     return target
 
 
-def _saved_scores(path: pathlib.Path) -> report_results.Line:
-    scores = report_run.read_json(path)
+def _saved_scores(path: pathlib.Path) -> results.Line:
+    scores = context.read_json(path)
     if not isinstance(scores, dict) or "ged" not in scores:
         raise run_dir.RunError(
             f"{path}: wanted scores as `car_tf.score --json` writes them"
         )
-    line = report_results.own(path.stem, scores)
+    line = results.own(path.stem, scores)
     return dataclasses.replace(line, kind="compared")
 
 
 def render(
-    run: report_run.Run,
-    others: Sequence[report_run.Run] = (),
-    lines: Sequence[report_results.Line] = (),
+    run: context.Run,
+    others: Sequence[context.Run] = (),
+    lines: Sequence[results.Line] = (),
 ) -> str:
     """Returns a run's report as HTML.
 
@@ -74,7 +74,7 @@ def render(
         ("repeat", "Repeat it", report_sections.commands(run, others)),
     ]
     if regression_report.is_regression(run):
-        return report_page.page(
+        return page.page(
             title=regression_report.TITLE,
             lead=regression_report.LEAD,
             sections=[*regression_report.sections(run), *tail],
@@ -93,16 +93,16 @@ def render(
         ("training", "Training", report_sections.training(run)),
         *tail,
     ]
-    method, data = report_results.method(run.config), report_run.data_title(run)
-    return report_page.page(
-        title=f"{method}: {report_run.without_folders(data)}",
+    method, data = results.method(run.config), context.data_title(run)
+    return page.page(
+        title=f"{method}: {context.without_folders(data)}",
         lead=_lead(run),
         sections=[section for section in sections if section[2]],
         **shared,
     )
 
 
-def _lead(run: report_run.Run) -> str:
+def _lead(run: context.Run) -> str:
     words = (
         "A calibration network F gives pixelwise probabilities; a refinement network G "
         "draws whole label maps whose mean is tied to them; a discriminator D makes "
@@ -113,19 +113,19 @@ def _lead(run: report_run.Run) -> str:
     return words
 
 
-def _summary(run: report_run.Run) -> str:
+def _summary(run: context.Run) -> str:
     notes = (run.metrics or run.data or {}).get("notes", [])
-    body = report_page.notes([*_warnings(run), *map(_sentence, notes)])
+    body = page.notes([*_warnings(run), *map(_sentence, notes)])
     if run.metrics is not None:
-        body += report_page.cards(_headlines(run))
-    return body + report_page.definitions(_facts(run))
+        body += page.cards(_headlines(run))
+    return body + page.definitions(_facts(run))
 
 
 def _sentence(note: str) -> str:
     return note[:1].upper() + note[1:] + ("" if note.endswith((".", "!")) else ".")
 
 
-def _warnings(run: report_run.Run) -> List[str]:
+def _warnings(run: context.Run) -> List[str]:
     """Returns what went wrong in training, as far as the logs show it."""
     tail = [line for line in run.logs[2] if "discriminator" in line][-3:]
     blind = tail and all(
@@ -141,11 +141,11 @@ def _warnings(run: report_run.Run) -> List[str]:
     ]
 
 
-def _headlines(run: report_run.Run) -> List[Tuple[str, str, str]]:
+def _headlines(run: context.Run) -> List[Tuple[str, str, str]]:
     metrics = run.metrics
-    count = report_results.count_for(metrics)
+    count = results.count_for(metrics)
     scores = metrics["by_num_samples"][count]
-    shown, compared = report_results.shown, report_results.compared(metrics)
+    shown, compared = results.shown, results.compared(metrics)
     beside = "lower is better"
     for line in compared[:1]:
         beside += f"; {line.name}: {shown(line.scores['ged'])}"
@@ -154,26 +154,26 @@ def _headlines(run: report_run.Run) -> List[Tuple[str, str, str]]:
         words = "higher is better; samples matched one to one with readers"
         cards.append((shown(scores["hm_iou"]), f"HM-IoU, {count} samples", words))
     ece = metrics["ece"]
-    shown_ece = report_results.NOTHING if ece is None else f"{100 * ece:.1f} %"
+    shown_ece = results.NOTHING if ece is None else f"{100 * ece:.1f} %"
     cards.append((shown_ece, "calibration error of F", "ECE over ten bins"))
     offsets = metrics.get("calibration", {}).get("refinement_net", {})
     if offsets.get("mean_flip_offset") is not None:
         value = f"{100 * offsets['mean_flip_offset']:.1f} pts"
         words = f"off on average, {100 * offsets['worst_flip_offset']:.1f} at worst"
         cards.append((value, "flip probabilities of G", words))
-    times = {stage: report_run.seconds(run, stage) for stage in (1, 2)}
+    times = {stage: context.seconds(run, stage) for stage in (1, 2)}
     words = ", ".join(
-        f"stage {stage} {report_run.duration(seconds)}"
+        f"stage {stage} {context.duration(seconds)}"
         for stage, seconds in times.items()
         if seconds
     )
-    cards.append((report_run.duration(sum(times.values())), "training", words))
+    cards.append((context.duration(sum(times.values())), "training", words))
     return cards
 
 
-def _facts(run: report_run.Run) -> List[Tuple[str, str]]:
+def _facts(run: context.Run) -> List[Tuple[str, str]]:
     config, environment = run.config, run.environment or {}
-    facts = [("Configuration", config["name"]), ("Data", report_run.data_title(run))]
+    facts = [("Configuration", config["name"]), ("Data", context.data_title(run))]
     if run.data is not None:
         sizes = ", ".join(
             f"{name} {split['num_images']}"
@@ -198,7 +198,7 @@ def _facts(run: report_run.Run) -> List[Tuple[str, str]]:
         facts.append((f"Stage {stage}", words))
     best = (run.metrics or {}).get("best")
     if best:
-        ged = report_results.shown(best["ged"])
+        ged = results.shown(best["ged"])
         words = f"step {best['step']}, GED {ged} on the selection split"
         facts.append(("Weights of G from", words))
     facts.append(("Seed", config["train"]["seed"]))

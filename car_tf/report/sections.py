@@ -6,15 +6,16 @@ import dataclasses
 import shlex
 from typing import List, Sequence, Tuple
 
-from car_tf import report_charts, report_page, report_results, report_run
+from car_tf.report import charts, context, page
+from car_tf.report import results as report_results
 
 # Two losses of D, on real and on generated pairs, of a discriminator that guesses.
 CHANCE_LOSS = 1.386
 
 
-def results(run: report_run.Run, extra: Sequence[report_results.Line]) -> str:
+def results(run: context.Run, extra: Sequence[report_results.Line]) -> str:
     if run.metrics is None:
-        return report_page.paragraph(
+        return page.paragraph(
             "There are no results yet: the command at the end goes on with the run."
         )
     metrics = run.metrics
@@ -33,26 +34,26 @@ def results(run: report_run.Run, extra: Sequence[report_results.Line]) -> str:
         f"The squared generalised energy distance (GED) with {count} samples says how "
         "far the drawn label maps are from the true distribution of them; 0 is perfect."
     )
-    body = report_page.paragraph(words)
-    body += report_page.bars(report_results.bar_items([*lines, *paper]), "GED")
-    body += report_page.paragraph(
+    body = page.paragraph(words)
+    body += page.bars(report_results.bar_items([*lines, *paper]), "GED")
+    body += page.paragraph(
         "Filled bars are measured here. Hollow bars are the paper's, on the full data "
         "sets, and tell what to expect there rather than who is better.",
         "lead",
     )
-    body += report_page.table(heads, rows, own=own)
+    body += page.table(heads, rows, own=own)
     if len(metrics["by_num_samples"]) > 1:
         body += "<h3>By number of samples</h3>\n"
-        body += report_page.table(*report_results.by_count(metrics))
+        body += page.table(*report_results.by_count(metrics))
     if run.other_metrics:
         body += "<h3>Other evaluations of this run</h3>\n"
         heads = ["images", "samples", "noise", *report_results.COLUMNS]
         rows = report_results.evaluations([metrics, *run.other_metrics])
-        body += report_page.table(heads, rows, own=[0])
+        body += page.table(heads, rows, own=[0])
     return body
 
 
-def side_by_side(run: report_run.Run, others: Sequence[report_run.Run]) -> str:
+def side_by_side(run: context.Run, others: Sequence[context.Run]) -> str:
     if not others:
         return ""
     runs = [run, *others]
@@ -64,7 +65,7 @@ def side_by_side(run: report_run.Run, others: Sequence[report_run.Run]) -> str:
         for other in runs
         if other.metrics is not None
     ]
-    body = report_page.bars(report_results.bar_items(lines), "GED")
+    body = page.bars(report_results.bar_items(lines), "GED")
     heads = ["run", "method", "evaluated on", "GED", "HM-IoU", "ECE of F", "training"]
     rows = []
     for other in runs:
@@ -78,16 +79,16 @@ def side_by_side(run: report_run.Run, others: Sequence[report_run.Run]) -> str:
                 shown(scores.get("hm_iou")),
                 shown(other.metrics["ece"]),
             ]
-        seconds = report_run.duration(
-            report_run.seconds(other, 1) + report_run.seconds(other, 2)
+        seconds = context.duration(
+            context.seconds(other, 1) + context.seconds(other, 2)
         )
         rows.append([other.name, report_results.method(other.config), *cells, seconds])
-    body += report_page.table(heads, rows, own=[0], num_left=3)
-    if len({report_run.data_title(other) for other in runs}) > 1:
-        body += report_page.notes(
+    body += page.table(heads, rows, own=[0], num_left=3)
+    if len({context.data_title(other) for other in runs}) > 1:
+        body += page.notes(
             ["These runs are on different data: their scores do not compare."]
         )
-    fields = [report_run.flat(other.config) for other in runs]
+    fields = [context.flat(other.config) for other in runs]
     names = list(dict.fromkeys(name for each in fields for name in each))
     rows = [
         [name, *(each.get(name) or report_results.NOTHING for each in fields)]
@@ -95,7 +96,7 @@ def side_by_side(run: report_run.Run, others: Sequence[report_run.Run]) -> str:
         if len({each.get(name) for each in fields}) > 1
     ]
     body += "<h3>Where the configurations differ</h3>\n"
-    body += report_page.table(
+    body += page.table(
         ["field", *(other.name for other in runs)], rows, num_left=len(runs) + 1
     )
     return body
@@ -120,11 +121,11 @@ _CAPTIONS = {
 }
 
 
-def _protocol(run: report_run.Run) -> str:
+def _protocol(run: context.Run) -> str:
     return "readers" if "readers" in (run.metrics or {}) else "flips"
 
 
-def pictures(run: report_run.Run, names: Sequence[str], extra: str = "") -> str:
+def pictures(run: context.Run, names: Sequence[str], extra: str = "") -> str:
     titles = {
         "samples": "Samples, evenly spread over the split",
         "worst": "The worst by GED",
@@ -140,7 +141,7 @@ def pictures(run: report_run.Run, names: Sequence[str], extra: str = "") -> str:
                 caption = "From top to bottom: " + ", ".join(
                     f"{case['name']} ({case['ged']:.3f})" for case in cases
                 )
-            body += report_page.picture(
+            body += page.picture(
                 run.figure(name),
                 title=titles[name],
                 caption=caption + extra,
@@ -149,7 +150,7 @@ def pictures(run: report_run.Run, names: Sequence[str], extra: str = "") -> str:
     return body
 
 
-def cases(run: report_run.Run) -> str:
+def cases(run: context.Run) -> str:
     if not (run.metrics or {}).get("cases"):
         return ""
     words = (
@@ -157,10 +158,10 @@ def cases(run: report_run.Run) -> str:
         "nearest to the truth, with their GED in brackets."
     )
     shown = pictures(run, ("worst", "best"))
-    return report_page.paragraph(words) + shown if shown else ""
+    return page.paragraph(words) + shown if shown else ""
 
 
-def proposals(run: report_run.Run) -> str:
+def proposals(run: context.Run) -> str:
     """What the samples are worth to an annotator, once that has been simulated."""
     if run.proposals is None:
         return ""
@@ -177,11 +178,11 @@ def proposals(run: report_run.Run) -> str:
         (row[0], values["iou"], "own" if name == "mixture" else "compared")
         for row, (name, values) in zip(rows, found["methods"].items())
     ]
-    body = report_page.paragraph(words) + report_page.bars(bars, "IoU")
-    return body + report_page.table(heads, rows)
+    body = page.paragraph(words) + page.bars(bars, "IoU")
+    return body + page.table(heads, rows)
 
 
-def calibration(run: report_run.Run) -> str:
+def calibration(run: context.Run) -> str:
     if run.metrics is None:
         return ""
     body = ""
@@ -200,15 +201,15 @@ def calibration(run: report_run.Run) -> str:
             )
             for first, second in both
         ]
-        body += report_page.paragraph(
+        body += page.paragraph(
             "How often each class switches to its twin: the true share of images, and "
             "what F and the samples of G say. A calibrated network is on its tick."
         )
-        body += report_page.dots(items, ("truth", "F", "G"))
+        body += page.dots(items, ("truth", "F", "G"))
     reliability = run.metrics["reliability"]
     if any(entry["num_pixels"] for entry in reliability["bins"]):
         ece = reliability["ece"]
-        chart = report_charts.reliability(
+        chart = charts.reliability(
             f"Reliability of F: accuracy, ECE {100 * ece:.2f} %", reliability["bins"]
         )
         caption = (
@@ -216,11 +217,11 @@ def calibration(run: report_run.Run) -> str:
             "blue bars should end on the dashed line. Orange is the gap: above the "
             "line F is not sure enough, below it too sure."
         )
-        body += report_page.charts([(chart, caption)])
+        body += page.charts([(chart, caption)])
     return body
 
 
-def uncertainty(run: report_run.Run) -> str:
+def uncertainty(run: context.Run) -> str:
     if run.metrics is None:
         return ""
     bits = run.metrics["entropy_bits"]
@@ -234,29 +235,29 @@ def uncertainty(run: report_run.Run) -> str:
     ]
     body = pictures(run, ("entropies",))
     if rows:
-        body += report_page.table(["mean over the pixels", "bits"], rows)
+        body += page.table(["mean over the pixels", "bits"], rows)
     difference = run.metrics.get("sample_mean_difference")
     if difference is not None:
-        body += report_page.paragraph(
+        body += page.paragraph(
             "Mean absolute difference between F and the mean of the samples: "
             f"{difference:.4f}. Lcal drives it to zero."
         )
     return body
 
 
-def training(run: report_run.Run) -> str:
+def training(run: context.Run) -> str:
     def points(stage: int, name: str) -> List[Tuple[float, float]]:
         return [(p["step"], p[name]) for p in run.logs[stage] if name in p]
 
     panels = [
         (
-            report_charts.lines(
+            charts.lines(
                 "Stage 1: cross entropy of F, nats", {"F": points(1, "cross_entropy")}
             ),
             "Falls and flattens; what remains is the ambiguity of the data.",
         ),
         (
-            report_charts.lines(
+            charts.lines(
                 "Stage 2: losses, nats",
                 {
                     "pixel loss": points(2, "pixel_loss"),
@@ -269,7 +270,7 @@ def training(run: report_run.Run) -> str:
             "dashed line, 2 ln 2, tells nothing apart.",
         ),
         (
-            report_charts.lines(
+            charts.lines(
                 "Stage 2: share that D gets right",
                 {
                     "real": points(2, "real_accuracy"),
@@ -282,7 +283,7 @@ def training(run: report_run.Run) -> str:
             "they learn from each other.",
         ),
         (
-            report_charts.lines(
+            charts.lines(
                 "Stage 2: GED on the selection split",
                 {"GED": points(2, "selection_ged")},
             ),
@@ -290,33 +291,33 @@ def training(run: report_run.Run) -> str:
         ),
     ]
     panels = [panel for panel in panels if panel[0]]
-    return report_page.charts(panels) if panels else ""
+    return page.charts(panels) if panels else ""
 
 
-def configuration(run: report_run.Run) -> str:
-    body = report_page.paragraph(
+def configuration(run: context.Run) -> str:
+    body = page.paragraph(
         "All fields as they were resolved; each can be given by --set."
     )
     for section, content in run.config.items():
         if isinstance(content, dict):
-            fields = report_run.flat({section: content})
+            fields = context.flat({section: content})
             rows = [
                 [name, value or report_results.NOTHING]
                 for name, value in fields.items()
             ]
-            inner = report_page.table(["field", "value"], rows, num_left=2)
-            body += report_page.details(section, inner)
+            inner = page.table(["field", "value"], rows, num_left=2)
+            body += page.details(section, inner)
     return body
 
 
-def commands(run: report_run.Run, others: Sequence[report_run.Run]) -> str:
+def commands(run: context.Run, others: Sequence[context.Run]) -> str:
     environment = run.environment or {}
     lines = []
     revision = environment.get("git_revision")
     if revision:
         lines.append(f"git checkout {revision}")
     if environment.get("command"):
-        lines.append(report_run.command(environment["command"]))
+        lines.append(context.command(environment["command"]))
     path = shlex.quote(str(run.path))
     if run.metrics is not None:
         lines.append(f"python -m car_tf.evaluate --workdir {path}")
@@ -324,9 +325,9 @@ def commands(run: report_run.Run, others: Sequence[report_run.Run]) -> str:
         lines.append(f"tensorboard --logdir {path}/tensorboard")
     compare = "".join(f" --compare {shlex.quote(str(o.path))}" for o in others)
     lines.append(f"python -m car_tf.report --workdir {path}{compare}")
-    body = report_page.code("\n".join(lines))
+    body = page.code("\n".join(lines))
     if environment.get("git_changes"):
-        body += report_page.notes(
+        body += page.notes(
             ["The code had changes that were not committed when this run was begun."]
         )
     rows = [["Python", environment.get("python", report_results.NOTHING)]]
@@ -334,5 +335,5 @@ def commands(run: report_run.Run, others: Sequence[report_run.Run]) -> str:
         [name, version or report_results.NOTHING]
         for name, version in environment.get("packages", {}).items()
     ]
-    inner = report_page.table(["package", "version"], rows, num_left=2)
-    return body + report_page.details("packages", inner)
+    inner = page.table(["package", "version"], rows, num_left=2)
+    return body + page.details("packages", inner)
