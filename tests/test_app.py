@@ -17,7 +17,8 @@ pytest.importorskip("fastapi", reason="the proposal page is optional: no FastAPI
 pytest.importorskip("httpx", reason="FastAPI's test client needs httpx")
 from fastapi import testclient  # noqa: E402
 
-from car_tf import app_inputs, app_server, app_session, app_views  # noqa: E402
+from car_tf.app import inputs, server, views
+from car_tf.app import session as app_session  # noqa: E402
 from car_tf.predict import predictor as predict_predictor  # noqa: E402
 from car_tf.data import io as data_io  # noqa: E402
 
@@ -27,7 +28,7 @@ SIZE, BOTH, png = app_double.SIZE, app_double.BOTH, app_double.png
 def serve(predictor, **arguments):
     options = arguments.pop("options", predict_predictor.Options(num_samples=8, seed=3))
     session = app_session.Session(predictor, options, **arguments)
-    return testclient.TestClient(app_server.build(session, "127.0.0.1"))
+    return testclient.TestClient(server.build(session, "127.0.0.1"))
 
 
 @pytest.fixture
@@ -129,11 +130,11 @@ def test_what_is_cut_out_around_a_region_by_hand():
     inside = np.zeros(100, bool)
     # 10 pixels and 35 % of them on both sides are less than a quarter of the image.
     inside[40:50] = True
-    assert app_views._around(inside) == (32, 57)
+    assert views._around(inside) == (32, 57)
     inside[:50] = True  # 50 and 2 x 17.5: at the left there is no room.
-    assert app_views._around(inside) == (0, 85)
+    assert views._around(inside) == (0, 85)
     inside[:] = True
-    assert app_views._around(inside) == (0, 100)
+    assert views._around(inside) == (0, 100)
 
 
 def test_what_was_changed_survives_further_proposals(client):
@@ -156,7 +157,7 @@ def test_what_cannot_be_done_is_said_in_a_sentence(client, monkeypatch):
         "x.png: not a readable image"
     )
     assert "not a readable image" in error_of(post(client, "/images", png()[:60]))
-    monkeypatch.setattr(app_server, "MAX_BYTES", 1000)
+    monkeypatch.setattr(server, "MAX_BYTES", 1000)
     assert "larger than" in error_of(post(client, "/images", b"x" * 1001))
     monkeypatch.undo()
     monkeypatch.setattr(data_io, "MAX_PIXELS", 1999)
@@ -304,7 +305,7 @@ def test_examples_are_drawn_when_they_are_asked_for(street_predictor):
 
     def draw():
         calls.append(1)
-        return app_inputs.draw_examples(exported.config())
+        return inputs.draw_examples(exported.config())
 
     client = serve(street_predictor, draw_examples=draw)
     assert client.get("/").status_code == 200 and not calls

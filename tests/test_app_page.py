@@ -16,7 +16,8 @@ uvicorn = pytest.importorskip(
 )
 sync_api = pytest.importorskip("playwright.sync_api", reason="no Playwright here")
 
-from car_tf import app_server, app_session
+from car_tf.app import server as app_server
+from car_tf.app import session as app_session
 from car_tf.predict import predictor  # noqa: E402
 
 SIZE, png = app_double.SIZE, app_double.png

@@ -59,7 +59,9 @@ def _build() -> Any:
         path = versions.of_run(FLAGS.workdir, config.name)
     print(f"loading {path}", flush=True)
     # TensorFlow starts here, after the cheap checks.
-    from car_tf import app_inputs, app_server, app_session
+    from car_tf.app import inputs
+    from car_tf.app import server as app_server
+    from car_tf.app import session as app_session
     from car_tf.predict import predictor
 
     options = predictor.Options(
@@ -71,7 +73,7 @@ def _build() -> Any:
     session = app_session.Session(
         predictor.Predictor(path),
         options,
-        draw_examples=lambda: app_inputs.draw_examples(config) if config else [],
+        draw_examples=lambda: inputs.draw_examples(config) if config else [],
         say=lambda words: print(words, flush=True),
     )
     threading.Thread(target=session.warm_up, daemon=True).start()

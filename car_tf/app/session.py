@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from car_tf import app_inputs, app_views
+from car_tf.app import inputs, views
 from car_tf.predict import grouping, label_formats
 from car_tf.predict import output
 from car_tf.predict import predictor as predict_predictor
@@ -28,7 +28,7 @@ MORE = 10
 # Longer side of what the page shows of an image, in pixels.
 SHOWN_SIDE = 1280
 
-PageError = app_inputs.PageError
+PageError = inputs.PageError
 
 
 @dataclasses.dataclass
@@ -71,24 +71,24 @@ class Session:
         self,
         predictor: predict_predictor.Predictor,
         options: predict_predictor.Options,
-        draw_examples: Callable[[], List[app_inputs.Opened]] = list,
+        draw_examples: Callable[[], List[inputs.Opened]] = list,
         say: Callable[[str], None] = print,
     ):
         self._predictor = predictor
         self._options = options
         self._draw_examples = draw_examples
-        self._examples: Optional[List[app_inputs.Opened]] = None
+        self._examples: Optional[List[inputs.Opened]] = None
         self._say = say
         self._pictures: Dict[str, Picture] = collections.OrderedDict()
         # One image at a time: two would only slow each other down.
         self._lock = threading.Lock()
-        self.reader = app_inputs.Reader(predictor, options)
+        self.reader = inputs.Reader(predictor, options)
         self.labels = predictor.labels
         self.colors = output.color_table(self.labels)
-        self._shown_colors = app_views.visible_colors(self.colors)
+        self._shown_colors = views.visible_colors(self.colors)
 
     @property
-    def examples(self) -> List[app_inputs.Opened]:
+    def examples(self) -> List[inputs.Opened]:
         """Images to try."""
         with self._lock:
             if self._examples is None:
@@ -109,7 +109,7 @@ class Session:
             features = self._predictor.encode(image, blackbox)
             self._predictor.decode(features, num_samples=2, seed=(0, 0))
 
-    def add(self, opened: app_inputs.Opened) -> Dict[str, Any]:
+    def add(self, opened: inputs.Opened) -> Dict[str, Any]:
         """Draws the first proposals for an image; returns what `describe` does.
 
         Raises:

@@ -16,7 +16,8 @@ from PIL import Image
 from starlette import concurrency
 from starlette.middleware import trustedhost
 
-from car_tf import app_inputs, app_session, app_views
+from car_tf.app import inputs, views
+from car_tf.app import session as app_session
 from car_tf.report import page as report_page
 from car_tf.predict import label_formats
 from car_tf.data import io
@@ -37,7 +38,7 @@ _SAVED = {
     "coco.json": ("_coco.json", "application/json"),
 }
 
-PageError = app_inputs.PageError
+PageError = inputs.PageError
 
 
 def build(session: app_session.Session, host: str) -> fastapi.FastAPI:
@@ -113,7 +114,7 @@ def _add_page(app: fastapi.FastAPI, session: app_session.Session) -> None:
 
 
 def _add_examples(app: fastapi.FastAPI, session: app_session.Session) -> None:
-    def example(number: int) -> app_inputs.Opened:
+    def example(number: int) -> inputs.Opened:
         if not 0 <= number < len(session.examples):
             raise PageError("There is no such example.")
         return session.examples[number]
@@ -124,7 +125,7 @@ def _add_examples(app: fastapi.FastAPI, session: app_session.Session) -> None:
 
     @app.get("/examples/{number}.jpg")
     def show_example(number: int) -> Any:
-        content = app_views.encoded(example(number).picture, "JPEG")
+        content = views.encoded(example(number).picture, "JPEG")
         return fastapi.Response(content, media_type="image/jpeg")
 
     @app.post("/examples/{number}")
@@ -145,7 +146,7 @@ def _add_images(app: fastapi.FastAPI, session: app_session.Session) -> None:
         _check_sender(request)
         content = await _body(request)
         split = len(content) if image_bytes is None else image_bytes
-        upload = app_inputs.Upload(
+        upload = inputs.Upload(
             _plain(name), content[:split], _plain(map_name), content[split:]
         )
 
@@ -165,7 +166,7 @@ def _add_images(app: fastapi.FastAPI, session: app_session.Session) -> None:
 
     @app.get("/images/{key}/entropy.png")
     def entropy(key: str) -> Any:
-        heat = app_views.heat(session.picture(key).entropy_bits)
+        heat = views.heat(session.picture(key).entropy_bits)
         return _picture(Image.fromarray(heat), "PNG")
 
 
@@ -173,14 +174,14 @@ def _add_choices(app: fastapi.FastAPI, session: app_session.Session) -> None:
     @app.get("/images/{key}/labels.png")
     def labels(key: str, base: int, take: str = "") -> Any:
         ids = session.mix(key, base, parse_taken(take))
-        return _picture(Image.fromarray(app_views.overlay(ids, session.colors)), "PNG")
+        return _picture(Image.fromarray(views.overlay(ids, session.colors)), "PNG")
 
     @app.get("/images/{key}/thumb.jpg")
     def thumb(key: str, base: int, take: str = "", region: Optional[int] = None) -> Any:
         ids = session.mix(key, base, parse_taken(take))
         shown = session.picture(key).shown
         where = None if region is None else session.region(key, region)
-        small = app_views.thumbnail(shown, ids, session.colors, where)
+        small = views.thumbnail(shown, ids, session.colors, where)
         return _picture(small, "JPEG")
 
     @app.get("/images/{key}/save/{kind}")
@@ -212,7 +213,7 @@ def _saved(
     if kind == "coco.json":
         return label_formats.to_coco(ids, picture.name, classes)
     array = session.colors[ids] if kind == "color.png" else ids
-    return app_views.encoded(Image.fromarray(array), "PNG")
+    return views.encoded(Image.fromarray(array), "PNG")
 
 
 def _plain(name: str) -> str:
@@ -251,7 +252,7 @@ def parse_taken(text: str) -> List[Tuple[int, int]]:
 def _picture(picture: Image.Image, kind: str) -> fastapi.Response:
     """Answers with a picture, which never changes under its address."""
     return fastapi.Response(
-        app_views.encoded(picture, kind),
+        views.encoded(picture, kind),
         media_type=f"image/{kind.lower()}",
         headers={"Cache-Control": "private, max-age=86400, immutable"},
     )
