@@ -28,7 +28,7 @@ setuptools.setup(
     # Configurations are found by their path, in a checkout and in a wheel alike.
     package_dir={"car_tf.configs": "configs"},
     # What the proposal page serves to the browser.
-    package_data={"car_tf": ["page/*"]},
+    package_data={"car_tf": ["app/page/*"]},
     install_requires=[
         "absl-py",
         "keras==2.15.0",

@@ -9,7 +9,7 @@ import real_data
 from PIL import Image
 
 from car_tf.data import check, findings, io
-from car_tf.data.lidc.read import read as lidc
+from car_tf.data.lidc import read as lidc
 
 
 def problems(report):

@@ -9,7 +9,7 @@ import tensorflow as tf
 from car_tf.report import figures
 from car_tf.evaluate import evaluation, sampling
 from car_tf.data import examples
-from car_tf.data.lidc.read import read as lidc
+from car_tf.data.lidc import read as lidc
 from car_tf.metrics import ged, hungarian
 
 FACTS = lidc.dataset_info("four readers")

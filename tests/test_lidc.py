@@ -12,10 +12,10 @@ import PIL.Image
 import pytest
 
 from car_tf.data import io, splits
-from car_tf.data.lidc.read import read as lidc
-from car_tf.data.lidc.read import arrays as lidc_arrays
-from car_tf.data.lidc.read import folders as lidc_folders
-from car_tf.data.lidc.read import hdf5 as lidc_hdf5
+from car_tf.data.lidc import read as lidc
+from car_tf.data.lidc import arrays as lidc_arrays
+from car_tf.data.lidc import folders as lidc_folders
+from car_tf.data.lidc import hdf5 as lidc_hdf5
 
 SPLITS = ("train", "val", "test")
 SIZE = (9, 7)

@@ -14,9 +14,9 @@ import pydicom
 import pytest
 
 from car_tf.data import splits
-from car_tf.data.lidc.read import read as lidc
-from car_tf.data.lidc.read import dicom as lidc_dicom
-from car_tf.data.lidc.read import contours as lidc_contours
+from car_tf.data.lidc import read as lidc
+from car_tf.data.lidc import dicom as lidc_dicom
+from car_tf.data.lidc import contours as lidc_contours
 
 SPLITS = ("train", "val", "test")
 CHECKOUT = pathlib.Path(__file__).resolve().parents[1]

@@ -8,7 +8,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from car_tf.data.lidc.read import pickle_file
+from car_tf.data.lidc import pickle_file
 
 PROTOCOLS = range(pickle.HIGHEST_PROTOCOL + 1)
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from car_tf.data.lidc.read import read as lidc
+from car_tf.data.lidc import read as lidc
 from car_tf.models import refinement_net, sampler, segnet, unpooling
 from export import savedmodel
 

@@ -22,10 +22,10 @@ from car_tf.predict import predictor
 from car_tf.blackbox import base, frozen_graph, keras_model
 from car_tf.data import npz
 from car_tf.data import io as data_io
-from car_tf.data.lidc.read import pickle_file
-from car_tf.data.lidc.read import read as lidc
-from car_tf.data.lidc.read import folders as lidc_folders
-from car_tf.data.lidc.read import hdf5 as lidc_hdf5
+from car_tf.data.lidc import pickle_file
+from car_tf.data.lidc import read as lidc
+from car_tf.data.lidc import folders as lidc_folders
+from car_tf.data.lidc import hdf5 as lidc_hdf5
 
 
 @pytest.fixture(scope="module")

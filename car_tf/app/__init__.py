@@ -1,1 +1,1 @@
-"""."""
+"""The proposal page: a local server on which to see, choose and correct samples."""

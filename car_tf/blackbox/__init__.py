@@ -1,1 +1,1 @@
-"""Black boxes: image to labels or class probabilities."""
+"""Black boxes: any segmenter that exists already, from an image to labels or class probabilities."""

@@ -92,7 +92,7 @@ class Config:
 
 def config_dirs() -> list:
     """Returns the folders in which configurations are looked up by name."""
-    package = pathlib.Path(__file__).resolve().parent
+    package = pathlib.Path(__file__).resolve().parents[1]
     return [
         folder
         for folder in (package.parent / "configs", package / "configs")

@@ -1,1 +1,1 @@
-"""Data sets: files (or scenes drawn in memory) to examples."""
+"""Data sets: files, or scenes drawn in memory, to examples and training batches."""

@@ -14,10 +14,10 @@ from typing import Any, Callable, Dict, List, Sequence, Tuple
 import numpy as np
 
 from car_tf.data import cache, cityscapes, findings, info, io
-from car_tf.data.lidc.read import read as lidc
-from car_tf.data.lidc.read import arrays as lidc_arrays
+from car_tf.data.lidc import read as lidc
+from car_tf.data.lidc import arrays as lidc_arrays
 from car_tf.data import splits
-from car_tf.data.lidc.read import folders as lidc_folders
+from car_tf.data.lidc import folders as lidc_folders
 
 DATASETS = ("cityscapes", "lidc")
 

@@ -14,10 +14,10 @@ from car_tf import config as config_lib
 from car_tf.blackbox import imitation, inference, precomputed
 from car_tf.blackbox import segmenter as segmenter_lib
 from car_tf.data import cache, cityscapes, examples, info, io
-from car_tf.data.lidc.read import read as lidc
+from car_tf.data.lidc import read as lidc
 from car_tf.data import splits
 from car_tf.data.synthetic import lidc_crops, street_scenes
-from car_tf.data.lidc.read import arrays as lidc_arrays
+from car_tf.data.lidc import arrays as lidc_arrays
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,1 +1,1 @@
-"""Metrics on arrays: distances between distributions of label maps, calibration."""
+"""Metrics on arrays: energy distance, IoU, calibration. No model, no files."""

@@ -1,1 +1,1 @@
-"""Networks F, G and D as Keras models."""
+"""The networks F, G and D as Keras models."""

@@ -236,7 +236,7 @@ def default_path(config_name: str) -> str:
 
 def environment() -> Dict[str, Any]:
     """Describes code, packages and machine, so that a run tells its own story."""
-    root = pathlib.Path(__file__).resolve().parent.parent
+    root = pathlib.Path(__file__).resolve().parents[2]
     versions = {}
     for package in PACKAGES:
         try:

@@ -13,7 +13,7 @@ from typing import Any, Dict, Tuple
 import numpy as np
 
 from car_tf.data import cache, examples, io, splits
-from car_tf.data.lidc.read import pickle_file
+from car_tf.data.lidc import pickle_file
 
 NUM_READERS = 4
 _FORMAT_VERSION = 2

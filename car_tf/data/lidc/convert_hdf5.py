@@ -18,7 +18,7 @@ from typing import Any, List
 import numpy as np
 
 from car_tf.data import cache, splits
-from car_tf.data.lidc.read import arrays as lidc_arrays
+from car_tf.data.lidc import arrays as lidc_arrays
 
 NUM_READERS = lidc_arrays.NUM_READERS
 # What no compression exceeds: deflate makes of a byte 1032 at most.

@@ -21,7 +21,7 @@ import numpy as np
 import PIL.Image
 
 from car_tf.data import cache, io, splits
-from car_tf.data.lidc.read import contours as lidc_contours
+from car_tf.data.lidc import contours as lidc_contours
 
 _SAME_POSITION = 0.01  # mm
 _SPACINGS = (0.02, 20.0)  # mm, of pixels; beyond, a crop would take any memory.

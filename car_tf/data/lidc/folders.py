@@ -19,7 +19,7 @@ from typing import Dict, Hashable, List, Optional, Tuple
 import numpy as np
 
 from car_tf.data import cache, examples, io, splits
-from car_tf.data.lidc.read import arrays as lidc_arrays
+from car_tf.data.lidc import arrays as lidc_arrays
 
 NUM_READERS = lidc_arrays.NUM_READERS
 _NUM_LOOKED_AT = 16

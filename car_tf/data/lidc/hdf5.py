@@ -17,7 +17,7 @@ import tempfile
 import numpy as np
 
 from car_tf.data import cache, examples, io
-from car_tf.data.lidc.read import arrays as lidc_arrays
+from car_tf.data.lidc import arrays as lidc_arrays
 
 # By the path of this process, so that nothing is imported from the working directory.
 _PROGRAM = """

@@ -29,8 +29,8 @@ _SEED = flags.DEFINE_integer("seed", 0, "Seed of the split by patient, 60/20/20 
 
 def main() -> int:
     """Writes the crops and prints how many; returns the exit code."""
-    from car_tf.data.lidc.read import contours
-    from car_tf.data.lidc.read import dicom as lidc_dicom
+    from car_tf.data.lidc import contours
+    from car_tf.data.lidc import dicom as lidc_dicom
 
     dicom_dir = pathlib.Path(_DICOM_DIR.value).expanduser()
     if not dicom_dir.is_dir():

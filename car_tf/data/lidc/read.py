@@ -22,9 +22,9 @@ import pathlib
 from typing import Tuple
 
 from car_tf.data import examples, info, splits
-from car_tf.data.lidc.read import arrays as lidc_arrays
-from car_tf.data.lidc.read import folders as lidc_folders
-from car_tf.data.lidc.read import hdf5 as lidc_hdf5
+from car_tf.data.lidc import arrays as lidc_arrays
+from car_tf.data.lidc import folders as lidc_folders
+from car_tf.data.lidc import hdf5 as lidc_hdf5
 
 NUM_READERS = lidc_arrays.NUM_READERS
 _ARRAY_FILES = (".hdf5", ".h5", ".pickle", ".pkl")
