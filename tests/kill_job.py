@@ -29,9 +29,12 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import cityscapes_tree as tree
 import job
 import numpy as np
-import test_train_job
+
 
 from export import description
+
+sys.path.insert(0, str(job.CHECKOUT))
+from tests.train import test_train_job  # noqa: E402
 
 # Each phase begins with a line; caching with the first file in the cache.
 PHASES = {

@@ -60,7 +60,7 @@ def load_sampler(
       strategy: on whose replicas it is to draw; one device if None.
 
     Raises:
-      workdir_lib.RunError: the run has no trained networks yet.
+      run_dir.RunError: the run has no trained networks yet.
     """
     with (strategy or tf.distribute.get_strategy()).scope():
         calibration_net = build.build_calibration_net(config, facts)

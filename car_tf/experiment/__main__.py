@@ -4,7 +4,7 @@
     python -m car_tf.experiment table1|table3|table4 --data_dir DIR --output DIR
 
 `regression` trains the ninety runs of the 1-D bimodal regression (CAR, Section 5.1 and
-Appendix B.1) together; `python -m car_tf.benchmark --rows regression` measures their
+Appendix B.1) together; `python -m tests.benchmarks --rows regression` measures their
 speed.
 
 `table1`, `table3` and `table4` train the runs of those tables, all on LIDC, and write

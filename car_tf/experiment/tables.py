@@ -76,7 +76,7 @@ def run(
       What the JSON file holds.
 
     Raises:
-      workdir_lib.RunError: a run there has another configuration, or other data.
+      run_dir.RunError: a run there has another configuration, or other data.
     """
     rows = paper_tables.TABLES[table]
     seeds = range(base.train.seed, base.train.seed + num_seeds)

@@ -218,7 +218,7 @@ def predict(
 def write_examples(
     config: config_lib.Config, folder: pathlib.Path, num: int
 ) -> Tuple[Dict[str, pathlib.Path], str]:
-    """Writes what `build_data.draw_unseen` draws as PNG files, to predict.
+    """Writes what `data_load.draw_unseen` draws as PNG files, to predict.
 
     Args:
       config: of a run on drawn data.
@@ -394,7 +394,7 @@ def read_maps(
     """Reads the predictions of images of one working size from a folder.
 
     Returns:
-      name -> map, and which ids they are; see `build_data.with_blackbox`.
+      name -> map, and which ids they are; see `data_load.with_blackbox`.
     """
     nothing = np.zeros([len(names), 0], np.uint8)
     split = examples.Examples(

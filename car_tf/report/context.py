@@ -46,7 +46,7 @@ def read(path: pathlib.Path) -> Run:
     """Reads a run directory, finished or not.
 
     Raises:
-      workdir_lib.RunError: there is no run, or one of its files is not JSON.
+      run_dir.RunError: there is no run, or one of its files is not JSON.
     """
     path = path.expanduser().resolve()
     config = read_json(path / "config.json")

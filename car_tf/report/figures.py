@@ -92,7 +92,7 @@ def samples_figure(
     """Input, label, black box, F's entropy and samples (CAR, Fig. 4).
 
     Args:
-      gallery: items with `index`, `probs` and `samples` (see `draw_lib.Drawn`).
+      gallery: items with `index`, `probs` and `samples` (see `sampling.Drawn`).
       images: `[N, H, W, C]` uint8.
       labels: `[N, A, H, W]` uint8; the first annotator's are shown.
       blackbox: `[N, H, W]` uint8 class ids, or None.

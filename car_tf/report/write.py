@@ -26,7 +26,7 @@ def write(path: pathlib.Path, compare: Sequence[str] = ()) -> pathlib.Path:
       The report's path.
 
     Raises:
-      workdir_lib.RunError: a run or a file to compare with cannot be read.
+      run_dir.RunError: a run or a file to compare with cannot be read.
     """
     run = context.read(path)
     others, lines = [], []

@@ -232,7 +232,7 @@ def build_refinement_trainer(
 
     Args:
       config: the configuration.
-      dataset: of `build_data.build_data`.
+      dataset: of `data_load.build_data`.
       calibration_net: the trained F; built anew where it has no weights to train.
       synchronized: whether batch statistics span all replicas.
     """

@@ -37,8 +37,8 @@ def fit(
     An epoch of Keras' `fit` is the stretch between two checkpoints.
 
     Raises:
-      workdir_lib.Stopped: asked to stop, with everything saved.
-      workdir_lib.RunError: a loss that is not finite, a checkpoint that cannot be
+      run_dir.Stopped: asked to stop, with everything saved.
+      run_dir.RunError: a loss that is not finite, a checkpoint that cannot be
         written, or a worker that is gone.
     """
     settings = config.stage1 if stage == 1 else config.stage2

@@ -46,8 +46,8 @@ def run(
       with the training.
 
     Raises:
-      workdir_lib.Stopped: after Ctrl-C or SIGTERM, with everything saved.
-      workdir_lib.RunError: a loss that is not finite, a full disk, a lost worker, or
+      run_dir.Stopped: after Ctrl-C or SIGTERM, with everything saved.
+      run_dir.RunError: a loss that is not finite, a full disk, a lost worker, or
         batches that do not divide over the replicas.
     """
     strategy = strategy or devices.build_strategy(

@@ -1,7 +1,7 @@
 """PHiSeg's `data_lidc.hdf5`, converted to NumPy files by a process of its own.
 
 The HDF5 library reads damaged files for ever, takes any amount of memory, or ends its
-process. So another process reads, `convert_lidc_hdf5`, within limits.
+process. So another process reads, `convert_hdf5`, within limits.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from car_tf.data.lidc import arrays as lidc_arrays
 _PROGRAM = """
 import json, sys
 sys.path[:] = json.loads(sys.argv[1])
-from car_tf.data import convert_lidc_hdf5
-convert_lidc_hdf5.main(*sys.argv[2:])
+from car_tf.data.lidc import convert_hdf5
+convert_hdf5.main(*sys.argv[2:])
 """
 _SECONDS = 5  # Of processor time, before it is known how much there is to read.
 _WAIT, _WAIT_PER_BYTE = 120, 1e-6  # Seconds, for slow disks too.

@@ -137,7 +137,7 @@ class Program:
         """Stops a job whose losses are not finite.
 
         Raises:
-          workdir_lib.RunError: naming the step, the term and the run.
+          run_dir.RunError: naming the step, the term and the run.
         """
         stacks = self._problem_stacks if stage == 1 else self._run_stacks
         members = self._problems if stage == 1 else self._runs

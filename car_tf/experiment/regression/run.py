@@ -55,8 +55,8 @@ def run(
       The results, as written to `results.json`.
 
     Raises:
-      workdir_lib.Stopped: after Ctrl-C or SIGTERM, with everything saved.
-      workdir_lib.RunError: the directory holds another configuration, a loss is not
+      run_dir.Stopped: after Ctrl-C or SIGTERM, with everything saved.
+      run_dir.RunError: the directory holds another configuration, a loss is not
         finite, or a checkpoint cannot be read or written.
     """
     _claim(workdir, config)

@@ -1,1 +1,0 @@
-"""Rows of `python -m car_tf.benchmark`, and what they share."""

@@ -1,0 +1,68 @@
+"""How much closer proposals come to each annotator than a single guess.
+
+    python -m car_tf.evaluate.proposals --workdir RUN
+
+Simulates annotators on the split that a finished run reports on. Each wants a label map:
+a reader's own of CT crops, and of a street scene its label with the classes flipped at
+random, four draws an image. Each is shown samples and takes the best one whole, or mixes
+them: in up to ten regions, the variant that suits best. Prints the mean IoU with what
+each wanted beside that of F's arg-max, and the picks it takes, and writes
+RUN/proposals.json, which the run's report then shows.
+"""
+
+from __future__ import annotations
+
+from absl import flags
+
+from car_tf import config as config_lib
+from car_tf.config import cli
+from car_tf.runtime import run_dir
+from car_tf.data import cache
+
+FLAGS = flags.FLAGS
+
+flags.DEFINE_string("workdir", None, "Run directory.", required=True)
+flags.DEFINE_string(
+    "split", "", "Split; by default the one that results are reported on."
+)
+flags.DEFINE_integer("num_samples", 16, "Proposals per image.", lower_bound=1)
+flags.DEFINE_integer(
+    "num_images", 0, "How many images, spread over the split; 0: all.", lower_bound=0
+)
+
+
+def main() -> int:
+    """Simulates; returns the exit code."""
+    config = run_dir.saved_config(FLAGS.workdir)
+    workdir = run_dir.RunDir(FLAGS.workdir, config)
+    _simulate(config, workdir)
+    return 0
+
+
+def _simulate(config: config_lib.Config, workdir: run_dir.RunDir) -> None:
+    # TensorFlow starts here.
+    from car_tf.report import write
+    from car_tf.evaluate import proposal_study, sampling, saved_run
+    from car_tf.data import load as data_load
+
+    dataset = data_load.build_data(config)
+    saved_run.require_same_images(workdir, dataset)
+    split = dataset.split_to_report(FLAGS.split)
+    summary = proposal_study.simulate(
+        saved_run.load_sampler(config, dataset.facts, workdir),
+        sampling.some_of(dataset.splits[split], FLAGS.num_images),
+        dataset.facts,
+        num_samples=FLAGS.num_samples,
+        seed=config.evaluation.seed,
+        progress=lambda stream, total: cache.progress(
+            iterable=stream, total=total, desc="annotating", unit="image"
+        ),
+    )
+    summary = {"split": split, "data": dataset.facts.title, **summary}
+    workdir.write_json(proposal_study.RESULTS_FILE, summary)
+    print(proposal_study.markdown(summary))
+    write.write(workdir.path)
+
+
+if __name__ == "__main__":
+    cli.run(main, errors=run_dir.USER_ERRORS)

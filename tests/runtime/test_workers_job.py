@@ -1,0 +1,112 @@
+"""Two processes at a time: a worker that dies, and runs that must agree bit by bit."""
+
+import concurrent.futures
+import re
+import signal
+import subprocess
+import sys
+
+import dying_worker
+import job
+import numpy as np
+import pytest
+from tests.runtime import test_devices
+from tests.train import test_train_job
+
+from car_tf.train import build
+from car_tf.runtime import workers
+
+# The whole job in two processes takes a minute.
+needs_time = pytest.mark.skipif(not test_devices.LONG, reason="CAR_TF_LONG=1 runs it")
+SIGKILL = int(signal.SIGKILL)
+
+
+def together(run, *arguments):
+    """Calls a function with each pair of arguments, both at the same time."""
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        return list(pool.map(run, *arguments))
+
+
+def environments():
+    return [job.environment(TF_CONFIG=text) for text in test_devices.cluster(2)]
+
+
+def assert_says_that_it_is_alone(chief, stage):
+    assert chief.returncode == 1, chief.stderr[-3000:]
+    (line,) = [x for x in chief.stderr.splitlines() if x.startswith("error: ")]
+    assert re.search(
+        rf"stage {stage}, step \d: another worker has stopped or cannot be reached .*; "
+        rf"the same command on all workers goes on from .*/stage{stage}/ckpt-2$",
+        line,
+    )
+    assert "Traceback" not in chief.stderr
+
+
+def test_a_worker_that_dies_stops_the_stage_and_the_same_command_goes_on(
+    tmp_path, monkeypatch
+):
+    def run(environment, dies_at):
+        return subprocess.run(
+            [sys.executable, dying_worker.__file__, str(tmp_path), str(dies_at)],
+            env={**environment, "TF_CPP_MIN_LOG_LEVEL": "3"},
+            capture_output=True,
+            text=True,
+        )
+
+    chief, worker = together(run, environments(), [3, 3])
+    assert worker.returncode == -SIGKILL
+    assert_says_that_it_is_alone(chief, stage=1)
+    chief, worker = together(run, environments(), [0, 0])
+    assert chief.returncode == worker.returncode == 0, chief.stderr[-3000:]
+    assert "for 6 steps, from step 2" in chief.stdout
+    folder = tmp_path / "checkpoints" / "stage1"
+    assert {path.stem for path in folder.glob("*.index")} == {"ckpt-4", "ckpt-6"}
+    # In one process, in a directory of its own.
+    monkeypatch.setattr(build, "build_batches", None)
+    alone = dying_worker.train(str(tmp_path / "alone"), workers.Worker())
+    trained = np.load(tmp_path / "trained.npz")
+    assert len(alone) == len(trained.files) > 10
+    for index, weight in enumerate(alone):
+        np.testing.assert_allclose(trained[f"arr_{index}"], weight, atol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    return test_train_job.Runs(tmp_path_factory.mktemp("runs"))
+
+
+@needs_time
+def test_a_worker_that_dies_stops_the_whole_job_and_the_same_command_goes_on(runs):
+    def run(environment, interrupt):
+        return runs.run("run", env=environment, interrupt=interrupt)
+
+    # Evaluation and export are left out.
+    to_the_end, killed = (0, 0, 0), (2, 3, SIGKILL)
+    chief, worker = together(run, environments(), [to_the_end, killed])
+    assert worker.returncode == -SIGKILL and worker.stdout == ""
+    assert_says_that_it_is_alone(chief, stage=2)
+    chief, worker = together(run, environments(), [to_the_end] * 2)
+    assert chief.returncode == worker.returncode == 0, chief.stderr[-3000:]
+    assert "devices: 2 replicas of 2 workers" in chief.stdout
+    assert "stage 1: finished before" in chief.stdout
+    assert "for 7 steps, from step 2" in chief.stdout and worker.stdout == ""
+    assert [line["step"] for line in runs.log("run", 2)] == [2, 4, 6, 7]
+
+
+@needs_time
+def test_deterministic_runs_are_equal_bit_by_bit(runs):
+    changes = (
+        *("stage1.steps=3", "stage2.steps=4", "train.checkpoint_every=4"),
+        *("calibration_net.dropout=0.1", "refinement_net.dropout=0.1"),
+        *("train.select_every=4", "train.deterministic=true"),
+    )
+    names = ["one", "other"]
+    for done in together(
+        lambda name: runs.run(name, *changes, interrupt=(0, 0, 0)), names
+    ):
+        assert done.returncode == 0, done.stderr[-3000:]
+    for which in ("stage1", "stage2", "best"):
+        one, other = (runs.tensors(name, which) for name in names)
+        assert one.keys() == other.keys() and len(one) > 10
+        for key in one:
+            np.testing.assert_array_equal(one[key], other[key], err_msg=key)

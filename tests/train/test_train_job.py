@@ -1,0 +1,420 @@
+"""The main job, end to end: its results, and that interruptions change nothing."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+
+import cityscapes_tree as tree
+import job
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorboard.backend.event_processing import event_accumulator
+
+from car_tf.evaluate import saved_run
+from car_tf.train import build
+from car_tf.train import run as train_run
+from car_tf.data import load as data_load
+from car_tf.config import fields
+from car_tf import config as config_lib
+from car_tf.runtime import run_dir
+from car_tf.data import info
+from export import description
+from export import run as export_run
+
+
+class Runs:
+    """A folder of runs on one miniature data set."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.data = tree.write(folder / "data")
+
+    def arguments(self, name, *texts):
+        return [
+            *("--config", "cityscapes", "--data_dir", self.data),
+            *("--workdir", self.folder / name),
+            *job.settings(*job.TINY, f"data.cache_dir={self.folder / 'cache'}"),
+            *job.settings("blackbox.kind=imitation", *texts),
+        ]
+
+    def run(self, name, *texts, **kwargs):
+        return job.run(*self.arguments(name, *texts), cwd=self.folder, **kwargs)
+
+    def tensors(self, name, which):
+        """All tensors of a run's newest checkpoint of a stage, or of its best."""
+        folder = self.folder / name / "checkpoints"
+        path = tf.train.latest_checkpoint(str(folder / which))
+        if which == "best":
+            best = json.loads((self.folder / name / "best.json").read_text())
+            path = str(self.folder / name / best["weights"])
+        reader = tf.train.load_checkpoint(path)
+        names = reader.get_variable_to_shape_map()
+        return {
+            key: reader.get_tensor(key)
+            for key in names
+            if not key.startswith(("_CHECKPOINTABLE", "save_counter"))
+        }
+
+    def log(self, name, stage):
+        path = self.folder / name / f"stage{stage}_log.jsonl"
+        lines = [json.loads(line) for line in path.read_text().splitlines()]
+        return [
+            {key: value for key, value in line.items() if key != "seconds"}
+            for line in lines
+        ]
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    return Runs(tmp_path_factory.mktemp("runs"))
+
+
+@pytest.fixture(scope="module")
+def whole(runs):
+    """The run that nothing interrupts."""
+    done = runs.run("whole")
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done
+
+
+def read_json(path):
+    def refuse(word):
+        raise ValueError(f"{path} holds {word}")
+
+    return json.loads(path.read_text(), parse_constant=refuse)
+
+
+# What a run leaves
+
+
+def test_the_run_directory_tells_the_runs_story(runs, whole):
+    run = runs.folder / "whole"
+    found = {path.name for path in run.iterdir() if path.name != ".lock"}
+    assert found == {
+        *("best.json", "checkpoints", "config.json", "data.json", "environment.json"),
+        *("export", "figures", "metrics.json", "stage1_log.jsonl", "stage2_log.jsonl"),
+        *("report.html", "tensorboard"),
+    }
+    figures = {path.name for path in (run / "figures").iterdir()}
+    names = ("samples", "entropies", "reliability", "calibration", "curves")
+    assert {f"{name}.png" for name in names} <= figures
+    for path in run.rglob("*"):
+        assert not path.name.endswith(".new"), path
+        assert not path.name.startswith(".exporting"), path
+    config = read_json(run / "config.json")
+    assert config["stage2"]["num_samples"] == 2
+    assert config["data"]["data_dir"] == str(runs.data)
+    data = read_json(run / "data.json")
+    assert data["splits"]["val"]["num_images"] == 2
+    assert any("held out" in note for note in data["notes"])
+    assert "held out" in whole.stdout and "imitated" in whole.stdout
+    events = event_accumulator.EventAccumulator(str(run / "tensorboard")).Reload()
+    assert {
+        *("stage1/cross_entropy", "stage2/adversarial", "stage2/selection_ged"),
+        *("selection/samples", "selection/entropies", "selection/calibration"),
+        *("configuration", "notes", "evaluation/ged"),
+    } <= set(events.Tags()["tensors"])
+
+
+def test_metrics_hold_numbers_and_nulls_alone(runs, whole):
+    metrics = read_json(runs.folder / "whole" / "metrics.json")
+    assert metrics["num_samples"] == 3 and metrics["num_images"] == 2
+    assert 0 < metrics["ged"] < 2
+    assert metrics["best"]["ged"] > 0
+    for name in ("calibration_net", "blackbox", "truth"):
+        assert 0 <= metrics[f"ged_flip_oracle_{name}"] < 2
+
+
+def test_logs_are_complete_and_know_when_d_rested(runs, whole):
+    first, second = runs.log("whole", 1), runs.log("whole", 2)
+    assert [line["step"] for line in first] == [2, 4, 5]
+    assert [line["step"] for line in second] == [2, 4, 6, 7]
+    # D is updated in steps 0, 3 and 6, so not between 4 and 6.
+    assert ["discriminator" in line for line in second] == [True, True, False, True]
+    assert all("selection_ged" in line for line in second)
+
+
+def test_nothing_but_what_happens_is_said(whole):
+    for noise in ("Traceback", "WARNING", "ran out of data", "retracing"):
+        assert noise not in whole.stderr + whole.stdout
+
+
+# Interruptions
+
+
+@pytest.fixture(scope="module")
+def interrupted(runs):
+    """Killed in both stages, a checkpoint damaged, stopped, and gone on to the end."""
+    kill, stop = int(signal.SIGKILL), int(signal.SIGTERM)
+    done = [
+        runs.run("interrupted", interrupt=(1, 3, kill)),
+        runs.run("interrupted", interrupt=(2, 5, kill)),
+    ]
+    folder = runs.folder / "interrupted" / "checkpoints" / "stage2"
+    (newest,) = folder.glob("ckpt-4.data*")
+    os.truncate(newest, newest.stat().st_size // 2)
+    done.append(runs.run("interrupted", interrupt=(2, 3, stop)))
+    done.append(runs.run("interrupted", interrupt=(0, 0, 0)))
+    return done
+
+
+def test_a_killed_run_goes_on_from_its_last_checkpoint(interrupted):
+    first, second, third, _ = interrupted
+    assert first.returncode == second.returncode == -signal.SIGKILL
+    assert "stage 1: training" in second.stdout and "from step 2" in second.stdout
+    assert "stage 1: finished before" in third.stdout
+
+
+def test_a_damaged_checkpoint_is_passed_over(interrupted):
+    third = interrupted[2]
+    assert "ckpt-4 cannot be read" in third.stdout
+    assert "from step 2" in third.stdout
+
+
+def test_a_stopped_run_saves_and_says_how_to_go_on(interrupted, runs):
+    third, fourth = interrupted[2:]
+    assert third.returncode == 130
+    last = third.stderr.splitlines()[-1]
+    assert last.startswith("stopped in stage 2 after step 3")
+    assert str(runs.folder / "interrupted") in last
+    assert "Traceback" not in third.stderr
+    assert fourth.returncode == 0, fourth.stderr[-3000:]
+    assert "from step 3" in fourth.stdout
+
+
+@pytest.mark.parametrize("which", ["stage1", "stage2", "best"])
+def test_interruptions_do_not_change_a_bit(runs, whole, interrupted, which):
+    expected = runs.tensors("whole", which)
+    got = runs.tensors("interrupted", which)
+    assert len(expected) > 10
+    assert got.keys() == expected.keys()
+    for key in expected:
+        np.testing.assert_array_equal(got[key], expected[key], err_msg=key)
+
+
+def test_interruptions_do_not_change_the_selection(runs, whole, interrupted):
+    best = [read_json(runs.folder / n / "best.json") for n in ("whole", "interrupted")]
+    assert best[0] == best[1]
+    steps = [line["step"] for line in runs.log("interrupted", 2)]
+    assert steps == [2, 4, 6, 7]
+    geds = [
+        [line["selection_ged"] for line in runs.log(name, 2)]
+        for name in ("whole", "interrupted")
+    ]
+    assert geds[0] == geds[1]
+
+
+# The finished run
+
+
+def test_another_configuration_in_the_same_directory_is_refused(runs, whole):
+    done = runs.run("whole", "train.seed=2")
+    assert done.returncode == 1
+    (line,) = [x for x in done.stderr.splitlines() if x.startswith("error: ")]
+    assert "train.seed: 1 -> 2" in line and "Traceback" not in done.stderr
+
+
+@pytest.fixture(scope="module")
+def loaded(runs, whole):
+    """The finished run's configuration, data and sampler, in this process."""
+    path = str(runs.folder / "whole")
+    config = run_dir.saved_config(path)
+    run = run_dir.RunDir(path, config)
+    dataset = data_load.build_data(config)
+    yield config, dataset, saved_run.load_sampler(config, dataset.facts, run), run
+    run.close()
+
+
+LOADER = """
+import sys
+import numpy as np
+import tensorflow as tf
+
+folder, inputs, output = sys.argv[1:]
+arrays = np.load(inputs)
+model = tf.saved_model.load(folder)
+sample = model.signatures["sample"]
+drawn = sample(**{name: tf.constant(arrays[name]) for name in arrays.files})
+np.savez(output, **{name: value.numpy() for name, value in drawn.items()})
+own = {"car_tf", "export", "tensorflow_addons", "tensorflow_probability"}
+assert not own & set(sys.modules), own & set(sys.modules)
+"""
+
+
+def test_the_exported_model_equals_the_run_in_plain_tensorflow(
+    runs, whole, loaded, tmp_path
+):
+    _, dataset, sampler, _ = loaded
+    val = dataset.splits["val"]
+    inputs = dict(
+        image=val.images[:2],
+        blackbox=val.blackbox[:2],
+        num_samples=np.int32(3),
+        seed=np.array([[5, 0], [6, 1]], np.int32),
+    )
+    np.savez(tmp_path / "in.npz", **inputs)
+    (tmp_path / "load.py").write_text(LOADER)
+    exported = runs.folder / "whole" / "export" / "cityscapes" / "1"
+    done = subprocess.run(
+        [
+            *(sys.executable, "load.py", str(exported)),
+            *(str(tmp_path / "in.npz"), str(tmp_path / "out.npz")),
+        ],
+        cwd=tmp_path,
+        env={k: v for k, v in os.environ.items() if k != "PYTHONPATH"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    got = np.load(tmp_path / "out.npz")
+    expected = sampler.sample(
+        *(tf.constant(inputs[n]) for n in ("image", "blackbox", "seed", "num_samples"))
+    )
+    assert np.mean(got["samples"] == expected["samples"]) > 0.999
+    np.testing.assert_allclose(got["probabilities"], expected["probs"], atol=1e-4)
+    probs = got["probabilities"]
+    bits = -(probs * np.log2(np.maximum(probs, 1e-30))).sum(-1)
+    np.testing.assert_allclose(got["entropy_bits"], bits, atol=1e-3)
+
+
+def test_the_export_knows_what_the_run_knows(runs, whole):
+    run = runs.folder / "whole"
+    exported = run / "export" / "cityscapes" / "1"
+    assert f"exported: {exported}" in whole.stdout
+    labels = read_json(exported / "assets" / "labels.json")
+    assert labels["config"] == read_json(run / "config.json")
+    assert labels["trained_size"] == labels["config"]["data"]["size"]
+    card = (exported / "model_card.md").read_text()
+    metrics = read_json(run / "metrics.json")
+    assert all(f"- {note}" in card for note in metrics["notes"])
+    assert f"{metrics['ged']:.3f}" in card
+
+
+def test_a_finished_run_is_exported_again_without_its_data(
+    loaded, tmp_path, monkeypatch
+):
+    config, dataset, _, run = loaded
+    recorded = read_json(run.path / "data.json")
+    assert info.from_record(recorded["facts"]) == dataset.facts
+    monkeypatch.setattr(data_load, "build_data", None)
+    again = export_run.export_workdir(config, run, output=str(tmp_path))
+    assert again == tmp_path / "cityscapes" / "1"
+    # Facts, weights, results and code in one number.
+    first = description.read_content_hash(run.path / "export" / "cityscapes" / "1")
+    assert description.read_content_hash(again) == first
+
+
+def test_the_exported_model_is_that_of_the_best_weights(runs, loaded):
+    _, _, sampler, _ = loaded
+    best = runs.tensors("whole", "best")
+    suffix = "/.ATTRIBUTES/VARIABLE_VALUE"
+    kernel = best[f"net/logits_layer/kernel{suffix}"]
+    np.testing.assert_array_equal(sampler.refinement_net.logits_layer.kernel, kernel)
+
+
+def test_evaluating_again_gives_the_same_numbers(loaded, runs):
+    config, dataset, sampler, run = loaded
+    before = read_json(run.path / "metrics.json")
+    said = []
+    train_run.evaluate_run(config, dataset, sampler, run, said.append)
+    after = read_json(run.path / "metrics.json")
+    assert after["ged_per_image"] == before["ged_per_image"]
+    assert after["miou_calibration_net"] == before["miou_calibration_net"]
+    other = train_run.evaluate_run(
+        config, dataset, sampler, run, said.append, split="selection", num_samples=2
+    )
+    assert other["num_samples"] == 2 and other["split"] == "selection"
+    assert read_json(run.path / "metrics_selection_2.json") == other
+    assert read_json(run.path / "metrics.json") == after
+
+
+def test_stratified_samples_are_evaluated_and_exported_under_their_name(
+    loaded, tmp_path
+):
+    config, dataset, _, run = loaded
+    before = read_json(run.path / "metrics.json")
+    assert before["noise_sampling"] == "independent"
+    stratified = fields.override(config, ["evaluation.noise_sampling=stratified"])
+    sampler = saved_run.load_sampler(stratified, dataset.facts, run)
+    assert sampler.stratified
+    result = train_run.evaluate_run(config, dataset, sampler, run, lambda line: None)
+    num = config.evaluation.num_samples
+    name = f"metrics_{dataset.evaluation}_{num}_stratified.json"
+    assert read_json(run.path / name) == result
+    assert result["ged"] is not None and result["ged_unbiased"] is None
+    assert set(result["ged_unbiased_per_image"]) == {None}
+    assert all(s["ged_unbiased"] is None for s in result["by_num_samples"].values())
+    assert read_json(run.path / "metrics.json") == before
+    # The results on the card are those of independent samples, which it does not draw.
+    cards = []
+    for kind in (config, stratified):
+        folder = tmp_path / kind.evaluation.noise_sampling
+        path = export_run.export_workdir(kind, run, output=str(folder))
+        cards.append((path / "model_card.md").read_text())
+    assert "GED" in cards[0] and "GED" not in cards[1]
+    assert '"noise_sampling": "stratified"' in cards[1]
+
+
+def test_a_run_without_trained_networks_cannot_be_evaluated(loaded, tmp_path):
+    config, dataset, _, _ = loaded
+    run = run_dir.RunDir(str(tmp_path / "empty"), config)
+    with pytest.raises(run_dir.RunError, match="stage 1 has no checkpoint"):
+        saved_run.load_sampler(config, dataset.facts, run)
+
+
+# All configurations
+
+
+@pytest.mark.parametrize("name", config_lib.available())
+def test_every_configuration_builds_and_makes_two_steps(name):
+    config = config_lib.load(name)
+    if not isinstance(config, config_lib.Config):
+        pytest.skip(f"{name} is another kind of job, with a test of its own")
+    whole_images = ("data.size=32,32", "data.crop_size=32,32", "data.scale_range=1,1")
+    config = fields.override(config, [*job.TINY, *whole_images, "data.num_drawn=4,1,1"])
+    dataset = data_load.build_data(config)
+    batches = [
+        list(
+            build.build_batches(config, dataset, stage=stage, first_step=0, num_steps=2)
+        )
+        for stage in (1, 2)
+    ]
+    calibration_net = None
+    if config.calibration_net.kind != "true_distribution":
+        first = build.build_calibration_trainer(config, dataset)
+        for batch in batches[0]:
+            first.train_step(batch)
+        assert int(first.step.numpy()) == 2
+        calibration_net = first.calibration_net
+    second = build.build_refinement_trainer(config, dataset, calibration_net)
+    before = [v.numpy() for v in second.refinement_net.trainable_variables]
+    for batch in batches[1]:
+        second.train_step(batch, True)
+    after = [v.numpy() for v in second.refinement_net.trainable_variables]
+    assert any(np.any(a != b) for a, b in zip(after, before))
+    for net in (second.refinement_net, second.discriminator):
+        for variable in net.variables:
+            assert np.isfinite(variable).all(), variable.name
+
+
+def test_proposals_are_simulated_on_a_finished_run(runs, whole, tmp_path):
+    folder = tmp_path / "copy"
+    shutil.copytree(runs.folder / "whole", folder)
+    command = [
+        sys.executable,
+        "-m",
+        "car_tf.evaluate.proposals",
+        "--workdir",
+        str(folder),
+    ]
+    command += ["--num_images", "1", "--num_samples", "2"]
+    done = subprocess.run(
+        command, capture_output=True, text=True, cwd=tmp_path, env=job.environment()
+    )
+    assert done.returncode == 0, done.stderr
+    summary = json.loads((folder / "proposals.json").read_text())
+    assert summary["num_images"] == 1 and summary["num_samples"] == 2
