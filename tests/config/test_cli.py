@@ -8,12 +8,12 @@ import job
 import pytest
 
 CODE = """
-from car_tf import entry
+from car_tf.config import cli
 
 def main():
     {body}
 
-entry.run(main, errors=(OSError,), then={then!r})
+cli.run(main, errors=(OSError,), then={then!r})
 """
 
 
@@ -44,7 +44,7 @@ def test_a_mistake_of_the_program_is_not_taken_for_the_user_s():
 
 
 def test_what_the_environment_says_to_tensorflow_counts():
-    body = "import os; print([os.environ[name] for name in entry.TENSORFLOW])"
+    body = "import os; print([os.environ[name] for name in cli.TENSORFLOW])"
     text = CODE.format(body=body, then="")
     for changes, said in (({}, "['2', '1']"), ({"TF_ENABLE_ONEDNN_OPTS": "0"}, "'0']")):
         environment = {k: v for k, v in os.environ.items() if not k.startswith("TF_")}
