@@ -34,26 +34,26 @@ def labels(
       reach: of the sampler.
       config: the resolved configuration.
     """
-    facts = settings.facts
+    dataset_info = settings.dataset_info
     blackbox = None
-    if facts.num_blackbox_classes:
+    if dataset_info.num_blackbox_classes:
         blackbox = {
-            "num_classes": facts.num_blackbox_classes,
+            "num_classes": dataset_info.num_blackbox_classes,
             "input": settings.blackbox,
             "embedded": embedded,
         }
     return {
         "name": name,
-        "title": facts.title,
+        "title": dataset_info.title,
         "classes": [
             {"id": index, "name": class_name, "color": list(color)}
             for index, (class_name, color) in enumerate(
-                zip(facts.class_names, facts.class_colors)
+                zip(dataset_info.class_names, dataset_info.class_colors)
             )
         ],
-        "flips": [dataclasses.asdict(flip) for flip in facts.flips],
+        "flips": [dataclasses.asdict(flip) for flip in dataset_info.flips],
         "ignored_id": info.IGNORE_LABEL,
-        "image_channels": facts.image_channels,
+        "image_channels": dataset_info.image_channels,
         "trained_size": list(settings.trained_size),
         "resizes": settings.resizes,
         # Pixels away from which an image can change a sample's pixel, null for all:

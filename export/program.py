@@ -28,7 +28,7 @@ class Settings:
     """What an export fixes.
 
     Attributes:
-      facts: of the data set.
+      dataset_info: of the data set.
       num_samples: M of `serving_default`, and of the others where a request has none.
       blackbox: what the model takes of a black box: `labels` or `probabilities`.
       trained_size: (height, width) of the images that the model was trained on.
@@ -36,7 +36,7 @@ class Settings:
         then a model with an embedded black box does so too.
     """
 
-    facts: info.DatasetInfo
+    dataset_info: info.DatasetInfo
     num_samples: int = NUM_SAMPLES
     blackbox: str = LABELS
     trained_size: Tuple[int, int] = (256, 512)
@@ -51,7 +51,7 @@ class Settings:
     @property
     def image_spec(self) -> tf.TensorSpec:
         """`[B, H, W, C]` uint8."""
-        channels = self.facts.image_channels
+        channels = self.info.image_channels
         return tf.TensorSpec([None, None, None, channels], tf.uint8, "image")
 
     @property
@@ -59,7 +59,7 @@ class Settings:
         """`[B, H, W]` uint8 or `[B, H, W, Kb]` float32."""
         if self.blackbox == LABELS:
             return tf.TensorSpec([None, None, None], tf.uint8, "blackbox")
-        num_classes = self.facts.num_blackbox_classes
+        num_classes = self.info.num_blackbox_classes
         shape = [None, None, None, num_classes]
         return tf.TensorSpec(shape, tf.float32, "blackbox")
 
@@ -84,9 +84,9 @@ class Program:
 
     def _probe(self) -> Tuple[List[tf.TensorSpec], List[Optional[int]]]:
         """Finds out what G's features look like, and by what they are smaller."""
-        facts, size = self.settings.facts, 64
-        image = tf.zeros([1, size, size, facts.image_channels], tf.uint8)
-        log_probs = tf.zeros([1, size, size, facts.num_classes])
+        dataset_info, size = self.settings.dataset_info, 64
+        image = tf.zeros([1, size, size, dataset_info.image_channels], tf.uint8)
+        log_probs = tf.zeros([1, size, size, dataset_info.num_classes])
         specs, strides = [], []
         for index, feature in enumerate(self.model.encode(image, log_probs)):
             is_map = len(feature.shape) == 4

@@ -7,7 +7,7 @@ import pathlib
 from typing import Any, Callable, Dict, Optional, Sequence
 
 from car_tf.evaluate import evaluation, saved_run
-from car_tf.data import load as data_load
+from car_tf.blackbox import attach
 from car_tf import config as config_lib
 from car_tf.runtime import run_dir
 from car_tf.data import info
@@ -20,7 +20,7 @@ FOLDER = "export"
 def export_run(
     config: config_lib.Config,
     model: sampler.Sampler,
-    facts: info.DatasetInfo,
+    dataset_info: info.DatasetInfo,
     output: pathlib.Path,
     *,
     name: str = "",
@@ -35,7 +35,7 @@ def export_run(
     Args:
       config: of the run.
       model: its sampler.
-      facts: of its data set.
+      dataset_info: of its data set.
       output: the folder of served models.
       name: of the model; empty for the configuration's.
       num_samples: M where a request does not say.
@@ -46,26 +46,28 @@ def export_run(
     """
     return savedmodel.export(
         model,
-        facts,
+        dataset_info,
         output,
         name=name or versions.servable(config.name),
         num_samples=num_samples,
-        blackbox=facts.blackbox_output,
+        blackbox=dataset_info.blackbox_output,
         trained_size=config.data.size,
         # Where crops are cut at the centre of the files, nothing is resized.
-        resizes=facts.random_crop,
+        resizes=dataset_info.random_crop,
         blackbox_function=blackbox_function,
-        config=_as_read(config, facts),
+        config=_as_read(config, dataset_info),
         notes=notes,
-        results=_results(config, metrics, facts),
+        results=_results(config, metrics, dataset_info),
         say=say,
     )
 
 
-def _as_read(config: config_lib.Config, facts: info.DatasetInfo) -> Dict[str, Any]:
+def _as_read(
+    config: config_lib.Config, dataset_info: info.DatasetInfo
+) -> Dict[str, Any]:
     """Returns the configuration for JSON, with what `auto` chose for maps on disk."""
-    if facts.blackbox_encoding:
-        chosen = {"encoding": facts.blackbox_encoding}
+    if dataset_info.blackbox_encoding:
+        chosen = {"encoding": dataset_info.blackbox_encoding}
         config = config_lib.change(config, blackbox=chosen)
     return json.loads(config_lib.to_json(config))
 
@@ -73,14 +75,14 @@ def _as_read(config: config_lib.Config, facts: info.DatasetInfo) -> Dict[str, An
 def _results(
     config: config_lib.Config,
     metrics: Optional[Dict[str, Any]],
-    facts: info.DatasetInfo,
+    dataset_info: info.DatasetInfo,
 ) -> Sequence[str]:
     """Returns the evaluation in words, unless it drew its samples in another way."""
     if not metrics:
         return ()
     if metrics.get("noise_sampling", "independent") != config.evaluation.noise_sampling:
         return ()
-    return evaluation.summary_lines(metrics, facts)
+    return evaluation.summary_lines(metrics, dataset_info)
 
 
 def export_workdir(
@@ -99,12 +101,12 @@ def export_workdir(
       ConfigError: a black box is to be embedded, but the run was trained on none that
         is a model.
     """
-    facts, notes = saved_run.data_of(config, workdir)
+    dataset_info, notes = saved_run.data_of(config, workdir)
     blackbox_function = None
     if embed_blackbox:
         # As in training, whatever `auto` would choose now.
-        as_trained = {"output": facts.blackbox_output}
-        segmenter = data_load.build_blackbox(
+        as_trained = {"output": dataset_info.blackbox_output}
+        segmenter = attach.build_blackbox(
             config_lib.change(config, blackbox=as_trained)
         )
         if segmenter is None:
@@ -116,8 +118,8 @@ def export_workdir(
         blackbox_function = segmenter.as_module()
     return export_run(
         config,
-        saved_run.load_sampler(config, facts, workdir),
-        facts,
+        saved_run.load_sampler(config, dataset_info, workdir),
+        dataset_info,
         pathlib.Path(output).expanduser() if output else workdir.path / FOLDER,
         name=name,
         num_samples=num_samples,

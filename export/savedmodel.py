@@ -20,7 +20,7 @@ from export import description, program, signatures, versions, warmup
 
 def export(
     model: sampler.Sampler,
-    facts: info.DatasetInfo,
+    dataset_info: info.DatasetInfo,
     output: pathlib.Path,
     *,
     name: str = "car",
@@ -40,7 +40,7 @@ def export(
 
     Args:
       model: the sampler.
-      facts: of its data set.
+      dataset_info: of its data set.
       output: the folder of served models.
       name: of the model.
       num_samples: M, where a request does not name it.
@@ -64,7 +64,7 @@ def export(
     """
     versions.check_name(name)
     settings = program.Settings(
-        facts=facts,
+        dataset_info=dataset_info,
         num_samples=num_samples,
         blackbox=blackbox,
         trained_size=tuple(trained_size),

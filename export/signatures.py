@@ -42,7 +42,7 @@ class ServedSampler(tf.Module):
             self.blackbox = computation.blackbox_function
         self.labels = tf.saved_model.Asset(str(labels_file))
         takes_blackbox = (
-            self._settings.facts.num_blackbox_classes > 0
+            self._settings.dataset_info.num_blackbox_classes > 0
             and computation.blackbox_function is None
         )
         seen = [self._settings.image_spec]
@@ -54,7 +54,7 @@ class ServedSampler(tf.Module):
         number = tf.constant(self._settings.num_samples)
         defaults = {"num_samples": number, "seed": tf.zeros([0, 2], tf.int32)}
         draws = [_NUM_SAMPLES, _SEED]
-        log_probs = [None, None, None, self._settings.facts.num_classes]
+        log_probs = [None, None, None, self._settings.dataset_info.num_classes]
         encoded_specs = [
             *computation.feature_specs,
             tf.TensorSpec(log_probs, tf.float32, "log_probs"),
@@ -97,7 +97,7 @@ class ServedSampler(tf.Module):
         return program.each_image(one, inputs, self._uncertainty_specs())
 
     def _uncertainty_specs(self) -> Dict[str, tf.TensorSpec]:
-        num_classes = self._settings.facts.num_classes
+        num_classes = self._settings.dataset_info.num_classes
         probabilities = tf.TensorSpec([None, None, num_classes], tf.float32)
         return {"probabilities": probabilities, "entropy_bits": _FLOAT_MAP}
 
@@ -106,7 +106,7 @@ class ServedSampler(tf.Module):
             return self._computation.encode(*_padded(inputs))
 
         inputs = self._admit(inputs, draws=False)
-        num_classes = self._settings.facts.num_classes
+        num_classes = self._settings.dataset_info.num_classes
         specs = {
             spec.name: tf.TensorSpec(spec.shape[1:], spec.dtype)
             for spec in self._computation.feature_specs
@@ -116,7 +116,7 @@ class ServedSampler(tf.Module):
 
     def _decode(self, *arguments: tf.Tensor) -> program.Tensors:
         feature_specs = self._computation.feature_specs
-        num_classes = self._settings.facts.num_classes
+        num_classes = self._settings.dataset_info.num_classes
         shapes = [spec.shape for spec in feature_specs]
         shapes += [[None, None, None, num_classes], None, [None, None]]
 
@@ -150,7 +150,7 @@ class ServedSampler(tf.Module):
 
     def _sample_bytes(self, *arguments: tf.Tensor) -> program.Tensors:
         image_bytes, *blackbox, num_samples, seed = arguments
-        channels = self._settings.facts.image_channels
+        channels = self._settings.dataset_info.image_channels
         inputs = [encoded.decode_images(image_bytes, channels, "image_bytes")]
         if blackbox and blackbox[0].dtype == tf.string:
             inputs += [encoded.decode_maps(blackbox[0], "blackbox_bytes")]
@@ -167,17 +167,17 @@ class ServedSampler(tf.Module):
 
     def _admit(self, arguments: Sequence[tf.Tensor], *, draws: bool) -> List[tf.Tensor]:
         """Checks image, black-box output and, where samples are drawn, their seeds."""
-        facts = self._settings.facts
+        dataset_info = self._settings.dataset_info
         num_inputs = len(arguments) - (2 if draws else 0)
         shapes = [self._settings.image_spec.shape, self._settings.blackbox_spec.shape]
         shapes = shapes[:num_inputs] + ([None, [None, None]] if draws else [])
 
         def conditions(fed: Sequence[tf.Tensor]) -> List[checks.Check]:
-            found = checks.image_checks(fed[0], facts.image_channels)
+            found = checks.image_checks(fed[0], dataset_info.image_channels)
             size = checks.dimensions(fed[0], 3)
             if num_inputs > 1:
                 found += checks.blackbox_checks(
-                    fed[1], size, facts.num_blackbox_classes
+                    fed[1], size, dataset_info.num_blackbox_classes
                 )
             if draws:
                 embedded = self._computation.blackbox_function is not None

@@ -37,11 +37,15 @@ def requests(module: Any, computation: Any) -> Dict[str, Dict[str, Any]]:
       computation: its `program.Program`.
     """
     height, width = computation.settings.trained_size
-    channels = computation.settings.facts.image_channels
+    channels = computation.settings.dataset_info.image_channels
     inner = {
         "image": [height, width, channels],
-        "blackbox": [height, width, computation.settings.facts.num_blackbox_classes],
-        "log_probs": [height, width, computation.settings.facts.num_classes],
+        "blackbox": [
+            height,
+            width,
+            computation.settings.dataset_info.num_blackbox_classes,
+        ],
+        "log_probs": [height, width, computation.settings.dataset_info.num_classes],
         "seed": [2],
     }
     sizes = computation.feature_sizes(height, width)

@@ -44,14 +44,14 @@ def street_facts():
     return cityscapes.dataset_info("street scenes of the tests")
 
 
-def build_sampler(settings, facts):
+def build_sampler(settings, dataset_info):
     """A sampler whose samples differ, as those of an untrained G would not."""
     keras.utils.set_random_seed(0)
-    generator = build.build_refinement_net(settings, facts)
+    generator = build.build_refinement_net(settings, dataset_info)
     kernel = generator.logits_layer.kernel
     kernel.assign(tf.random.stateless_normal(kernel.shape, [1, 2]) * 3.0)
-    net = build.build_calibration_net(settings, facts)
-    return build.build_sampler(net, generator, facts)
+    net = build.build_calibration_net(settings, dataset_info)
+    return build.build_sampler(net, generator, dataset_info)
 
 
 @functools.lru_cache(maxsize=None)

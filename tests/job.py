@@ -74,7 +74,7 @@ def _interrupted(stage, step, number):
         whole(keeper, batch, logs)
 
     fit.Keeper.on_train_batch_end = on_train_batch_end
-    train_run.evaluate_run = lambda *unused, **unused_too: {}
+    train_run.evaluate_run.evaluate_run = lambda *unused, **unused_too: {}
     train_run.run_export.export_run = lambda *unused, **unused_too: None
     runpy.run_module("car_tf.train", run_name="__main__", alter_sys=True)
 

@@ -13,7 +13,7 @@ import tensorflow as tf
 from PIL import Image
 
 from car_tf.predict import predictor as predict_predictor
-from car_tf.data import load as data_load
+from car_tf.blackbox import attach
 from car_tf.config import schema
 from car_tf import config as config_lib
 from car_tf.data import io
@@ -80,7 +80,7 @@ class Reader:
         trained_on = (predictor.labels["config"] or {}).get("blackbox", {}).get("path")
         if options.blackbox or _is_here(trained_on):
             config = predict_predictor.blackbox_config(predictor, options)
-            self._segmenter = data_load.build_blackbox(config)
+            self._segmenter = attach.build_blackbox(config)
             # A folder of the training's predictions says nothing of new images.
             if options.blackbox or self._segmenter is not None:
                 self._config = config
@@ -174,7 +174,7 @@ def draw_examples(config: config_lib.Config) -> List[Opened]:
     """
     if config.data.data_dir:
         return []
-    split = data_load.draw_unseen(config, NUM_EXAMPLES)
+    split = attach.draw_unseen(config, NUM_EXAMPLES)
     return [
         Opened(
             name=f"{name}.png",

@@ -60,11 +60,11 @@ def check(
     """Predicts a split and prints what came of it."""
     import numpy as np
 
-    from car_tf.data import load as data_load
+    from car_tf.blackbox import attach
     from car_tf.blackbox import postprocess, report, sheet
     from car_tf.data import cache, cityscapes
 
-    segmenter = data_load.build_blackbox(config)
+    segmenter = attach.build_blackbox(config)
     source = cityscapes.read(
         config.data.data_dir,
         split,
@@ -77,13 +77,11 @@ def check(
     if segmenter is not None:
         print(segmenter.describe(), flush=True)
     notes = []
-    source, _ = data_load.with_blackbox(
-        config, source, notes=notes, segmenter=segmenter
-    )
+    source, _ = attach.with_blackbox(config, source, notes=notes, segmenter=segmenter)
     print("\n".join(notes), flush=True)
 
-    facts = cityscapes.dataset_info(config.data.data_dir)
-    names = facts.class_names[: facts.num_blackbox_classes]
+    dataset_info = cityscapes.dataset_info(config.data.data_dir)
+    names = dataset_info.class_names[: dataset_info.num_blackbox_classes]
     labels, predictions = source.labels[:, 0], postprocess.hard_labels(source.blackbox)
     counts = report.confusion(labels, predictions, num_classes=len(names))
     height, width = config.data.size
@@ -110,7 +108,7 @@ def check(
             labels[rows],
             predictions[rows],
             class_names=names,
-            class_colors=facts.class_colors[: len(names)],
+            class_colors=dataset_info.class_colors[: len(names)],
         )
         picture.save(sheet_file)
         print(f"sheet: {sheet_file}")

@@ -233,8 +233,8 @@ def predictions(
         return {"blackbox": io.resize_nearest(ids, size)}
 
     hashes = cache.content_hashes(paths, cache_dir)
-    facts = f"{size}|{encoding}|{options}|{list(names)}|{hashes}"
-    key = f"on_disk|{cache.FORMAT_VERSION}|{facts}"
+    settings = f"{size}|{encoding}|{options}|{list(names)}|{hashes}"
+    key = f"on_disk|{cache.FORMAT_VERSION}|{settings}"
     stored, _ = cache.arrays(
         key=hashlib.sha256(key.encode()).hexdigest(),
         cache_dir=cache_dir,

@@ -35,8 +35,8 @@ class Store:
           fingerprint: of the black box and how it is used.
           size: (height, width) of the maps.
         """
-        facts = f"{FORMAT_VERSION}|{fingerprint}|{tuple(size)}"
-        self.key = hashlib.sha256(facts.encode()).hexdigest()
+        dataset_info = f"{FORMAT_VERSION}|{fingerprint}|{tuple(size)}"
+        self.key = hashlib.sha256(dataset_info.encode()).hexdigest()
         self._folder = cache_dir / "blackbox" / self.key[:32]
 
     def file(self, image_hash: str) -> pathlib.Path:

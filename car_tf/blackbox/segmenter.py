@@ -43,8 +43,8 @@ class Segmenter:
         self._content_hash = content_hash
         self._open_backend = open_backend
         self._backend: Optional[base.Backend] = None
-        facts = f"{FORMAT_VERSION}|{content_hash}|{options}"
-        self.fingerprint = hashlib.sha256(facts.encode()).hexdigest()
+        dataset_info = f"{FORMAT_VERSION}|{content_hash}|{options}"
+        self.fingerprint = hashlib.sha256(dataset_info.encode()).hexdigest()
 
     @property
     def backend(self) -> base.Backend:

@@ -1,23 +1,22 @@
-"""From a configuration to data: splits with labels and black-box outputs.
-
-With `build`, the one place where configuration fields become arguments.
-"""
+"""From a configuration to a data set: its splits, and what the rest asks of it."""
 
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, List
 
 import numpy as np
 
 from car_tf import config as config_lib
-from car_tf.blackbox import imitation, inference, precomputed
-from car_tf.blackbox import segmenter as segmenter_lib
-from car_tf.data import cache, cityscapes, examples, info, io
+from car_tf.data import cache, cityscapes, examples, io
+from car_tf.data import info as info_lib
 from car_tf.data.lidc import read as lidc
 from car_tf.data import splits
 from car_tf.data.synthetic import lidc_crops, street_scenes
 from car_tf.data.lidc import arrays as lidc_arrays
+
+# Classes of a black box, before its `class_map`.
+NUM_BLACKBOX_CLASSES = cityscapes.NUM_TRAIN_IDS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,14 +24,14 @@ class Dataset:
     """A data set ready for use.
 
     Attributes:
-      facts: what the rest asks for.
+      info: what the rest asks for instead of the name of the data set.
       splits: name -> examples, with their black-box outputs.
       selection: name of the split for model selection.
       evaluation: name of the split that results are reported on.
       notes: what a user must be told, one sentence each.
     """
 
-    facts: info.DatasetInfo
+    info: info_lib.DatasetInfo
     splits: Dict[str, examples.Examples]
     selection: str
     evaluation: str
@@ -54,8 +53,8 @@ class Dataset:
     def describe(self) -> Dict[str, Any]:
         """Returns what the run directory records of the data."""
         return {
-            "title": self.facts.title,
-            "facts": dataclasses.asdict(self.facts),
+            "title": self.info.title,
+            "facts": dataclasses.asdict(self.info),
             "notes": self.notes,
             "splits": {
                 name: {
@@ -71,41 +70,21 @@ class Dataset:
         }
 
 
-def build_data(config: config_lib.Config) -> Dataset:
-    """Reads or draws the data set and adds the black box's outputs."""
+def id_encodings() -> Dict[str, np.ndarray]:
+    """Returns name -> table from a black box's ids to classes, 255 for none."""
+    return {
+        "train_ids": cityscapes.train_id_table(),
+        "label_ids": cityscapes.label_id_table(),
+    }
+
+
+def read_data(config: config_lib.Config) -> Dataset:
+    """Reads or draws the splits of the data set, without a black box's outputs."""
     if config.data.dataset == "lidc":
         return _lidc(config)
     if config.data.data_dir:
-        dataset = _cityscapes_on_disk(config)
-    else:
-        dataset = _drawn_street_scenes(config)
-    notes = list(dataset.notes)
-    segmenter = build_blackbox(config)
-    splits, encoding = {}, ""
-    for index, (name, split) in enumerate(dataset.splits.items()):
-        splits[name], encoding = with_blackbox(
-            config, split, notes=notes, segmenter=segmenter, split_index=index
-        )
-        if encoding:
-            # One folder has one encoding, which the first split tells.
-            config = config_lib.change(config, blackbox={"encoding": encoding})
-    facts = dataclasses.replace(dataset.facts, blackbox_encoding=encoding)
-    if config.blackbox.kind == "none":
-        facts = dataclasses.replace(facts, num_blackbox_classes=0)
-    elif splits[dataset.evaluation].blackbox.ndim == 4:
-        facts = dataclasses.replace(facts, blackbox_output="probabilities")
-    return dataclasses.replace(dataset, facts=facts, splits=splits, notes=notes)
-
-
-def draw_unseen(config: config_lib.Config, num: int) -> examples.Examples:
-    """Draws images that a run on drawn data was not trained on, and their black box."""
-    other = {
-        "data_dir": "",
-        "drawn_seed": config.data.drawn_seed + 1,
-        "num_drawn": (1, 1, num),
-    }
-    dataset = build_data(config_lib.change(config, data=other))
-    return dataset.splits[dataset.evaluation]
+        return _cityscapes_on_disk(config)
+    return _drawn_street_scenes(config)
 
 
 def _cityscapes_on_disk(config: config_lib.Config) -> Dataset:
@@ -124,7 +103,7 @@ def _cityscapes_on_disk(config: config_lib.Config) -> Dataset:
         read["train"], fraction=data.selection_fraction, seed=data.split_seed
     )
     return Dataset(
-        facts=cityscapes.dataset_info(f"street scenes in {data.data_dir}"),
+        info=cityscapes.dataset_info(f"street scenes in {data.data_dir}"),
         splits={"train": training, "selection": selection, "val": read["val"]},
         selection="selection",
         evaluation="val",
@@ -150,7 +129,7 @@ def _drawn_street_scenes(config: config_lib.Config) -> Dataset:
         )
         first += num
     return Dataset(
-        facts=cityscapes.dataset_info("street scenes drawn by car_tf"),
+        info=cityscapes.dataset_info("street scenes drawn by car_tf"),
         splits=splits,
         selection="selection",
         evaluation="val",
@@ -177,7 +156,7 @@ def _lidc(config: config_lib.Config) -> Dataset:
             "real scans (--data_dir takes real data)"
         ]
     return Dataset(
-        facts=lidc.dataset_info(title),
+        info=lidc.dataset_info(title),
         splits=read,
         selection="val",
         evaluation="test",
@@ -236,117 +215,3 @@ def _drawn_crops(config: config_lib.Config) -> Dict[str, examples.Examples]:
         )
         first += num
     return drawn
-
-
-def with_blackbox(
-    config: config_lib.Config,
-    split: examples.Examples,
-    *,
-    notes: List[str],
-    segmenter: Optional[segmenter_lib.Segmenter],
-    split_index: int = 0,
-) -> Tuple[examples.Examples, str]:
-    """Adds the black box's output to a split.
-
-    Args:
-      config: the configuration.
-      split: examples without it.
-      notes: to which is added what a user must be told.
-      segmenter: of `build_blackbox`.
-      split_index: decides the errors of an imitation.
-
-    Returns:
-      The split, and, of class ids on disk, which ids they are (`blackbox.encoding`).
-    """
-    kind = _blackbox_kind(config.blackbox)
-    if kind == "none":
-        return split, ""
-    if kind == "truth":
-        _note(notes, "G is conditioned on the true labels before their flips")
-        blackbox = np.asarray(split.labels[:, 0])
-        return dataclasses.replace(split, blackbox=blackbox), ""
-    if kind == "imitation":
-        _note(
-            notes,
-            "the black box is imitated by degrading the true labels "
-            "(--blackbox takes a real one)",
-        )
-        # Each split draws its own errors.
-        maps = [
-            imitation.imitate(
-                label[0], seed=config.data.drawn_seed + split_index, index=index
-            )
-            for index, label in enumerate(split.labels)
-        ]
-        return dataclasses.replace(split, blackbox=np.stack(maps)), ""
-    cache_dir = cache.folder(config.data.cache_dir)
-    if not split.image_files:
-        raise config_lib.ConfigError(
-            "blackbox.path: drawn scenes have no files that a black box could be run "
-            "on; give --data_dir as well"
-        )
-    shared = dict(
-        image_files=split.image_files, size=config.data.size, cache_dir=cache_dir
-    )
-    if segmenter is not None:
-        maps = inference.predictions(segmenter, **shared)
-        what = "labels" if maps.ndim == 3 else "probabilities"
-        _note(notes, f"black box: {config.blackbox.path} ({what})")
-        return dataclasses.replace(split, blackbox=maps), ""
-    tables = {
-        "train_ids": cityscapes.train_id_table(),
-        "label_ids": cityscapes.label_id_table(),
-    }
-    maps, encoding = precomputed.predictions(
-        config.blackbox.path,
-        names=split.names,
-        encoding=config.blackbox.encoding,
-        tables=tables,
-        num_classes=cityscapes.NUM_TRAIN_IDS,
-        output=config.blackbox.output,
-        class_map=config.blackbox.class_map,
-        **shared,
-    )
-    words = encoding.replace("_", " ")
-    _note(notes, f"black box: predictions in {config.blackbox.path}, read as {words}")
-    split = dataclasses.replace(split, blackbox=maps)
-    return split, encoding if encoding in tables else ""
-
-
-def _blackbox_kind(blackbox: config_lib.BlackBox) -> str:
-    if blackbox.kind != "auto":
-        return blackbox.kind
-    if not blackbox.path:
-        return "imitation"
-    return "live" if inference.is_model(blackbox.path) else "predictions"
-
-
-def build_blackbox(config: config_lib.Config) -> Optional[segmenter_lib.Segmenter]:
-    """Finds the segmenter at `blackbox.path`, which is opened when first needed.
-
-    Returns:
-      The segmenter; None where no model is run on the images.
-    """
-    settings = config.blackbox
-    if _blackbox_kind(settings) != "live":
-        return None
-    class_map = settings.class_map
-    if not class_map and settings.encoding == "label_ids":
-        class_map = tuple(cityscapes.label_id_table()[:34].tolist())
-    return inference.load(
-        settings.path,
-        num_classes=cityscapes.NUM_TRAIN_IDS,
-        output=settings.output,
-        class_map=class_map,
-        input_size=settings.input_size if any(settings.input_size) else None,
-        channels=settings.channels,
-        pixel_scale=settings.pixel_scale,
-        signature=settings.signature,
-        input_name=settings.input_name,
-        output_name=settings.output_name,
-    )
-
-
-def _note(notes: List[str], text: str) -> None:
-    if text not in notes:
-        notes.append(text)

@@ -52,18 +52,18 @@ def main() -> int:
     # TensorFlow starts here.
     from car_tf.report import write
     from car_tf.evaluate import saved_run
-    from car_tf.train import run as train_run
-    from car_tf.data import load as data_load
+    from car_tf.evaluate import run as evaluate_run
+    from car_tf.blackbox import attach
     from car_tf.runtime import devices
 
     strategy = devices.build_strategy(FLAGS.devices, workers.Worker())
-    dataset = data_load.build_data(config)
+    dataset = attach.load(config)
     saved_run.require_same_images(workdir, dataset)
     split = dataset.split_to_report(FLAGS.split)
     noise_sampling = FLAGS.noise_sampling or config.evaluation.noise_sampling
     drawing = config_lib.change(config, evaluation={"noise_sampling": noise_sampling})
-    model = saved_run.load_sampler(drawing, dataset.facts, workdir, strategy)
-    train_run.evaluate_run(
+    model = saved_run.load_sampler(drawing, dataset.info, workdir, strategy)
+    evaluate_run.evaluate_run(
         config,
         dataset,
         model,

@@ -17,28 +17,31 @@ SCORES = ("ged", "ged_unbiased", "sample_diversity", "hm_iou")
 
 
 def label_distances(
-    samples: np.ndarray, labels: np.ndarray, facts: info.DatasetInfo
+    samples: np.ndarray, labels: np.ndarray, dataset_info: info.DatasetInfo
 ) -> ged.PairDistances:
     """Distances for the GED: to the modes of the flips, or to the annotators.
 
     Args:
       samples: `[S, H, W]` class ids.
       labels: `[N, H, W]` class ids of the annotators, N = 1 where classes flip.
-      facts: of the data set.
+      dataset_info: of the data set.
     """
-    if not facts.flips:
+    if not dataset_info.flips:
         return ged.multi_rater_distances(samples, labels)
     return ged.class_flips_distances(
-        samples, labels[0], num_classes=facts.num_classes, **flip_arrays(facts)
+        samples,
+        labels[0],
+        num_classes=dataset_info.num_classes,
+        **flip_arrays(dataset_info),
     )
 
 
-def flip_arrays(facts: info.DatasetInfo) -> Dict[str, List]:
+def flip_arrays(dataset_info: info.DatasetInfo) -> Dict[str, List]:
     """Returns the flips as the parallel lists that the metrics take."""
     return {
-        "originals": [flip.original for flip in facts.flips],
-        "flipped": [flip.flipped for flip in facts.flips],
-        "probabilities": [flip.probability for flip in facts.flips],
+        "originals": [flip.original for flip in dataset_info.flips],
+        "flipped": [flip.flipped for flip in dataset_info.flips],
+        "probabilities": [flip.probability for flip in dataset_info.flips],
     }
 
 
@@ -46,7 +49,7 @@ def add_reliability(
     reliability: calibration.Reliability,
     probs: np.ndarray,
     labels: np.ndarray,
-    facts: info.DatasetInfo,
+    dataset_info: info.DatasetInfo,
 ) -> None:
     """Adds an image; right or wrong in expectation over flips and annotators.
 
@@ -54,12 +57,12 @@ def add_reliability(
       reliability: to which the image is added.
       probs: `[H, W, K]`, whose arg-max is judged.
       labels: `[N, H, W]` class ids of the annotators, N = 1 where classes flip.
-      facts: of the data set.
+      dataset_info: of the data set.
     """
     prediction = probs.argmax(-1)
     correct = np.zeros(prediction.shape)
-    table = np.eye(facts.num_classes)
-    for flip in facts.flips:
+    table = np.eye(dataset_info.num_classes)
+    for flip in dataset_info.flips:
         table[flip.original, flip.original] = 1 - flip.probability
         table[flip.original, flip.flipped] = flip.probability
     valid = labels[0] != info.IGNORE_LABEL
@@ -71,8 +74,8 @@ def add_reliability(
 class Tally:
     """The metrics of a split: `add` takes its images in turn, `report` says the result."""
 
-    def __init__(self, facts: info.DatasetInfo, num_samples: int, seed: int):
-        self.facts = facts
+    def __init__(self, dataset_info: info.DatasetInfo, num_samples: int, seed: int):
+        self.info = dataset_info
         self.num_samples = num_samples
         self.seed = seed
         counts = [count for count in SAMPLE_COUNTS if count < num_samples]
@@ -81,11 +84,13 @@ class Tally:
         self.hm_ious: Dict[int, List[float]] = {n: [] for n in self.counts}
         self.oracle_geds: Dict[str, List[ged.GedResult]] = {}
         self.readers = raters.ReaderComparison(seed)
-        flipping = {i for flip in facts.flips for i in (flip.original, flip.flipped)}
-        self.neutral = min(set(range(facts.num_classes)) - flipping, default=0)
+        flipping = {
+            i for flip in dataset_info.flips for i in (flip.original, flip.flipped)
+        }
+        self.neutral = min(set(range(dataset_info.num_classes)) - flipping, default=0)
         self.reliability = calibration.Reliability()
         self.flip_calibration = {
-            name: calibration.FlipCalibration(**flip_arrays(facts))
+            name: calibration.FlipCalibration(**flip_arrays(dataset_info))
             for name in ("calibration_net", "refinement_net")
         }
         self.confusions: Dict[str, np.ndarray] = {}
@@ -97,15 +102,15 @@ class Tally:
     ) -> None:
         """Adds one image; `blackbox` is `[H, W]` class ids or None."""
         valid = labels[0] != info.IGNORE_LABEL
-        distances = label_distances(drawn.samples, labels, self.facts)
+        distances = label_distances(drawn.samples, labels, self.info)
         for count in self.counts:
             self.geds[count].append(distances.ged(count))
         prediction = drawn.probs.argmax(-1).astype(np.uint8)
-        if self.facts.flips:
+        if self.info.flips:
             self._add_flips(drawn, labels, prediction, blackbox)
         else:
             self._add_readers(drawn, labels, distances)
-        add_reliability(self.reliability, drawn.probs, labels, self.facts)
+        add_reliability(self.reliability, drawn.probs, labels, self.info)
         for name in ("probs", "sample_mean", "first_probs"):
             entropy = calibration.entropy_bits(getattr(drawn, name))[valid]
             if entropy.size:
@@ -115,7 +120,7 @@ class Tally:
             self.mean_difference.append(float(difference.mean()))
 
     def _add_flips(self, drawn, labels, prediction, blackbox) -> None:
-        label, flips = labels[0], self.facts.flips
+        label, flips = labels[0], self.info.flips
         maps = {"calibration_net": prediction, "truth": label}
         if blackbox is not None:
             maps["blackbox"] = blackbox
@@ -130,11 +135,11 @@ class Tally:
                 num_samples=self.num_samples,
                 rng=rng,
             )
-            result = label_distances(oracle, labels, self.facts).ged()
+            result = label_distances(oracle, labels, self.info).ged()
             self.oracle_geds.setdefault(name, []).append(result)
             if name != "truth":
                 # One class more for what a black box does not know: always wrong.
-                num_classes = self.facts.num_classes + 1
+                num_classes = self.info.num_classes + 1
                 folded = class_flips.fold(one_map, flips)
                 folded[folded == info.IGNORE_LABEL] = num_classes - 1
                 confusion = iou.confusion_matrix(label, folded, num_classes=num_classes)
@@ -161,7 +166,7 @@ class Tally:
         """Returns everything as a dict that is ready for JSON."""
         by_count = {
             count: metrics_scores.summarize(
-                count, geds, None if self.facts.flips else self.hm_ious[count]
+                count, geds, None if self.info.flips else self.hm_ious[count]
             )
             for count, geds in self.geds.items()
         }
@@ -173,9 +178,9 @@ class Tally:
         for name, geds in self.oracle_geds.items():
             summary = metrics_scores.summarize(self.num_samples, geds, None)
             result[f"ged_flip_oracle_{name}"] = summary["ged"]
-        if not self.facts.flips:
+        if not self.info.flips:
             result["readers"] = self.readers.to_dict()
-        if self.facts.flips:
+        if self.info.flips:
             result["calibration"] = {
                 name: flip_calibration.to_dict()
                 for name, flip_calibration in self.flip_calibration.items()
@@ -191,7 +196,7 @@ class Tally:
             )
             result[f"iou_per_class_{name}"] = {
                 class_name: None if np.isnan(value) else float(value)
-                for class_name, value in zip(self.facts.class_names, per_class)
+                for class_name, value in zip(self.info.class_names, per_class)
             }
         result["entropy_bits"] = {
             name: float(np.mean(values)) for name, values in self.entropies.items()

@@ -20,7 +20,7 @@ MAX_WAITING = 4
 def mean_ged(
     model: sampler.Sampler,
     source: examples.Examples,
-    facts: info.DatasetInfo,
+    dataset_info: info.DatasetInfo,
     *,
     num_samples: int,
     seed: int,
@@ -32,7 +32,7 @@ def mean_ged(
     Args:
       model: draws.
       source: the split.
-      facts: of the data set.
+      dataset_info: of the data set.
       num_samples: per image.
       seed: of the samples.
       num_images: how many, spread over the split; 0 for all.
@@ -48,14 +48,16 @@ def mean_ged(
     ):
         watch(drawn)
         labels = source.labels[drawn.index]
-        results.append(accumulators.label_distances(drawn.samples, labels, facts).ged())
+        results.append(
+            accumulators.label_distances(drawn.samples, labels, dataset_info).ged()
+        )
     return metrics_scores.summarize(num_samples, results, None)["ged"]
 
 
 def evaluate(
     model: sampler.Sampler,
     source: examples.Examples,
-    facts: info.DatasetInfo,
+    dataset_info: info.DatasetInfo,
     *,
     num_samples: int,
     seed: int,
@@ -69,7 +71,7 @@ def evaluate(
     Args:
       model: the sampler.
       source: the split.
-      facts: of its data set.
+      dataset_info: of its data set.
       num_samples: S.
       seed: of the samples and of the flip oracle.
       gallery_size: how many images, evenly spread, to return for figures; fewer where
@@ -79,7 +81,7 @@ def evaluate(
     Returns:
       The metrics, and the gallery.
     """
-    metrics = accumulators.Tally(facts, num_samples, seed)
+    metrics = accumulators.Tally(dataset_info, num_samples, seed)
     total = len(source)
     height, width = source.images.shape[1:3]
     num_held = sampling.MAX_VALUES // (3 * height * width * sampling.num_classes(model))
@@ -123,7 +125,9 @@ def extremes(
     return {"worst": ranked[::-1][:num_cases], "best": ranked[:num_cases]}
 
 
-def summary_lines(metrics: Dict[str, Any], facts: info.DatasetInfo) -> Sequence[str]:
+def summary_lines(
+    metrics: Dict[str, Any], dataset_info: info.DatasetInfo
+) -> Sequence[str]:
     """Returns the result in a few lines for people."""
 
     def shown(value: Optional[float]) -> str:
@@ -154,7 +158,7 @@ def summary_lines(metrics: Dict[str, Any], facts: info.DatasetInfo) -> Sequence[
     lines.append(f"ECE of F {shown(metrics['ece'])}")
     for net, table in metrics.get("calibration", {}).items():
         entries = ", ".join(
-            f"{facts.class_names[entry['flipped']]} {shown(entry['flip_probability'])}"
+            f"{dataset_info.class_names[entry['flipped']]} {shown(entry['flip_probability'])}"
             f" (true {entry['true_probability']:.3f})"
             for entry in table["classes"]
         )

@@ -31,7 +31,7 @@ METHODS = {
 def simulate(
     model: sampler.Sampler,
     source: examples.Examples,
-    facts: info.DatasetInfo,
+    dataset_info: info.DatasetInfo,
     *,
     num_samples: int,
     seed: int,
@@ -46,7 +46,7 @@ def simulate(
     Args:
       model: the sampler.
       source: the split.
-      facts: of its data set.
+      dataset_info: of its data set.
       num_samples: S.
       seed: of the samples and of the annotators' flips.
       progress: wraps the iteration over images.
@@ -64,8 +64,10 @@ def simulate(
     stream = sampling.draw(model, source, num_samples=num_samples, seed=seed)
     for drawn in progress(stream, total=total):
         labels = source.labels[drawn.index]
-        for label in wanted(labels, facts, np.random.default_rng([seed, drawn.index])):
-            rows.append(_compare(drawn, label, facts))
+        for label in wanted(
+            labels, dataset_info, np.random.default_rng([seed, drawn.index])
+        ):
+            rows.append(_compare(drawn, label, dataset_info))
             marked.append(bool((label == 1).any()))
     words = {name: text.format(num=num_samples) for name, text in METHODS.items()}
     summary = {
@@ -77,7 +79,7 @@ def simulate(
         "methods": _means(rows),
         "closer": _closer(rows),
     }
-    if not facts.flips:
+    if not dataset_info.flips:
         chosen = [row for row, any_ in zip(rows, marked) if any_]
         summary["marked"] = {"num_targets": len(chosen), "methods": _means(chosen)}
     summary["table"] = table(summary)
@@ -85,13 +87,13 @@ def simulate(
 
 
 def wanted(
-    labels: np.ndarray, facts: info.DatasetInfo, rng: np.random.Generator
+    labels: np.ndarray, dataset_info: info.DatasetInfo, rng: np.random.Generator
 ) -> np.ndarray:
     """Returns the maps `[A, H, W]` that annotators want, of labels `[N, H, W]`."""
-    if not facts.flips:
+    if not dataset_info.flips:
         return labels
     return class_flips.flip_oracle(
-        labels[0], flips=facts.flips, num_samples=NUM_DRAWN, rng=rng
+        labels[0], flips=dataset_info.flips, num_samples=NUM_DRAWN, rng=rng
     )
 
 
@@ -106,12 +108,16 @@ def thresholded(probs: np.ndarray, num: int) -> np.ndarray:
 
 
 def _compare(
-    drawn: sampling.Drawn, label: np.ndarray, facts: info.DatasetInfo
+    drawn: sampling.Drawn, label: np.ndarray, dataset_info: info.DatasetInfo
 ) -> Dict[str, proposals.Effort]:
     """All methods for one image and one annotator."""
     # Readers mark lesions; the background is no class to be scored.
-    classes: Sequence[int] = range(facts.num_classes) if facts.flips else (1,)
-    target = proposals.Target(label, num_classes=facts.num_classes, classes=classes)
+    classes: Sequence[int] = (
+        range(dataset_info.num_classes) if dataset_info.flips else (1,)
+    )
+    target = proposals.Target(
+        label, num_classes=dataset_info.num_classes, classes=classes
+    )
     guess = drawn.probs.argmax(-1).astype(np.uint8)
     where = proposals.regions(
         drawn.samples,
@@ -131,7 +137,7 @@ def _compare(
         "best": proposals.best_sample(target, drawn.samples)[1],
         "mixture": proposals.mixture(target, drawn.samples, where)[1],
     }
-    if not facts.flips:
+    if not dataset_info.flips:
         masks = thresholded(drawn.probs, len(drawn.samples))
         result["thresholds"] = proposals.best_sample(target, masks)[1]
     return result

@@ -43,22 +43,22 @@ def _simulate(config: config_lib.Config, workdir: run_dir.RunDir) -> None:
     # TensorFlow starts here.
     from car_tf.report import write
     from car_tf.evaluate import proposal_study, sampling, saved_run
-    from car_tf.data import load as data_load
+    from car_tf.blackbox import attach
 
-    dataset = data_load.build_data(config)
+    dataset = attach.load(config)
     saved_run.require_same_images(workdir, dataset)
     split = dataset.split_to_report(FLAGS.split)
     summary = proposal_study.simulate(
-        saved_run.load_sampler(config, dataset.facts, workdir),
+        saved_run.load_sampler(config, dataset.info, workdir),
         sampling.some_of(dataset.splits[split], FLAGS.num_images),
-        dataset.facts,
+        dataset.info,
         num_samples=FLAGS.num_samples,
         seed=config.evaluation.seed,
         progress=lambda stream, total: cache.progress(
             iterable=stream, total=total, desc="annotating", unit="image"
         ),
     )
-    summary = {"split": split, "data": dataset.facts.title, **summary}
+    summary = {"split": split, "data": dataset.info.title, **summary}
     workdir.write_json(proposal_study.RESULTS_FILE, summary)
     print(proposal_study.markdown(summary))
     write.write(workdir.path)

@@ -7,14 +7,13 @@ from typing import Optional, Sequence, Tuple
 
 import tensorflow as tf
 
-from car_tf.train import build
+from car_tf.blackbox import attach
 from car_tf.data import load as data_load
 from car_tf.runtime import checkpoints
 from car_tf import config as config_lib
-from car_tf.train import selection
 from car_tf.runtime import run_dir
 from car_tf.data import info
-from car_tf.models import sampler
+from car_tf.models import build, sampler
 
 
 def data_of(
@@ -24,8 +23,8 @@ def data_of(
     recorded = workdir.read_json("data.json")
     if recorded is not None and "facts" in recorded:
         return info.from_record(recorded["facts"]), recorded["notes"]
-    dataset = data_load.build_data(config)
-    return dataset.facts, dataset.notes
+    dataset = attach.load(config)
+    return dataset.info, dataset.notes
 
 
 def require_same_images(workdir: run_dir.RunDir, dataset: data_load.Dataset) -> None:
@@ -47,7 +46,7 @@ def require_same_images(workdir: run_dir.RunDir, dataset: data_load.Dataset) -> 
 
 def load_sampler(
     config: config_lib.Config,
-    facts: info.DatasetInfo,
+    dataset_info: info.DatasetInfo,
     workdir: run_dir.RunDir,
     strategy: Optional[tf.distribute.Strategy] = None,
 ) -> sampler.Sampler:
@@ -55,7 +54,7 @@ def load_sampler(
 
     Args:
       config: of the run.
-      facts: of its data set.
+      dataset_info: of its data set.
       workdir: its directory.
       strategy: on whose replicas it is to draw; one device if None.
 
@@ -63,8 +62,8 @@ def load_sampler(
       run_dir.RunError: the run has no trained networks yet.
     """
     with (strategy or tf.distribute.get_strategy()).scope():
-        calibration_net = build.build_calibration_net(config, facts)
-        refinement_net = build.build_refinement_net(config, facts)
+        calibration_net = build.build_calibration_net(config, dataset_info)
+        refinement_net = build.build_refinement_net(config, dataset_info)
     if config.calibration_net.kind != "true_distribution":
         folder = workdir.path / "checkpoints" / "stage1"
         found = checkpoints.listed(folder)
@@ -72,7 +71,7 @@ def load_sampler(
             raise run_dir.RunError(f"{workdir.path}: stage 1 has no checkpoint yet")
         weights = tf.train.Checkpoint(net=calibration_net)
         checkpoints.read_weights(weights, pathlib.Path(found[-1]))
-    best = workdir.read_json(selection.BEST_FILE)
+    best = workdir.read_json(run_dir.BEST_FILE)
     if best is None:
         raise run_dir.RunError(f"{workdir.path}: stage 2 has no best weights yet")
     weights = tf.train.Checkpoint(net=refinement_net)
@@ -80,7 +79,7 @@ def load_sampler(
     return build.build_sampler(
         calibration_net,
         refinement_net,
-        facts,
+        dataset_info,
         strategy,
         config.evaluation.noise_sampling,
     )

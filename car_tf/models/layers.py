@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Optional, Sequence, Tuple
+from typing import List, Optional, Sequence, Tuple
 
 import keras
 import tensorflow as tf
 
 LEAKY_SLOPE = 0.2
+NUM_DOWN_BLOCKS = 4
 
 
 def image_to_float(image: tf.Tensor) -> tf.Tensor:
@@ -176,3 +177,20 @@ def pad_to_multiple(features: tf.Tensor, multiple: int) -> tf.Tensor:
     shape = tf.shape(features)
     bottom, right = -shape[1] % multiple, -shape[2] % multiple
     return tf.pad(features, [[0, 0], [0, bottom], [0, right], [0, 0]])
+
+
+def down_blocks(
+    base_channels: int, dropout: float, synchronized: bool
+) -> List[ConvBlock]:
+    """The encoder: each block halves the size and doubles the channels."""
+    return [
+        ConvBlock(
+            base_channels * 2**level,
+            strides=2,
+            dropout=dropout,
+            salt=level,
+            synchronized=synchronized,
+            name=f"down{level}",
+        )
+        for level in range(NUM_DOWN_BLOCKS)
+    ]

@@ -15,70 +15,17 @@ together, where the truth has them independent.
 
 from __future__ import annotations
 
-from typing import List, Optional, Tuple
+from typing import List, Optional
 
 import keras
 import tensorflow as tf
-import tensorflow_probability as tfp
 
-from car_tf.models import layers, recompute
+from car_tf.models import layers
+from car_tf.models import noise as noise_lib
+from car_tf.models import recompute
 
-NUM_BLOCKS = 4
+NUM_BLOCKS = layers.NUM_DOWN_BLOCKS
 STRIDE = 2**NUM_BLOCKS
-
-
-class NoiseInjection(keras.layers.Layer):
-    """Per-channel scale and residual from the noise, as in AdaIN (CAR, Section 5.2)."""
-
-    def __init__(self, channels: int, **kwargs):
-        super().__init__(**kwargs)
-        self.scale = keras.layers.Dense(channels, name="scale")
-        self.residual = keras.layers.Dense(channels, name="residual")
-
-    def call(self, noise: tf.Tensor) -> Tuple[tf.Tensor, tf.Tensor]:
-        """Maps noise `[B, M, Z]` to factor and residual, `[B, M, 1, 1, C]` each."""
-        scale, residual = self.scale(noise), self.residual(noise)
-        return 1.0 + scale[:, :, None, None, :], residual[:, :, None, None, :]
-
-
-class ClassGumbels(keras.layers.Layer):
-    """Turns noise z into a Gumbel variable of each class.
-
-    A linear map makes K standard normal values of z, at first the first K of them, and
-    the quantile of each is looked up in the Gumbel distribution. Of two classes the
-    difference alone matters, which is logistic: one value is enough, and the second
-    class gets all of it.
-    """
-
-    def __init__(self, num_classes: int, noise_dim: int, **kwargs):
-        super().__init__(**kwargs)
-        self.num_classes = num_classes
-        num_values = 1 if num_classes == 2 else num_classes
-        # Unit columns: each value is N(0, 1), and independent of the others where
-        # there is a dimension for each.
-        start = keras.initializers.Identity()
-        if noise_dim < num_values:
-            start = _unit_columns
-        self.dense = keras.layers.Dense(
-            num_values, kernel_initializer=start, name="dense"
-        )
-
-    def call(self, noise: tf.Tensor) -> tf.Tensor:
-        """Maps noise `[B, M, Z]` to `[B, M, K]` float32."""
-        values = tf.cast(self.dense(noise), tf.float32)
-        # Beyond, the quantile is 1 even to its logarithm.
-        values = tf.clip_by_value(values, -10.0, 10.0)
-        normal = tfp.distributions.Normal(0.0, 1.0)
-        log_quantile = normal.log_cdf(values)
-        if self.num_classes == 2:
-            logistic = log_quantile - normal.log_cdf(-values)
-            return tf.concat([tf.zeros_like(logistic), logistic], axis=-1)
-        return -tf.math.log(-log_quantile)
-
-
-def _unit_columns(shape, dtype=None) -> tf.Tensor:
-    values = keras.initializers.RandomNormal()(shape, dtype)
-    return tf.math.l2_normalize(values, axis=0)
 
 
 class UpBlock(keras.layers.Layer):
@@ -107,7 +54,7 @@ class UpBlock(keras.layers.Layer):
             channels, 3, padding="same", use_bias=False, name="skip"
         )
         self.norm = layers.batch_norm(synchronized=synchronized, name="norm")
-        self.inject = NoiseInjection(channels, name="noise")
+        self.inject = noise_lib.NoiseInjection(channels, name="noise")
         self.activation = keras.layers.LeakyReLU(layers.LEAKY_SLOPE)
         self.dropout = layers.SeededDropout(dropout, salt=salt)
 
@@ -220,7 +167,7 @@ class RefinementNet(keras.Model):
         self.noise_dim = noise_dim
         self.logits = logits
         self.temperature = temperature
-        self.down_blocks = _down_blocks(base_channels, dropout, synchronized)
+        self.down_blocks = layers.down_blocks(base_channels, dropout, synchronized)
         self.noise_head = (
             layers.GaussianHead(noise_dim, name="noise_head") if encoded_noise else None
         )
@@ -231,7 +178,7 @@ class RefinementNet(keras.Model):
             for level, width in enumerate([*widths[-2::-1], base_channels])
         ]
         if logits == "gumbel":
-            self.class_gumbels = ClassGumbels(
+            self.class_gumbels = noise_lib.ClassGumbels(
                 num_classes, noise_dim, name="class_gumbels"
             )
         self.logits_layer = keras.layers.Conv2D(
@@ -366,63 +313,3 @@ class RefinementNet(keras.Model):
         shared = dict(training=training, seed=seed)
         features = self.encode(image, log_probs, **shared)
         return self.decode(features, log_probs, noise, at_once=at_once, **shared)
-
-
-class Posterior(keras.Model):
-    """q(z | x, y) of the ELBO: G's encoder, which sees the label too (CAR, B.2.3)."""
-
-    def __init__(
-        self,
-        *,
-        base_channels: int = 32,
-        noise_dim: int = 32,
-        dropout: float = 0.1,
-        synchronized: bool = False,
-        name: str = "posterior_net",
-    ):
-        super().__init__(name=name)
-        self.down_blocks = _down_blocks(base_channels, dropout, synchronized)
-        self.head = layers.GaussianHead(noise_dim, name="head")
-
-    def call(
-        self,
-        image: tf.Tensor,
-        log_probs: tf.Tensor,
-        label: tf.Tensor,
-        training: bool = False,
-        seed: Optional[tf.Tensor] = None,
-    ) -> Tuple[tf.Tensor, tf.Tensor]:
-        """Computes the posterior of each image's z.
-
-        Args:
-          image: `[B, H, W, C]` float32 in [-1, 1].
-          log_probs: `[B, H, W, K]`, log q(y | x) of F.
-          label: `[B, H, W, K]` one-hot, zero where ignored.
-          training: whether batch statistics are used and updated.
-          seed: `[2]` int32 of the dropout masks; None for no dropout.
-
-        Returns:
-          Mean and standard deviation, `[B, Z]` each.
-        """
-        others = [tf.cast(value, image.dtype) for value in (tf.exp(log_probs), label)]
-        features = tf.concat([image, *others], axis=-1)
-        for block in self.down_blocks:
-            features = block(features, training=training, seed=seed)
-        return self.head(features)
-
-
-def _down_blocks(
-    base_channels: int, dropout: float, synchronized: bool
-) -> List[layers.ConvBlock]:
-    """The encoder: each block halves the size and doubles the channels."""
-    return [
-        layers.ConvBlock(
-            base_channels * 2**level,
-            strides=2,
-            dropout=dropout,
-            salt=level,
-            synchronized=synchronized,
-            name=f"down{level}",
-        )
-        for level in range(NUM_BLOCKS)
-    ]

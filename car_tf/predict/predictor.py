@@ -19,7 +19,7 @@ from PIL import Image
 
 from car_tf.predict import output as predict_output
 from car_tf.evaluate import tiles
-from car_tf.data import load as data_load
+from car_tf.blackbox import attach
 from car_tf import config as config_lib
 from car_tf.data import cache, examples, io
 from export import description, versions
@@ -218,7 +218,7 @@ def predict(
 def write_examples(
     config: config_lib.Config, folder: pathlib.Path, num: int
 ) -> Tuple[Dict[str, pathlib.Path], str]:
-    """Writes what `data_load.draw_unseen` draws as PNG files, to predict.
+    """Writes what `attach.draw_unseen` draws as PNG files, to predict.
 
     Args:
       config: of a run on drawn data.
@@ -228,7 +228,7 @@ def write_examples(
     Returns:
       name -> image file, and the folder of the maps, empty where there are none.
     """
-    split = data_load.draw_unseen(config, num)
+    split = attach.draw_unseen(config, num)
     drawn = {"images": split.images}
     if split.blackbox is not None:
         drawn["blackbox"] = split.blackbox
@@ -248,8 +248,8 @@ def _key(
         content = hashlib.sha256(file.read_bytes()).hexdigest()
     except OSError as error:
         content = str(error)
-    facts = [predictor.content, content, blackbox, dataclasses.asdict(options)]
-    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+    dataset_info = [predictor.content, content, blackbox, dataclasses.asdict(options)]
+    return hashlib.sha256(json.dumps(dataset_info).encode()).hexdigest()
 
 
 def working_size(
@@ -329,7 +329,7 @@ class _BlackBoxes:
                 )
             return
         config = blackbox_config(predictor, options)
-        self._segmenter = data_load.build_blackbox(config)
+        self._segmenter = attach.build_blackbox(config)
         if self._segmenter is None:
             by_size: Dict[Tuple[int, int], List[str]] = {}
             for name, file in images.items():
@@ -394,7 +394,7 @@ def read_maps(
     """Reads the predictions of images of one working size from a folder.
 
     Returns:
-      name -> map, and which ids they are; see `data_load.with_blackbox`.
+      name -> map, and which ids they are; see `attach.with_blackbox`.
     """
     nothing = np.zeros([len(names), 0], np.uint8)
     split = examples.Examples(
@@ -408,5 +408,5 @@ def read_maps(
     # Nothing is cropped here, so that no crop limits the size.
     whole = {"size": size, "crop_size": (16, 16), "scale_range": (1.0, 1.0)}
     config = config_lib.change(config, data=whole)
-    split, encoding = data_load.with_blackbox(config, split, notes=[], segmenter=None)
+    split, encoding = attach.with_blackbox(config, split, notes=[], segmenter=None)
     return dict(zip(names, split.blackbox)), encoding

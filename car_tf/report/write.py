@@ -118,7 +118,7 @@ def _summary(run: context.Run) -> str:
     body = page.notes([*_warnings(run), *map(_sentence, notes)])
     if run.metrics is not None:
         body += page.cards(_headlines(run))
-    return body + page.definitions(_facts(run))
+    return body + page.definitions(_dataset_info(run))
 
 
 def _sentence(note: str) -> str:
@@ -171,37 +171,40 @@ def _headlines(run: context.Run) -> List[Tuple[str, str, str]]:
     return cards
 
 
-def _facts(run: context.Run) -> List[Tuple[str, str]]:
+def _dataset_info(run: context.Run) -> List[Tuple[str, str]]:
     config, environment = run.config, run.environment or {}
-    facts = [("Configuration", config["name"]), ("Data", context.data_title(run))]
+    dataset_info = [
+        ("Configuration", config["name"]),
+        ("Data", context.data_title(run)),
+    ]
     if run.data is not None:
         sizes = ", ".join(
             f"{name} {split['num_images']}"
             for name, split in run.data["splits"].items()
         )
-        facts.append(("Images", sizes))
+        dataset_info.append(("Images", sizes))
     if run.metrics is not None:
         metrics = run.metrics
         words = f"{metrics['num_images']} images of {metrics['split']}, "
         words += f"{metrics['num_samples']} samples each"
         if metrics["num_undefined_images"]:
             words += f"; GED undefined for {metrics['num_undefined_images']}"
-        facts.append(("Evaluated on", words))
+        dataset_info.append(("Evaluated on", words))
     for stage, net in ((1, "F"), (2, "G and D")):
         if stage == 1 and config["calibration_net"]["kind"] == "true_distribution":
-            facts.append(("Stage 1", "none: F is the true distribution"))
+            dataset_info.append(("Stage 1", "none: F is the true distribution"))
             continue
         settings = config[f"stage{stage}"]
         words = f"{net}: {settings['steps']} steps of {settings['batch_size']} images"
         if stage == 2:
             words += f", M = {settings['num_samples']} samples each"
-        facts.append((f"Stage {stage}", words))
+        dataset_info.append((f"Stage {stage}", words))
     best = (run.metrics or {}).get("best")
     if best:
         ged = results.shown(best["ged"])
         words = f"step {best['step']}, GED {ged} on the selection split"
-        facts.append(("Weights of G from", words))
-    facts.append(("Seed", config["train"]["seed"]))
+        dataset_info.append(("Weights of G from", words))
+    dataset_info.append(("Seed", config["train"]["seed"]))
     if environment:
-        facts.append(("Machine", environment["machine"]))
-    return facts
+        dataset_info.append(("Machine", environment["machine"]))
+    return dataset_info

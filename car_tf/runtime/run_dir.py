@@ -29,6 +29,11 @@ PACKAGES = (
 )
 
 
+# The step, score and place of the best weights of G; what each stage logs.
+BEST_FILE = "best.json"
+LOG_FILE = "log.jsonl"
+
+
 class RunError(RuntimeError):
     """A run that cannot start or go on; the message says why and what to do."""
 

@@ -12,12 +12,11 @@ from typing import Callable, Iterator, Optional, Sequence
 import keras
 import tensorflow as tf
 
+
 from car_tf.data import load as data_load
 from car_tf import config as config_lib
-from car_tf.data import info, pipeline
-from car_tf.models import discriminator, sampler, segnet
-from car_tf.models import calibration_net as models_calibration_net
-from car_tf.models import refinement_net as models_refinement_net
+from car_tf.data import pipeline
+from car_tf.models import build as networks
 from car_tf.train import stage1
 from car_tf.train import optimization
 from car_tf.train import stage2
@@ -41,124 +40,13 @@ def build_batches(
         batch_size=settings.batch_size,
         crop_size=config.data.crop_size,
         scale_range=config.data.scale_range,
-        random_crop=dataset.facts.random_crop,
+        random_crop=dataset.info.random_crop,
         symmetries=config.data.symmetries,
-        flips=dataset.facts.flips,
+        flips=dataset.info.flips,
         labels_per_image=config.stage1.labels_per_image if stage == 1 else 1,
         seed=config.train.seed * 10 + stage,
         first_step=first_step,
         num_steps=num_steps,
-    )
-
-
-def _dummy_inputs(config: config_lib.Config, facts: info.DatasetInfo):
-    height, width = config.data.crop_size
-    image = tf.zeros([1, height, width, facts.image_channels])
-    blackbox = None
-    if facts.num_blackbox_classes:
-        blackbox = tf.zeros([1, height, width, facts.num_blackbox_classes])
-    log_probs = tf.zeros([1, height, width, facts.num_classes])
-    return image, blackbox, log_probs
-
-
-def build_calibration_net(
-    config: config_lib.Config, facts: info.DatasetInfo, *, synchronized: bool = False
-) -> keras.Model:
-    """Builds F with its variables."""
-    settings = config.calibration_net
-    if settings.kind == "true_distribution":
-        net = models_calibration_net.TrueDistribution(
-            num_classes=facts.num_classes,
-            originals=[flip.original for flip in facts.flips],
-            flipped=[flip.flipped for flip in facts.flips],
-            probabilities=[flip.probability for flip in facts.flips],
-        )
-    elif settings.kind == "segnet":
-        net = segnet.SegNet(
-            num_classes=facts.num_classes,
-            channels=settings.channels,
-            dropout=settings.dropout,
-            skips=settings.decoder == "skips",
-            synchronized=synchronized,
-        )
-    else:
-        net = models_calibration_net.BlackBoxCalibrator(
-            num_classes=facts.num_classes,
-            channels=settings.channels,
-            dropout=settings.dropout,
-            synchronized=synchronized,
-        )
-    image, blackbox, _ = _dummy_inputs(config, facts)
-    # Traced, not run: that makes the variables, and run at once the unpooling warns.
-    tf.function(net).get_concrete_function(image, blackbox)
-    return net
-
-
-def build_refinement_net(
-    config: config_lib.Config, facts: info.DatasetInfo, *, synchronized: bool = False
-) -> models_refinement_net.RefinementNet:
-    """Builds G with its variables."""
-    settings = config.refinement_net
-    net = models_refinement_net.RefinementNet(
-        num_classes=facts.num_classes,
-        base_channels=settings.base_channels,
-        noise_dim=settings.noise_dim,
-        dropout=settings.dropout,
-        logits=settings.logits,
-        temperature=settings.temperature,
-        encoded_noise=settings.noise == "encoded",
-        synchronized=synchronized,
-    )
-    image, _, log_probs = _dummy_inputs(config, facts)
-    net(image, log_probs, tf.zeros([1, 1, settings.noise_dim]))
-    return net
-
-
-def build_posterior_net(
-    config: config_lib.Config, facts: info.DatasetInfo, *, synchronized: bool = False
-) -> Optional[models_refinement_net.Posterior]:
-    """Builds q(z | x, y) with its variables; None where no ELBO is trained."""
-    if config.stage2.pixel_loss != "elbo":
-        return None
-    settings = config.refinement_net
-    net = models_refinement_net.Posterior(
-        base_channels=settings.base_channels,
-        noise_dim=settings.noise_dim,
-        dropout=settings.dropout,
-        synchronized=synchronized,
-    )
-    image, _, log_probs = _dummy_inputs(config, facts)
-    net(image, log_probs, log_probs)
-    return net
-
-
-def build_discriminator(
-    config: config_lib.Config, facts: info.DatasetInfo
-) -> discriminator.Discriminator:
-    """Builds D with its variables."""
-    net = discriminator.Discriminator(
-        input_size=config.data.crop_size,
-        base_channels=config.discriminator.base_channels,
-    )
-    image, _, log_probs = _dummy_inputs(config, facts)
-    net(image, log_probs[:, None])
-    return net
-
-
-def build_sampler(
-    calibration_net: keras.Model,
-    refinement_net: keras.Model,
-    facts: info.DatasetInfo,
-    strategy: Optional[tf.distribute.Strategy] = None,
-    noise_sampling: str = "independent",
-) -> sampler.Sampler:
-    """Puts F and G together for inference, on the replicas of `strategy` if given."""
-    return sampler.Sampler(
-        calibration_net=calibration_net,
-        refinement_net=refinement_net,
-        num_blackbox_classes=facts.num_blackbox_classes,
-        strategy=strategy if strategy and strategy.num_replicas_in_sync > 1 else None,
-        stratified=noise_sampling == "stratified",
     )
 
 
@@ -190,10 +78,12 @@ def build_calibration_trainer(
     """Builds stage 1; call it inside the strategy's scope."""
     settings = config.stage1
     with _precision(config.train.mixed_precision):
-        net = build_calibration_net(config, dataset.facts, synchronized=synchronized)
+        net = networks.build_calibration_net(
+            config, dataset.info, synchronized=synchronized
+        )
     trainer = stage1.CalibrationTrainer(
         calibration_net=net,
-        num_blackbox_classes=dataset.facts.num_blackbox_classes,
+        num_blackbox_classes=dataset.info.num_blackbox_classes,
         l2=settings.l2,
         seed=config.train.seed * 10 + 1,
     )
@@ -232,22 +122,28 @@ def build_refinement_trainer(
 
     Args:
       config: the configuration.
-      dataset: of `data_load.build_data`.
+      dataset: of `attach.load`.
       calibration_net: the trained F; built anew where it has no weights to train.
       synchronized: whether batch statistics span all replicas.
     """
-    settings, facts = config.stage2, dataset.facts
+    settings, dataset_info = config.stage2, dataset.info
     with _precision(config.train.mixed_precision):
-        generator = build_refinement_net(config, facts, synchronized=synchronized)
-        judge = build_discriminator(config, facts)
-        posterior = build_posterior_net(config, facts, synchronized=synchronized)
-        calibration_net = calibration_net or build_calibration_net(config, facts)
+        generator = networks.build_refinement_net(
+            config, dataset_info, synchronized=synchronized
+        )
+        judge = networks.build_discriminator(config, dataset_info)
+        posterior = networks.build_posterior_net(
+            config, dataset_info, synchronized=synchronized
+        )
+        calibration_net = calibration_net or networks.build_calibration_net(
+            config, dataset_info
+        )
     trainer = stage2.RefinementTrainer(
         calibration_net=calibration_net,
         refinement_net=generator,
         discriminator=judge,
-        num_classes=facts.num_classes,
-        num_blackbox_classes=facts.num_blackbox_classes,
+        num_classes=dataset_info.num_classes,
+        num_blackbox_classes=dataset_info.num_blackbox_classes,
         num_samples=settings.num_samples,
         adversarial_weight=settings.adversarial_weight,
         calibration_weight=settings.calibration_weight,

@@ -16,7 +16,6 @@ from car_tf.runtime import checkpoints, devices
 from car_tf import config as config_lib
 from car_tf.runtime import run_dir
 
-LOG_FILE = "log.jsonl"
 FAILED_BATCH_FILE = "failed_batch.npz"
 
 
@@ -55,7 +54,7 @@ def fit(
     name = {1: "calibration network", 2: "refinement network"}[stage]
     where = f", from step {first}" if first else ""
     say(f"stage {stage}: training the {name} for {steps} steps{where}")
-    workdir.read_lines(f"stage{stage}_{LOG_FILE}", last_step=first)
+    workdir.read_lines(f"stage{stage}_{run_dir.LOG_FILE}", last_step=first)
 
     def batches(start: int, end: int) -> tf.data.Dataset:
         return build.build_batches(
@@ -194,7 +193,7 @@ class Keeper(keras.callbacks.Callback):
         }
         values.update(self._every_epoch(step))
         self._workdir.append_line(
-            f"stage{self._stage}_{LOG_FILE}",
+            f"stage{self._stage}_{run_dir.LOG_FILE}",
             {"step": step, **values, "seconds": round(seconds, 2)},
         )
         self._board.scalars(f"stage{self._stage}", step, values)

@@ -10,12 +10,11 @@ import keras
 import tensorflow as tf
 
 from car_tf.evaluate import accumulators, evaluation
-from car_tf.train import build, tensorboard
+from car_tf.models import build as networks
+from car_tf.train import tensorboard
 from car_tf.runtime import checkpoints, devices
 from car_tf.runtime import run_dir
 from car_tf.models import sampler
-
-BEST_FILE = "best.json"
 
 
 class Selection:
@@ -34,17 +33,17 @@ class Selection:
             # Copies of the chief's own: it evaluates while the others wait for it.
             strategy = None
             nets = [
-                build.build_calibration_net(config, dataset.facts),
-                build.build_refinement_net(config, dataset.facts),
+                networks.build_calibration_net(config, dataset.info),
+                networks.build_refinement_net(config, dataset.info),
             ]
             _copy(trainer.calibration_net, nets[0])
         elif trainer.averages:
             with strategy.scope():
-                nets[1] = build.build_refinement_net(config, dataset.facts)
+                nets[1] = networks.build_refinement_net(config, dataset.info)
         self._trained, self._net = trainer.refinement_net, nets[1]
         self._weights = tf.train.Checkpoint(net=self._net)
-        self._model = build.build_sampler(
-            *nets, dataset.facts, strategy, config.evaluation.noise_sampling
+        self._model = networks.build_sampler(
+            *nets, dataset.info, strategy, config.evaluation.noise_sampling
         )
 
     def consider(self, step: int) -> Dict[str, float]:
@@ -57,11 +56,11 @@ class Selection:
         if not self._workdir.writes:
             return {}
         source = self._dataset.splits[self._dataset.selection]
-        glimpse = tensorboard.Glimpse(source, self._dataset.facts)
+        glimpse = tensorboard.Glimpse(source, self._dataset.info)
         ged = evaluation.mean_ged(
             self._model,
             source,
-            self._dataset.facts,
+            self._dataset.info,
             num_samples=min(
                 self._config.evaluation.num_samples, accumulators.SAMPLE_COUNTS[0]
             ),
@@ -70,7 +69,7 @@ class Selection:
             watch=glimpse.add,
         )
         self._board.pictures("selection", step, glimpse.figures())
-        best = self._workdir.read_json(BEST_FILE)
+        best = self._workdir.read_json(run_dir.BEST_FILE)
         better = best is None or best["ged"] is None
         better = better or (ged is not None and ged < best["ged"])
         # A run that was killed between this file and its checkpoint comes here twice.
@@ -87,7 +86,7 @@ class Selection:
                 checkpoints.remove(path)
                 raise
             self._workdir.write_json(
-                BEST_FILE, {"step": step, "ged": ged, "weights": name}
+                run_dir.BEST_FILE, {"step": step, "ged": ged, "weights": name}
             )
             self._forget(keep=name)
         if ged is None:
@@ -106,7 +105,7 @@ class Selection:
 
     def best_sampler(self) -> sampler.Sampler:
         """Returns F and G with the best weights."""
-        best = self._workdir.read_json(BEST_FILE)
+        best = self._workdir.read_json(run_dir.BEST_FILE)
         checkpoints.read_weights(self._weights, self._workdir.path / best["weights"])
         score = "undefined" if best["ged"] is None else f"{best['ged']:.4f}"
         self._say(f"best weights: step {best['step']}, GED {score}")

@@ -107,17 +107,17 @@ class Glimpse:
 
     Args:
       source: the split.
-      facts: of its data set.
+      dataset_info: of its data set.
     """
 
-    def __init__(self, source: examples.Examples, facts: info.DatasetInfo):
+    def __init__(self, source: examples.Examples, dataset_info: info.DatasetInfo):
         self._source = source
-        self._facts = facts
+        self._dataset_info = dataset_info
         self._gallery: List[sampling.Drawn] = []
         self._reliability = calibration.Reliability()
         self._flips: Optional[Dict[str, calibration.FlipCalibration]] = None
-        if facts.flips:
-            arrays = accumulators.flip_arrays(facts)
+        if dataset_info.flips:
+            arrays = accumulators.flip_arrays(dataset_info)
             self._flips = {
                 name: calibration.FlipCalibration(**arrays)
                 for name in ("calibration_net", "refinement_net")
@@ -129,7 +129,7 @@ class Glimpse:
         if len(self._gallery) < NUM_IMAGES:
             self._gallery.append(drawn)
         accumulators.add_reliability(
-            self._reliability, drawn.sample_mean, labels, self._facts
+            self._reliability, drawn.sample_mean, labels, self._dataset_info
         )
         if self._flips:
             blackbox = self._source.blackbox
@@ -146,7 +146,7 @@ class Glimpse:
             return {}
         num_shown = 1 + max(item.index for item in self._gallery)
         blackbox = self._source.blackbox
-        colors = self._facts.class_colors
+        colors = self._dataset_info.class_colors
         shown = dict(
             images=np.asarray(self._source.images[:num_shown]), class_colors=colors
         )
@@ -168,6 +168,6 @@ class Glimpse:
         }
         if self._flips:
             tables = {name: flips.to_dict() for name, flips in self._flips.items()}
-            names = self._facts.class_names
+            names = self._dataset_info.class_names
             drawn["calibration"] = figures.calibration_figure(tables, names)
         return drawn

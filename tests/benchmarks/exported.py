@@ -42,31 +42,33 @@ def build(config: config_lib.Config) -> Any:
     import keras
     import tensorflow as tf
 
-    from car_tf.train import build as train_build
-    from car_tf.data import load as data_load
+    from car_tf.blackbox import attach
 
     few = config_lib.change(config, data={"num_drawn": (4, 1, 1)})
-    facts = data_load.build_data(few).facts
+    dataset_info = attach.load(few).info
     keras.utils.set_random_seed(0)
-    refinement_net = train_build.build_refinement_net(config, facts)
+    refinement_net = build.build_refinement_net(config, dataset_info)
     kernel = refinement_net.logits_layer.kernel
     kernel.assign(tf.random.stateless_normal(kernel.shape, [1, 2]))
-    calibration_net = train_build.build_calibration_net(config, facts)
-    return train_build.build_sampler(calibration_net, refinement_net, facts), facts
+    calibration_net = build.build_calibration_net(config, dataset_info)
+    return (
+        build.build_sampler(calibration_net, refinement_net, dataset_info),
+        dataset_info,
+    )
 
 
-def inputs_of(config: config_lib.Config, facts: Any) -> Dict[str, np.ndarray]:
+def inputs_of(config: config_lib.Config, dataset_info: Any) -> Dict[str, np.ndarray]:
     """Returns an image of noise and, where the model needs it, a map of noise."""
     rng = np.random.default_rng(0)
     size = (1, *config.data.size)
-    image = rng.integers(0, 256, (*size, facts.image_channels)).astype(np.uint8)
-    if not facts.num_blackbox_classes:
+    image = rng.integers(0, 256, (*size, dataset_info.image_channels)).astype(np.uint8)
+    if not dataset_info.num_blackbox_classes:
         return {"image": image}
-    if facts.blackbox_output == "probabilities":
-        blackbox = rng.random((*size, facts.num_blackbox_classes), np.float32)
+    if dataset_info.blackbox_output == "probabilities":
+        blackbox = rng.random((*size, dataset_info.num_blackbox_classes), np.float32)
         blackbox /= blackbox.sum(-1, keepdims=True)
     else:
-        ids = rng.integers(0, facts.num_blackbox_classes, size)
+        ids = rng.integers(0, dataset_info.num_blackbox_classes, size)
         blackbox = ids.astype(np.uint8)
     return {"image": image, "blackbox": blackbox}
 
@@ -153,12 +155,12 @@ def measure(config: config_lib.Config, rounds: int) -> Dict[str, Any]:
     """Exports and measures; see the module's docstring."""
     from export import program, run
 
-    model, facts = build(config)
-    settings = program.Settings(facts, blackbox=facts.blackbox_output)
-    inputs = inputs_of(config, facts)
+    model, dataset_info = build(config)
+    settings = program.Settings(dataset_info, blackbox=dataset_info.blackbox_output)
+    inputs = inputs_of(config, dataset_info)
     with tempfile.TemporaryDirectory() as output:
         folder = run.export_run(
-            config, model, facts, pathlib.Path(output), num_samples=NUM_SAMPLES
+            config, model, dataset_info, pathlib.Path(output), num_samples=NUM_SAMPLES
         )
         return {
             "config": config.name,

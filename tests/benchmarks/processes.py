@@ -77,10 +77,10 @@ def memory_of_crops(samples_at_once: int, small: bool) -> Dict[str, Any]:
     return _memory_of(training.crops_config(samples_at_once, small), training.CROPS)
 
 
-def _memory_of(config, facts) -> Dict[str, Any]:
+def _memory_of(config, dataset_info) -> Dict[str, Any]:
     from tests.benchmarks import training
 
-    _, both, _ = training.build_steps(config, facts)
+    _, both, _ = training.build_steps(config, dataset_info)
     before = resident_megabytes()
     both()
     seconds = timing.clock(both)()
@@ -175,12 +175,12 @@ def first_steps(config_name: str, overrides: Sequence[str]) -> Dict[str, float]:
     """Returns the seconds until TensorFlow, the data and each stage's first step."""
     started = time.perf_counter()
     from car_tf.train import build
-    from car_tf.data import load as data_load
+    from car_tf.blackbox import attach
     from car_tf import config as config_lib
 
     marks = {"imports": time.perf_counter()}
     config = config_lib.load(config_name, overrides)
-    dataset = data_load.build_data(config)
+    dataset = attach.load(config)
     marks["data"] = time.perf_counter()
     trainer = build.build_calibration_trainer(config, dataset)
     batches = build.build_batches(config, dataset, stage=1, first_step=0, num_steps=1)

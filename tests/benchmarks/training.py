@@ -58,7 +58,7 @@ def crops_config(samples_at_once: int, small: bool) -> config_lib.Config:
     return config_lib.load("lidc_paper", texts)
 
 
-def _facts(num_classes: int, **changes) -> info.DatasetInfo:
+def _dataset_info(num_classes: int, **changes) -> info.DatasetInfo:
     return info.DatasetInfo(
         title="random pixels",
         class_names=tuple(map(str, range(num_classes))),
@@ -67,49 +67,49 @@ def _facts(num_classes: int, **changes) -> info.DatasetInfo:
     )
 
 
-STREETS = _facts(24, flips=class_flips.CITYSCAPES_FLIPS, num_blackbox_classes=19)
-CROPS = _facts(2, image_channels=1, num_annotators=4, random_crop=False)
+STREETS = _dataset_info(24, flips=class_flips.CITYSCAPES_FLIPS, num_blackbox_classes=19)
+CROPS = _dataset_info(2, image_channels=1, num_annotators=4, random_crop=False)
 
 
 def random_dataset(
     config: config_lib.Config,
-    facts: info.DatasetInfo = STREETS,
+    dataset_info: info.DatasetInfo = STREETS,
     num_images: int = 32,
 ):
     """Returns what `build` takes for a data set, of random pixels."""
-    num_ids = facts.num_blackbox_classes or facts.num_classes
+    num_ids = dataset_info.num_blackbox_classes or dataset_info.num_classes
     rng = np.random.default_rng(0)
     shape = (num_images, *config.data.size)
     names = tuple(map(str, range(num_images)))
-    each = (num_images, facts.num_annotators, *config.data.size)
+    each = (num_images, dataset_info.num_annotators, *config.data.size)
     labels = rng.integers(0, num_ids, each, np.uint8)
     labels[:, :, :4] = info.IGNORE_LABEL
     blackbox = None
-    if facts.num_blackbox_classes:
+    if dataset_info.num_blackbox_classes:
         blackbox = rng.integers(0, num_ids, shape, np.uint8)
     split = examples.Examples(
         names=names,
         groups=names,
-        images=rng.integers(0, 256, (*shape, facts.image_channels), np.uint8),
+        images=rng.integers(0, 256, (*shape, dataset_info.image_channels), np.uint8),
         labels=labels,
         blackbox=blackbox,
     )
-    return types.SimpleNamespace(facts=facts, splits={"train": split})
+    return types.SimpleNamespace(info=dataset_info, splits={"train": split})
 
 
 def build_steps(
     config: config_lib.Config,
-    facts: info.DatasetInfo = STREETS,
+    dataset_info: info.DatasetInfo = STREETS,
     compiled: bool = False,
 ) -> Tuple[Callable[[], None], Callable[[], None], tf.data.Iterator]:
     """Returns our step without and with D's update, and the batches they consume.
 
     Args:
       config: of the run.
-      facts: of its data.
+      dataset_info: of its data.
       compiled: whether XLA compiles the steps.
     """
-    dataset = random_dataset(config, facts)
+    dataset = random_dataset(config, dataset_info)
     trainer = build.build_refinement_trainer(config, dataset)
     batches = iter(
         build.build_batches(config, dataset, stage=2, first_step=0, num_steps=2000)

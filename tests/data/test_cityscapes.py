@@ -59,12 +59,12 @@ def test_label_ids_become_train_ids_as_cityscapes_lists_them():
 
 
 def test_facts_agree_with_each_other():
-    facts = cityscapes.dataset_info("title")
-    assert facts.num_classes == 24 and facts.num_blackbox_classes == 19
-    assert len(facts.class_colors) == 24 == len(set(facts.class_colors))
-    for flip in facts.flips:
-        original = facts.class_names[flip.original]
-        assert facts.class_names[flip.flipped] == original + "2"
+    dataset_info = cityscapes.dataset_info("title")
+    assert dataset_info.num_classes == 24 and dataset_info.num_blackbox_classes == 19
+    assert len(dataset_info.class_colors) == 24 == len(set(dataset_info.class_colors))
+    for flip in dataset_info.flips:
+        original = dataset_info.class_names[flip.original]
+        assert dataset_info.class_names[flip.flipped] == original + "2"
 
 
 # Reading

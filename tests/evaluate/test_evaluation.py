@@ -11,10 +11,10 @@ from car_tf.evaluate import evaluation
 from car_tf.data import examples, info
 
 
-def evaluate(source, *, facts=stripes.FLIP_FACTS, model=None, **kwargs):
+def evaluate(source, *, dataset_info=stripes.FLIP_FACTS, model=None, **kwargs):
     arguments = dict(num_samples=16, seed=0, **kwargs)
     return evaluation.evaluate(
-        model or stripes.KnownSampler(), source, facts, **arguments
+        model or stripes.KnownSampler(), source, dataset_info, **arguments
     )
 
 
@@ -160,7 +160,7 @@ def test_labels_of_a_class_that_no_class_can_flip_to_are_undefined():
 
 
 def test_annotators_are_compared_as_they_are():
-    facts = info.DatasetInfo(
+    dataset_info = info.DatasetInfo(
         title="two readers",
         class_names=("none", "lesion"),
         class_colors=((0, 0, 0), (255, 255, 255)),
@@ -173,7 +173,9 @@ def test_annotators_are_compared_as_they_are():
     # One reader draws what the sampler says, the other half of it.
     labels[:, 0, :2], labels[:, 1, :1] = 1, 1
     source = examples.Examples(("a", "b"), ("a", "b"), images, labels)
-    metrics, _ = evaluate(source, facts=facts, model=stripes.KnownSampler(2, flips=()))
+    metrics, _ = evaluate(
+        source, dataset_info=dataset_info, model=stripes.KnownSampler(2, flips=())
+    )
     assert_ready_for_json(metrics)
     # E d(s, y) = (0 + 1/2) / 2 = 1/4, E d(s, s') = 0, E d(y, y') = 2 / 4 * 1/2 = 1/4;
     # 2 / 4 - 1 / 4 = 1/4

@@ -182,7 +182,7 @@ def test_four_readers_by_hand():
 
 def test_annotators_want_flips_where_classes_flip():
     flip = class_flips.ClassFlip(0, 1, 0.5)
-    facts = info.DatasetInfo(
+    dataset_info = info.DatasetInfo(
         title="flips",
         class_names=("road", "road2"),
         class_colors=((0, 0, 0), (255, 0, 0)),
@@ -190,7 +190,7 @@ def test_annotators_want_flips_where_classes_flip():
     )
     labels = np.zeros((1, 4, 8), np.uint8)
     labels[0, 0] = info.IGNORE_LABEL
-    wanted = proposal_study.wanted(labels, facts, np.random.default_rng(0))
+    wanted = proposal_study.wanted(labels, dataset_info, np.random.default_rng(0))
     assert wanted.shape == (proposal_study.NUM_DRAWN, 4, 8)
     assert {int(each[1, 0]) for each in wanted} == {0, 1}
     for each in wanted:

@@ -61,7 +61,7 @@ def test_replicas_share_the_images(two_replicas, num, monkeypatch):
 
 
 def test_real_networks_draw_the_same_on_two_replicas(two_replicas):
-    facts = exported.street_facts()
+    dataset_info = exported.street_facts()
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (3, *exported.SIZE, 3), np.uint8)
     ids = rng.integers(0, 19, (3, *exported.SIZE), np.uint8)
@@ -70,7 +70,7 @@ def test_real_networks_draw_the_same_on_two_replicas(two_replicas):
     found = []
     for strategy in (tf.distribute.get_strategy(), two_replicas):
         with strategy.scope():
-            model = exported.build_sampler(exported.config(), facts)
+            model = exported.build_sampler(exported.config(), dataset_info)
         model.strategy = strategy
         found.append(list(sampling.draw(model, source, num_samples=4, seed=3)))
     for one, two in zip(*found):

@@ -117,11 +117,11 @@ def test_a_client_writes_the_samples_of_the_server(double, folders, tmp_path, ki
 
 def test_clients_of_a_model_on_probabilities_send_arrays(tmp_path, folders):
     """In .npy files: probabilities for such a model, and class ids for the other."""
-    facts = dataclasses.replace(
+    dataset_info = dataclasses.replace(
         exported.street_facts(), blackbox_output="probabilities"
     )
     sampler = exported.street_sampler()
-    folder = run.export_run(exported.config("scores"), sampler, facts, tmp_path)
+    folder = run.export_run(exported.config("scores"), sampler, dataset_info, tmp_path)
     image_file = folders / "images" / "a.png"
     image = np.asarray(Image.open(image_file))
     scores = np.random.default_rng(0).random([*image.shape[:2], 19])

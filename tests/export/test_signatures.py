@@ -243,9 +243,9 @@ def test_one_channel_and_no_black_box():
         calibration_net=exported.config_lib.CalibrationNet(kind="segnet", channels=4),
         blackbox=exported.config_lib.BlackBox(kind="none"),
     )
-    facts = exported.LIDC_LIKE
-    model = exported.build_sampler(settings, facts)
-    module = served(program.Settings(facts), model)
+    dataset_info = exported.LIDC_LIKE
+    model = exported.build_sampler(settings, dataset_info)
+    module = served(program.Settings(dataset_info), model)
     image = tf.constant(exported.images(2, 40, 24, channels=1))
     seed = tf.constant(exported.seeds(2))
     drawn = module.sample(image, tf.constant(2), seed)
@@ -283,8 +283,8 @@ class ToyBlackBox(tf.Module):
 
 
 def test_an_embedded_black_box_sees_the_whole_image(tmp_path):
-    model, facts = exported.street_sampler(), exported.street_facts()
-    settings = program.Settings(facts, trained_size=exported.SIZE)
+    model, dataset_info = exported.street_sampler(), exported.street_facts()
+    settings = program.Settings(dataset_info, trained_size=exported.SIZE)
     module = served(settings, model, ToyBlackBox())
     tf.saved_model.save(module, str(tmp_path), signatures={"s": module.calibrate})
     function = tf.saved_model.load(str(tmp_path)).signatures["s"]

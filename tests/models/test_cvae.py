@@ -7,9 +7,9 @@ import tensorflow as tf
 
 from car_tf import losses
 from car_tf.train import build
-from car_tf.data import load as data_load
+from car_tf.blackbox import attach
 from car_tf import config as config_lib
-from car_tf.models import layers, refinement_net, sampler
+from car_tf.models import layers, posterior_net, refinement_net, sampler
 
 K, Z = 2, 3
 SIDE = 16
@@ -78,7 +78,7 @@ def _trainer(config, strategy=None):
     strategy = strategy or tf.distribute.get_strategy()
     with strategy.scope():
         keras.utils.set_random_seed(2)
-        dataset = data_load.build_data(config)
+        dataset = attach.load(config)
         calibration_net = SmallNet()
         calibration_net(_inputs()[0], None)
         trainer = build.build_refinement_trainer(
@@ -174,7 +174,7 @@ def test_gradients_reach_mean_and_standard_deviation():
 
 
 def test_the_posterior_sees_the_label():
-    net = refinement_net.Posterior(base_channels=2, noise_dim=Z, dropout=0.0)
+    net = posterior_net.PosteriorNet(base_channels=2, noise_dim=Z, dropout=0.0)
     image, log_probs, _ = _inputs()
     labels = [tf.one_hot(tf.fill([2, SIDE, SIDE], k), K) for k in (0, 1)]
     net(image, log_probs, labels[0])

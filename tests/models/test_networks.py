@@ -5,6 +5,7 @@ import pytest
 import scipy.stats
 import tensorflow as tf
 
+from car_tf.models import noise as noise_lib
 from car_tf.models import calibration_net, discriminator, layers, refinement_net
 
 B, M, K, Z, C = 2, 3, 5, 4, 3
@@ -217,7 +218,7 @@ def test_gumbel_samples_are_drawn_from_f_by_whole_regions_at_step_zero():
 
 
 def test_two_classes_take_one_logistic_variable():
-    gumbels = refinement_net.ClassGumbels(2, 3)
+    gumbels = noise_lib.ClassGumbels(2, 3)
     # The quartiles of the normal are at 0.6745; a logistic's logits are log(1 / 3), 0
     # and log 3.
     noise = tf.constant([[[-0.67449, 1.0, 2.0], [0.0, 1.0, 2.0], [0.67449, 1.0, 2.0]]])
@@ -226,7 +227,7 @@ def test_two_classes_take_one_logistic_variable():
 
 
 def test_gumbels_of_the_classes_are_independent_where_z_is_long_enough():
-    long, short = (refinement_net.ClassGumbels(K, size) for size in (K + 2, K - 2))
+    long, short = (noise_lib.ClassGumbels(K, size) for size in (K + 2, K - 2))
     found = long(normal([1, 4000, K + 2])).numpy()[0]
     # Mean 0.5772 and variance pi^2 / 6 of the standard Gumbel distribution.
     np.testing.assert_allclose(found.mean(0), 0.5772, atol=0.08)

@@ -19,7 +19,7 @@ TINY = (
 def trainer_of(*texts):
     config = fields.override(config_lib.Config(name="tiny"), [*TINY, *texts])
     dataset = types.SimpleNamespace(
-        facts=cityscapes.dataset_info("nothing"), splits={"train": range(64)}
+        info=cityscapes.dataset_info("nothing"), splits={"train": range(64)}
     )
     return build.build_refinement_trainer(config, dataset)
 

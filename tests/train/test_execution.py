@@ -23,7 +23,7 @@ TINY = (
     *("stage1.steps=2", "stage2.steps=2", "train.seed=2"),
 )
 DATASET = types.SimpleNamespace(
-    facts=info.DatasetInfo(
+    dataset_info=info.DatasetInfo(
         title="random pixels",
         class_names=tuple("abcdef"),
         class_colors=((0, 0, 0),) * 6,

@@ -37,7 +37,7 @@ class Selecting:
             evaluation, "mean_ged", lambda *args, **kwargs: self.geds[self.step]
         )
         dataset = types.SimpleNamespace(
-            facts=types.SimpleNamespace(flips=()),
+            dataset_info=types.SimpleNamespace(flips=()),
             selection="selection",
             splits={"selection": None},
         )

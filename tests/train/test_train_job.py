@@ -16,8 +16,8 @@ from tensorboard.backend.event_processing import event_accumulator
 
 from car_tf.evaluate import saved_run
 from car_tf.train import build
-from car_tf.train import run as train_run
-from car_tf.data import load as data_load
+from car_tf.evaluate import run as evaluate_run
+from car_tf.blackbox import attach
 from car_tf.config import fields
 from car_tf import config as config_lib
 from car_tf.runtime import run_dir
@@ -224,8 +224,8 @@ def loaded(runs, whole):
     path = str(runs.folder / "whole")
     config = run_dir.saved_config(path)
     run = run_dir.RunDir(path, config)
-    dataset = data_load.build_data(config)
-    yield config, dataset, saved_run.load_sampler(config, dataset.facts, run), run
+    dataset = attach.load(config)
+    yield config, dataset, saved_run.load_sampler(config, dataset.info, run), run
     run.close()
 
 
@@ -299,8 +299,8 @@ def test_a_finished_run_is_exported_again_without_its_data(
 ):
     config, dataset, _, run = loaded
     recorded = read_json(run.path / "data.json")
-    assert info.from_record(recorded["facts"]) == dataset.facts
-    monkeypatch.setattr(data_load, "build_data", None)
+    assert info.from_record(recorded["facts"]) == dataset.info
+    monkeypatch.setattr(attach, "load", None)
     again = export_run.export_workdir(config, run, output=str(tmp_path))
     assert again == tmp_path / "cityscapes" / "1"
     # Facts, weights, results and code in one number.
@@ -320,11 +320,11 @@ def test_evaluating_again_gives_the_same_numbers(loaded, runs):
     config, dataset, sampler, run = loaded
     before = read_json(run.path / "metrics.json")
     said = []
-    train_run.evaluate_run(config, dataset, sampler, run, said.append)
+    evaluate_run.evaluate_run(config, dataset, sampler, run, said.append)
     after = read_json(run.path / "metrics.json")
     assert after["ged_per_image"] == before["ged_per_image"]
     assert after["miou_calibration_net"] == before["miou_calibration_net"]
-    other = train_run.evaluate_run(
+    other = evaluate_run.evaluate_run(
         config, dataset, sampler, run, said.append, split="selection", num_samples=2
     )
     assert other["num_samples"] == 2 and other["split"] == "selection"
@@ -339,9 +339,9 @@ def test_stratified_samples_are_evaluated_and_exported_under_their_name(
     before = read_json(run.path / "metrics.json")
     assert before["noise_sampling"] == "independent"
     stratified = fields.override(config, ["evaluation.noise_sampling=stratified"])
-    sampler = saved_run.load_sampler(stratified, dataset.facts, run)
+    sampler = saved_run.load_sampler(stratified, dataset.info, run)
     assert sampler.stratified
-    result = train_run.evaluate_run(config, dataset, sampler, run, lambda line: None)
+    result = evaluate_run.evaluate_run(config, dataset, sampler, run, lambda line: None)
     num = config.evaluation.num_samples
     name = f"metrics_{dataset.evaluation}_{num}_stratified.json"
     assert read_json(run.path / name) == result
@@ -363,7 +363,7 @@ def test_a_run_without_trained_networks_cannot_be_evaluated(loaded, tmp_path):
     config, dataset, _, _ = loaded
     run = run_dir.RunDir(str(tmp_path / "empty"), config)
     with pytest.raises(run_dir.RunError, match="stage 1 has no checkpoint"):
-        saved_run.load_sampler(config, dataset.facts, run)
+        saved_run.load_sampler(config, dataset.info, run)
 
 
 # All configurations
@@ -376,7 +376,7 @@ def test_every_configuration_builds_and_makes_two_steps(name):
         pytest.skip(f"{name} is another kind of job, with a test of its own")
     whole_images = ("data.size=32,32", "data.crop_size=32,32", "data.scale_range=1,1")
     config = fields.override(config, [*job.TINY, *whole_images, "data.num_drawn=4,1,1"])
-    dataset = data_load.build_data(config)
+    dataset = attach.load(config)
     batches = [
         list(
             build.build_batches(config, dataset, stage=stage, first_step=0, num_steps=2)

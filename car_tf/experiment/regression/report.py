@@ -44,7 +44,7 @@ def sections(run: context.Run) -> List[page.Section]:
     if not results.is_file():
         words = "The runs are not finished: the command at the end goes on with them."
         return [("results", "Results", page.paragraph(words))]
-    facts = [
+    dataset_info = [
         ("Stage 1", f"{config['stage1']['steps']} steps of F"),
         ("Stage 2", f"{config['stage2']['steps']} steps of G and D"),
         ("Seeds", ", ".join(str(seed) for seed in config["train"]["seeds"])),
@@ -55,7 +55,7 @@ def sections(run: context.Run) -> List[page.Section]:
         "Per weight of Lcal (λ), share of the upper mode (π) and noise (σ). A "
         "collapsed run draws one mode alone; the weight of the upper mode should be π."
     )
-    body = page.definitions(facts) + page.paragraph(words)
+    body = page.definitions(dataset_info) + page.paragraph(words)
     body += page.table(heads, rows)
     pictures = ""
     names = ["overview"]

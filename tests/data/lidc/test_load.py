@@ -8,6 +8,7 @@ import pytest
 
 import real_data
 from car_tf.train import build
+from car_tf.blackbox import attach
 from car_tf.data import load as data_load
 from car_tf import config as config_lib
 from car_tf.data import io, pipeline
@@ -61,7 +62,7 @@ def cache_dir(tmp_path):
 
 
 def test_all_masks_of_the_centre_are_delivered(crops, cache_dir):
-    dataset = data_load.build_data(_config(crops, cache_dir))
+    dataset = attach.load(_config(crops, cache_dir))
     train = dataset.splits["train"]
     assert train.names == tuple(f"P{p}/s{i}" for p in (1, 2, 3) for i in (0, 1))
     assert train.groups == tuple(f"P{p}" for p in (1, 2, 3) for _ in (0, 1))
@@ -70,15 +71,15 @@ def test_all_masks_of_the_centre_are_delivered(crops, cache_dir):
     np.testing.assert_array_equal(train.images[3, ..., 0], image[2:-2, 2:-2])
     np.testing.assert_array_equal(train.labels[3], masks[:, 2:-2, 2:-2])
     assert (dataset.selection, dataset.evaluation) == ("val", "test")
-    facts = dataset.facts
-    assert facts.class_names == ("background", "lesion")
-    assert (facts.image_channels, facts.num_annotators) == (1, 4)
-    assert facts.num_blackbox_classes == 0
-    assert not facts.flips and not facts.random_crop
+    dataset_info = dataset.info
+    assert dataset_info.class_names == ("background", "lesion")
+    assert (dataset_info.image_channels, dataset_info.num_annotators) == (1, 4)
+    assert dataset_info.num_blackbox_classes == 0
+    assert not dataset_info.flips and not dataset_info.random_crop
 
 
 def test_no_patient_is_in_two_splits_and_all_are_recorded(crops, cache_dir):
-    splits = data_load.build_data(_config(crops, cache_dir)).describe()["splits"]
+    splits = attach.load(_config(crops, cache_dir)).describe()["splits"]
     patients = {
         name: {crop.split("/")[0] for crop in split["names"]}
         for name, split in splits.items()
@@ -89,29 +90,29 @@ def test_no_patient_is_in_two_splits_and_all_are_recorded(crops, cache_dir):
 
 def test_a_second_reading_comes_from_the_cache(crops, cache_dir, monkeypatch):
     config = _config(crops, cache_dir)
-    first = data_load.build_data(config)
+    first = attach.load(config)
 
     def refuse(*unused):
         raise AssertionError("read again")
 
     monkeypatch.setattr("car_tf.data.lidc.folders._load", refuse)
-    second = data_load.build_data(config)
+    second = attach.load(config)
     for name, split in first.splits.items():
         assert split.fingerprint() == second.splits[name].fingerprint()
 
 
 def test_a_changed_mask_is_read_again(crops, cache_dir):
     config = _config(crops, cache_dir)
-    before = data_load.build_data(config).splits["test"].labels[0, 2].copy()
+    before = attach.load(config).splits["test"].labels[0, 2].copy()
     path = crops / "test" / "gt" / "P5" / "s0_l2.png"
     PIL.Image.fromarray(np.full((SIDE, SIDE), 255, np.uint8)).save(path)
-    after = data_load.build_data(config).splits["test"].labels[0, 2]
+    after = attach.load(config).splits["test"].labels[0, 2]
     assert before.mean() < 1 and after.all()
 
 
 def test_drawn_crops_say_so_and_do_not_overlap():
-    dataset = data_load.build_data(_config())
-    assert "drawn by car_tf" in dataset.facts.title
+    dataset = attach.load(_config())
+    assert "drawn by car_tf" in dataset.info.title
     assert any("not LIDC" in note for note in dataset.notes)
     assert [len(split) for split in dataset.splits.values()] == [3, 1, 2]
     names = [name for split in dataset.splits.values() for name in split.names]
@@ -124,7 +125,7 @@ def test_drawn_crops_say_so_and_do_not_overlap():
 def test_training_meets_every_reader_under_every_symmetry(crops, cache_dir):
     one_reader = ("stage1.batch_size=6", "stage1.labels_per_image=1")
     config = _config(crops, cache_dir, *one_reader)
-    dataset = data_load.build_data(config)
+    dataset = attach.load(config)
     batches = build.build_batches(config, dataset, stage=1, first_step=0, num_steps=40)
     train, met = dataset.splits["train"], set()
     rows, readers = pipeline.draw(
@@ -157,7 +158,7 @@ def _turned(image, turns, mirrored):
 )
 def test_what_cannot_be_is_refused(override, words):
     with pytest.raises(config_lib.ConfigError, match=words):
-        data_load.build_data(_config("", override))
+        attach.load(_config("", override))
 
 
 def test_a_black_box_kind_is_refused_before_tensorflow_starts():
@@ -168,7 +169,7 @@ def test_a_black_box_kind_is_refused_before_tensorflow_starts():
 def test_crops_that_are_too_small_are_refused(crops, cache_dir):
     config = _config(crops, cache_dir, "data.size=24,24", "data.crop_size=24,24")
     with pytest.raises(io.DataError, match="at least 24 x 24 .*found 20 x 20"):
-        data_load.build_data(config)
+        attach.load(config)
 
 
 def test_real_crops_keep_their_splits(tmp_path):
@@ -188,8 +189,8 @@ def test_crops_left_out_are_counted_and_told(crops, cache_dir):
     path = crops / "train" / "gt" / "P2" / "s1_l3.png"
     path.write_bytes(path.read_bytes()[:50])
     with pytest.raises(io.DataError, match="s1_l3.png"):
-        data_load.build_data(_config(crops, cache_dir))
-    dataset = data_load.build_data(_config(crops, cache_dir, "data.on_error=skip"))
+        attach.load(_config(crops, cache_dir))
+    dataset = attach.load(_config(crops, cache_dir, "data.on_error=skip"))
     train = dataset.describe()["splits"]["train"]
     assert train["num_skipped"] == 1 and train["skipped"] == ["P2/s1"]
     assert train["num_images"] == 5

@@ -1,0 +1,161 @@
+"""From a configuration to a data set with the outputs of its black box."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import List, Optional, Tuple
+
+import numpy as np
+
+from car_tf import config as config_lib
+from car_tf.blackbox import imitation, inference, precomputed
+from car_tf.blackbox import segmenter as segmenter_lib
+from car_tf.data import cache, examples
+from car_tf.data import load as data_load
+
+
+def load(config: config_lib.Config) -> data_load.Dataset:
+    """Reads or draws the data set and adds the black box's outputs."""
+    dataset = data_load.read_data(config)
+    if not dataset.info.num_blackbox_classes:
+        return dataset
+    notes = list(dataset.notes)
+    segmenter = build_blackbox(config)
+    splits, encoding = {}, ""
+    for index, (name, split) in enumerate(dataset.splits.items()):
+        splits[name], encoding = with_blackbox(
+            config, split, notes=notes, segmenter=segmenter, split_index=index
+        )
+        if encoding:
+            # One folder has one encoding, which the first split tells.
+            config = config_lib.change(config, blackbox={"encoding": encoding})
+    dataset_info = dataclasses.replace(dataset.info, blackbox_encoding=encoding)
+    if config.blackbox.kind == "none":
+        dataset_info = dataclasses.replace(dataset_info, num_blackbox_classes=0)
+    elif splits[dataset.evaluation].blackbox.ndim == 4:
+        dataset_info = dataclasses.replace(
+            dataset_info, blackbox_output="probabilities"
+        )
+    return dataclasses.replace(dataset, info=dataset_info, splits=splits, notes=notes)
+
+
+def draw_unseen(config: config_lib.Config, num: int) -> examples.Examples:
+    """Draws images that a run on drawn data was not trained on, and their black box."""
+    other = {
+        "data_dir": "",
+        "drawn_seed": config.data.drawn_seed + 1,
+        "num_drawn": (1, 1, num),
+    }
+    dataset = load(config_lib.change(config, data=other))
+    return dataset.splits[dataset.evaluation]
+
+
+def with_blackbox(
+    config: config_lib.Config,
+    split: examples.Examples,
+    *,
+    notes: List[str],
+    segmenter: Optional[segmenter_lib.Segmenter],
+    split_index: int = 0,
+) -> Tuple[examples.Examples, str]:
+    """Adds the black box's output to a split.
+
+    Args:
+      config: the configuration.
+      split: examples without it.
+      notes: to which is added what a user must be told.
+      segmenter: of `build_blackbox`.
+      split_index: decides the errors of an imitation.
+
+    Returns:
+      The split, and, of class ids on disk, which ids they are (`blackbox.encoding`).
+    """
+    kind = _blackbox_kind(config.blackbox)
+    if kind == "none":
+        return split, ""
+    if kind == "truth":
+        _note(notes, "G is conditioned on the true labels before their flips")
+        blackbox = np.asarray(split.labels[:, 0])
+        return dataclasses.replace(split, blackbox=blackbox), ""
+    if kind == "imitation":
+        _note(
+            notes,
+            "the black box is imitated by degrading the true labels "
+            "(--blackbox takes a real one)",
+        )
+        # Each split draws its own errors.
+        maps = [
+            imitation.imitate(
+                label[0], seed=config.data.drawn_seed + split_index, index=index
+            )
+            for index, label in enumerate(split.labels)
+        ]
+        return dataclasses.replace(split, blackbox=np.stack(maps)), ""
+    cache_dir = cache.folder(config.data.cache_dir)
+    if not split.image_files:
+        raise config_lib.ConfigError(
+            "blackbox.path: drawn scenes have no files that a black box could be run "
+            "on; give --data_dir as well"
+        )
+    shared = dict(
+        image_files=split.image_files, size=config.data.size, cache_dir=cache_dir
+    )
+    if segmenter is not None:
+        maps = inference.predictions(segmenter, **shared)
+        what = "labels" if maps.ndim == 3 else "probabilities"
+        _note(notes, f"black box: {config.blackbox.path} ({what})")
+        return dataclasses.replace(split, blackbox=maps), ""
+    tables = data_load.id_encodings()
+    maps, encoding = precomputed.predictions(
+        config.blackbox.path,
+        names=split.names,
+        encoding=config.blackbox.encoding,
+        tables=tables,
+        num_classes=data_load.NUM_BLACKBOX_CLASSES,
+        output=config.blackbox.output,
+        class_map=config.blackbox.class_map,
+        **shared,
+    )
+    words = encoding.replace("_", " ")
+    _note(notes, f"black box: predictions in {config.blackbox.path}, read as {words}")
+    split = dataclasses.replace(split, blackbox=maps)
+    return split, encoding if encoding in tables else ""
+
+
+def _blackbox_kind(blackbox: config_lib.BlackBox) -> str:
+    if blackbox.kind != "auto":
+        return blackbox.kind
+    if not blackbox.path:
+        return "imitation"
+    return "live" if inference.is_model(blackbox.path) else "predictions"
+
+
+def build_blackbox(config: config_lib.Config) -> Optional[segmenter_lib.Segmenter]:
+    """Finds the segmenter at `blackbox.path`, which is opened when first needed.
+
+    Returns:
+      The segmenter; None where no model is run on the images.
+    """
+    settings = config.blackbox
+    if _blackbox_kind(settings) != "live":
+        return None
+    class_map = settings.class_map
+    if not class_map and settings.encoding == "label_ids":
+        class_map = tuple(data_load.id_encodings()["label_ids"][:34].tolist())
+    return inference.load(
+        settings.path,
+        num_classes=data_load.NUM_BLACKBOX_CLASSES,
+        output=settings.output,
+        class_map=class_map,
+        input_size=settings.input_size if any(settings.input_size) else None,
+        channels=settings.channels,
+        pixel_scale=settings.pixel_scale,
+        signature=settings.signature,
+        input_name=settings.input_name,
+        output_name=settings.output_name,
+    )
+
+
+def _note(notes: List[str], text: str) -> None:
+    if text not in notes:
+        notes.append(text)

@@ -1,0 +1,137 @@
+"""From a configuration to networks with their variables.
+
+With `train/build.py`, which makes their trainers, the one place where configuration
+fields become arguments.
+"""
+
+from __future__ import annotations
+
+from typing import Optional
+
+import keras
+import tensorflow as tf
+
+from car_tf import config as config_lib
+from car_tf.data import info
+from car_tf.models import calibration_net as calibration_nets
+from car_tf.models import discriminator, posterior_net, refinement_net, sampler, segnet
+
+
+def _dummy_inputs(config: config_lib.Config, dataset_info: info.DatasetInfo):
+    height, width = config.data.crop_size
+    image = tf.zeros([1, height, width, dataset_info.image_channels])
+    blackbox = None
+    if dataset_info.num_blackbox_classes:
+        blackbox = tf.zeros([1, height, width, dataset_info.num_blackbox_classes])
+    log_probs = tf.zeros([1, height, width, dataset_info.num_classes])
+    return image, blackbox, log_probs
+
+
+def build_calibration_net(
+    config: config_lib.Config,
+    dataset_info: info.DatasetInfo,
+    *,
+    synchronized: bool = False,
+) -> keras.Model:
+    """Builds F with its variables."""
+    settings = config.calibration_net
+    if settings.kind == "true_distribution":
+        net = calibration_nets.TrueDistribution(
+            num_classes=dataset_info.num_classes,
+            originals=[flip.original for flip in dataset_info.flips],
+            flipped=[flip.flipped for flip in dataset_info.flips],
+            probabilities=[flip.probability for flip in dataset_info.flips],
+        )
+    elif settings.kind == "segnet":
+        net = segnet.SegNet(
+            num_classes=dataset_info.num_classes,
+            channels=settings.channels,
+            dropout=settings.dropout,
+            skips=settings.decoder == "skips",
+            synchronized=synchronized,
+        )
+    else:
+        net = calibration_nets.BlackBoxCalibrator(
+            num_classes=dataset_info.num_classes,
+            channels=settings.channels,
+            dropout=settings.dropout,
+            synchronized=synchronized,
+        )
+    image, blackbox, _ = _dummy_inputs(config, dataset_info)
+    # Traced, not run: that makes the variables, and run at once the unpooling warns.
+    tf.function(net).get_concrete_function(image, blackbox)
+    return net
+
+
+def build_refinement_net(
+    config: config_lib.Config,
+    dataset_info: info.DatasetInfo,
+    *,
+    synchronized: bool = False,
+) -> refinement_net.RefinementNet:
+    """Builds G with its variables."""
+    settings = config.refinement_net
+    net = refinement_net.RefinementNet(
+        num_classes=dataset_info.num_classes,
+        base_channels=settings.base_channels,
+        noise_dim=settings.noise_dim,
+        dropout=settings.dropout,
+        logits=settings.logits,
+        temperature=settings.temperature,
+        encoded_noise=settings.noise == "encoded",
+        synchronized=synchronized,
+    )
+    image, _, log_probs = _dummy_inputs(config, dataset_info)
+    net(image, log_probs, tf.zeros([1, 1, settings.noise_dim]))
+    return net
+
+
+def build_posterior_net(
+    config: config_lib.Config,
+    dataset_info: info.DatasetInfo,
+    *,
+    synchronized: bool = False,
+) -> Optional[posterior_net.PosteriorNet]:
+    """Builds q(z | x, y) with its variables; None where no ELBO is trained."""
+    if config.stage2.pixel_loss != "elbo":
+        return None
+    settings = config.refinement_net
+    net = posterior_net.PosteriorNet(
+        base_channels=settings.base_channels,
+        noise_dim=settings.noise_dim,
+        dropout=settings.dropout,
+        synchronized=synchronized,
+    )
+    image, _, log_probs = _dummy_inputs(config, dataset_info)
+    net(image, log_probs, log_probs)
+    return net
+
+
+def build_discriminator(
+    config: config_lib.Config, dataset_info: info.DatasetInfo
+) -> discriminator.Discriminator:
+    """Builds D with its variables."""
+    net = discriminator.Discriminator(
+        input_size=config.data.crop_size,
+        base_channels=config.discriminator.base_channels,
+    )
+    image, _, log_probs = _dummy_inputs(config, dataset_info)
+    net(image, log_probs[:, None])
+    return net
+
+
+def build_sampler(
+    calibration_net: keras.Model,
+    refinement_net: keras.Model,
+    dataset_info: info.DatasetInfo,
+    strategy: Optional[tf.distribute.Strategy] = None,
+    noise_sampling: str = "independent",
+) -> sampler.Sampler:
+    """Puts F and G together for inference, on the replicas of `strategy` if given."""
+    return sampler.Sampler(
+        calibration_net=calibration_net,
+        refinement_net=refinement_net,
+        num_blackbox_classes=dataset_info.num_blackbox_classes,
+        strategy=strategy if strategy and strategy.num_replicas_in_sync > 1 else None,
+        stratified=noise_sampling == "stratified",
+    )

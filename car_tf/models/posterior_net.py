@@ -1,0 +1,53 @@
+"""q(z | x, y): the posterior of the noise in the cVAE-GAN (CAR, B.2.3)."""
+
+from __future__ import annotations
+
+from typing import Optional, Tuple
+
+import keras
+import tensorflow as tf
+
+from car_tf.models import layers
+
+
+class PosteriorNet(keras.Model):
+    """q(z | x, y) of the ELBO: G's encoder, which sees the label too (CAR, B.2.3)."""
+
+    def __init__(
+        self,
+        *,
+        base_channels: int = 32,
+        noise_dim: int = 32,
+        dropout: float = 0.1,
+        synchronized: bool = False,
+        name: str = "posterior_net",
+    ):
+        super().__init__(name=name)
+        self.down_blocks = layers.down_blocks(base_channels, dropout, synchronized)
+        self.head = layers.GaussianHead(noise_dim, name="head")
+
+    def call(
+        self,
+        image: tf.Tensor,
+        log_probs: tf.Tensor,
+        label: tf.Tensor,
+        training: bool = False,
+        seed: Optional[tf.Tensor] = None,
+    ) -> Tuple[tf.Tensor, tf.Tensor]:
+        """Computes the posterior of each image's z.
+
+        Args:
+          image: `[B, H, W, C]` float32 in [-1, 1].
+          log_probs: `[B, H, W, K]`, log q(y | x) of F.
+          label: `[B, H, W, K]` one-hot, zero where ignored.
+          training: whether batch statistics are used and updated.
+          seed: `[2]` int32 of the dropout masks; None for no dropout.
+
+        Returns:
+          Mean and standard deviation, `[B, Z]` each.
+        """
+        others = [tf.cast(value, image.dtype) for value in (tf.exp(log_probs), label)]
+        features = tf.concat([image, *others], axis=-1)
+        for block in self.down_blocks:
+            features = block(features, training=training, seed=seed)
+        return self.head(features)
