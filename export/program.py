@@ -51,7 +51,7 @@ class Settings:
     @property
     def image_spec(self) -> tf.TensorSpec:
         """`[B, H, W, C]` uint8."""
-        channels = self.info.image_channels
+        channels = self.dataset_info.image_channels
         return tf.TensorSpec([None, None, None, channels], tf.uint8, "image")
 
     @property
@@ -59,7 +59,7 @@ class Settings:
         """`[B, H, W]` uint8 or `[B, H, W, Kb]` float32."""
         if self.blackbox == LABELS:
             return tf.TensorSpec([None, None, None], tf.uint8, "blackbox")
-        num_classes = self.info.num_blackbox_classes
+        num_classes = self.dataset_info.num_blackbox_classes
         shape = [None, None, None, num_classes]
         return tf.TensorSpec(shape, tf.float32, "blackbox")
 
