@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from car_tf.train import build
+from car_tf.models import build
 from car_tf import config as config_lib
 from car_tf.data import cityscapes, info
 from export import run

@@ -1,33 +1,23 @@
-"""The run directory: what it holds, who may write to it, and how it is stopped."""
+"""The run directory: what it holds, and who may write to it."""
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
-import importlib.metadata
 import io
 import json
 import os
 import pathlib
-import platform
 import re
-import signal
-import subprocess
-import sys
 import time
 from typing import Any, Dict, List, Mapping, Optional
 
 import numpy as np
 
-from car_tf.config import cli, fields
+from car_tf.config import fields
 from car_tf import config as config_lib
 from car_tf.data import io as data_io
-
-PACKAGES = (
-    *("tensorflow", "keras", "tensorflow-addons", "tensorflow-probability"),
-    *("numpy", "scipy", "pillow"),
-)
-
+from car_tf.runtime import environment
 
 # The step, score and place of the best weights of G; what each stage logs.
 BEST_FILE = "best.json"
@@ -57,36 +47,6 @@ def refuse_patterns(flag: str, path: pathlib.Path) -> None:
 
 # What the user of a command can mend.
 USER_ERRORS = (config_lib.ConfigError, data_io.DataError, RunError, OSError)
-
-
-class Stopped(KeyboardInterrupt):
-    """The run was asked to stop and has saved its state; the message says so."""
-
-
-class StopSignal:
-    """Turns the first Ctrl-C or SIGTERM into a flag; a second one acts at once."""
-
-    def __init__(self):
-        self.number: Optional[int] = None
-        self._previous = {}
-
-    def __enter__(self) -> "StopSignal":
-        for number in (signal.SIGINT, signal.SIGTERM):
-            self._previous[number] = signal.signal(number, self._handle)
-        return self
-
-    def __exit__(self, *unused) -> None:
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
-
-    def _handle(self, number: int, unused_frame) -> None:
-        self.number = number
-        signal.signal(number, self._previous[number])
-        print(
-            "\nstopping after this step and its checkpoint; once more to stop at once",
-            file=sys.stderr,
-            flush=True,
-        )
 
 
 class RunDir:
@@ -124,7 +84,7 @@ class RunDir:
     def begin(self, config: config_lib.Config) -> None:
         """Writes down what is run, once it is clear that it can be."""
         if not (self.path / "config.json").exists():
-            self.write_json("environment.json", environment())
+            self.write_json("environment.json", environment.describe())
             self.write_text("config.json", config_lib.to_json(config))
 
     def write_text(self, name: str, text: str) -> None:
@@ -237,40 +197,3 @@ def require_same(
 def default_path(config_name: str) -> str:
     """Returns `runs/<config>-<time>`."""
     return os.path.join("runs", f"{config_name}-{time.strftime('%Y%m%d-%H%M%S')}")
-
-
-def environment() -> Dict[str, Any]:
-    """Describes code, packages and machine, so that a run tells its own story."""
-    root = pathlib.Path(__file__).resolve().parents[2]
-    versions = {}
-    for package in PACKAGES:
-        try:
-            versions[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            versions[package] = None
-    return {
-        "command": sys.argv,
-        "started": time.strftime("%Y-%m-%d %H:%M:%S %z"),
-        "git_revision": _git(root, "rev-parse", "HEAD"),
-        "git_changes": bool(_git(root, "status", "--porcelain")),
-        "variables": {name: os.environ.get(name) for name in cli.TENSORFLOW},
-        "python": platform.python_version(),
-        "packages": versions,
-        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
-    }
-
-
-def _git(root: pathlib.Path, *arguments: str) -> Optional[str]:
-    if not (root / ".git").exists():
-        return None
-    try:
-        done = subprocess.run(
-            ["git", "-C", str(root), *arguments],
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=10,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip()

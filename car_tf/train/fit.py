@@ -14,7 +14,7 @@ from car_tf.train import build, tensorboard
 from car_tf.data import load as data_load
 from car_tf.runtime import checkpoints, devices
 from car_tf import config as config_lib
-from car_tf.runtime import run_dir
+from car_tf.runtime import run_dir, stop_signal
 
 FAILED_BATCH_FILE = "failed_batch.npz"
 
@@ -27,7 +27,7 @@ def fit(
     *,
     stage: int,
     workdir: run_dir.RunDir,
-    stop: run_dir.StopSignal,
+    stop: stop_signal.StopSignal,
     say: Callable[[str], None],
     every_epoch: Callable[[int], Dict[str, float]] = lambda step: {},
 ) -> None:
@@ -36,7 +36,7 @@ def fit(
     An epoch of Keras' `fit` is the stretch between two checkpoints.
 
     Raises:
-      run_dir.Stopped: asked to stop, with everything saved.
+      stop_signal.Stopped: asked to stop, with everything saved.
       run_dir.RunError: a loss that is not finite, a checkpoint that cannot be
         written, or a worker that is gone.
     """
@@ -215,7 +215,7 @@ class Keeper(keras.callbacks.Callback):
         return int(self.model.step.numpy())
 
     def _stopped(self) -> Exception:
-        return run_dir.Stopped(
+        return stop_signal.Stopped(
             f"stopped in stage {self._stage} after step {self._step()}; the same "
             f"command with --workdir {self._workdir.path} goes on from there"
         )

@@ -19,7 +19,7 @@ from car_tf.evaluate import saved_run
 from car_tf.train import tensorboard
 from car_tf import config as config_lib
 from car_tf.train import selection as train_selection
-from car_tf.runtime import run_dir
+from car_tf.runtime import run_dir, stop_signal
 from car_tf.runtime import workers
 from export import run as run_export
 
@@ -44,7 +44,7 @@ def run(
       with the training.
 
     Raises:
-      run_dir.Stopped: after Ctrl-C or SIGTERM, with everything saved.
+      stop_signal.Stopped: after Ctrl-C or SIGTERM, with everything saved.
       run_dir.RunError: a loss that is not finite, a full disk, a lost worker, or
         batches that do not divide over the replicas.
     """
@@ -70,7 +70,7 @@ def run(
     board = tensorboard.Board.of(workdir)
     fields = context.flat(json.loads(config_lib.to_json(config)))
     board.configuration(fields, dataset.notes)
-    with run_dir.StopSignal() as stop:
+    with stop_signal.StopSignal() as stop:
         calibration_net = train_calibration(
             config, dataset, workdir, strategy, stop, say
         )
@@ -124,7 +124,7 @@ def train_calibration(
     dataset: data_load.Dataset,
     workdir: run_dir.RunDir,
     strategy: tf.distribute.Strategy,
-    stop: run_dir.StopSignal,
+    stop: stop_signal.StopSignal,
     say: Callable[[str], None],
 ) -> keras.Model:
     """Runs stage 1, or what is left of it; returns F with its trained weights."""
@@ -157,7 +157,7 @@ def train_refinement(
     calibration_net: keras.Model,
     workdir: run_dir.RunDir,
     strategy: tf.distribute.Strategy,
-    stop: run_dir.StopSignal,
+    stop: stop_signal.StopSignal,
     say: Callable[[str], None],
 ) -> train_selection.Selection:
     """Runs stage 2, or what is left of it; returns what knows G's best weights."""

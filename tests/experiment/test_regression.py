@@ -20,7 +20,7 @@ from car_tf.experiment.regression import config as regression_config
 from car_tf.experiment.regression import run as regression_run
 from car_tf.experiment.regression import program as regression_program
 from car_tf.experiment.regression import scores as regression_scores
-from car_tf.runtime import run_dir
+from car_tf.runtime import run_dir, stop_signal
 from tests.benchmarks import regression
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -200,8 +200,8 @@ def test_a_stopped_job_goes_on_and_ends_like_an_uninterrupted_one(
 ):
     config = small(seeds=(1, 2, 3))
     with monkeypatch.context() as patched:
-        patched.setattr(run_dir, "StopSignal", StopAfter)
-        with pytest.raises(run_dir.Stopped, match="stage 2 after step 25"):
+        patched.setattr(stop_signal, "StopSignal", StopAfter)
+        with pytest.raises(stop_signal.Stopped, match="stage 2 after step 25"):
             regression_run.run(config, tmp_path, lambda line: None)
     newest = tf.train.latest_checkpoint(str(tmp_path / "checkpoints"))
     if damaged:

@@ -10,7 +10,7 @@ from car_tf import config as config_lib
 from car_tf.report import paper_tables
 from car_tf.experiment import tables
 from car_tf.config import fields
-from car_tf.runtime import run_dir
+from car_tf.runtime import environment, run_dir, stop_signal
 
 COMPARISONS = {"argmax": {"ged": 0.7, "hm_iou": 0.4}}
 
@@ -52,7 +52,7 @@ class FakeJob:
 @pytest.fixture
 def base(monkeypatch):
     # What is slow, and would forget what other tests have built.
-    monkeypatch.setattr(run_dir, "environment", dict)
+    monkeypatch.setattr(environment, "describe", dict)
     monkeypatch.setattr(tables, "_forget_graphs", lambda: None)
     return config_lib.load("lidc")
 
@@ -160,11 +160,11 @@ def test_finished_runs_are_skipped_and_shared_by_the_tables(
 def test_an_interrupted_table_shows_what_is_finished(base, tmp_path, monkeypatch):
     def score(config):
         if config.stage2.num_samples == 10:
-            raise run_dir.Stopped("stopped")
+            raise stop_signal.Stopped("stopped")
         return 0.25, 0.5
 
     FakeJob(monkeypatch, score)
-    with pytest.raises(run_dir.Stopped):
+    with pytest.raises(stop_signal.Stopped):
         _run("table3", base, tmp_path)
     result = json.loads((tmp_path / "table3.json").read_text())
     assert [len(row["runs"]) for row in result["rows"]] == [1, 1, 0, 0, 0]

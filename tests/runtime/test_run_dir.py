@@ -9,7 +9,7 @@ import pytest
 
 from car_tf.config import fields
 from car_tf import config as config_lib
-from car_tf.runtime import run_dir
+from car_tf.runtime import run_dir, stop_signal
 
 CONFIG = config_lib.Config(name="one")
 
@@ -126,7 +126,7 @@ def test_the_first_signal_sets_a_flag_and_the_second_acts(capsys):
     # A shell starts background jobs with SIGINT ignored; the test brings its own.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        with run_dir.StopSignal() as stop:
+        with stop_signal.StopSignal() as stop:
             assert stop.number is None
             os.kill(os.getpid(), signal.SIGINT)
             assert stop.number == signal.SIGINT

@@ -12,7 +12,7 @@ import tensorflow as tf
 from car_tf.train import build, fit
 from car_tf.config import fields
 from car_tf import config as config_lib
-from car_tf.runtime import run_dir
+from car_tf.runtime import run_dir, stop_signal
 from car_tf.train import optimization
 
 # Stretches
@@ -172,7 +172,7 @@ def test_a_stopped_stage_goes_on_as_if_nothing_had_happened(job, step, monkeypat
         whole(keeper, batch, logs)
 
     monkeypatch.setattr(fit.Keeper, "on_train_batch_end", stop_at)
-    with pytest.raises(run_dir.Stopped, match=f"stage 1 after step {step};"):
+    with pytest.raises(stop_signal.Stopped, match=f"stage 1 after step {step};"):
         job.run()
     assert f"ckpt-{step}" in job.checkpoints()
     # At an epoch's end everything that belongs to it is done before stopping.
@@ -249,7 +249,7 @@ def test_an_execution_is_finished_before_stopping(job, monkeypatch):
         whole(keeper, batch, logs)
 
     monkeypatch.setattr(fit.Keeper, "on_train_batch_end", stop_at)
-    with pytest.raises(run_dir.Stopped, match="stage 1 after step 5;"):
+    with pytest.raises(stop_signal.Stopped, match="stage 1 after step 5;"):
         job.run()
     assert job.epochs == [3] and "ckpt-5" in job.checkpoints()
     job.stop.number = None

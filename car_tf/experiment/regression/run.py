@@ -18,7 +18,7 @@ from car_tf.experiment.regression import figures as regression_figures
 from car_tf.experiment.regression import program as regression_program
 from car_tf.experiment.regression import scores as regression_scores
 from car_tf.runtime import checkpoints
-from car_tf.runtime import run_dir
+from car_tf.runtime import environment, run_dir, stop_signal
 from car_tf.data import cache
 from car_tf.experiment.regression import trainers
 
@@ -55,7 +55,7 @@ def run(
       The results, as written to `results.json`.
 
     Raises:
-      run_dir.Stopped: after Ctrl-C or SIGTERM, with everything saved.
+      stop_signal.Stopped: after Ctrl-C or SIGTERM, with everything saved.
       run_dir.RunError: the directory holds another configuration, a loss is not
         finite, or a checkpoint cannot be read or written.
     """
@@ -66,7 +66,7 @@ def run(
         return json.loads(finished.read_text(encoding="utf-8"))
     say(f"{len(config.runs)} runs on {len(config.problems)} calibration networks")
     program = regression_program.Program(config)
-    with run_dir.StopSignal() as stop:
+    with stop_signal.StopSignal() as stop:
         _train(program, config, workdir, stop, say)
     results = _finish(program, config, workdir)
     say((workdir / "results.md").read_text(encoding="utf-8"))
@@ -81,8 +81,8 @@ def _claim(workdir: pathlib.Path, config: regression_config.Regression) -> None:
     workdir.mkdir(parents=True, exist_ok=True)
     saved = workdir / "config.json"
     if not saved.exists():
-        environment = json.dumps(run_dir.environment(), indent=2) + "\n"
-        (workdir / "environment.json").write_text(environment, encoding="utf-8")
+        record = json.dumps(environment.describe(), indent=2) + "\n"
+        (workdir / "environment.json").write_text(record, encoding="utf-8")
         saved.write_text(config_lib.to_json(config), encoding="utf-8")
     elif json.loads(saved.read_text("utf-8")) != json.loads(config_lib.to_json(config)):
         raise run_dir.RunError(
@@ -95,7 +95,7 @@ def _train(
     program: regression_program.Program,
     config: regression_config.Regression,
     workdir: pathlib.Path,
-    stop: run_dir.StopSignal,
+    stop: stop_signal.StopSignal,
     say: Callable[[str], None],
 ) -> None:
     checkpoint = tf.train.Checkpoint(stage1=program.stage1, stage2=program.stage2)
@@ -117,7 +117,7 @@ def _advance(
     stage: int,
     config: regression_config.Regression,
     manager: tf.train.CheckpointManager,
-    stop: run_dir.StopSignal,
+    stop: stop_signal.StopSignal,
     say: Callable[[str], None],
 ) -> None:
     """Trains a stage from its current step to its end."""
@@ -144,7 +144,7 @@ def _advance(
                 checkpoints.save(manager, before + step)
                 saved = step
             if asked:
-                raise run_dir.Stopped(
+                raise stop_signal.Stopped(
                     f"stopped in stage {stage} after step {step}; the same command goes "
                     "on from there"
                 )
