@@ -43,16 +43,17 @@ def build(config: config_lib.Config) -> Any:
     import tensorflow as tf
 
     from car_tf.blackbox import attach
+    from car_tf.models import build as networks
 
     few = config_lib.change(config, data={"num_drawn": (4, 1, 1)})
     dataset_info = attach.load(few).info
     keras.utils.set_random_seed(0)
-    refinement_net = build.build_refinement_net(config, dataset_info)
+    refinement_net = networks.build_refinement_net(config, dataset_info)
     kernel = refinement_net.logits_layer.kernel
     kernel.assign(tf.random.stateless_normal(kernel.shape, [1, 2]))
-    calibration_net = build.build_calibration_net(config, dataset_info)
+    calibration_net = networks.build_calibration_net(config, dataset_info)
     return (
-        build.build_sampler(calibration_net, refinement_net, dataset_info),
+        networks.build_sampler(calibration_net, refinement_net, dataset_info),
         dataset_info,
     )
 

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from car_tf.evaluate import evaluation
-from car_tf.train import build
+from car_tf.models import build
 from car_tf.config import fields
 from car_tf import config as config_lib
 from car_tf.train import selection
@@ -37,7 +37,7 @@ class Selecting:
             evaluation, "mean_ged", lambda *args, **kwargs: self.geds[self.step]
         )
         dataset = types.SimpleNamespace(
-            dataset_info=types.SimpleNamespace(flips=()),
+            info=types.SimpleNamespace(flips=()),
             selection="selection",
             splits={"selection": None},
         )
