@@ -13,6 +13,8 @@ import tensorflow as tf
 from PIL import Image
 
 from car_tf.predict import predictor as predict_predictor
+from car_tf.predict import black_boxes as predict_black_boxes
+from car_tf.predict import images as predict_images
 from car_tf.blackbox import attach
 from car_tf.config import schema
 from car_tf import config as config_lib
@@ -79,7 +81,7 @@ class Reader:
             return
         trained_on = (predictor.labels["config"] or {}).get("blackbox", {}).get("path")
         if options.blackbox or _is_here(trained_on):
-            config = predict_predictor.blackbox_config(predictor, options)
+            config = predict_black_boxes.blackbox_config(predictor, options)
             self._segmenter = attach.build_blackbox(config)
             # A folder of the training's predictions says nothing of new images.
             if options.blackbox or self._segmenter is not None:
@@ -102,9 +104,9 @@ class Reader:
             path = folder / "upload"
             path.write_bytes(upload.content)
             try:
-                picture = predict_predictor.read_image(path, 3)
+                picture = predict_images.read_image(path, 3)
                 own = (picture.height, picture.width)
-                size = predict_predictor.working_size(
+                size = predict_images.working_size(
                     self._predictor.labels, self._options, own
                 )
                 blackbox = self._blackbox(upload, picture, size, folder)
@@ -146,11 +148,11 @@ class Reader:
             path.write_bytes(upload.map_content)
             name = path.stem
             given = dataclasses.replace(self._options, blackbox=str(path.parent))
-            config = predict_predictor.blackbox_config(self._predictor, given)
+            config = predict_black_boxes.blackbox_config(self._predictor, given)
         turned = folder / "turned.bmp"
         picture.save(turned)
         config = config_lib.change(config, data={"cache_dir": str(folder / "cache")})
-        maps, _ = predict_predictor.read_maps(config, {name: turned}, [name], size)
+        maps, _ = predict_black_boxes.read_maps(config, {name: turned}, [name], size)
         return maps[name]
 
 

@@ -111,19 +111,21 @@ def _predict(
     drawn: Optional[config_lib.Config],
 ) -> int:
     from car_tf.predict import predictor as predict_predictor
+    from car_tf.predict import images as predict_images
+    from car_tf.predict import run as predict_run
     from car_tf.runtime import devices  # TensorFlow starts here.
 
     output, blackbox = pathlib.Path(FLAGS.output).expanduser(), FLAGS.blackbox
     if drawn is not None:
         folder = output / "examples"
-        images, maps = predict_predictor.write_examples(drawn, folder, _NUM_EXAMPLES)
+        images, maps = predict_images.write_examples(drawn, folder, _NUM_EXAMPLES)
         blackbox = blackbox or maps
     options = predict_predictor.Options(
         num_samples=FLAGS.num_samples, seed=FLAGS.seed, size=size, blackbox=blackbox
     )
     strategy = devices.build_strategy(FLAGS.devices, workers.Worker())
     predictor = predict_predictor.Predictor(path, devices.names(strategy))
-    failed = predict_predictor.predict(predictor, images, output, options)
+    failed = predict_run.predict(predictor, images, output, options)
     print(f"{len(images) - len(failed)} images predicted: {FLAGS.output}")
     return 1 if failed else 0
 

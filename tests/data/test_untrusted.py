@@ -18,7 +18,7 @@ import pytest
 from PIL import Image
 
 from car_tf import config as config_lib
-from car_tf.predict import predictor
+from car_tf.predict import images as predict_images
 from car_tf.blackbox import base, frozen_graph, keras_model
 from car_tf.data import npz
 from car_tf.data import io as data_io
@@ -126,7 +126,7 @@ READERS = {
     "image": lambda path: data_io.read_png(path, mode="RGB"),
     "ids": data_io.read_ids,
     "crop": lidc_folders.read_grey,
-    "prediction": lambda path: predictor.read_image(path, 3),
+    "prediction": lambda path: predict_images.read_image(path, 3),
 }
 
 

@@ -14,6 +14,9 @@ from PIL import Image, ImageOps
 
 from car_tf import config as config_lib
 from car_tf.predict import predictor as predict_predictor
+from car_tf.predict import black_boxes as predict_black_boxes
+from car_tf.predict import images as predict_images
+from car_tf.predict import run as predict_run
 from car_tf.predict import output as predict_output
 from car_tf.data import io
 from export.clients import common
@@ -54,7 +57,7 @@ def test_everything_is_written_at_the_size_of_the_image(predictor, folders):
     output = folders / "output"
     images = find(folders)
     assert list(images) == ["deep/tall", "small", "wide"]
-    assert predict_predictor.predict(predictor, images, output, options(folders)) == []
+    assert predict_run.predict(predictor, images, output, options(folders)) == []
     for name, size in (
         ("deep/tall", (40, 70)),
         ("small", (32, 24)),
@@ -100,15 +103,15 @@ def test_a_second_run_does_only_what_is_missing(predictor, folders):
     output, images = folders / "output", find(folders)
     said = []
     del images["deep/tall"]
-    predict_predictor.predict(predictor, images, output, options(folders), said.append)
+    predict_run.predict(predictor, images, output, options(folders), said.append)
     before = (output / "wide" / "statistics.json").stat().st_mtime_ns
     shutil.rmtree(output / "small")
-    predict_predictor.predict(predictor, images, output, options(folders), said.append)
+    predict_run.predict(predictor, images, output, options(folders), said.append)
     assert said == ["1 of 2 images were predicted before"]
     assert (output / "wide" / "statistics.json").stat().st_mtime_ns == before
     assert (output / "small" / "statistics.json").is_file()
     other = options(folders, num_samples=2)
-    predict_predictor.predict(predictor, images, output, other, said.append)
+    predict_run.predict(predictor, images, output, other, said.append)
     assert len(said) == 1
     assert len(list((output / "wide").glob("sample_??.png"))) == 2
     assert not list(output.glob(".*"))
@@ -116,9 +119,9 @@ def test_a_second_run_does_only_what_is_missing(predictor, folders):
 
 def test_another_map_is_another_result(predictor, folders):
     output, images, said = folders / "output", find(folders), []
-    predict_predictor.predict(predictor, images, output, options(folders), said.append)
+    predict_run.predict(predictor, images, output, options(folders), said.append)
     Image.fromarray(np.zeros(exported.SIZE, np.uint8)).save(folders / "maps/wide.png")
-    predict_predictor.predict(predictor, images, output, options(folders), said.append)
+    predict_run.predict(predictor, images, output, options(folders), said.append)
     assert said == ["2 of 3 images were predicted before"]
 
 
@@ -127,15 +130,13 @@ def test_other_people_s_files_are_left(predictor, folders, capsys):
     thesis.parent.mkdir(parents=True)
     thesis.write_text("all of it")
     output, images = folders / "output", find(folders)
-    assert predict_predictor.predict(predictor, images, output, options(folders)) == [
-        "small"
-    ]
+    assert predict_run.predict(predictor, images, output, options(folders)) == ["small"]
     assert "found other files; choose another --output" in capsys.readouterr().err
     assert thesis.read_text() == "all of it"
     assert (output / "wide" / "statistics.json").is_file()
     # An empty folder is nobody's.
     thesis.unlink()
-    assert predict_predictor.predict(predictor, images, output, options(folders)) == []
+    assert predict_run.predict(predictor, images, output, options(folders)) == []
 
 
 def test_every_configuration_s_model_takes_a_black_box(predictor, monkeypatch):
@@ -145,7 +146,7 @@ def test_every_configuration_s_model_takes_a_black_box(predictor, monkeypatch):
             continue
         labels = {**predictor.labels, "config": json.loads(config_lib.to_json(config))}
         monkeypatch.setattr(predictor, "labels", labels)
-        found = predict_predictor.blackbox_config(
+        found = predict_black_boxes.blackbox_config(
             predictor, predict_predictor.Options(blackbox="maps")
         )
         assert (found.blackbox.kind, found.blackbox.path) == ("auto", "maps")
@@ -162,7 +163,7 @@ def test_images_of_one_name_have_each_its_own_map(predictor, folders):
             Image.fromarray(array).save(path)
     images = common.find_images([str(folders / "pair" / "images")])
     chosen = options(folders, blackbox=str(folders / "pair" / "maps"))
-    assert not predict_predictor.predict(predictor, images, folders / "output", chosen)
+    assert not predict_run.predict(predictor, images, folders / "output", chosen)
     bits = [
         json.loads((folders / "output" / side / "1" / "statistics.json").read_text())
         for side in ("left", "right")
@@ -206,13 +207,13 @@ def test_a_telephone_s_picture_is_turned(predictor, folders):
     folder = folders / "turned"
     folder.mkdir()
     image.save(folder / "small.jpg", exif=exif, quality=95)
-    assert predict_predictor.read_image(folder / "small.jpg", 3).size == (24, 32)
+    assert predict_images.read_image(folder / "small.jpg", 3).size == (24, 32)
     # A map of the picture as people see it fits.
     upright = np.zeros((32, 24), np.uint8)
     Image.fromarray(upright).save(folders / "maps" / "small.png")
     images = common.find_images([str(folder)])
     chosen = options(folders, size="own")
-    assert not predict_predictor.predict(predictor, images, folders / "output", chosen)
+    assert not predict_run.predict(predictor, images, folders / "output", chosen)
     found = json.loads((folders / "output/small/statistics.json").read_text())
     assert found["size"] == found["working_size"] == [32, 24]
 
@@ -222,7 +223,7 @@ def test_damaged_exif_data_turn_nothing(folders):
     image = Image.open(folders / "images" / "small.png")
     for exif in (b"Exif\0\0nothing", b"Exif\0\0MM\0*\0\0\0\x08\xff\xff"):
         image.save(path, exif=exif)
-        assert predict_predictor.read_image(path, 3).size == (32, 24)
+        assert predict_images.read_image(path, 3).size == (32, 24)
         with io.opened(path) as opened:
             assert io.upright_size(opened) == (24, 32)
 
@@ -238,7 +239,7 @@ def test_pictures_are_turned_as_pillow_turns_them(tmp_path, orientation):
         with Image.open(path) as opened:
             opened.load()
             wanted = np.asarray(ImageOps.exif_transpose(opened).convert("RGB"))
-        np.testing.assert_array_equal(predict_predictor.read_image(path, 3), wanted)
+        np.testing.assert_array_equal(predict_images.read_image(path, 3), wanted)
 
 
 def test_own_size_and_a_damaged_image(predictor, folders):
@@ -251,7 +252,7 @@ def test_own_size_and_a_damaged_image(predictor, folders):
     images = {name: path for name, path in find(folders).items() if name != "wide"}
     del images["deep/tall"]
     output = folders / "output"
-    failed = predict_predictor.predict(
+    failed = predict_run.predict(
         predictor, images, output, options(folders, size="own")
     )
     assert failed == ["broken", "junk"]
@@ -264,12 +265,10 @@ def test_a_missing_black_box_is_said_before_the_work(predictor, folders):
     images = find(folders)
     output = folders / "output"
     with pytest.raises(io.DataError, match="--blackbox: wanted a segmenter"):
-        predict_predictor.predict(
-            predictor, images, output, options(folders, blackbox="")
-        )
+        predict_run.predict(predictor, images, output, options(folders, blackbox=""))
     (folders / "maps" / "wide.png").unlink()
     with pytest.raises(io.DataError, match="prediction of wide"):
-        predict_predictor.predict(predictor, images, output, options(folders))
+        predict_run.predict(predictor, images, output, options(folders))
     assert not output.exists()
 
 
@@ -321,7 +320,7 @@ def test_two_devices_give_what_one_gives(predictor, folders):
     both = predict_predictor.Predictor(predictor.path, ["CPU:0", "CPU:1"])
     assert both.num_devices == 2
     for which, output in ((predictor, folders / "one"), (both, folders / "two")):
-        assert predict_predictor.predict(which, images, output, options(folders)) == []
+        assert predict_run.predict(which, images, output, options(folders)) == []
     files_of_one = [path for path in (folders / "one").rglob("*") if path.is_file()]
     assert len(files_of_one) == 3 * 13
     for path in files_of_one:

@@ -1,0 +1,72 @@
+"""Images to predict: read, brought to their working size, or drawn as examples."""
+
+from __future__ import annotations
+
+import pathlib
+from typing import Any, Dict, Tuple
+
+from PIL import Image
+
+from car_tf import config as config_lib
+from car_tf.blackbox import attach
+from car_tf.data import io
+from car_tf.predict import predictor as predict_predictor
+
+
+def read_image(path: pathlib.Path, channels: int) -> Image.Image:
+    """Reads an image, `RGB` or grey, as people look at it (EXIF).
+
+    Raises:
+      DataError: unreadable, or of more than 8 bits per channel.
+    """
+    with io.opened(path) as opened:
+        mode, turn = opened.mode, io.turn_of(opened)
+    if mode.startswith(("I", "F")):
+        raise io.DataError(
+            f"{path}: wanted 8 bits per channel, got mode {mode}: scale it first"
+        )
+    image = io.read_png(path, mode="RGB")
+    image = image if turn is None else image.transpose(turn)
+    return image if channels == 3 else image.convert("L")
+
+
+def working_size(
+    labels: Dict[str, Any], options: predict_predictor.Options, own: Tuple[int, int]
+) -> Tuple[int, int]:
+    """Returns the (height, width) at which an image of its own size is predicted."""
+    blackbox = labels["blackbox"]
+    if blackbox is not None and blackbox["embedded"]:
+        return own  # The model resizes, after its black box has seen the whole image.
+    if options.size == "own" or (options.size == "trained" and not labels["resizes"]):
+        return own
+    return tuple(labels["trained_size"] if options.size == "trained" else options.size)
+
+
+def own_size(file: pathlib.Path) -> Tuple[int, int]:
+    with io.opened(file) as image:
+        return io.upright_size(image)
+
+
+def write_examples(
+    config: config_lib.Config, folder: pathlib.Path, num: int
+) -> Tuple[Dict[str, pathlib.Path], str]:
+    """Writes what `attach.draw_unseen` draws as PNG files, to predict.
+
+    Args:
+      config: of a run on drawn data.
+      folder: gets `images`, and `blackbox` with its maps where the run works on one.
+      num: how many.
+
+    Returns:
+      name -> image file, and the folder of the maps, empty where there are none.
+    """
+    split = attach.draw_unseen(config, num)
+    drawn = {"images": split.images}
+    if split.blackbox is not None:
+        drawn["blackbox"] = split.blackbox
+    for kind, arrays in drawn.items():
+        (folder / kind).mkdir(parents=True, exist_ok=True)
+        for name, array in zip(split.names, arrays):
+            Image.fromarray(array.squeeze()).save(folder / kind / f"{name}.png")
+    images = {name: folder / "images" / f"{name}.png" for name in split.names}
+    return images, str(folder / "blackbox") if "blackbox" in drawn else ""

@@ -1,0 +1,120 @@
+"""Predicts folders of images: PNG files and statistics, what is there already left alone."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import dataclasses
+import hashlib
+import json
+import pathlib
+import sys
+from typing import Callable, Dict, List
+
+import numpy as np
+import tensorflow as tf
+
+from car_tf.data import cache, io
+from car_tf.predict import images as predict_images
+from car_tf.predict import black_boxes as predict_black_boxes
+from car_tf.predict import output as predict_output
+from car_tf.predict import predictor as predict_predictor
+from export.clients import common
+
+
+def predict(
+    predictor: predict_predictor.Predictor,
+    images: Dict[str, pathlib.Path],
+    output: pathlib.Path,
+    options: predict_predictor.Options,
+    say: Callable[[str], None] = print,
+) -> List[str]:
+    """Predicts images into `output/<name>/`; what is there already is left.
+
+    Args:
+      predictor: the model.
+      images: name -> file, of `common.find_images`.
+      output: the folder to write to.
+      options: how.
+      say: takes lines for people.
+
+    Returns:
+      The names of images that failed; each was reported.
+
+    Raises:
+      DataError: a black box that is needed and missing.
+    """
+    black_boxes = predict_black_boxes.BlackBoxes(predictor, images, options)
+    todo, failed = [], []
+    for name, file in images.items():
+        key = _key(predictor, file, black_boxes.content(name), options)
+        if predict_output.recorded_key(output / name) != key:
+            todo.append((name, key))
+    if len(todo) < len(images):
+        say(f"{len(images) - len(todo)} of {len(images)} images were predicted before")
+    bar = cache.progress(total=len(todo), desc="predicting", unit="image")
+
+    def one(name: str, key: str) -> None:
+        result = _predict_one(predictor, name, images[name], options, black_boxes)
+        result.write(output / name, key)
+
+    # One image more than devices is under way: it is read or written meanwhile.
+    pool = concurrent.futures.ThreadPoolExecutor(predictor.num_devices + 1)
+    try:
+        names = {pool.submit(one, name, key): name for name, key in todo}
+        for future in concurrent.futures.as_completed(names):
+            try:
+                future.result()
+            except (io.DataError, tf.errors.InvalidArgumentError) as error:
+                name = names[future]
+                failed.append(name)
+                words = common.sentence(str(error))
+                bar.write(f"error: {name}: {words}", file=sys.stderr)
+            bar.update()
+    finally:
+        pool.shutdown(cancel_futures=True)
+        bar.close()
+    return [name for name in images if name in failed]
+
+
+def _predict_one(
+    predictor: predict_predictor.Predictor,
+    name: str,
+    file: pathlib.Path,
+    options: predict_predictor.Options,
+    black_boxes: predict_black_boxes.BlackBoxes,
+) -> predict_output.Result:
+    channels = predictor.labels["image_channels"]
+    opened = predict_images.read_image(file, channels)
+    own = (opened.height, opened.width)
+    size = predict_images.working_size(predictor.labels, options, own)
+    image = np.atleast_3d(io.resize_antialiased(opened, size))
+    seed = common.seed_for(options.seed, name)
+    samples, entropy_bits = predictor.sample(
+        image,
+        black_boxes.of(name, opened, size),
+        num_samples=options.num_samples,
+        seed=seed,
+    )
+    return predict_output.Result(
+        file=file,
+        picture=opened,
+        samples=samples,
+        entropy_bits=entropy_bits,
+        seed=seed,
+        labels=predictor.labels,
+    )
+
+
+def _key(
+    predictor: predict_predictor.Predictor,
+    file: pathlib.Path,
+    blackbox: str,
+    options: predict_predictor.Options,
+) -> str:
+    """Identifies a result: model, image, black box and options."""
+    try:
+        content = hashlib.sha256(file.read_bytes()).hexdigest()
+    except OSError as error:
+        content = str(error)
+    parts = [predictor.content, content, blackbox, dataclasses.asdict(options)]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
