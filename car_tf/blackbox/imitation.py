@@ -12,7 +12,6 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
-FINGERPRINT = "imitation-1"  # changes whenever the same truth is degraded otherwise
 
 IGNORED = 255
 
