@@ -12,7 +12,6 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
-
 IGNORED = 255
 
 # Classes of small or thin objects, which vanish from a network's output first. The

@@ -49,7 +49,7 @@ def evaluate_run(
     metrics, gallery = evaluation.evaluate(
         model,
         source,
-        dataset.dataset_info,
+        dataset.info,
         num_samples=num_samples,
         seed=config.evaluation.seed,
         progress=lambda stream, total: cache.progress(
@@ -61,7 +61,7 @@ def evaluate_run(
     cases = evaluation.extremes(metrics["ged_per_image"])
     metrics = {
         "split": split,
-        "data": dataset.dataset_info.title,
+        "data": dataset.info.title,
         "notes": dataset.notes,
         "noise_sampling": noise_sampling,
         **metrics,
@@ -75,7 +75,7 @@ def evaluate_run(
         },
     }
     workdir.write_json(f"metrics{suffix}.json", metrics)
-    for line in evaluation.summary_lines(metrics, dataset.dataset_info):
+    for line in evaluation.summary_lines(metrics, dataset.info):
         say(line)
     drawing = dict(num_samples=num_samples, seed=config.evaluation.seed)
     galleries = {"samples": gallery}
@@ -123,8 +123,8 @@ def _figures(
             if source.blackbox is None
             else postprocess.hard_labels(source.blackbox)
         ),
-        class_names=dataset.dataset_info.class_names,
-        class_colors=dataset.dataset_info.class_colors,
+        class_names=dataset.info.class_names,
+        class_colors=dataset.info.class_colors,
         curves={
             stage: workdir.read_lines(f"stage{stage}_{run_dir.LOG_FILE}")
             for stage in (1, 2)

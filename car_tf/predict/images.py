@@ -5,7 +5,8 @@ from __future__ import annotations
 import pathlib
 from typing import Any, Dict, Tuple
 
-from PIL import Image
+import numpy as np
+from PIL import Image, ImageOps
 
 from car_tf import config as config_lib
 from car_tf.blackbox import attach
@@ -28,6 +29,36 @@ def read_image(path: pathlib.Path, channels: int) -> Image.Image:
     image = io.read_png(path, mode="RGB")
     image = image if turn is None else image.transpose(turn)
     return image if channels == 3 else image.convert("L")
+
+
+def as_picture(source: Any, channels: int) -> Image.Image:
+    """Takes an image as a program has it: a file, a PIL image or an array.
+
+    Args:
+      source: a path, a PIL image, or `[H, W]`, `[H, W, 1]` or `[H, W, 3]` uint8.
+      channels: 3 for `RGB`, 1 for grey.
+
+    Raises:
+      DataError: unreadable, or neither of these.
+    """
+    if isinstance(source, Image.Image):
+        picture = ImageOps.exif_transpose(source)
+        if picture.mode.startswith(("I", "F")):
+            raise io.DataError(
+                f"image: wanted 8 bits per channel, got mode {picture.mode}"
+            )
+    elif isinstance(source, np.ndarray):
+        flat = source[..., 0] if source.ndim == 3 and source.shape[-1] == 1 else source
+        is_image = flat.ndim == 2 or (flat.ndim == 3 and flat.shape[-1] == 3)
+        if not is_image or flat.dtype != np.uint8:
+            raise io.DataError(
+                "image: wanted [H, W], [H, W, 1] or [H, W, 3] uint8, got "
+                f"{source.dtype} of shape {list(source.shape)}"
+            )
+        picture = Image.fromarray(flat)
+    else:
+        return read_image(pathlib.Path(source).expanduser(), channels)
+    return picture.convert("RGB" if channels == 3 else "L")
 
 
 def working_size(

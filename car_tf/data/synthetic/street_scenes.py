@@ -27,7 +27,6 @@ from car_tf.data import cache
 from car_tf.data.synthetic import street_painter
 from car_tf.data.synthetic import street_world
 
-
 # Grain that the final image gets per class (fraction of the brightness).
 _GRAIN = np.full(256, 0.04, np.float32)
 _GRAIN[

@@ -1,0 +1,183 @@
+"""`car_tf.load`: a trained run or an exported model as one object that draws samples."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+from typing import Any, Optional, Tuple, Union
+
+import numpy as np
+from PIL import Image
+
+from car_tf.blackbox import attach
+from car_tf.data import io
+from car_tf.metrics import baselines, calibration
+from car_tf.predict import black_boxes, images
+from car_tf.predict import predictor as predict_predictor
+from car_tf.runtime import run_dir
+from export import versions
+from export.clients import common
+
+ImageLike = Union[str, os.PathLike, np.ndarray, Image.Image]
+Size = Union[str, Tuple[int, int]]
+
+
+def load(path: Union[str, os.PathLike]) -> "Sampler":
+    """Opens a finished run, or a SavedModel of `python -m export`.
+
+    Args:
+      path: a run directory, a model's folder, or one of its versions.
+
+    Raises:
+      export.versions.ExportError: there is no model of this kind.
+    """
+    folder = pathlib.Path(path).expanduser()
+    if (folder / "config.json").is_file():
+        name = run_dir.saved_config(str(folder)).name
+        return Sampler(predict_predictor.Predictor(versions.of_run(str(folder), name)))
+    return Sampler(predict_predictor.Predictor(versions.find(str(folder))))
+
+
+class Sampler:
+    """Draws label maps for images of any size.
+
+    Attributes:
+      class_names: of the K classes, in the order of their ids.
+      class_colors: (red, green, blue) of each.
+      flips: of each class with a twin: ids `original` and `flipped`, and `probability`.
+    """
+
+    def __init__(self, predictor: predict_predictor.Predictor):
+        self._predictor = predictor
+        self._segmenter: Any = None
+        labels = predictor.labels
+        self.class_names = tuple(entry["name"] for entry in labels["classes"])
+        self.class_colors = tuple(tuple(entry["color"]) for entry in labels["classes"])
+        self.flips = tuple(labels["flips"])
+
+    @property
+    def num_classes(self) -> int:
+        """K."""
+        return len(self.class_names)
+
+    def sample(
+        self,
+        image: ImageLike,
+        num_samples: int = 16,
+        *,
+        seed: int = 0,
+        blackbox: Optional[ImageLike] = None,
+        size: Size = "own",
+    ) -> np.ndarray:
+        """Draws label maps; the same image and seed give the same ones.
+
+        Args:
+          image: a file, a PIL image, or `[H, W]` or `[H, W, C]` uint8.
+          num_samples: S, how many.
+          seed: of the samples.
+          blackbox: the output of the run's segmenter for this image: `[h, w]` class
+            ids (a file or an array) or `[h, w, Kb]` probabilities. By default the
+            segmenter that the run was trained on is called.
+          size: (height, width) of the maps; `own` for that of the image, `trained` for
+            the size that the networks work at.
+
+        Returns:
+          `[S, H, W]` uint8 class ids, enlarged by nearest neighbour.
+
+        Raises:
+          DataError: an image that cannot be read, or a black box that is needed.
+        """
+        seen, maps, own = self._inputs(image, blackbox)
+        samples, _ = self._predictor.sample(
+            seen, maps, num_samples=num_samples, seed=common.seed_for(seed, "")
+        )
+        return _resized(samples, self._output_size(size, own, seen))
+
+    def probabilities(
+        self, image: ImageLike, *, blackbox: Optional[ImageLike] = None
+    ) -> np.ndarray:
+        """Returns F's probability of each class at each pixel (CAR, Eq. 1).
+
+        Returns:
+          `[h, w, K]` float32 at the networks' working size.
+        """
+        seen, maps, _ = self._inputs(image, blackbox)
+        return np.exp(self._predictor.encode(seen, maps)["log_probs"][0].numpy())
+
+    def entropy(
+        self, image: ImageLike, *, blackbox: Optional[ImageLike] = None
+    ) -> np.ndarray:
+        """Returns how unsure F is at each pixel, `[h, w]` in bits, 0 to log2 K."""
+        return calibration.entropy_bits(self.probabilities(image, blackbox=blackbox))
+
+    def level_sets(
+        self,
+        image: ImageLike,
+        num_samples: int = 16,
+        *,
+        seed: int = 0,
+        blackbox: Optional[ImageLike] = None,
+    ) -> np.ndarray:
+        """Draws label maps from F alone, the sampler that costs nothing.
+
+        Returns:
+          `[S, h, w]` uint8: thresholds of the second class's probability where there
+          are two classes, Gumbel draws (one variable per class and map) otherwise.
+        """
+        probs = self.probabilities(image, blackbox=blackbox)
+        if self.num_classes == 2:
+            return baselines.level_sets(probs, num_samples=num_samples)
+        rng = np.random.default_rng(seed)
+        return baselines.gumbel_draws(probs, num_samples=num_samples, rng=rng)
+
+    def _inputs(self, image: ImageLike, blackbox: Optional[ImageLike]):
+        """Returns what the model takes, and the image's own (height, width)."""
+        picture = images.as_picture(image, self._predictor.labels["image_channels"])
+        own = (picture.height, picture.width)
+        options = predict_predictor.Options(size="trained")
+        size = images.working_size(self._predictor.labels, options, own)
+        seen = np.atleast_3d(io.resize_antialiased(picture, size))
+        return seen, self._blackbox(picture, blackbox, size), own
+
+    def _blackbox(self, picture: Image.Image, given: Optional[ImageLike], size):
+        if not self._predictor.needs_blackbox:
+            if given is not None:
+                raise io.DataError("blackbox: this model takes images alone")
+            return None
+        if given is not None:
+            maps = given if isinstance(given, np.ndarray) else np.asarray(_open(given))
+            if maps.ndim not in (2, 3):
+                raise io.DataError(
+                    f"blackbox: wanted [h, w] ids or [h, w, K], got shape {maps.shape}"
+                )
+            if maps.shape[:2] != size:
+                maps = _resized(maps[None], size)[0]
+            return maps
+        if self._segmenter is None:
+            options = predict_predictor.Options()
+            config = black_boxes.blackbox_config(self._predictor, options)
+            self._segmenter = attach.build_blackbox(config)
+        if self._segmenter is None:
+            raise io.DataError(
+                "blackbox: wanted the segmenter's output for this image, because the "
+                "run was trained on predictions in files"
+            )
+        return self._segmenter.predict(np.asarray(picture)[None], size)[0]
+
+    def _output_size(self, size: Size, own: Tuple[int, int], seen: np.ndarray):
+        if size == "own":
+            return own
+        return seen.shape[:2] if size == "trained" else tuple(size)
+
+
+def _open(source: Union[str, os.PathLike, Image.Image]) -> Image.Image:
+    return source if isinstance(source, Image.Image) else Image.open(source)
+
+
+def _resized(maps: np.ndarray, size: Tuple[int, int]) -> np.ndarray:
+    """Resizes `[N, h, w, ...]` to (height, width) by nearest neighbour."""
+    rows, columns = (
+        ((np.arange(new) + 0.5) * old / new).astype(int)
+        for new, old in zip(size, maps.shape[1:3])
+    )
+    return maps[:, rows[:, None], columns]

@@ -1,0 +1,103 @@
+"""The public object: what it draws, from what it takes an image, and what it refuses."""
+
+import json
+import os
+import subprocess
+import sys
+
+import exported
+import numpy as np
+import pytest
+from PIL import Image
+
+import car_tf
+from car_tf.data import io
+
+
+@pytest.fixture(scope="module")
+def street():
+    """A sampler of tiny street networks that take the labels of a black box."""
+    return car_tf.load(exported.version())
+
+
+@pytest.fixture(scope="module")
+def scene():
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 256, (40, 52, 3)).astype(np.uint8)
+    return image, rng.integers(0, 19, (40, 52)).astype(np.uint8)
+
+
+def test_samples_have_the_size_of_the_image_or_another(street, scene):
+    image, labels = scene
+    samples = street.sample(image, 3, blackbox=labels)
+    assert samples.shape == (3, 40, 52) and samples.dtype == np.uint8
+    assert samples.max() < street.num_classes == len(street.class_names)
+    small = street.sample(image, 3, blackbox=labels, size=(20, 26))
+    assert small.shape == (3, 20, 26)
+    trained = street.sample(image, 1, blackbox=labels, size="trained")
+    assert trained.shape[1:] == street.probabilities(image, blackbox=labels).shape[:2]
+
+
+def test_seed_and_image_decide_the_samples(street, scene):
+    image, labels = scene
+    first = street.sample(image, 4, seed=1, blackbox=labels)
+    again = street.sample(image, 4, seed=1, blackbox=labels)
+    np.testing.assert_array_equal(first, again)
+    assert (first != street.sample(image, 4, seed=2, blackbox=labels)).any()
+
+
+def test_files_pictures_and_arrays_are_the_same_image(street, scene, tmp_path):
+    image, labels = scene
+    Image.fromarray(image).save(tmp_path / "image.png")
+    Image.fromarray(labels).save(tmp_path / "labels.png")
+    wanted = street.sample(image, 2, blackbox=labels)
+    for source in (tmp_path / "image.png", Image.fromarray(image)):
+        got = street.sample(source, 2, blackbox=tmp_path / "labels.png")
+        np.testing.assert_array_equal(got, wanted)
+
+
+def test_f_alone(street, scene):
+    image, labels = scene
+    probs = street.probabilities(image, blackbox=labels)
+    np.testing.assert_allclose(probs.sum(-1), 1.0, atol=1e-5)
+    entropy = street.entropy(image, blackbox=labels)
+    np.testing.assert_allclose(
+        entropy, -(probs * np.log2(np.maximum(probs, 1e-30))).sum(-1), atol=1e-4
+    )
+    drawn = street.level_sets(image, 5, blackbox=labels)
+    assert drawn.shape == (5, *probs.shape[:2])
+
+
+@pytest.mark.parametrize(
+    "image, words",
+    [
+        (np.zeros([8, 8, 3], np.float32), "wanted .* uint8, got float32"),
+        (np.zeros([8, 8, 2], np.uint8), r"shape \[8, 8, 2\]"),
+        (Image.fromarray(np.zeros([8, 8], np.int32)), "8 bits per channel"),
+        ("nowhere.png", "nowhere.png"),
+    ],
+)
+def test_other_images_are_refused(street, scene, image, words):
+    with pytest.raises(io.DataError, match=words):
+        street.sample(image, 1, blackbox=scene[1])
+
+
+def test_a_missing_black_box_is_asked_for(street, scene):
+    with pytest.raises(io.DataError, match="black"):
+        street.sample(scene[0], 1)
+
+
+def test_importing_the_package_starts_no_tensorflow():
+    code = (
+        "import json, sys, car_tf; "
+        "print(json.dumps([sorted(car_tf.__all__), 'tensorflow' in sys.modules]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    names, started = json.loads(done.stdout)
+    assert not started and {"load", "Sampler", "losses", "metrics"} <= set(names)
