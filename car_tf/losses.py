@@ -72,6 +72,46 @@ def calibration(
     return masked_mean(tfd.kl_divergence(sample_mean, target), valid_mask)
 
 
+def paired_calibration(
+    samples: tf.Tensor,
+    draws: tf.Tensor,
+    probs: tf.Tensor,
+    valid_mask: Optional[tf.Tensor] = None,
+    *,
+    floor: float = 0.05,
+) -> tf.Tensor:
+    """Lcal without the bias of few samples, for samples that are redrawn draws of F.
+
+    Eq. 6 takes the KL of the mean of M samples from F. The mean of M honest samples
+    varies, so that its expected KL is not zero: Eq. 6 pushes rare answers down, the
+    more the fewer samples there are. Near F the KL is half the squared difference of
+    the means over F, and this estimates that without bias: each sample i is held
+    against the draw that it was made of, whose expectation is F, and of the product of
+    the two means only pairs of different samples are kept,
+
+        1/2 sum_k sum_{i != j} (s_i - d_i)_k (s_j - d_j)_k / (M (M - 1) (F_k + floor)).
+
+    A change of shapes that leaves the mean alone costs nothing on average.
+
+    Args:
+      samples: `[B, M, ..., K]` probabilities or one-hot maps; M at least 2.
+      draws: `[B, M, ..., K]` one-hot maps whose expectation is `probs`.
+      probs: `[B, ..., K]` of F.
+      valid_mask: `[B, ...]` of 0 and 1, or None.
+      floor: added to F, so that a class that F all but excludes does not outweigh all.
+
+    Returns:
+      `[B]`, nats to second order, mean over the valid pixels; may be negative.
+    """
+    num = samples.shape[1]
+    if num < 2:
+        raise ValueError(f"samples: wanted at least 2 per image, got {num}")
+    change = samples - draws
+    pairs = tf.square(tf.reduce_sum(change, 1)) - tf.reduce_sum(tf.square(change), 1)
+    each = tf.reduce_sum(pairs / (probs + floor), axis=-1) / (2 * num * (num - 1))
+    return masked_mean(each, valid_mask)
+
+
 def categorical_mean(sample_log_probs: tf.Tensor) -> tfd.Distribution:
     """The mean over samples of their class probabilities (CAR, Eq. 5).
 
@@ -106,12 +146,12 @@ def adversarial(fake_logits: tf.Tensor) -> tf.Tensor:
     """Ladv: the non-saturating loss softplus(-D) over all samples (CAR, Eq. 3).
 
     Args:
-      fake_logits: `[B, M]`, D's logits of generated pairs.
+      fake_logits: `[B, M, ...]`, D's logits of generated pairs, and of their patches.
 
     Returns:
       `[B]`, nats; ln 2 where D is at chance.
     """
-    return tf.reduce_mean(tf.nn.softplus(-fake_logits), axis=1)
+    return masked_mean(tf.nn.softplus(-fake_logits), None)
 
 
 def discriminator(real_logits: tf.Tensor, fake_logits: tf.Tensor) -> tf.Tensor:
@@ -124,17 +164,17 @@ def discriminator(real_logits: tf.Tensor, fake_logits: tf.Tensor) -> tf.Tensor:
     Returns:
       `[B]`, nats; 2 ln 2 where D is at chance.
     """
-    return judged_real(real_logits) + judged_fake(fake_logits)
+    return real_logits_loss(real_logits) + fake_logits_loss(fake_logits)
 
 
-def judged_real(logits: tf.Tensor) -> tf.Tensor:
-    """The part of real pairs in D's loss, `[B]` nats, of logits `[B]`."""
-    return tf.nn.softplus(-logits)
+def real_logits_loss(logits: tf.Tensor) -> tf.Tensor:
+    """The part of real pairs in D's loss, `[B]` nats, of logits `[B, ...]`."""
+    return masked_mean(tf.nn.softplus(-logits), None)
 
 
-def judged_fake(logits: tf.Tensor) -> tf.Tensor:
-    """The part of generated pairs in D's loss, `[B]` nats, of logits `[B, M]`."""
-    return tf.reduce_mean(tf.nn.softplus(logits), axis=1)
+def fake_logits_loss(logits: tf.Tensor) -> tf.Tensor:
+    """The part of generated pairs in D's loss, `[B]` nats, of logits `[B, M, ...]`."""
+    return masked_mean(tf.nn.softplus(logits), None)
 
 
 def r1_penalty(gradients: Sequence[tf.Tensor]) -> tf.Tensor:

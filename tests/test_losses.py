@@ -224,3 +224,55 @@ def test_every_loss_returns_one_value_per_image(num_images):
         losses.r1_penalty([log_probs, mask]),
     ):
         assert values.shape == [num_images]
+
+
+# paired_calibration
+
+
+def test_paired_calibration_by_hand():
+    # Two samples, one pixel, two classes, F = (0.5, 0.5), floor 0: both samples moved
+    # from class 0 to class 1: change (-1, 1) each, pairs (4 - 2, 4 - 2), each / 0.5,
+    # summed 8, over 2 * 2 * 1: 2.
+    draws = tf.constant([[[[1.0, 0.0]], [[1.0, 0.0]]]])
+    samples = tf.constant([[[[0.0, 1.0]], [[0.0, 1.0]]]])
+    probs = tf.constant([[[0.5, 0.5]]])
+    got = losses.paired_calibration(samples, draws, probs, floor=0.0)
+    np.testing.assert_allclose(got, [2.0], rtol=1e-6)
+    # One of them moved back again: the pair's product is negative.
+    samples = tf.constant([[[[0.0, 1.0]], [[1.0, 0.0]]]])
+    draws = tf.constant([[[[1.0, 0.0]], [[0.0, 1.0]]]])
+    got = losses.paired_calibration(samples, draws, probs, floor=0.0)
+    np.testing.assert_allclose(got, [-2.0], rtol=1e-6)
+
+
+def test_paired_calibration_has_no_bias_where_the_kl_has_one():
+    # Samples of F itself, redrawn without regard to the draw: the mean is right.
+    rng = np.random.default_rng(0)
+    probs = np.float32([0.7, 0.2, 0.1])
+    drawn = np.eye(3, dtype=np.float32)[rng.choice(3, p=probs, size=(2, 20000, 4))]
+    samples, draws = drawn[..., None, :]
+    target = np.broadcast_to(probs, [20000, 1, 3])
+    paired = losses.paired_calibration(samples, draws, target)
+    assert abs(float(tf.reduce_mean(paired))) < 0.01
+    mean = tfd.Categorical(probs=(samples.mean(1) + 1e-6) / (1 + 3e-6))
+    kl = losses.calibration(mean, tfd.Categorical(probs=target))
+    assert float(tf.reduce_mean(kl)) > 0.2
+    # A class that is never drawn any more is missed: 1/2 * (0.1 ** 2 / 0.15 + ...).
+    moved = np.where(samples[..., 2:] == 1, np.float32([1, 0, 0]), samples)
+    paired = losses.paired_calibration(moved, draws, target)
+    wanted = 0.5 * (0.01 / 0.75 + 0.01 / 0.15)
+    np.testing.assert_allclose(tf.reduce_mean(paired), wanted, atol=0.01)
+
+
+def test_paired_calibration_leaves_masked_pixels_and_single_samples_alone():
+    rng = np.random.default_rng(1)
+    samples, draws = rng.random([2, 2, 3, 4, 5], np.float32)
+    probs = rng.random([2, 4, 5], np.float32)
+    mask = np.float32([[1, 1, 0, 0], [0, 0, 0, 0]])
+    got = losses.paired_calibration(samples, draws, probs, mask)
+    alone = losses.paired_calibration(
+        samples[:1, :, :2], draws[:1, :, :2], probs[:1, :2]
+    )
+    np.testing.assert_allclose(got, [alone[0], 0.0], rtol=1e-5)
+    with pytest.raises(ValueError, match="at least 2"):
+        losses.paired_calibration(samples[:, :1], draws[:, :1], probs)

@@ -180,7 +180,8 @@ class RefinementNet:
     """G: the refinement network.
 
     Attributes:
-      logits: `scratch` is the paper's form, a learned map; `residual` adds it to log F;
+      logits: `draw` adds a learned map to the logits of a calibrated draw of F, which
+        G sees (`models/draw_refinement_net.py`); `scratch` is the paper's form, a learned map; `residual` adds it to log F;
         `gumbel` also adds a Gumbel variable of each class, the same in all pixels, to
         log F, so that samples follow F before any training.
       temperature: by which the sum of `gumbel` is divided: the lower, the surer of
@@ -193,7 +194,7 @@ class RefinementNet:
     base_channels: int = 32
     noise_dim: int = 32
     dropout: float = 0.1
-    logits: Literal["gumbel", "residual", "scratch"] = "gumbel"
+    logits: Literal["draw", "gumbel", "residual", "scratch"] = "gumbel"
     temperature: float = 0.2
     noise: Literal["standard", "encoded"] = "standard"
 
@@ -212,9 +213,14 @@ class RefinementNet:
 
 @fields.section
 class Discriminator:
-    """D: the discriminator."""
+    """D: the discriminator.
+
+    Attributes:
+      patches: whether a second head judges patches.
+    """
 
     base_channels: int = 64
+    patches: bool = False
 
     def __post_init__(self):
         fields.require_positive("discriminator", base_channels=self.base_channels)
@@ -267,6 +273,19 @@ class Stage2:
       samples_at_once: of the M samples, those whose features at full size are kept at
         the same time, a divisor of M: the same step with less memory and more work, but
         for the masks of dropout; 0 for all.
+      labels_per_image: labels of each image that D sees in a step, each with flips or
+        a rater of its own.
+      sample_maps: what D and the calibration loss see of a sample: its `probabilities`,
+        as in the paper, or its `argmax`, with straight-through gradients.
+      calibration_estimator: of Lcal: `kl` is Eq. 6; `paired` holds each sample against
+        the draw that it was made of, without the bias of few samples; for
+        refinement_net.logits=draw.
+      warmup_steps: first steps, in which D is trained alone.
+      balance: D rests while the running mean of its loss is below the first number, G
+        while it is above the second; chance is 1.386.
+      r1_every: steps between two R1 penalties, each as many times as large.
+      augment_discriminator: whether images and maps are mirrored, shifted and cut on
+        their way to D.
       average_decay: per step, of a running average of G's weights and batch statistics,
         which is then what is selected, evaluated and exported; 0 for G itself.
       noise_sampling: the M vectors z of an image are `independent`, as in the paper,
@@ -281,6 +300,13 @@ class Stage2:
     num_samples: int = 7
     pixel_loss: Literal["calibration", "cross_entropy", "elbo"] = "calibration"
     kl_weight: float = 1.0
+    labels_per_image: int = 1
+    sample_maps: Literal["probabilities", "argmax"] = "probabilities"
+    calibration_estimator: Literal["kl", "paired"] = "kl"
+    warmup_steps: int = 0
+    balance: Tuple[float, float] = (0.0, 100.0)
+    r1_every: int = 1
+    augment_discriminator: bool = False
     samples_at_once: int = 0
     average_decay: float = 0.0
     noise_sampling: Literal["independent", "stratified"] = "independent"

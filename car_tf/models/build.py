@@ -14,7 +14,14 @@ import tensorflow as tf
 from car_tf import config as config_lib
 from car_tf.data import info
 from car_tf.models import calibration_net as calibration_nets
-from car_tf.models import discriminator, posterior_net, refinement_net, sampler, segnet
+from car_tf.models import (
+    draw_refinement_net,
+    discriminator,
+    posterior_net,
+    refinement_net,
+    sampler,
+    segnet,
+)
 
 
 def _dummy_inputs(config: config_lib.Config, dataset_info: info.DatasetInfo):
@@ -68,10 +75,25 @@ def build_refinement_net(
     dataset_info: info.DatasetInfo,
     *,
     synchronized: bool = False,
-) -> refinement_net.RefinementNet:
+) -> keras.Model:
     """Builds G with its variables."""
     settings = config.refinement_net
-    net = refinement_net.RefinementNet(
+    if settings.logits == "draw":
+        net = draw_refinement_net.DrawRefinementNet(
+            num_classes=dataset_info.num_classes,
+            base_channels=settings.base_channels,
+            noise_dim=settings.noise_dim,
+        )
+    else:
+        net = _plain_refinement_net(config, dataset_info, synchronized)
+    image, _, log_probs = _dummy_inputs(config, dataset_info)
+    net(image, log_probs, tf.zeros([1, 1, settings.noise_dim]))
+    return net
+
+
+def _plain_refinement_net(config, dataset_info, synchronized) -> keras.Model:
+    settings = config.refinement_net
+    return refinement_net.RefinementNet(
         num_classes=dataset_info.num_classes,
         base_channels=settings.base_channels,
         noise_dim=settings.noise_dim,
@@ -81,9 +103,6 @@ def build_refinement_net(
         encoded_noise=settings.noise == "encoded",
         synchronized=synchronized,
     )
-    image, _, log_probs = _dummy_inputs(config, dataset_info)
-    net(image, log_probs, tf.zeros([1, 1, settings.noise_dim]))
-    return net
 
 
 def build_posterior_net(
@@ -114,6 +133,7 @@ def build_discriminator(
     net = discriminator.Discriminator(
         input_size=config.data.crop_size,
         base_channels=config.discriminator.base_channels,
+        patches=config.discriminator.patches,
     )
     image, _, log_probs = _dummy_inputs(config, dataset_info)
     net(image, log_probs[:, None])

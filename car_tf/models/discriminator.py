@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Tuple
+from typing import List, Tuple
 
 import keras
 import tensorflow as tf
@@ -10,6 +10,7 @@ import tensorflow as tf
 from car_tf.models import layers
 
 SMALLEST_MAP = 4
+PATCH_LEVEL = 1  # Of the convolutions after the first: an eighth of the size.
 
 
 class Discriminator(keras.Model):
@@ -25,9 +26,17 @@ class Discriminator(keras.Model):
         *,
         input_size: Tuple[int, int],
         base_channels: int = 64,
+        patches: bool = False,
         name: str = "discriminator",
     ):
-        """Creates the network for maps of `input_size` (height, width) pixels."""
+        """Creates the network.
+
+        Args:
+          input_size: (height, width) of the maps, pixels.
+          base_channels: of the first convolution.
+          patches: whether a second head judges patches, at an eighth of the size.
+          name: of the model.
+        """
         super().__init__(name=name)
         shared = dict(kernel_size=4, strides=2, padding="same")
         self.image_conv = keras.layers.Conv2D(base_channels, name="image", **shared)
@@ -42,23 +51,39 @@ class Discriminator(keras.Model):
         self.activation = keras.layers.LeakyReLU(layers.LEAKY_SLOPE)
         self.flatten = keras.layers.Flatten()
         self.logit_layer = keras.layers.Dense(1, name="logit")
+        self.patch_layer = None
+        if patches:
+            self.patch_layer = keras.layers.Conv2D(
+                1, 3, padding="same", name="patch_logits"
+            )
 
     def call(self, image: tf.Tensor, label_maps: tf.Tensor) -> tf.Tensor:
-        """Computes one logit per pair.
+        """Computes one logit per pair, `[B, M]`; arguments as of `heads`."""
+        return self.heads(image, label_maps)[0]
+
+    def heads(self, image: tf.Tensor, label_maps: tf.Tensor) -> List[tf.Tensor]:
+        """Judges pairs as wholes and, where it was made so, in patches.
 
         Args:
           image: `[B, H, W, C]` float32 in [-1, 1].
           label_maps: `[B, M, H, W, K]` float32, one-hot labels or probabilities.
 
         Returns:
-          `[B, M]` logits, positive where D takes the pair for real.
+          `[B, M]` logits, positive where D takes the pair for real, and `[B, M, P]` of
+          its patches.
         """
         batch, num = tf.shape(label_maps)[0], tf.shape(label_maps)[1]
         features = self.label_conv(layers.merge_samples(label_maps))
         features = layers.split_samples(features, batch, num)
         features = features + self.image_conv(image)[:, None]
         features = self.activation(layers.merge_samples(features))
-        for conv in self.convs:
+        found = []
+        for level, conv in enumerate(self.convs):
             features = self.activation(conv(features))
-        logits = tf.cast(self.logit_layer(self.flatten(features)), tf.float32)
-        return tf.reshape(logits, [batch, num])
+            if self.patch_layer is not None and level == PATCH_LEVEL:
+                found.append(tf.reshape(self.patch_layer(features), [batch, num, -1]))
+        logits = self.logit_layer(self.flatten(features))
+        return [
+            tf.cast(head, tf.float32)
+            for head in [tf.reshape(logits, [batch, num]), *found]
+        ]

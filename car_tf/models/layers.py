@@ -49,6 +49,15 @@ def as_linear(norm: keras.layers.Layer) -> Tuple[tf.Tensor, tf.Tensor]:
     return scale, norm.beta - norm.moving_mean * scale
 
 
+def pixel_norm(features: tf.Tensor) -> tf.Tensor:
+    """Scales each pixel's channels to a mean square of one (Karras et al., 2018).
+
+    Unlike batch norm it is the same in training and use, on one device and several.
+    """
+    square = tf.reduce_mean(tf.square(features), axis=-1, keepdims=True)
+    return features * tf.math.rsqrt(square + 1e-4)
+
+
 def merge_samples(features: tf.Tensor) -> tf.Tensor:
     """Reshapes `[B, M, H, W, C]` to `[B * M, H, W, C]`."""
     shape = tf.shape(features)

@@ -43,7 +43,7 @@ def build_batches(
         random_crop=dataset.info.random_crop,
         symmetries=config.data.symmetries,
         flips=dataset.info.flips,
-        labels_per_image=config.stage1.labels_per_image if stage == 1 else 1,
+        labels_per_image=settings.labels_per_image,
         seed=config.train.seed * 10 + stage,
         first_step=first_step,
         num_steps=num_steps,
@@ -158,6 +158,12 @@ def build_refinement_trainer(
         stratified_noise=settings.noise_sampling == "stratified",
         samples_at_once=settings.samples_at_once,
         average_decay=settings.average_decay,
+        hard_samples=settings.sample_maps == "argmax",
+        paired=settings.calibration_estimator == "paired",
+        warmup_steps=settings.warmup_steps,
+        balance=settings.balance,
+        r1_every=settings.r1_every,
+        augment=settings.augment_discriminator,
     )
     halve_at = _halve_at(settings.batch_size, len(dataset.splits["train"]))
 

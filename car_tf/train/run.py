@@ -176,6 +176,7 @@ def train_refinement(
         nets["averages"] = trainer.averages
     checkpoint = tf.train.Checkpoint(
         step=trainer.step,
+        judged=trainer.judged,
         generator_optimizer=trainer.generator_optimizer,
         discriminator_optimizer=trainer.discriminator_optimizer,
         **nets,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import math
 from typing import Callable, Dict, List, Optional, Tuple
 
 import keras
@@ -10,21 +12,28 @@ import tensorflow_probability as tfp
 
 from car_tf import losses
 from car_tf.models import layers, recompute
-from car_tf.train import optimization
+from car_tf.train import augmentation, optimization
 
-# The least slope of D's loss by the logit of a sample. Too little to move D, it leaves
-# something for Ladv to scale up where D is sure, and the slope itself would be zero.
-SLOPE_FLOOR = 1e-9
+# Steps over which the mean of D's loss runs that decides who rests.
+BALANCE_STEPS = 20
+# No loss of D is so high that G would rest.
+ALWAYS = 100.0
 
 
 class RefinementTrainer(keras.Model):
     """Holds F, G, D, the optimisers and the step counter.
 
     Each step updates G; D is updated in the first `discriminator_active` of every
-    `discriminator_period` steps, on the samples that G has just drawn. The choice is
+    `discriminator_period` steps, on the samples that G has just drawn. In the first
+    `warmup_steps` D is updated alone. While the running mean of D's loss is below
+    `balance[0]`, D rests, and while it is above `balance[1]`, G does. The choice is
     made outside the replicas (`make_train_function`), because a condition around an
-    optimiser's update inside one cannot be distributed; while D rests, nothing of its
+    optimiser's update inside one cannot be distributed; while one rests, nothing of its
     update is computed.
+
+    With `hard_samples` D and Lcal see one-hot maps, the arg-max of what G gives, and
+    gradients go through them as if they were its probabilities: what is judged and
+    calibrated is then what is scored and used.
 
     With a `posterior_net` z comes from q(z | x, y), which is trained together with G:
     the pixel loss is then the negative ELBO of the cVAE-GAN (CAR, Eq. 20).
@@ -52,6 +61,12 @@ class RefinementTrainer(keras.Model):
         stratified_noise: bool = False,
         samples_at_once: int = 0,
         average_decay: float = 0.0,
+        hard_samples: bool = False,
+        paired: bool = False,
+        warmup_steps: int = 0,
+        balance: Tuple[float, float] = (0.0, ALWAYS),
+        r1_every: int = 1,
+        augment: bool = False,
     ):
         super().__init__(name="refinement_trainer")
         self.calibration_net = calibration_net
@@ -63,6 +78,12 @@ class RefinementTrainer(keras.Model):
         self.stratified_noise = stratified_noise
         self.samples_at_once = samples_at_once
         self.average_decay = average_decay
+        self.hard_samples = hard_samples
+        self.paired = paired
+        self.warmup_steps = warmup_steps
+        self.balance = balance
+        self.r1_every = r1_every
+        self.augment = augment
         averaged = refinement_net.variables if average_decay else []
         self.averages = [tf.Variable(value, trainable=False) for value in averaged]
         self.num_classes = num_classes
@@ -82,6 +103,13 @@ class RefinementTrainer(keras.Model):
             trainable=False,
             aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
             name="step",
+        )
+        # Begins at chance, where neither side rests.
+        self.judged = tf.Variable(
+            2.0 * math.log(2.0),
+            trainable=False,
+            aggregation=tf.VariableAggregation.MEAN,
+            name="judged",
         )
         names = ("pixel_loss", "adversarial", "discriminator", "r1")
         names += ("real_accuracy", "fake_accuracy")
@@ -117,25 +145,46 @@ class RefinementTrainer(keras.Model):
         return {name: mean.result() for name, mean in self._means.items()}
 
     def train_step(
-        self, data: Dict[str, tf.Tensor], update_discriminator: bool = False
+        self,
+        data: Dict[str, tf.Tensor],
+        update_discriminator: bool = False,
+        update_generator: bool = True,
     ) -> Tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Makes one update of G and, if asked, one of D on the same samples.
+        """Makes one update of G, of D on the same samples, or of both.
 
         Args:
           data: this replica's part of a batch of `pipeline.training_batches`.
           update_discriminator: whether D is updated.
+          update_generator: whether G is.
 
         Returns:
           What D has judged, ignored pixels zeroed in all three: the image
-          `[B, H, W, C]`, the one-hot label `[B, 1, H, W, K]` and the samples
+          `[B, H, W, C]`, R one-hot labels `[B, R, H, W, K]` and the samples
           `[B, M, H, W, K]`.
         """
         image, label, blackbox, valid_mask = optimization.prepare(
             data, num_blackbox_classes=self.num_blackbox_classes
         )
+        if label.shape.rank == 3:
+            label = label[:, None]
+        else:  # The labels of an image differ in their flips alone.
+            valid_mask = valid_mask[:, 0]
         logits = tf.cast(self.calibration_net(image, blackbox), tf.float32)
         log_probs = tf.stop_gradient(tf.nn.log_softmax(logits))
-        noise = optimization.batch_noise(
+        masked_image = image * valid_mask[..., None]
+        real = tf.one_hot(label, self.num_classes) * valid_mask[:, None, ..., None]
+        if update_generator:
+            drawn = self._update_generator(image, log_probs, real, valid_mask)
+        else:
+            noise = self._noise(image)
+            logits = self.refinement_net(image, log_probs, noise)
+            drawn = self._maps(logits) * valid_mask[:, None, ..., None]
+        if update_discriminator:
+            self.discriminator_step(masked_image, real, drawn)
+        return masked_image, real, drawn
+
+    def _noise(self, image: tf.Tensor) -> tf.Tensor:
+        return optimization.batch_noise(
             image.shape[0],
             self.num_samples,
             self.refinement_net.noise_dim,
@@ -143,16 +192,26 @@ class RefinementTrainer(keras.Model):
             seed=self.seed,
             step=self.step,
         )
+
+    def _maps(self, logits: tf.Tensor) -> tf.Tensor:
+        """Returns the maps that D and Lcal see, `[B, M, H, W, K]`."""
+        probs = tf.nn.softmax(logits)
+        if not self.hard_samples:
+            return probs
+        hard = tf.one_hot(tf.argmax(logits, axis=-1), self.num_classes)
+        return probs + tf.stop_gradient(hard - probs)
+
+    def _update_generator(self, image, log_probs, real, valid_mask) -> tf.Tensor:
+        """Updates G; returns its masked samples `[B, M, H, W, K]`, from before."""
+        noise = self._noise(image)
         seed = optimization.step_seed(self.seed, self.step)
-        masked_image = image * valid_mask[..., None]
-        real = tf.one_hot(label, self.num_classes) * valid_mask[..., None]
         variables = self.generator_variables
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(variables)
             complexity = None
             if self.posterior_net is not None:
                 mean, std = self.posterior_net(
-                    image, log_probs, real, training=True, seed=seed
+                    image, log_probs, real[:, 0], training=True, seed=seed
                 )
                 noise = layers.reparameterize(mean, std, noise)
                 complexity = losses.complexity(mean, std)
@@ -164,124 +223,142 @@ class RefinementTrainer(keras.Model):
                 seed=seed,
                 at_once=self.samples_at_once,
             )
-            sample_log_probs = tf.nn.log_softmax(logits)
-            samples = tf.exp(sample_log_probs) * valid_mask[:, None, ..., None]
-            pixel = self._pixel_loss(sample_log_probs, log_probs, label, valid_mask)
+            maps = self._maps(logits)
+            samples = maps * valid_mask[:, None, ..., None]
+            pixel = self._pixel_loss(logits, maps, log_probs, noise, real, valid_mask)
             if complexity is not None:
                 pixel += self.kl_weight * complexity
             pixel = optimization.finite(pixel, self.pixel_loss)
             loss = tf.nn.compute_average_loss(self.calibration_weight * pixel)
             loss = optimization.scaled(self.generator_optimizer, loss)
         drawn = tf.stop_gradient(samples)
-        judged = masked_image, real[:, None], drawn
-        if update_discriminator and not optimization.scales(self.generator_optimizer):
-            fake_logits, to_samples = self.discriminator_step(*judged)
-            to_samples *= self.adversarial_weight
-        else:
-            fake_logits, to_samples = self._judge(masked_image, drawn)
-            if update_discriminator:
-                self.discriminator_step(*judged)
-        adversarial = optimization.finite(
-            losses.adversarial(fake_logits), "adversarial"
-        )
+        adversarial, to_samples = self._judge(image * valid_mask[..., None], drawn)
         gradients = tape.gradient(
             [loss, samples], variables, output_gradients=[tf.ones([]), to_samples]
         )
         optimization.update(self.generator_optimizer, gradients, variables, l2=self.l2)
-        self._means["adversarial"].update_state(adversarial)
+        self._means["adversarial"].update_state(
+            optimization.finite(adversarial, "adversarial")
+        )
         self._means["pixel_loss"].update_state(pixel)
         if complexity is not None:
             self._means["complexity"].update_state(complexity)
-        return judged
+        return drawn
 
     def _judge(
         self, image: tf.Tensor, samples: tf.Tensor
     ) -> Tuple[tf.Tensor, tf.Tensor]:
-        """Returns D's logits, and what G's loss sends to the samples through D."""
-        logits, to_samples = [], []
-        for part in self._parts(samples):
+        """Returns Ladv `[B]`, and what it sends to the samples through D, weighted."""
+        view = self._view()
+        image = view(image)
+        parts, found, to_samples = self._parts(samples), [], []
+        for part in parts:
             (part,) = recompute.after(to_samples[-1:], [part])
             with tf.GradientTape(watch_accessed_variables=False) as tape:
                 tape.watch(part)
-                logits.append(self.discriminator(image, part))
-                loss = self.adversarial_weight * losses.adversarial(logits[-1])
+                heads = self.discriminator.heads(image, view(part))
+                found.append(_mean([losses.adversarial(head) for head in heads]))
+                loss = self.adversarial_weight * found[-1]
                 # Before D, in whose float16 a gradient of its own size would vanish.
                 loss = optimization.scaled(
                     self.generator_optimizer, tf.nn.compute_average_loss(loss)
                 )
             to_samples.append(tape.gradient(loss, part))
-        return tf.concat(logits, 1), tf.concat(to_samples, 1) / len(logits)
+        return _mean(found), tf.concat(to_samples, 1) / len(parts)
+
+    def _view(self) -> Callable[[tf.Tensor], tf.Tensor]:
+        """Returns how D sees images and maps in this step."""
+        if not self.augment:
+            return lambda maps: maps
+        seed = optimization.step_seed(self.seed, self.step)
+        return lambda maps: augmentation.augment(maps, seed)
 
     def _parts(self, samples: tf.Tensor) -> List[tf.Tensor]:
         """Divides `[B, M, ...]` by the number of samples that are kept at once."""
         at_once = self.samples_at_once or self.num_samples
         return tf.split(samples, max(samples.shape[1] // at_once, 1), axis=1)
 
-    def _pixel_loss(self, sample_log_probs, log_probs, label, valid_mask) -> tf.Tensor:
+    def _pixel_loss(
+        self, logits, maps, log_probs, noise, real, valid_mask
+    ) -> tf.Tensor:
+        if self.pixel_loss == "calibration" and self.paired:
+            draws = tf.argmax(self.refinement_net.draws(log_probs, noise), axis=-1)
+            draws = tf.one_hot(draws, self.num_classes)
+            return losses.paired_calibration(maps, draws, tf.exp(log_probs), valid_mask)
+        sample_log_probs = tf.nn.log_softmax(logits)
         if self.pixel_loss == "calibration":
             target = tfp.distributions.Categorical(logits=log_probs)
             sample_mean = losses.categorical_mean(sample_log_probs)
             return losses.calibration(sample_mean, target, valid_mask)
         each = tfp.distributions.Categorical(logits=sample_log_probs)
         shape = tf.shape(sample_log_probs)[:-1]
-        label = tf.broadcast_to(label[:, None], shape)
+        label = tf.broadcast_to(tf.argmax(real[:, 0], axis=-1)[:, None], shape)
         mask = tf.broadcast_to(valid_mask[:, None], shape)
         return losses.cross_entropy(each, label, mask)
 
     def discriminator_step(
         self, image: tf.Tensor, real: tf.Tensor, samples: tf.Tensor
-    ) -> Tuple[tf.Tensor, tf.Tensor]:
-        """Makes one update of D; arguments as `train_step` returns them.
-
-        Both losses reach a sample through its logit alone, so that one pass through D
-        serves both: what D's loss sends back to a sample, times the ratio of the
-        losses' derivatives by its logit, is what Ladv sends.
-
-        Returns:
-          D's logits of the samples and the gradient of Ladv by the samples, both before
-          the update; the gradient is worth nothing where losses are scaled, whose
-          float16 has no digits left for samples that D is sure of.
-        """
-        judge = self.discriminator
+    ) -> None:
+        """Makes one update of D; arguments as `train_step` returns them."""
+        judge, view = self.discriminator, self._view()
         variables = judge.trainable_variables
+        image, real, samples = view(image), view(real), view(samples)
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(variables)
-            with tf.GradientTape(watch_accessed_variables=False) as inner:
-                inner.watch([image, real])
-                real_logits = judge(image, real)[:, 0]
-            r1 = losses.r1_penalty(inner.gradient(real_logits, [image, real]))
-            r1 = optimization.finite(r1, "r1")
-            loss = losses.judged_real(real_logits) + self.r1_gamma * r1
-            loss = optimization.scaled(
-                self.discriminator_optimizer, tf.nn.compute_average_loss(loss)
-            )
+            real_heads = judge.heads(image, real)
+            real_loss = _mean([losses.real_logits_loss(head) for head in real_heads])
+            r1 = self._r1(image, real[:, :1])
+            loss = tf.nn.compute_average_loss(real_loss + self.r1_gamma * r1)
+            loss = optimization.scaled(self.discriminator_optimizer, loss)
         gradients = tape.gradient(loss, variables)
-        logits, to_samples = [], []
+        fakes, fake_losses = [], []
         parts = self._parts(samples)
         for part in parts:
-            (part,) = recompute.after(to_samples[-1:], [part])
+            (part,) = recompute.after(fake_losses[-1:], [part])
             with tf.GradientTape(watch_accessed_variables=False) as tape:
-                tape.watch([part, *variables])
-                fake = judge(image, part)
-                loss = losses.judged_fake(fake) + SLOPE_FLOOR * tf.reduce_mean(fake, 1)
+                tape.watch(variables)
+                heads = judge.heads(image, part)
+                loss = _mean([losses.fake_logits_loss(head) for head in heads])
+                fake_losses.append(loss)
                 loss = tf.nn.compute_average_loss(loss / len(parts))
                 loss = optimization.scaled(self.discriminator_optimizer, loss)
-            to_part, *to_variables = tape.gradient(loss, [part, *variables])
-            ratio = -tf.sigmoid(-fake) / (tf.sigmoid(fake) + SLOPE_FLOOR)
-            to_samples.append(to_part * ratio[..., None, None, None])
+            to_variables = tape.gradient(loss, variables)
             gradients = [sum(pair) for pair in zip(gradients, to_variables)]
-            logits.append(fake)
-        fake_logits = tf.concat(logits, axis=1)
-        judged = losses.discriminator(real_logits, fake_logits)
-        judged = optimization.finite(judged, "discriminator")
+            fakes.append(heads[0])
+        judged = optimization.finite(real_loss + _mean(fake_losses), "discriminator")
         optimization.update(
             self.discriminator_optimizer, gradients, variables, l2=self.l2
         )
+        now = tf.reduce_mean(judged)
+        self.judged.assign(self.judged + (now - self.judged) / BALANCE_STEPS)
+        accuracies = real_heads[0] > 0, tf.concat(fakes, axis=1) < 0
         self._means["discriminator"].update_state(judged)
         self._means["r1"].update_state(r1)
-        self._means["real_accuracy"].update_state(tf.cast(real_logits > 0, tf.float32))
-        self._means["fake_accuracy"].update_state(tf.cast(fake_logits < 0, tf.float32))
-        return fake_logits, tf.concat(to_samples, axis=1)
+        for name, right in zip(("real_accuracy", "fake_accuracy"), accuracies):
+            self._means[name].update_state(tf.cast(right, tf.float32))
+
+    def _r1(self, image: tf.Tensor, real: tf.Tensor) -> tf.Tensor:
+        """R1 `[B]` at one label per image; every `r1_every`-th step, as much more."""
+
+        def penalty() -> tf.Tensor:
+            with tf.GradientTape(watch_accessed_variables=False) as tape:
+                tape.watch([image, real])
+                logits = _mean(
+                    [
+                        tf.reduce_mean(head, list(range(1, head.shape.rank)))
+                        for head in self.discriminator.heads(image, real)
+                    ]
+                )
+            gradients = tape.gradient(logits, [image, real])
+            return self.r1_every * losses.r1_penalty(gradients)
+
+        if not self.r1_gamma:
+            return tf.zeros([tf.shape(image)[0]])
+        if self.r1_every == 1:
+            return optimization.finite(penalty(), "r1")
+        now = self.step % self.r1_every == 0
+        r1 = tf.cond(now, penalty, lambda: tf.zeros([tf.shape(image)[0]]))
+        return optimization.finite(r1, "r1")
 
     def _update_averages(self) -> None:
         """Moves the averages towards G, outside the replicas; at first they follow."""
@@ -290,6 +367,31 @@ class RefinementTrainer(keras.Model):
         for average, variable in zip(self.averages, self.refinement_net.variables):
             average.assign(decay * average + (1.0 - decay) * variable)
 
+    def _rests(self) -> Optional[Tuple[Optional[tf.Tensor], Optional[tf.Tensor]]]:
+        """Whether D rests in this step, and whether G does; None where it never can."""
+        active, period = self.discriminator_active, self.discriminator_period
+        low, high = self.balance
+        d_rests, g_rests = [], []
+        if active < period:
+            d_rests.append(self.step % period >= active)
+        if low > 0:
+            # It looks again every eighth step, or its loss would never change.
+            d_rests.append((self.judged < low) & (self.step % 8 != 0))
+        if high < ALWAYS:
+            g_rests.append(self.judged > high)
+        if self.warmup_steps:
+            g_rests = [
+                (self.step < self.warmup_steps)
+                | (functools.reduce(tf.logical_or, g_rests, False))
+            ]
+        if not d_rests and not g_rests:
+            return None
+        either = functools.partial(functools.reduce, tf.logical_or)
+        return (
+            either(d_rests) if d_rests else None,
+            either(g_rests) if g_rests else None,
+        )
+
     def make_train_function(self, force: bool = False) -> Callable:
         """Builds the function that `fit` calls; see the class's docstring."""
         if self.train_function is not None and not force:
@@ -297,8 +399,8 @@ class RefinementTrainer(keras.Model):
         strategy = self.distribute_strategy
 
         # Returns nothing: XLA would keep all samples to hand them out.
-        def replica_step(batch, update_discriminator: bool) -> None:
-            self.train_step(batch, update_discriminator)
+        def replica_step(batch, *updates: bool) -> None:
+            self.train_step(batch, *updates)
 
         if self._jit_compile:
             replica_step = tf.function(replica_step, jit_compile=True)
@@ -306,16 +408,26 @@ class RefinementTrainer(keras.Model):
         def one_step(iterator) -> None:
             batch = next(iterator)
 
-            def step(update_discriminator: bool) -> bool:
-                strategy.run(replica_step, args=(batch, update_discriminator))
-                return update_discriminator
+            def step(*updates: bool) -> Callable[[], bool]:
+                def run() -> bool:
+                    strategy.run(replica_step, args=(batch, *updates))
+                    return True
 
-            active, period = self.discriminator_active, self.discriminator_period
-            if active < period:
-                now = self.step % period < active
-                tf.cond(now, lambda: step(True), lambda: step(False))
+                return run
+
+            # (of D, of G)
+            both, only_g, only_d = (True, True), (False, True), (True, False)
+            rests = self._rests()
+            if rests is None:
+                step(*both)()
             else:
-                step(True)
+                d_rests, g_rests = rests
+                g_moves = step(*both)
+                if d_rests is not None:
+                    g_moves = _either(d_rests, step(*only_g), step(*both))
+                if g_rests is not None:
+                    g_moves = _either(g_rests, step(*only_d), g_moves)
+                g_moves()
             self.step.assign_add(1)
             self._update_averages()
 
@@ -328,3 +440,15 @@ class RefinementTrainer(keras.Model):
 
         self.train_function = self.train_tf_function = train_function
         return train_function
+
+
+def _mean(values: List[tf.Tensor]) -> tf.Tensor:
+    """The mean over equally shaped tensors."""
+    return sum(values) / len(values)
+
+
+def _either(
+    condition: tf.Tensor, first: Callable[[], bool], second: Callable[[], bool]
+) -> Callable[[], bool]:
+    """Returns a function that calls one of two, as the graph finds."""
+    return lambda: tf.cond(condition, first, second)

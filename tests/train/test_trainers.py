@@ -468,6 +468,9 @@ class SmoothDiscriminator(keras.Model):
         hidden = tf.tanh(image @ self.image + maps @ self.label)
         return tf.linalg.matvec(hidden, self.out)
 
+    def heads(self, image, label_maps):
+        return [self(image, label_maps)]
+
 
 def test_ds_update_follows_finite_differences_of_its_loss_with_r1():
     rng = np.random.default_rng(3)

@@ -1,0 +1,236 @@
+"""G on calibrated draws: redraws what F and a Gumbel variable per class have drawn.
+
+The input of each sample is a *draw*: the softmax of log F plus a Gumbel variable of each
+class that is the same in all pixels. By the Gumbel-max trick the arg-max of a draw is
+distributed as F says, in every pixel, and whole regions decide together. A U-Net that
+sees image, F and the draw adds a learned map, which starts at zero, to the draw's
+logits: at first samples are the draws, calibrated and coherent; what D is there to teach
+are the shapes. The draws remain the reference of the calibration loss
+(`losses.paired_calibration`): a change that leaves their mean alone costs nothing.
+
+Unlike in `refinement_net`, most of the network runs once per sample, because the draw is
+its input. What does not depend on it, the first convolution's half of image and F, is
+computed once per image.
+"""
+
+from __future__ import annotations
+
+from typing import List, Optional
+
+import keras
+import tensorflow as tf
+
+from car_tf.models import layers
+from car_tf.models import noise as noise_lib
+
+WIDTHS = (1, 2, 4, 6, 8)  # Channels of the levels, in units of the first.
+STRIDE = 2 ** (len(WIDTHS) - 1)
+# Below this a class of F is as good as impossible; its gradient stays finite.
+LEAST_LOG_PROB = -12.0
+
+
+class _Down(keras.layers.Layer):
+    """Halves the size, then convolves once more beside an identity."""
+
+    def __init__(self, channels: int, **kwargs):
+        super().__init__(**kwargs)
+        self.halve = _convolution(channels, strides=2, name="halve")
+        self.mix = _convolution(channels, name="mix")
+
+    def call(self, features: tf.Tensor) -> tf.Tensor:
+        """Maps `[N, H, W, C]` to `[N, H/2, W/2, channels]`."""
+        features = layers.pixel_norm(_leaky(self.halve(features)))
+        return layers.pixel_norm(_leaky(self.mix(features)) + features)
+
+
+class _Up(keras.layers.Layer):
+    """Doubles the size, adds the skip, and lets the noise scale and shift channels."""
+
+    def __init__(self, channels: int, *, last: bool, **kwargs):
+        super().__init__(**kwargs)
+        self.up = _convolution(channels, name="up")
+        self.skip = _convolution(channels, kernel_size=1, name="skip")
+        self.inject = noise_lib.NoiseInjection(channels, name="noise")
+        self.mix = None if last else _convolution(channels, gain=0.2, name="mix")
+
+    def call(self, features: tf.Tensor, skip: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
+        """Maps `[N, H, W, C]`, `[N, 2H, 2W, S]` and z `[N, Z]` to `[N, 2H, 2W, c]`."""
+        merged = layers.enlarge(self.up(features)) + self.skip(skip)
+        factor, residual = self.inject(noise[:, None])
+        merged = layers.pixel_norm(merged) * factor[:, 0] + residual[:, 0]
+        merged = _leaky(merged)
+        return merged if self.mix is None else merged + self.mix(merged)
+
+
+class DrawRefinementNet(keras.Model):
+    """U-Net over image, F and a calibrated draw; see the module's docstring."""
+
+    noise_head = None
+
+    def __init__(
+        self,
+        *,
+        num_classes: int,
+        base_channels: int = 16,
+        noise_dim: int = 32,
+        name: str = "refinement_net",
+    ):
+        """Creates the network.
+
+        Args:
+          num_classes: K.
+          base_channels: at full size; `WIDTHS` times as many on the coarser levels.
+          noise_dim: Z. The first K values of z decide the draw, so that classes are
+            drawn independently of each other where Z is at least K.
+          name: of the model.
+        """
+        super().__init__(name=name)
+        self.noise_dim = noise_dim
+        self.class_gumbels = noise_lib.ClassGumbels(
+            num_classes, noise_dim, name="class_gumbels", trainable=False
+        )
+        widths = [base_channels * width for width in WIDTHS]
+        self.image_conv = _convolution(widths[0], name="image")
+        self.draw_conv = _convolution(widths[0], use_bias=False, name="draw")
+        self.downs = [
+            _Down(width, name=f"down{level}") for level, width in enumerate(widths[1:])
+        ]
+        self.ups = [
+            _Up(width, last=level == 0, name=f"up{level}")
+            for level, width in reversed(list(enumerate(widths[:-1])))
+        ]
+        self.logits_layer = keras.layers.Conv2D(
+            num_classes, 3, padding="same", kernel_initializer="zeros", name="logits"
+        )
+
+    @property
+    def reach(self) -> Optional[int]:
+        """Pixels away from which the input can change a sample's pixel."""
+        # At scales 1, 2, 4, 8: 2 and 2 on the way down, 2 and 1 on the way up, and up to
+        # 15 within a pixel of the coarsest scale: 121.
+        return 8 * STRIDE
+
+    def draws(self, log_probs: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
+        """Computes the draws that samples start from.
+
+        Args:
+          log_probs: `[B, H, W, K]`, log q(y | x) of F.
+          noise: `[B, M, Z]`, standard normal.
+
+        Returns:
+          `[B, M, H, W, K]` log-probabilities, whose arg-max is distributed as F says.
+        """
+        gumbels = self.class_gumbels(noise)[:, :, None, None]
+        return tf.nn.log_softmax(log_probs[:, None] + gumbels)
+
+    def encode(
+        self,
+        image: tf.Tensor,
+        log_probs: tf.Tensor,
+        training: bool = False,
+        seed: Optional[tf.Tensor] = None,
+    ) -> List[tf.Tensor]:
+        """Computes what all samples of an image share.
+
+        Args:
+          image: `[B, H, W, C]` float32 in [-1, 1], any H and W.
+          log_probs: `[B, H, W, K]`.
+          training: of no influence.
+          seed: of no influence.
+
+        Returns:
+          The first convolution's half of image and F, `[B, H', W', base]`, with H' and
+          W' the next multiples of 16.
+        """
+        del training, seed
+        probs = tf.cast(tf.exp(log_probs), image.dtype)
+        seen = layers.pad_to_multiple(tf.concat([image, probs], axis=-1), STRIDE)
+        return [self.image_conv(seen)]
+
+    def decode(
+        self,
+        features: List[tf.Tensor],
+        log_probs: tf.Tensor,
+        noise: tf.Tensor,
+        training: bool = False,
+        seed: Optional[tf.Tensor] = None,
+        at_once: int = 0,
+    ) -> tf.Tensor:
+        """Draws one sample per noise vector.
+
+        Args:
+          features: of `encode`.
+          log_probs: `[B, H, W, K]`, as given to `encode`.
+          noise: `[B, M, Z]`, standard normal.
+          training: of no influence.
+          seed: of no influence.
+          at_once: samples whose features are kept at the same time in training, a
+            divisor of M; 0 for all.
+
+        Returns:
+          `[B, M, H, W, K]` logits.
+        """
+        del seed
+        (shared,) = features
+        if training and 0 < at_once < noise.shape[1]:
+            one = tf.recompute_grad(lambda part: self._decode(shared, log_probs, part))
+            parts = tf.split(noise, noise.shape[1] // at_once, axis=1)
+            return tf.concat([one(part) for part in parts], axis=1)
+        return self._decode(shared, log_probs, noise)
+
+    def _decode(self, shared, log_probs, noise) -> tf.Tensor:
+        draws = self.draws(log_probs, noise)
+        batch, num = tf.shape(draws)[0], tf.shape(draws)[1]
+        height, width = tf.shape(draws)[2], tf.shape(draws)[3]
+        seen = tf.cast(tf.exp(layers.merge_samples(draws)), shared.dtype)
+        drawn = self.draw_conv(layers.pad_to_multiple(seen, STRIDE))
+        drawn = layers.split_samples(drawn, batch, num) + shared[:, None]
+        features = _leaky(layers.merge_samples(drawn))
+        skips = []
+        for block in self.downs:
+            skips.append(features)
+            features = block(features)
+        each = tf.cast(tf.reshape(noise, [-1, self.noise_dim]), features.dtype)
+        for block in self.ups:
+            features = block(features, skips.pop(), each)
+        learned = tf.cast(self.logits_layer(features), tf.float32)
+        learned = layers.split_samples(learned[:, :height, :width], batch, num)
+        return tf.maximum(draws, LEAST_LOG_PROB) + learned
+
+    def call(
+        self,
+        image: tf.Tensor,
+        log_probs: tf.Tensor,
+        noise: tf.Tensor,
+        training: bool = False,
+        seed: Optional[tf.Tensor] = None,
+        at_once: int = 0,
+    ) -> tf.Tensor:
+        """Encodes once and decodes every noise vector; see `encode` and `decode`."""
+        shared = dict(training=training, seed=seed)
+        features = self.encode(image, log_probs, **shared)
+        return self.decode(features, log_probs, noise, at_once=at_once, **shared)
+
+
+def _leaky(features: tf.Tensor) -> tf.Tensor:
+    return tf.nn.leaky_relu(features, layers.LEAKY_SLOPE)
+
+
+def _convolution(
+    channels: int,
+    *,
+    kernel_size: int = 3,
+    strides: int = 1,
+    gain: float = 2.0,
+    use_bias: bool = True,
+    name: str,
+) -> keras.layers.Conv2D:
+    return keras.layers.Conv2D(
+        channels,
+        kernel_size,
+        strides=strides,
+        padding="same",
+        use_bias=use_bias,
+        kernel_initializer=keras.initializers.VarianceScaling(gain),
+        name=name,
+    )
