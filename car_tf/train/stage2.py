@@ -329,7 +329,7 @@ class RefinementTrainer(keras.Model):
         optimization.update(
             self.discriminator_optimizer, gradients, variables, l2=self.l2
         )
-        now = tf.reduce_mean(judged)
+        now = tf.cast(tf.reduce_mean(judged), tf.float32)
         self.judged.assign(self.judged + (now - self.judged) / BALANCE_STEPS)
         accuracies = real_heads[0] > 0, tf.concat(fakes, axis=1) < 0
         self._means["discriminator"].update_state(judged)
