@@ -30,6 +30,8 @@ def section(cls: type) -> type:
     def __post_init__(self) -> None:
         hints = typing.get_type_hints(cls)
         for name, hint in hints.items():
+            if typing.get_origin(hint) is typing.ClassVar:
+                continue
             _check_type(f"{cls.__name__}.{name}", getattr(self, name), hint)
         check_ranges(self)
 

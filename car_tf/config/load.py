@@ -152,13 +152,13 @@ def to_json(config: Any) -> str:
     return json.dumps(dataclasses.asdict(config), indent=2)
 
 
-def from_json(text: str) -> Config:
-    """Rebuilds a configuration from `to_json`'s text.
+def from_json(text: str, kind: type = Config) -> Config:
+    """Rebuilds a configuration, of a class `kind`, from `to_json`'s text.
 
     Raises:
       ConfigError: text that does not describe a configuration of this version.
     """
     try:
-        return fields.rebuild(Config, json.loads(text))
+        return fields.rebuild(kind, json.loads(text))
     except (TypeError, ValueError, KeyError) as error:
         raise ConfigError(f"not a configuration of this version: {error}") from error

@@ -18,6 +18,7 @@ The same command with the same --output goes on where an interrupted one stopped
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
 import os
@@ -68,13 +69,12 @@ def regression() -> None:
                 f"--{name}: is for the tables; the regression takes --output and --set"
             )
     config = config_lib.load("regression_grid", FLAGS.set)
-    output = pathlib.Path(FLAGS.output or os.path.join("runs", config.name))
-    from car_tf.experiment.regression import (
-        run as regression_run,
-    )  # TensorFlow starts here.
+    output = FLAGS.output or os.path.join("runs", config.name)
+    with contextlib.closing(run_dir.RunDir(output, config)) as workdir:
+        # TensorFlow starts here.
+        from car_tf.experiment.regression import run as regression_run
 
-    regression_run.use_one_thread_per_operation()
-    regression_run.run(config, output.expanduser().resolve(), _say)
+        regression_run.run(config, workdir, _say)
 
 
 def table(name: str) -> None:

@@ -10,12 +10,13 @@ directories, shown side by side, and scores of any model's samples, as `car_tf.s
 
 from __future__ import annotations
 
+import importlib
 import pathlib
 from typing import Sequence
 
 from absl import app, flags
 
-from car_tf.report import write
+from car_tf.report import context, write
 from car_tf.config import cli
 from car_tf.runtime import run_dir
 
@@ -33,7 +34,12 @@ def main(argv: Sequence[str]) -> int:
         raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
     # `--compare A B` leaves B over.
     compare = [*FLAGS.compare, *argv[1:]]
-    print(write.write(pathlib.Path(FLAGS.workdir), compare))
+    path = pathlib.Path(FLAGS.workdir)
+    # A run whose report is not the segmentation's has noted who writes its sections.
+    module = (context.read(path).environment or {}).get("report") or ""
+    is_ours = module.startswith("car_tf.")
+    sections = importlib.import_module(module).sections(path) if is_ours else None
+    print(write.write(path, compare, sections))
     return 0
 
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
-from typing import List, Sequence, Tuple
+from typing import List, Optional, Sequence, Tuple
 
 from car_tf.report import context, page, results
-from car_tf.experiment.regression import report as regression_report
 from car_tf.report import sections as report_sections
 from car_tf.runtime import run_dir
 from car_tf.data import cache
@@ -15,12 +14,17 @@ from car_tf.data import cache
 REPORT_FILE = "report.html"
 
 
-def write(path: pathlib.Path, compare: Sequence[str] = ()) -> pathlib.Path:
+def write(
+    path: pathlib.Path,
+    compare: Sequence[str] = (),
+    sections: Optional[Sequence[page.Section]] = None,
+) -> pathlib.Path:
     """Writes `report.html` into a run directory.
 
     Args:
       path: the run directory.
       compare: further run directories, and files that `car_tf.score --json` wrote.
+      sections: (id, title, HTML) each, in the place of those of a segmentation.
 
     Returns:
       The report's path.
@@ -37,7 +41,7 @@ def write(path: pathlib.Path, compare: Sequence[str] = ()) -> pathlib.Path:
         else:
             others.append(context.read(other))
     target = run.path / REPORT_FILE
-    cache.write_text(target, render(run, others, lines))
+    cache.write_text(target, render(run, others, lines, sections))
     return target
 
 
@@ -55,6 +59,7 @@ def render(
     run: context.Run,
     others: Sequence[context.Run] = (),
     lines: Sequence[results.Line] = (),
+    sections: Optional[Sequence[page.Section]] = None,
 ) -> str:
     """Returns a run's report as HTML.
 
@@ -62,6 +67,7 @@ def render(
       run: the run.
       others: runs to show beside it.
       lines: scores of other samplers.
+      sections: in the place of those of a segmentation.
     """
     environment = run.environment or {}
     started = environment.get("started")
@@ -73,13 +79,9 @@ def render(
         ("configuration", "Configuration", report_sections.configuration(run)),
         ("repeat", "Repeat it", report_sections.commands(run, others)),
     ]
-    if regression_report.is_regression(run):
-        return page.page(
-            title=regression_report.TITLE,
-            lead=regression_report.LEAD,
-            sections=[*regression_report.sections(run), *tail],
-            **shared,
-        )
+    if sections is not None:
+        name = run.config["name"]
+        return page.page(title=name, lead="", sections=[*sections, *tail], **shared)
     samples = report_sections.pictures(run, ("samples",))
     sections = [
         ("summary", "Summary", _summary(run)),

@@ -84,7 +84,9 @@ class RunDir:
     def begin(self, config: config_lib.Config) -> None:
         """Writes down what is run, once it is clear that it can be."""
         if not (self.path / "config.json").exists():
-            self.write_json("environment.json", environment.describe())
+            # Who writes the report's sections, where it is not a segmentation's.
+            report = {"report": getattr(config, "REPORT", None)}
+            self.write_json("environment.json", {**environment.describe(), **report})
             self.write_text("config.json", config_lib.to_json(config))
 
     def write_text(self, name: str, text: str) -> None:
@@ -167,8 +169,8 @@ class RunDir:
         self._lock.close()
 
 
-def saved_config(path: str) -> config_lib.Config:
-    """Returns the configuration of an existing run.
+def saved_config(path: str, kind: type = config_lib.Config) -> config_lib.Config:
+    """Returns the configuration of an existing run, of a class `kind`.
 
     Raises:
       RunError: no run there, or one of another kind or version.
@@ -177,7 +179,7 @@ def saved_config(path: str) -> config_lib.Config:
     if not saved.is_file():
         raise RunError(f"--workdir: wanted a run directory, found no {saved}")
     try:
-        return config_lib.from_json(saved.read_text(encoding="utf-8"))
+        return config_lib.from_json(saved.read_text(encoding="utf-8"), kind)
     except config_lib.ConfigError as error:
         raise RunError(f"{saved}: {error}") from error
 
@@ -186,7 +188,7 @@ def require_same(
     path: pathlib.Path, config: config_lib.Config, flag: str = "--workdir"
 ) -> None:
     """Raises RunError unless the run in a directory has this configuration."""
-    changed = fields.differences(saved_config(str(path)), config)
+    changed = fields.differences(saved_config(str(path), type(config)), config)
     if changed:
         raise RunError(
             f"{flag}: {path} holds a run with another configuration "

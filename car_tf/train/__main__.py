@@ -9,13 +9,13 @@ where an interrupted run stopped.
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import os
-import pathlib
 
 from absl import flags, logging
 
 from car_tf import config as config_lib
-from car_tf.experiment.regression import config as regression_config
 from car_tf.runtime import run_dir
 from car_tf.runtime import workers
 from car_tf.config import cli, schema
@@ -96,10 +96,12 @@ def main() -> int:
     path = FLAGS.workdir or run_dir.default_path(config.name)
     logging.set_verbosity(logging.WARNING)  # TensorFlow tells much in an export.
     try:
-        if isinstance(config, regression_config.Regression):
-            _regression(config, path)
-        else:
+        if isinstance(config, config_lib.Config):
             _segmentation(config, path)
+        else:
+            with contextlib.closing(run_dir.RunDir(path, config)) as workdir:
+                # The configuration names its job. TensorFlow starts here.
+                importlib.import_module(config.JOB).run(config, workdir, _say)
     except KeyboardInterrupt as stop:
         if stop.args:
             raise
@@ -134,15 +136,6 @@ def _segmentation(config: config_lib.Config, path: str) -> None:
         train_run.run(config, workdir, strategy, say)
     finally:
         workdir.close()
-
-
-def _regression(config: regression_config.Regression, path: str) -> None:
-    from car_tf.experiment.regression import (
-        run as regression_run,
-    )  # TensorFlow starts here.
-
-    regression_run.use_one_thread_per_operation()
-    regression_run.run(config, pathlib.Path(path).expanduser().resolve(), _say)
 
 
 if __name__ == "__main__":

@@ -7,12 +7,13 @@ import pytest
 import tensorflow as tf
 
 from car_tf.experiment.regression import bimodal
+from car_tf.experiment.regression import config as regression_config
 
 
-def make(mode_probability=(0.9,), mode_noise=(0.1,), keys=(7,)):
-    return bimodal.Bimodal(
-        mode_probability=mode_probability, mode_noise=mode_noise, keys=keys
-    )
+def make(*problems):
+    """Stacks (mode probability, mode noise, seed) triples."""
+    problems = problems or [(0.9, 0.1, 7)]
+    return bimodal.Bimodal([regression_config.Problem(*p) for p in problems], "data")
 
 
 def test_upper_mode_at_the_pieces_of_the_paper():
@@ -40,7 +41,7 @@ def test_log_density_by_hand():
 
 
 def test_density_integrates_to_one_and_matches_the_draws():
-    source = make(mode_probability=[0.6], mode_noise=[0.05])
+    source = make((0.6, 0.05, 7))
     y = np.linspace(-1.5, 1.5, 3001, dtype=np.float32)
     for x in (0.1, 0.7, 0.95):
         density = source.distribution(tf.fill([1, 3001], x)).prob(y[None])
@@ -60,8 +61,8 @@ def test_density_integrates_to_one_and_matches_the_draws():
 
 
 def test_draws_depend_on_the_own_key_and_the_step_alone():
-    many = make([0.9, 0.5, 0.6], [0.01, 0.02, 0.03], keys=[4, 5, 6])
-    alone = make([0.5], [0.02], keys=[5])
+    many = make((0.9, 0.01, 1), (0.5, 0.02, 1), (0.5, 0.02, 2))
+    alone = make((0.5, 0.02, 1))
     for ours, its in zip(many.batches(30, 4, 8), alone.batches(30, 4, 8)):
         assert ours.shape == [3, 4, 8]
         np.testing.assert_array_equal(ours[1], its[0])
@@ -77,7 +78,3 @@ def test_upper_weight_counts_where_the_modes_are_apart():
     samples = [[0.5, 0.4, 0.1, -0.5], [0.5, -0.4, -0.4, -0.1], [1.0] * 4, [1.0] * 4]
     weight = make().upper_weight(x, tf.constant([samples]))
     np.testing.assert_allclose(weight, [0.5])
-
-
-def test_midpoints():
-    np.testing.assert_allclose(bimodal.midpoints(4), [0.125, 0.375, 0.625, 0.875])

@@ -3,27 +3,23 @@ resuming, and scores by hand."""
 
 from __future__ import annotations
 
-import dataclasses
+import contextlib
+import fcntl
 import json
 import math
-import pathlib
-import subprocess
-import sys
 
+import job
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from car_tf.config import fields
 from car_tf import config as config_lib
+from car_tf.config import fields
 from car_tf.experiment.regression import config as regression_config
 from car_tf.experiment.regression import run as regression_run
-from car_tf.experiment.regression import program as regression_program
 from car_tf.experiment.regression import scores as regression_scores
 from car_tf.runtime import run_dir, stop_signal
 from tests.benchmarks import regression
-
-ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
 def small(seeds=(1,), mode_probabilities=(0.6, 0.9), **stage2):
@@ -41,28 +37,30 @@ def small(seeds=(1,), mode_probabilities=(0.6, 0.9), **stage2):
     )
 
 
-def trained(config, *, even=True):
-    """Trains a program and returns it with its curves in the runs' order."""
-    program = regression_program.Program(config, even=even)
-    program.advance_stage1(tf.constant(config.stage1.steps // 5))
-    program.begin_stage2()
-    program.advance_stage2(tf.constant(config.stage2.steps // 5))
-    return program, program.per_run(
-        [t.log_likelihood.numpy().T for t in program.stage2]
-    )
+def trained(config):
+    """Trains all runs; returns the trainers and the curves in the runs' order."""
+    stacks = regression_run.build(config)
+    for stage, steps in ((stacks.stage1, 10), (stacks.stage2, 50)):
+        for trainer in stage if steps == 50 else ():
+            trainer.begin()
+        advance = regression_run.block_of(stage)
+        for _ in range(steps // config.evaluation.every):
+            advance()
+    return stacks, stacks.per_run([t.log_likelihood.numpy().T for t in stacks.stage2])
 
 
 @pytest.fixture(scope="module")
 def among():
-    """Six runs trained together: two distributions, three seeds cut to both lambdas."""
-    return trained(small(seeds=(1, 2, 3)))
+    """Twelve runs in two stacks: two distributions, three seeds, both lambdas."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(regression_run, "ROWS_PER_STACK", 160)
+        yield trained(small(seeds=(1, 2, 3)))
 
 
 def test_the_grid_is_ninety_runs():
-    config = config_lib.load(str(ROOT / "configs" / "regression_grid.py"))
+    config = config_lib.load("regression_grid")
     assert (len(config.runs), len(set(config.runs))) == (90, 90)
     assert len(config.problems) == 45
-    assert [config.num_samples(run) for run in config.runs] == [10] * 45 + [1] * 45
     assert (config.stage1.steps, config.stage1.batch_size) == (1500, 1000)
     assert (config.stage2.steps, config.stage2.batch_size) == (5000, 100)
     keys = {problem.key(word) for problem in config.problems for word in ("a", "b")}
@@ -109,8 +107,7 @@ def plain_step(nets, optimizers, data, weight, num_runs):
 
 def test_stage_2_makes_the_updates_of_the_plain_losses():
     config = small(learning_rate=1e-2)
-    trainer = regression_program.Program(config).stage2[0]
-    plain = regression_program.Program(config).stage2[0]
+    trainer, plain = (regression_run.build(config).stage2[0] for _ in range(2))
     optimizers = [tf.keras.optimizers.Adam(1e-2, epsilon=1e-8) for _ in range(2)]
     nets = (plain.calibration_net, plain.refinement_net, plain.discriminator)
     data = trainer.draw()
@@ -126,8 +123,8 @@ def test_stage_2_makes_the_updates_of_the_plain_losses():
 
 
 def test_losses_of_unit_gaussians_are_half_squared_errors():
-    program = regression_program.Program(small())
-    trainer = program.stage1[0]
+    stacks = regression_run.build(small())
+    trainer = stacks.stage1[0]
     x, y = (part[:, 0] for part in trainer.draw())
     error = np.mean((y - trainer.calibration_net(x)) ** 2, axis=1)
     trainer.train_step([x, y])
@@ -136,7 +133,7 @@ def test_losses_of_unit_gaussians_are_half_squared_errors():
     np.testing.assert_allclose(
         trainer.last_losses["cross_entropy"], expected, rtol=1e-5
     )
-    trainer = program.stage2[0]
+    trainer = stacks.stage2[0]
     x, y, noise = (part[:, 0] for part in trainer.draw())
     mean = trainer.calibration_net(x)
     samples = trainer.refinement_net(x, mean, noise)
@@ -147,37 +144,27 @@ def test_losses_of_unit_gaussians_are_half_squared_errors():
 
 
 def test_a_run_computes_the_same_bits_alone_and_among_others(among):
-    program, curves = among
+    stacks, curves = among
+    assert [len(stacks.stage1), len(stacks.stage2)] == [2, 4]
+    # None is another, and all have moved.
+    assert len(np.unique(curves[:, -1])) == 12 and np.ptp(curves, axis=1).min() > 0
     runs = small(seeds=(1, 2, 3)).runs
     alone = small(seeds=(2,), mode_probabilities=(0.9,))
-    lone_program, lone_curves = trained(alone)
-    assert np.ptp(curves, axis=1).min() > 0
-    for row, run in enumerate(alone.runs):
-        index = runs.index(run)
-        np.testing.assert_array_equal(lone_curves[row], curves[index])
-        values = [t.refinement_net.get_weights() for t in program.stage2]
-        lone_values = [t.refinement_net.get_weights() for t in lone_program.stage2]
-        for layer in range(len(values[0])):
-            ours = program.per_run([value[layer] for value in values])[index]
-            its = lone_program.per_run([value[layer] for value in lone_values])[row]
-            np.testing.assert_array_equal(ours, its)
-
-
-def test_runs_differ_from_each_other(among):
-    assert len(np.unique(among[1][:, -1])) == 12
-
-
-def test_pairs_with_and_without_calibration_share_f(among):
-    program, _ = among
-    weights = program.per_run(
-        [t.calibration_net.get_weights()[0] for t in program.stage2]
-    )
-    np.testing.assert_array_equal(weights[:6], weights[6:])
-    assert np.abs(weights[0] - weights[1]).min() > 0
+    lone_stacks, lone_curves = trained(alone)
+    rows = [runs.index(run) for run in alone.runs]
+    np.testing.assert_array_equal(lone_curves, curves[rows])
+    for net in ("calibration_net", "refinement_net", "discriminator"):
+        ours, its = (
+            zip(*(getattr(t, net).get_weights() for t in found.stage2))
+            for found in (stacks, lone_stacks)
+        )
+        for values, lone_values in zip(ours, its):
+            found = stacks.per_run(values)[rows]
+            np.testing.assert_array_equal(found, lone_stacks.per_run(lone_values))
 
 
 class StopAfter:
-    """Stands in for the stop signal: asks to stop at the second look."""
+    """Stands in for the stop signal: asks to stop after the fourth block of steps."""
 
     def __init__(self):
         self._looks = 0
@@ -191,44 +178,73 @@ class StopAfter:
     @property
     def number(self):
         self._looks += 1
-        return 2 if self._looks > 1 else None
+        return 2 if self._looks > 3 else None
 
 
-@pytest.mark.parametrize("damaged", [False, True])
+def run_in(path, config, say):
+    with contextlib.closing(run_dir.RunDir(str(path), config)) as workdir:
+        return regression_run.run(config, workdir, say)
+
+
 def test_a_stopped_job_goes_on_and_ends_like_an_uninterrupted_one(
-    tmp_path, monkeypatch, among, damaged
+    tmp_path, monkeypatch, among
 ):
     config = small(seeds=(1, 2, 3))
     with monkeypatch.context() as patched:
         patched.setattr(stop_signal, "StopSignal", StopAfter)
-        with pytest.raises(stop_signal.Stopped, match="stage 2 after step 25"):
-            regression_run.run(config, tmp_path, lambda line: None)
-    newest = tf.train.latest_checkpoint(str(tmp_path / "checkpoints"))
-    if damaged:
-        pathlib.Path(f"{newest}.index").write_bytes(b"")
-    said = []
-    results = regression_run.run(config, tmp_path, said.append)
-    assert any(f"{newest} cannot be read" in line for line in said) == damaged
-    assert any("resuming" in line for line in said)
+        with pytest.raises(stop_signal.Stopped, match="stage 2 after step 10"):
+            run_in(tmp_path, config, print)
+    lines = []
+    results = run_in(tmp_path, config, lines.append)
+    assert "stage 2: resuming after step 10" in lines
     finals = [run["final_log_likelihood"] for run in results["runs"]]
-    np.testing.assert_allclose(finals, among[1][:, -1], rtol=1e-6)
-    for name in ("overview", "samples_lambda1", "curves_lambda0_runs"):
+    np.testing.assert_array_equal(finals, among[1][:, -1])
+    for name in ("overview", "curves_lambda1_average", "curves_lambda0_runs"):
         assert (tmp_path / "figures" / f"{name}.png").stat().st_size > 1000
-    lines = (tmp_path / "log_likelihood.csv").read_text().splitlines()
-    assert (len(lines), lines[1].count(",")) == (12, 12)
+    rows = (tmp_path / "log_likelihood.csv").read_text().splitlines()
+    assert (len(rows), rows[1].count(",")) == (12, 12)
     assert (tmp_path / "results.md").read_text().count("\n") == 2 + 4 + 2
-    said.clear()
-    assert regression_run.run(config, tmp_path, said.append) == results
-    assert said == [f"finished before: {tmp_path / 'results.json'}"]
-    with pytest.raises(run_dir.RunError, match="another configuration"):
-        regression_run.run(small(), tmp_path, said.append)
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert page.count("<img") == 5 and "<td>0.6</td><td>0.02</td><td>3</td>" in page
+    lines.clear()
+    assert run_in(tmp_path, config, lines.append) == results
+    assert lines == [f"finished before: {tmp_path / 'results.json'}"]
+    with pytest.raises(run_dir.RunError, match="train.seeds"):
+        run_in(tmp_path, small(), print)
+
+
+def test_the_report_is_written_anew_by_its_command(tmp_path):
+    with contextlib.closing(run_dir.RunDir(str(tmp_path), small())) as workdir:
+        workdir.begin(small())
+    done = job.run("--workdir", tmp_path, module="car_tf.report")
+    assert done.returncode == 0, done.stderr
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "two right answers" in page and "are not finished" in page
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("car_tf.train", "--config=regression", "--workdir"),
+        ("car_tf.experiment", "regression", "--output"),
+    ],
+)
+def test_a_directory_in_use_is_refused(tmp_path, words):
+    module, *arguments = words
+    with open(tmp_path / ".lock", "w", encoding="utf-8") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        done = job.run(*arguments, tmp_path, module=module)
+    assert done.returncode == 1
+    error = f"error: --workdir: another run is writing to {tmp_path}"
+    assert done.stderr.splitlines()[-1] == error
 
 
 def test_a_loss_that_is_not_finite_names_term_and_run():
-    program = regression_program.Program(small())
-    program.stage2[0].last_losses["adversarial"].assign([0.5, float("nan")])
-    with pytest.raises(run_dir.RunError, match="adversarial is nan.*0.9"):
-        program.check_finite(2)
+    stage = regression_run.build(small()).stage2
+    stage[1].last_losses["adversarial"].assign([0.5, float("nan")])
+    words = "stage 2, lambda 0, step 0: .*adversarial is nan.*mode_probability=0.9"
+    with pytest.raises(run_dir.RunError, match=words):
+        regression_run.check_finite(stage)
 
 
 def test_iterations_to_90_percent_by_hand():
@@ -278,9 +294,9 @@ def test_results_by_hand():
 
 
 def test_operations_by_hand():
-    config = dataclasses.replace(
+    config = config_lib.change(
         small(mode_probabilities=(0.9,), steps=10, calibration_weights=(1.0,)),
-        networks=regression_config.Networks(hidden_layers=1, hidden_units=1),
+        networks={"hidden_units": 1},
     )
     # One hidden unit: a network of I inputs takes 2 (I + 1) a row; trained on data,
     # 6 (I + 1) - 2 I. Stage 1: 10 steps x 20 rows x (12 - 2) = 2000.
@@ -289,14 +305,8 @@ def test_operations_by_hand():
     assert regression.count_operations(config) == 2000 + 15760
 
 
-@pytest.mark.parametrize("arguments", [[], ["table9"], ["regression", "--set=a.b=1"]])
-def test_wrong_arguments_stop_with_one_line(arguments):
-    done = subprocess.run(
-        [sys.executable, "-m", "car_tf.experiment", *arguments],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        check=False,
-    )
+@pytest.mark.parametrize("words", [[], ["table9"], ["regression", "--set=a.b=1"]])
+def test_wrong_arguments_stop_with_one_line(words):
+    done = job.run(*words, module="car_tf.experiment")
     assert done.returncode == 1
     assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1

@@ -8,7 +8,12 @@ import tensorflow as tf
 
 from car_tf.experiment.regression import stacked_mlp
 
-SMALL = dict(hidden_layers=2, hidden_units=5)
+
+def make(keys, num_inputs, activation=stacked_mlp.LEAKY_RELU, **widths):
+    widths = widths or dict(hidden_layers=2, hidden_units=5)
+    return stacked_mlp.StackedMLP(
+        keys=keys, num_inputs=num_inputs, activation=activation, name="net", **widths
+    )
 
 
 def plain_mlp(weights, inputs, slope):
@@ -18,73 +23,49 @@ def plain_mlp(weights, inputs, slope):
         features = features @ weights[index] + weights[index + 1]
         if index < len(weights) - 2:
             features = np.where(features > 0, features, slope * features)
-    return features[:, 0]
+    return features[..., 0]
 
 
 def normal(*shape):
     return tf.random.stateless_normal(shape, [1, sum(shape)])
 
 
-def test_a_layer_by_hand():
-    layer = stacked_mlp.StackedDense(1, keys=[0, 1], salt=0)
-    layer(tf.zeros([2, 1, 2]))
-    layer.kernel.assign([[[1.0], [2.0]], [[3.0], [4.0]]])
-    layer.bias.assign([[[10.0]], [[20.0]]])
-    # Run 0: 5 + 2 * 6 + 10 = 27; run 1: 3 * 7 + 4 * 8 + 20 = 73.
-    outputs = layer(tf.constant([[[5.0, 6.0]], [[7.0, 8.0]]]))
-    np.testing.assert_allclose(outputs, [[[27.0]], [[73.0]]])
-
-
-@pytest.mark.parametrize("kind", ["calibration", "refinement", "discriminator"])
-def test_networks_equal_one_network_per_run(kind):
-    x, mean, noise, y = normal(3, 4), normal(3, 4), normal(3, 4, 2), normal(3, 4, 6)
-    keys = [11, 12, 13]
-    if kind == "calibration":
-        net, slope = stacked_mlp.CalibrationNet(keys=keys, **SMALL), 0.0
-        outputs, columns = net(x), [x[..., None]]
-    elif kind == "refinement":
-        net, slope = stacked_mlp.RefinementNet(keys=keys, **SMALL), 0.01
-        outputs, columns = net(x, mean, noise), [x[..., None], mean[..., None], noise]
-    else:
-        net, slope = stacked_mlp.Discriminator(keys=keys, **SMALL), 0.01
-        outputs, columns = net(x, y), [x[..., None], y]
+@pytest.mark.parametrize(
+    "shapes, activation, slope",
+    [
+        ([(3, 4)], tf.nn.relu, 0.0),
+        ([(3, 4), (3, 4), (3, 4, 2)], stacked_mlp.LEAKY_RELU, 0.01),
+    ],
+)
+def test_networks_equal_one_network_per_run(shapes, activation, slope):
+    parts = [normal(*shape) for shape in shapes]
+    net = make([11, 12, 13], len(parts), activation)
+    outputs = net(*parts)
+    assert outputs.shape == shapes[-1]
+    # A value without the last axis is the same for all along it.
+    wide = [np.reshape(part, [3, 4, -1]) for part in parts]
+    columns = np.stack(np.broadcast_arrays(*wide), axis=-1)
     for run in range(3):
         weights = [weight[run] for weight in net.get_weights()]
-        for row in range(4):
-            for sample in range(columns[-1].shape[-1]):
-                inputs = [
-                    column[run, row, sample if column.shape[-1] > 1 else 0]
-                    for column in columns
-                ]
-                expected = plain_mlp(weights, np.array([inputs]), slope)
-                actual = np.reshape(outputs[run, row], [-1])[sample]
-                assert actual == pytest.approx(expected[0], abs=1e-6)
+        expected = plain_mlp(weights, columns[run], slope)
+        actual = np.reshape(outputs[run], expected.shape)
+        np.testing.assert_allclose(actual, expected, atol=1e-6)
 
 
-def test_initial_weights_depend_on_the_own_key_alone():
-    many = stacked_mlp.CalibrationNet(keys=[3, 4, 5], **SMALL)
-    alone = stacked_mlp.CalibrationNet(keys=[4], **SMALL)
-    many(tf.zeros([3, 1]))
-    alone(tf.zeros([1, 1]))
-    assert len(many.get_weights()) == 6
-    for ours, its in zip(many.get_weights(), alone.get_weights()):
+def test_initial_weights_depend_on_the_own_key_and_fill_their_range():
+    widths = dict(hidden_layers=2, hidden_units=64)
+    many, alone = make([3, 4, 5], 2, **widths), make([4], 2, **widths)
+    limits = np.repeat(np.array([2, 64, 64]) ** -0.5, 2)
+    assert len(many.get_weights()) == len(limits)
+    for ours, its, limit in zip(many.get_weights(), alone.get_weights(), limits):
         np.testing.assert_array_equal(ours[1], its[0])
         assert (ours[0] != ours[1]).all() and (ours[1] != ours[2]).all()
-
-
-def test_initial_weights_fill_their_range():
-    net = stacked_mlp.Discriminator(keys=[8], hidden_layers=2, hidden_units=64)
-    net(tf.zeros([1, 1]), tf.zeros([1, 1, 1]))
-    for layer, num_inputs in zip([*net.hidden, net.head], [2, 64, 64]):
-        for variable in (layer.kernel, layer.bias):
-            largest = np.abs(variable.numpy()).max()
-            assert largest <= num_inputs**-0.5
-            if variable.shape.num_elements() >= 64:
-                assert largest > 0.9 * num_inputs**-0.5
+        largest = np.abs(ours).max()
+        assert largest <= limit and (ours.size < 64 or largest > 0.9 * limit)
 
 
 def test_gradients_do_not_cross_runs():
-    net = stacked_mlp.RefinementNet(keys=[1, 2], **SMALL)
+    net = make([1, 2], 3)
     x, noise = normal(2, 3), normal(2, 3, 2)
     with tf.GradientTape() as tape:
         loss = tf.reduce_sum(net(x, x, noise)[0] ** 2)

@@ -13,7 +13,6 @@ import pytest
 from car_tf import config as config_lib
 from car_tf.report import charts, write
 from car_tf.report import page as report_page
-from car_tf.experiment.regression import config as regression_config
 from car_tf.report import context, results, sections
 from car_tf.runtime import run_dir
 
@@ -224,21 +223,11 @@ def test_runs_and_scores_stand_side_by_side(folder, tmp_path):
     assert f"--workdir {folder} --compare {other}" in words
 
 
-def test_a_regression_has_a_report_of_its_own(tmp_path):
-    config = regression_config.Regression(name="regression")
-    (tmp_path / "config.json").write_text(config_lib.to_json(config))
-    assert "are not finished" in text_of(rendered(tmp_path))
-    table = "| λ | runs |\n| ---: | ---: |\n| 1 | 3 |\n"
-    (tmp_path / "results.md").write_text(table, encoding="utf-8")
-    (tmp_path / "figures").mkdir()
-    figure = tmp_path / "figures" / "curves_lambda1_runs.png"
-    PIL.Image.new("RGB", (3, 2)).save(figure)
-    page = rendered(tmp_path)
-    assert "λ runs 1 3" in text_of(page)
-    assert "λ = 1: each run." in text_of(page)
-    tags = Tags()
-    tags.feed(page)
-    assert tags.open == []
+def test_sections_that_are_handed_in_replace_those_of_a_segmentation(folder):
+    page = write.write(folder, sections=[("own", "Own", "<p>theirs</p>")])
+    words = text_of(page.read_text(encoding="utf-8"))
+    assert "Own theirs" in words and "Repeat it" in words
+    assert "Summary" not in words
 
 
 def test_methods_have_the_papers_names():

@@ -6,35 +6,34 @@ axis 0 is theirs. What a problem draws depends on its own key and the step.
 
 from __future__ import annotations
 
-from typing import Callable, Sequence, Tuple
+from typing import Sequence, Tuple
 
 import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from car_tf.experiment.regression import config as regression_config
+
 tfd = tfp.distributions
 
-
-def stacked_normal(
-    keys: Sequence[int], step: tf.Tensor, shape: Sequence[int]
-) -> tf.Tensor:
-    """Draws standard normal numbers, `[R, *shape]`, from R keys and a step."""
-    return _stacked(tf.random.stateless_normal, 1, keys, step, shape)
+# Uniform and normal numbers of one seed are functions of the same bits: two streams.
+_DRAWS = (tf.random.stateless_uniform, tf.random.stateless_normal)
+UNIFORM, NORMAL = range(2)
 
 
-def stacked_uniform(
-    keys: Sequence[int], step: tf.Tensor, shape: Sequence[int]
-) -> tf.Tensor:
-    """Draws uniform numbers in [0, 1), `[R, *shape]`, from R keys and a step."""
-    return _stacked(tf.random.stateless_uniform, 0, keys, step, shape)
+def draw(kind: int, keys: Sequence[int], step: tf.Tensor, shape: Sequence[int]):
+    """Draws numbers from R keys and a step, `[R, *shape]` float32.
 
-
-def _stacked(draw: Callable, stream: int, keys, step, shape) -> tf.Tensor:
-    # Uniform and normal numbers of one seed are functions of the same bits.
-    counter = 2 * tf.cast(step, tf.int64) + stream
+    Args:
+      kind: `UNIFORM`, in [0, 1), or `NORMAL`, of mean 0 and deviation 1.
+      keys: R integers.
+      step: of the training.
+      shape: of the numbers for each key.
+    """
+    counter = 2 * tf.cast(step, tf.int64) + kind
     # A loop inside the program: R operations side by side take seconds to trace.
     return tf.map_fn(
-        lambda key: draw(shape, tf.stack([key, counter]), alg="philox"),
+        lambda key: _DRAWS[kind](shape, tf.stack([key, counter]), alg="philox"),
         tf.constant(keys, tf.int64),
         fn_output_signature=tf.TensorSpec(shape, tf.float32),
     )
@@ -54,47 +53,30 @@ def midpoints(num_points: int) -> np.ndarray:
 class Bimodal:
     """R stacked distributions of (x, y): their batches and exact densities."""
 
-    def __init__(
-        self,
-        *,
-        mode_probability: Sequence[float],
-        mode_noise: Sequence[float],
-        keys: Sequence[int],
-    ):
-        """Stacks distributions.
-
-        Args:
-          mode_probability: R probabilities of the upper mode, pi.
-          mode_noise: R standard deviations around a mode, sigma.
-          keys: R integers that the draws depend on.
-        """
-        self.mode_probability = tf.constant(mode_probability, tf.float32)[:, None]
-        self.mode_noise = tf.constant(mode_noise, tf.float32)[:, None]
-        self.keys = tuple(keys)
+    def __init__(self, problems: Sequence[regression_config.Problem], purpose: str):
+        """Stacks the distributions of R problems; `purpose` names their draws."""
+        self.problems = tuple(problems)
+        probabilities = [[problem.mode_probability] for problem in problems]
+        self.mode_probability = tf.constant(probabilities, tf.float32)
+        noises = [[problem.mode_noise] for problem in problems]
+        self.mode_noise = tf.constant(noises, tf.float32)
+        self.keys = tuple(problem.key(purpose) for problem in problems)
 
     def batches(
         self, first_step: tf.Tensor, num_steps: int, batch_size: int
     ) -> Tuple[tf.Tensor, tf.Tensor]:
-        """Draws the batches of a block of steps.
-
-        Returns:
-          x in [0, 1) and y, both `[R, S, B]` float32.
-        """
+        """Draws x in [0, 1) and y of S steps, both `[R, S, B]` float32."""
         shape = [num_steps, batch_size]
-        uniform = stacked_uniform(self.keys, first_step, [2, *shape])
-        normal = stacked_normal(self.keys, first_step, shape)
+        uniform = draw(UNIFORM, self.keys, first_step, [2, *shape])
+        noise = draw(NORMAL, self.keys, first_step, shape)
         x, chance = uniform[:, 0], uniform[:, 1]
         is_upper = chance < self.mode_probability[..., None]
         mode = upper_mode(x)
-        noise = self.mode_noise[..., None] * normal
+        noise = self.mode_noise[..., None] * noise
         return x, tf.where(is_upper, mode, -mode) + noise
 
     def distribution(self, x: tf.Tensor) -> tfd.Distribution:
-        """Returns p(y | x) as a mixture of two Gaussians, batch shape `[R, N]`.
-
-        Args:
-          x: `[R, N]` float32 in [0, 1].
-        """
+        """Returns p(y | x) at x `[R, N]`: two Gaussians, batch shape `[R, N]`."""
         mode = upper_mode(x)
         probability = self.mode_probability[..., None]
         return tfd.MixtureSameFamily(
@@ -105,15 +87,7 @@ class Bimodal:
         )
 
     def log_likelihood(self, x: tf.Tensor, samples: tf.Tensor) -> tf.Tensor:
-        """Mean exact log-density of one sample per x.
-
-        Args:
-          x: `[R, N]` float32.
-          samples: `[R, N]` float32.
-
-        Returns:
-          `[R]`, nats.
-        """
+        """Mean exact log-density of one sample per x: `[R, N]` each to `[R]` nats."""
         return tf.reduce_mean(self.distribution(x).log_prob(samples), axis=-1)
 
     def upper_weight(self, x: tf.Tensor, samples: tf.Tensor) -> tf.Tensor:
@@ -129,8 +103,7 @@ class Bimodal:
         Returns:
           `[R]` in [0, 1]; 0 where the modes are apart at no x.
         """
-        apart = upper_mode(x) >= 4 * self.mode_noise
-        apart = tf.cast(apart, tf.float32)
+        apart = tf.cast(upper_mode(x) >= 4 * self.mode_noise, tf.float32)
         is_upper = tf.reduce_mean(tf.cast(samples > 0, tf.float32), axis=-1)
         total = tf.reduce_sum(apart * is_upper, axis=-1)
         return tf.math.divide_no_nan(total, tf.reduce_sum(apart, axis=-1))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import zlib
-from typing import Tuple
+from typing import ClassVar, Tuple
 
 from car_tf.config import fields
 
@@ -168,7 +168,15 @@ class Run:
 
 @fields.section
 class Regression:
-    """A set of runs that are trained together."""
+    """A set of runs that are trained together.
+
+    Attributes:
+      JOB: the module whose `run` trains them.
+      REPORT: the module whose `sections` their report has.
+    """
+
+    JOB: ClassVar[str] = "car_tf.experiment.regression.run"
+    REPORT: ClassVar[str] = "car_tf.experiment.regression.report"
 
     name: str
     data: Bimodal = Bimodal()
@@ -207,7 +215,3 @@ class Regression:
             for weight in self.stage2.calibration_weights
             for problem in self.problems
         )
-
-    def num_samples(self, run: Run) -> int:
-        """M of a run."""
-        return self.stage2.num_samples if run.calibration_weight else 1

@@ -1,54 +1,55 @@
-"""The 1-D bimodal regression: training, scores and figures in one directory."""
+"""The 1-D bimodal regression: training, scores and figures in one run directory.
+
+Eight problems or so, the runs of a stack, share their tensors; all stacks advance in one
+`tf.function`, whose executor spreads them over the cores.
+"""
 
 from __future__ import annotations
 
-import json
-import os
-import pathlib
+import contextlib
 import time
-from typing import Any, Callable, Dict, Sequence
+from typing import Any, Callable, Dict, List, NamedTuple, Sequence, Tuple
 
 import numpy as np
 import tensorflow as tf
 
-from car_tf import config as config_lib
-from car_tf.report import figures, write
-from car_tf.experiment.regression import config as regression_config
-from car_tf.experiment.regression import figures as regression_figures
-from car_tf.experiment.regression import program as regression_program
-from car_tf.experiment.regression import scores as regression_scores
-from car_tf.runtime import checkpoints
-from car_tf.runtime import environment, run_dir, stop_signal
 from car_tf.data import cache
-from car_tf.experiment.regression import trainers
+from car_tf.experiment.regression import figures, report
+from car_tf.experiment.regression import config as regression_config
+from car_tf.experiment.regression import scores as regression_scores
+from car_tf.experiment.regression import stacked_mlp, trainers
+from car_tf.report import figures as report_figures
+from car_tf.report import write
+from car_tf.runtime import checkpoints, run_dir, stop_signal
 
-RESULTS_FILE = "results.json"
-# Blocks of steps between two looks at the progress bar, Ctrl-C and the losses.
-BLOCKS_PER_CALL = 5
+# Measured on two cores with 512 kB of second-level cache each: stacks of 8000 rows take
+# 172 ms of processor time for a step of 45 runs, 1000 rows each; one stack of all 260 ms.
+ROWS_PER_STACK = 8000
 # For the final weights of the modes, and for the score of the true distribution.
 SAMPLES_PER_POINT = 16
 NUM_PERFECT_DRAWS = 20_000
 
 
 def use_one_thread_per_operation() -> None:
-    """Lets the cores share stacks, not operations; call it before TensorFlow's first.
+    """Lets the cores share stacks, not operations, if TensorFlow has not started yet.
 
     A step of 45 runs took 172 ms of processor time this way on two cores, 291 ms with
     operations split over them.
     """
-    tf.config.threading.set_intra_op_parallelism_threads(1)
+    with contextlib.suppress(RuntimeError):
+        tf.config.threading.set_intra_op_parallelism_threads(1)
 
 
 def run(
     config: regression_config.Regression,
-    workdir: pathlib.Path,
+    workdir: run_dir.RunDir,
     say: Callable[[str], None] = print,
 ) -> Dict[str, Any]:
     """Trains all runs of a configuration, or what is left of them.
 
     Args:
       config: the configuration.
-      workdir: directory of checkpoints, results and figures, new or to be resumed.
+      workdir: the run directory, new or to be resumed.
       say: takes lines for people.
 
     Returns:
@@ -56,144 +57,206 @@ def run(
 
     Raises:
       stop_signal.Stopped: after Ctrl-C or SIGTERM, with everything saved.
-      run_dir.RunError: the directory holds another configuration, a loss is not
-        finite, or a checkpoint cannot be read or written.
+      run_dir.RunError: a loss is not finite, or a checkpoint cannot be read or written.
     """
-    _claim(workdir, config)
-    finished = workdir / RESULTS_FILE
-    if finished.exists():
-        say(f"finished before: {finished}")
-        return json.loads(finished.read_text(encoding="utf-8"))
+    use_one_thread_per_operation()
+    workdir.begin(config)
+    results = workdir.read_json(regression_scores.RESULTS_FILE)
+    if results is not None:
+        say(f"finished before: {workdir.path / regression_scores.RESULTS_FILE}")
+        return results
     say(f"{len(config.runs)} runs on {len(config.problems)} calibration networks")
-    program = regression_program.Program(config)
+    stacks = build(config)
     with stop_signal.StopSignal() as stop:
-        _train(program, config, workdir, stop, say)
-    results = _finish(program, config, workdir)
-    say((workdir / "results.md").read_text(encoding="utf-8"))
-    say(f"results and figures: {workdir}")
-    say(f"report: {write.write(workdir)}")
+        _train(stacks, config, workdir, stop, say)
+    results = _finish(stacks, config, workdir)
+    say(regression_scores.to_markdown(results))
+    say(f"results and figures: {workdir.path}")
+    say(f"report: {write.write(workdir.path, sections=report.sections(workdir.path))}")
     return results
 
 
-def _claim(workdir: pathlib.Path, config: regression_config.Regression) -> None:
-    """Writes the configuration, or makes sure that the same is there."""
-    run_dir.refuse_patterns("--workdir", workdir)
-    workdir.mkdir(parents=True, exist_ok=True)
-    saved = workdir / "config.json"
-    if not saved.exists():
-        record = json.dumps(environment.describe(), indent=2) + "\n"
-        (workdir / "environment.json").write_text(record, encoding="utf-8")
-        saved.write_text(config_lib.to_json(config), encoding="utf-8")
-    elif json.loads(saved.read_text("utf-8")) != json.loads(config_lib.to_json(config)):
-        raise run_dir.RunError(
-            f"{workdir} holds runs of another configuration ({saved}); resume with the "
-            "same, or choose another directory"
+class Stacks(NamedTuple):
+    """The trainers of all runs.
+
+    Attributes:
+      stage1: one for each stack of problems.
+      stage2: the same, on their F, for each calibration weight one after another.
+      num_problems: without the copy that makes the last stack even.
+    """
+
+    stage1: List[trainers.CalibrationTrainer]
+    stage2: List[trainers.RefinementTrainer]
+    num_problems: int
+
+    def per_run(self, values: Sequence[Any]) -> np.ndarray:
+        """Puts values of the trainers of stage 2, `[R, ...]` each, in the runs' order."""
+        count = len(self.stage1)
+        groups = [values[i : i + count] for i in range(0, len(values), count)]
+        return np.concatenate(
+            [np.concatenate(group)[: self.num_problems] for group in groups]
         )
 
 
-def _train(
-    program: regression_program.Program,
-    config: regression_config.Regression,
-    workdir: pathlib.Path,
-    stop: stop_signal.StopSignal,
-    say: Callable[[str], None],
-) -> None:
-    checkpoint = tf.train.Checkpoint(stage1=program.stage1, stage2=program.stage2)
-    manager = checkpoints.manager_of(checkpoint, workdir / "checkpoints")
+def build(config: regression_config.Regression) -> Stacks:
+    """Builds networks and trainers of all runs.
+
+    A problem left over is joined by a copy of itself: in stacks of an even number of
+    runs every run computes the same bits in whatever company; in odd ones the last
+    elements go through scalar instead of vector code.
+    """
+    problems = config.problems + config.problems[-1:] * (len(config.problems) % 2)
+    rows = config.stage2.batch_size * config.stage2.num_samples
+    rows = max(rows, config.stage1.batch_size)
+    size = 2 * max(1, ROWS_PER_STACK // rows // 2)
+    starts = range(0, len(problems), size)
+    stacks = [stack(config, problems[first : first + size]) for first in starts]
+    stage1, stage2 = zip(*stacks)
+    by_weight = [trainer for same_weight in zip(*stage2) for trainer in same_weight]
+    return Stacks(list(stage1), by_weight, len(config.problems))
+
+
+def stack(
+    config: regression_config.Regression, problems: Sequence[regression_config.Problem]
+) -> Tuple[trainers.CalibrationTrainer, List[trainers.RefinementTrainer]]:
+    """Builds the trainers of a stack: of F, and of G and D for each calibration weight.
+
+    The one place where fields of the configuration become arguments.
+    """
+
+    def net(name, num_inputs, activation=stacked_mlp.LEAKY_RELU):
+        return stacked_mlp.StackedMLP(
+            keys=[problem.key(name) for problem in problems],
+            num_inputs=num_inputs,
+            hidden_layers=config.networks.hidden_layers,
+            hidden_units=config.networks.hidden_units,
+            activation=activation,
+            name=name,
+        )
+
+    stage1, stage2, evaluation = config.stage1, config.stage2, config.evaluation
+    calibration = trainers.CalibrationTrainer(
+        problems,
+        calibration_net=net("CalibrationNet", 1, tf.nn.relu),
+        learning_rate=stage1.learning_rate,
+        batch_size=stage1.batch_size,
+        steps_per_block=evaluation.every,
+    )
+    refinement = [
+        trainers.RefinementTrainer(
+            problems,
+            calibration_net=calibration.calibration_net,
+            refinement_net=net("RefinementNet", 3),
+            discriminator=net("Discriminator", 2),
+            calibration_weight=weight,
+            # Without Lcal nothing is averaged.
+            num_samples=stage2.num_samples if weight else 1,
+            learning_rate=stage2.learning_rate,
+            num_steps=stage2.steps,
+            num_points=evaluation.num_points,
+            batch_size=stage2.batch_size,
+            steps_per_block=evaluation.every,
+        )
+        for weight in stage2.calibration_weights
+    ]
+    return calibration, refinement
+
+
+def block_of(stage: Sequence[Any]) -> Callable[[], Any]:
+    """Returns the program that advances all trainers of a stage by a block of steps."""
+    return tf.function(lambda: [t.train_block() for t in stage], autograph=False)
+
+
+def _train(stacks: Stacks, config, workdir, stop, say) -> None:
+    """Trains both stages from the last checkpoint to the end."""
+    checkpoint = tf.train.Checkpoint(stage1=stacks.stage1, stage2=stacks.stage2)
+    manager = checkpoints.manager_of(checkpoint, workdir.path / "checkpoints")
     checkpoints.restore_latest(checkpoint, manager, say)
-    step1, step2 = (int(stage[0].step) for stage in (program.stage1, program.stage2))
-    if step1:
-        say(f"resuming after step {step1} of stage 1 and step {step2} of stage 2")
-    shared = dict(config=config, manager=manager, stop=stop, say=say)
-    _advance(program, stage=1, **shared)
-    if not step2:
-        program.begin_stage2()
-    _advance(program, stage=2, **shared)
+    every, before = config.evaluation.every, 0
+    for number, stage in ((1, stacks.stage1), (2, stacks.stage2)):
+        steps = (config.stage1, config.stage2)[number - 1].steps
+        step, started = int(stage[0].step.numpy()), time.monotonic()
+        if step:
+            say(f"stage {number}: resuming after step {step}")
+        elif number == 2:
+            for trainer in stage:
+                trainer.begin()
+        advance = block_of(stage)
+        with cache.progress(
+            total=steps, initial=step, desc=f"stage {number}", unit="step"
+        ) as bar:
+            while step < steps:
+                advance()
+                check_finite(stage)
+                step += every
+                bar.update(every)
+                asked = stop.number is not None
+                is_due = step % config.train.checkpoint_every < every
+                if asked or is_due or step == steps:
+                    # Checkpoints of both stages are numbered in one sequence.
+                    checkpoints.save(manager, before + step)
+                if asked:
+                    raise stop_signal.Stopped(
+                        f"stopped in stage {number} after step {step}; the same "
+                        f"command on {workdir.path} goes on from there"
+                    )
+        say(f"stage {number}: {time.monotonic() - started:.0f} s")
+        before += steps
 
 
-def _advance(
-    program: regression_program.Program,
-    *,
-    stage: int,
-    config: regression_config.Regression,
-    manager: tf.train.CheckpointManager,
-    stop: stop_signal.StopSignal,
-    say: Callable[[str], None],
-) -> None:
-    """Trains a stage from its current step to its end."""
-    stacks = (program.stage1, program.stage2)[stage - 1]
-    advance = (program.advance_stage1, program.advance_stage2)[stage - 1]
-    steps = (config.stage1, config.stage2)[stage - 1].steps
-    every, step = config.evaluation.every, int(stacks[0].step.numpy())
-    # Checkpoints of both stages are numbered in one sequence.
-    before = (0, config.stage1.steps)[stage - 1]
-    if step == steps:
-        return
-    started, saved = time.monotonic(), step
-    with cache.progress(
-        total=steps, initial=step, desc=f"stage {stage}", unit="step"
-    ) as bar:
-        while step < steps:
-            num_blocks = min(BLOCKS_PER_CALL, (steps - step) // every)
-            advance(tf.constant(num_blocks))
-            program.check_finite(stage)
-            step += num_blocks * every
-            bar.update(num_blocks * every)
-            asked = stop.number is not None
-            if asked or step == steps or step - saved >= config.train.checkpoint_every:
-                checkpoints.save(manager, before + step)
-                saved = step
-            if asked:
-                raise stop_signal.Stopped(
-                    f"stopped in stage {stage} after step {step}; the same command goes "
-                    "on from there"
-                )
-    say(f"stage {stage}: {time.monotonic() - started:.0f} s")
+def check_finite(stage: Sequence[Any]) -> None:
+    """Raises RunError for a loss that is not finite, naming step, term and problem."""
+    for trainer in stage:
+        for name, values in trainer.last_losses.items():
+            for value, problem in zip(values.numpy(), trainer.source.problems):
+                if not np.isfinite(value):
+                    raise run_dir.RunError(
+                        f"{trainer.name}, step {int(trainer.step.numpy())}: the loss "
+                        f"term {name} is {value} in {problem}"
+                    )
 
 
 def _finish(
-    program: regression_program.Program,
-    config: regression_config.Regression,
-    workdir: pathlib.Path,
+    stacks: Stacks, config: regression_config.Regression, workdir: run_dir.RunDir
 ) -> Dict[str, Any]:
     """Computes and writes results and figures of the trained runs."""
-    curves = program.per_run(
-        [trainer.log_likelihood.numpy().T for trainer in program.stage2]
-    )
-    samples = [trainer.sample(SAMPLES_PER_POINT) for trainer in program.stage2]
-    upper_weights = program.per_run(
-        [
-            trainer.source.upper_weight(trainer.points, drawn)
-            for trainer, drawn in zip(program.stage2, samples)
-        ]
-    )
-    perfect = program.per_run([_perfect(trainer) for trainer in program.stage2])
+    stage2 = stacks.stage2
+    samples = [trainer.sample(SAMPLES_PER_POINT) for trainer in stage2]
+    curves = stacks.per_run([trainer.log_likelihood.numpy().T for trainer in stage2])
     iterations = np.arange(curves.shape[1]) * config.evaluation.every
     results = regression_scores.results(
         config.runs,
         curves=curves,
         iterations=iterations,
-        upper_weights=upper_weights,
-        perfect=perfect,
+        upper_weights=stacks.per_run(
+            [
+                t.source.upper_weight(t.points, drawn)
+                for t, drawn in zip(stage2, samples)
+            ]
+        ),
+        perfect=stacks.per_run([_perfect(trainer) for trainer in stage2]),
     )
-    drawn = regression_figures.run_figures(
-        config.runs,
-        curves=curves,
-        iterations=iterations,
-        shown=[
-            _sampled(program, index, samples)
-            for index in _hardest(config.runs).values()
-        ],
-    )
-    figures.save_all(drawn, workdir / "figures")
-    _write_curves(workdir / "log_likelihood.csv", config.runs, iterations, curves)
-    (workdir / "results.md").write_text(
-        regression_scores.to_markdown(results), encoding="utf-8"
-    )
-    work = workdir / f".{RESULTS_FILE}"
-    text = json.dumps(results, indent=2, allow_nan=False) + "\n"
-    work.write_text(text, encoding="utf-8")
-    os.replace(work, workdir / RESULTS_FILE)  # The mark of a finished job comes last.
+    # The first problem of most bias and noise is shown.
+    hardest = max(config.problems, key=lambda p: (p.mode_probability, p.mode_noise))
+    shown = [
+        _shown(trainer, drawn, trainer.source.problems.index(hardest))
+        for trainer, drawn in zip(stage2, samples)
+        if hardest in trainer.source.problems
+    ]
+    drawn = figures.run_figures(config.runs, curves, iterations, shown)
+    report_figures.save_all(drawn, workdir.path / "figures")
+    names = [
+        f"pi={run.problem.mode_probability:g} sigma={run.problem.mode_noise:g} "
+        f"seed={run.problem.seed} lambda={run.calibration_weight:g}"
+        for run in config.runs
+    ]
+    lines = [",".join(["iteration", *names])]
+    for iteration, values in zip(iterations, curves.T):
+        lines.append(",".join([str(iteration), *(f"{value:.6g}" for value in values)]))
+    workdir.write_text("log_likelihood.csv", "\n".join(lines) + "\n")
+    workdir.write_text("results.md", regression_scores.to_markdown(results))
+    # The mark of a finished job comes last.
+    workdir.write_json(regression_scores.RESULTS_FILE, results)
     return results
 
 
@@ -203,54 +266,23 @@ def _perfect(trainer: trainers.RefinementTrainer) -> tf.Tensor:
     return trainer.source.log_likelihood(x[:, 0], y[:, 0])
 
 
-def _hardest(runs: Sequence[regression_config.Run]) -> Dict[float, int]:
-    """Calibration weight -> index of its first run of most bias and noise."""
-
-    def hardness(index: int):
-        problem = runs[index].problem
-        return problem.mode_probability, problem.mode_noise
-
-    weights = sorted({run.calibration_weight for run in runs}, reverse=True)
-    return {
-        weight: max(
-            (i for i, run in enumerate(runs) if run.calibration_weight == weight),
-            key=hardness,
-        )
-        for weight in weights
-    }
-
-
-def _sampled(
-    program: regression_program.Program, index: int, samples: Sequence[tf.Tensor]
-) -> regression_figures.SampledRun:
-    """Collects what the figure of one run shows; `samples` per stage-2 stack."""
-    run, trainer, row, drawn = program.find(index, samples)
-    x = np.linspace(0, 1, 201, dtype=np.float32)
-    y = np.linspace(-0.75, 0.75, 151, dtype=np.float32)
+def _shown(
+    trainer: trainers.RefinementTrainer, samples: tf.Tensor, row: int
+) -> figures.SampledRun:
+    """Collects what the figure of one run shows."""
+    x = np.linspace(*figures.EXTENT[:2], 201, dtype=np.float32)
+    y = np.linspace(*figures.EXTENT[2:], 151, dtype=np.float32)
     shape = [trainer.num_runs, len(x), len(y)]
     logits = trainer.discriminator(
         tf.broadcast_to(x, shape[:2]), tf.broadcast_to(y, shape)
     )
     data = trainer.source.batches(0, 1, trainer.points.shape[1])
-    return regression_figures.SampledRun(
-        run=run,
+    return figures.SampledRun(
+        problem=trainer.source.problems[row],
+        calibration_weight=trainer.calibration_weight,
         data=tuple(part[row, 0].numpy() for part in data),
         x=trainer.points[row].numpy(),
         mean=trainer.points_mean[row].numpy(),
-        samples=drawn[row].numpy(),
+        samples=samples[row].numpy(),
         realness=tf.sigmoid(logits[row]).numpy().T,
-        extent=(0.0, 1.0, float(y[0]), float(y[-1])),
     )
-
-
-def _write_curves(path: pathlib.Path, runs, iterations, curves) -> None:
-    """Writes a line per evaluation and a column per run."""
-    names = [
-        f"pi={run.problem.mode_probability:g} sigma={run.problem.mode_noise:g} "
-        f"seed={run.problem.seed} lambda={run.calibration_weight:g}"
-        for run in runs
-    ]
-    lines = [",".join(["iteration", *names])]
-    for iteration, values in zip(iterations, curves.T):
-        lines.append(",".join([str(iteration), *(f"{value:.6g}" for value in values)]))
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Optional, Sequence
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 
 from car_tf.experiment.regression import config as regression_config
+
+RESULTS_FILE = "results.json"
+HEADS = (
+    *("λ", "π", "σ", "runs", "final log-likelihood, median (quartiles)"),
+    *("perfect sampler", "iterations to 90 %", "collapsed"),
+    *("upper mode's weight", "worst error"),
+)
 
 
 def iterations_to_90_percent(
@@ -14,15 +21,8 @@ def iterations_to_90_percent(
 ) -> Optional[int]:
     """First iteration by which a curve has made 90 % of its way to its final value.
 
-    Log-likelihoods may be negative, so that the way is measured from the curve's first
-    value.
-
-    Args:
-      curve: `[E]` values.
-      iterations: `[E]` iterations.
-
-    Returns:
-      The iteration, or None where the final value is not above the first.
+    Log-likelihoods may be negative, so that the way is measured from the first value.
+    None where the final value of `curve` `[E]`, at `iterations` `[E]`, is not above it.
     """
     first, final = curve[0], curve[-1]
     if final <= first:
@@ -32,10 +32,8 @@ def iterations_to_90_percent(
 
 def is_collapsed(upper_weight: float, mode_probability: float) -> bool:
     """Whether a mode has less than half of its true weight."""
-    return bool(
-        upper_weight < mode_probability / 2
-        or 1 - upper_weight < (1 - mode_probability) / 2
-    )
+    upper = upper_weight < mode_probability / 2
+    return bool(upper or 1 - upper_weight < (1 - mode_probability) / 2)
 
 
 def results(
@@ -45,7 +43,7 @@ def results(
     iterations: np.ndarray,
     upper_weights: np.ndarray,
     perfect: np.ndarray,
-) -> Dict[str, Any]:
+) -> Dict[str, List[Dict[str, Any]]]:
     """Scores runs one by one, per distribution and calibration weight, and pooled.
 
     Args:
@@ -56,25 +54,23 @@ def results(
       perfect: `[N]` log-likelihoods of draws from the true distribution, nats.
 
     Returns:
-      `runs`, `configurations` and `pooled`: lists of dictionaries.
+      `runs`, `configurations` and `pooled`.
     """
-    each = []
-    for run, curve, weight, reference in zip(runs, curves, upper_weights, perfect):
-        probability = run.problem.mode_probability
-        each.append(
-            {
-                "calibration_weight": run.calibration_weight,
-                "mode_probability": probability,
-                "mode_noise": run.problem.mode_noise,
-                "seed": run.problem.seed,
-                "final_log_likelihood": float(curve[-1]),
-                "perfect_log_likelihood": float(reference),
-                "iterations_to_90_percent": iterations_to_90_percent(curve, iterations),
-                "upper_weight": float(weight),
-                "upper_weight_error": float(weight - probability),
-                "collapsed": is_collapsed(weight, probability),
-            }
-        )
+    each = [
+        {
+            "calibration_weight": run.calibration_weight,
+            "mode_probability": run.problem.mode_probability,
+            "mode_noise": run.problem.mode_noise,
+            "seed": run.problem.seed,
+            "final_log_likelihood": float(curve[-1]),
+            "perfect_log_likelihood": float(reference),
+            "iterations_to_90_percent": iterations_to_90_percent(curve, iterations),
+            "upper_weight": float(weight),
+            "upper_weight_error": float(weight - run.problem.mode_probability),
+            "collapsed": is_collapsed(weight, run.problem.mode_probability),
+        }
+        for run, curve, weight, reference in zip(runs, curves, upper_weights, perfect)
+    ]
     keys = ("calibration_weight", "mode_probability", "mode_noise")
     return {
         "runs": each,
@@ -87,11 +83,9 @@ def _grouped(each: List[Dict[str, Any]], keys: Sequence[str]) -> List[Dict[str, 
     """Summarises runs that agree in `keys`, in order of appearance."""
     groups = {}
     for entry in each:
-        groups.setdefault(tuple(entry[key] for key in keys), []).append(entry)
-    return [
-        {**dict(zip(keys, values)), **_summary(members)}
-        for values, members in groups.items()
-    ]
+        shared = {key: entry[key] for key in keys}
+        groups.setdefault(tuple(shared.values()), (shared, []))[1].append(entry)
+    return [{**shared, **_summary(members)} for shared, members in groups.values()]
 
 
 def _summary(members: List[Dict[str, Any]]) -> Dict[str, Any]:
@@ -113,37 +107,29 @@ def _summary(members: List[Dict[str, Any]]) -> Dict[str, Any]:
     }
 
 
-def to_markdown(scores: Dict[str, Any]) -> str:
-    """Returns the tables of `results` as Markdown."""
-    names = ["λ", "π", "σ", "runs", "final log-likelihood, median (quartiles)"]
-    names += ["perfect sampler", "iterations to 90 %", "collapsed"]
-    names += ["upper mode's weight", "worst error"]
-    lines = [_row(names), _row(["---:"] * len(names))]
+def table(scores: Dict[str, List[Dict[str, Any]]]) -> List[Tuple[str, ...]]:
+    """Returns the cells of `results` as text, the `HEADS` first."""
+    rows = [HEADS]
     for entry in [*scores["configurations"], *scores["pooled"]]:
         lower, upper = entry["final_quartiles"]
         steps = entry["median_iterations_to_90_percent"]
-        lines.append(
-            _row(
-                [
-                    f"{entry['calibration_weight']:g}",
-                    _number(entry.get("mode_probability"), "g", "all"),
-                    _number(entry.get("mode_noise"), "g", "all"),
-                    str(entry["num_runs"]),
-                    f"{entry['final_median']:.2f} ({lower:.2f} to {upper:.2f})",
-                    f"{entry['perfect_log_likelihood']:.2f}",
-                    _number(steps, ".0f", "never"),
-                    f"{entry['num_collapsed']} of {entry['num_runs']}",
-                    f"{entry['mean_upper_weight']:.3f}",
-                    f"{entry['worst_upper_weight_error']:.3f}",
-                ]
-            )
+        row = (
+            f"{entry['calibration_weight']:g}",
+            f"{entry.get('mode_probability', 'all')}",
+            f"{entry.get('mode_noise', 'all')}",
+            f"{entry['num_runs']}",
+            f"{entry['final_median']:.2f} ({lower:.2f} to {upper:.2f})",
+            f"{entry['perfect_log_likelihood']:.2f}",
+            "never" if steps is None else f"{steps:.0f}",
+            f"{entry['num_collapsed']} of {entry['num_runs']}",
+            f"{entry['mean_upper_weight']:.3f}",
+            f"{entry['worst_upper_weight_error']:.3f}",
         )
-    return "\n".join(lines) + "\n"
+        rows.append(row)
+    return rows
 
 
-def _row(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
-
-
-def _number(value: Optional[float], form: str, missing: str) -> str:
-    return missing if value is None else format(value, form)
+def to_markdown(scores: Dict[str, List[Dict[str, Any]]]) -> str:
+    """Returns the table of `results` as Markdown."""
+    heads, *rows = (f"| {' | '.join(cells)} |\n" for cells in table(scores))
+    return "".join([heads, "|" + " ---: |" * len(HEADS) + "\n", *rows])

@@ -1,4 +1,4 @@
-"""Multi-layer perceptrons of many runs at once: axis 0 of every weight is the run's.
+"""Multi-layer perceptrons of R runs at once: axis 0 of every weight is the run's.
 
 A layer of all runs is one einsum. No operation mixes runs, so that each computes what
 it would compute alone.
@@ -6,137 +6,90 @@ it would compute alone.
 
 from __future__ import annotations
 
-from typing import Sequence
+import functools
+from typing import Callable, Sequence
 
 import keras
 import tensorflow as tf
 
-LEAKY_SLOPE = 0.01
+LEAKY_RELU = functools.partial(tf.nn.leaky_relu, alpha=0.01)
 
 
-class StackedDense(keras.layers.Layer):
-    """A dense layer per run.
+class StackedMLP(keras.Model):
+    """F, G or D of R runs: hidden layers and one linear output.
 
     Weights and biases are uniform in +-1/sqrt(inputs). Biases of zero would put the
     kinks of all units of the first layer at x = 0, the edge of the data.
     """
 
-    def __init__(self, units: int, *, keys: Sequence[int], salt: int, **kwargs):
-        """Makes the layer.
-
-        Args:
-          units: outputs per run.
-          keys: R integers; the initial weights of a run depend on its own alone.
-          salt: number of the layer within its network.
-          **kwargs: of `keras.layers.Layer`.
-        """
-        super().__init__(**kwargs)
-        self.units = units
-        self.keys = tuple(keys)
-        self.salt = salt
-
-    def build(self, input_shape) -> None:
-        """Makes kernels `[R, I, O]` and biases `[R, 1, O]` for inputs `[R, N, I]`."""
-        num_inputs = input_shape[-1]
-        limit = num_inputs**-0.5
-
-        def initial(shape, salt):
-            return tf.stack(
-                [
-                    tf.random.stateless_uniform(
-                        shape, [key, salt], -limit, limit, alg="philox"
-                    )
-                    for key in self.keys
-                ]
-            )
-
-        kernel = initial([num_inputs, self.units], 2 * self.salt)
-        bias = initial([1, self.units], 2 * self.salt + 1)
-        self.kernel = tf.Variable(kernel, name="kernel")
-        self.bias = tf.Variable(bias, name="bias")
-
-    def call(self, inputs: tf.Tensor) -> tf.Tensor:
-        """Maps `[R, N, I]` to `[R, N, O]`."""
-        return tf.einsum("rni,rio->rno", inputs, self.kernel) + self.bias
-
-
-class StackedMLP(keras.Model):
-    """Hidden layers with leaky ReLU (slope 0: ReLU) and one linear output."""
-
     def __init__(
         self,
         *,
         keys: Sequence[int],
+        num_inputs: int,
         hidden_layers: int = 4,
         hidden_units: int = 64,
-        slope: float,
+        activation: Callable = LEAKY_RELU,
         name: str,
     ):
-        super().__init__(name=name)
-        self.slope = slope
-        self.hidden = [
-            StackedDense(hidden_units, keys=keys, salt=salt, name=f"hidden{salt}")
-            for salt in range(hidden_layers)
-        ]
-        self.head = StackedDense(1, keys=keys, salt=hidden_layers, name="head")
-
-    def call(self, inputs: tf.Tensor) -> tf.Tensor:
-        """Maps `[R, N, I]` to `[R, N]`."""
-        features = inputs
-        for layer in self.hidden:
-            features = layer(features)
-            if self.slope:
-                features = tf.nn.leaky_relu(features, self.slope)
-            else:
-                features = tf.nn.relu(features)
-        return self.head(features)[..., 0]
-
-
-def _inputs(*parts: tf.Tensor) -> tf.Tensor:
-    """Concatenates `[R, B]` and `[R, B, M]` parts to `[R, B * M, number of parts]`."""
-    shape = next(part.shape for part in parts if part.shape.rank == 3)
-    parts = [part if part.shape.rank == 3 else part[..., None] for part in parts]
-    parts = [tf.broadcast_to(part, shape) for part in parts]
-    return tf.reshape(tf.stack(parts, axis=-1), [shape[0], -1, len(parts)])
-
-
-class CalibrationNet(StackedMLP):
-    """F: the mean of q(y | x), a Gaussian of unit scale (CAR, A.2)."""
-
-    def __init__(self, *, name: str = "calibration_net", **kwargs):
-        super().__init__(slope=0.0, name=name, **kwargs)
-
-    def call(self, x: tf.Tensor) -> tf.Tensor:
-        """Maps x `[R, B]` to means `[R, B]`."""
-        return super().call(x[..., None])
-
-
-class RefinementNet(StackedMLP):
-    """G: a sample of y for every x and noise value."""
-
-    def __init__(self, *, name: str = "refinement_net", **kwargs):
-        super().__init__(slope=LEAKY_SLOPE, name=name, **kwargs)
-
-    def call(self, x: tf.Tensor, mean: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
-        """Draws samples.
+        """Makes the networks.
 
         Args:
-          x: `[R, B]`.
-          mean: `[R, B]`, F's output at x.
-          noise: `[R, B, M]` standard normal.
+          keys: R integers; the initial weights of a run depend on its own alone.
+          num_inputs: number of values that `call` is given for an output.
+          hidden_layers: their number.
+          hidden_units: units of each, per run.
+          activation: of the hidden layers.
+          name: of the model.
+        """
+        super().__init__(name=name)
+        self.dense = []
+        for index in range(hidden_layers + 1):
+            is_last = index == hidden_layers
+            limit = num_inputs**-0.5
+            layer = keras.layers.EinsumDense(
+                "rni,rio->rno",
+                output_shape=(None, 1 if is_last else hidden_units),
+                activation=None if is_last else activation,
+                bias_axes="ro",
+                kernel_initializer=_uniform(keys, 2 * index, limit),
+                bias_initializer=_uniform(keys, 2 * index + 1, limit),
+            )
+            layer.build([len(keys), None, num_inputs])
+            self.dense.append(layer)
+            num_inputs = hidden_units
+
+    def call(self, *parts: tf.Tensor) -> tf.Tensor:
+        """Maps values to outputs, one by one.
+
+        Args:
+          *parts: `[R, B]` or, with M values for each of them, `[R, B, M]`; the last in
+            the shape of the outputs.
 
         Returns:
-          `[R, B, M]`.
+          float32 in the shape of the last.
         """
-        return tf.reshape(super().call(_inputs(x, mean, noise)), noise.shape)
+        shape = parts[-1].shape
+        columns = [
+            tf.broadcast_to(
+                part if part.shape.rank == shape.rank else part[..., None], shape
+            )
+            for part in parts
+        ]
+        features = tf.reshape(tf.stack(columns, axis=-1), [shape[0], -1, len(parts)])
+        for layer in self.dense:
+            features = layer(features)
+        return tf.reshape(features, shape)
 
 
-class Discriminator(StackedMLP):
-    """D: a logit for every pair of x and y."""
+def _uniform(keys: Sequence[int], salt: int, limit: float) -> Callable:
+    """Returns an initializer of `[R, ...]`: each run by its own key."""
 
-    def __init__(self, *, name: str = "discriminator", **kwargs):
-        super().__init__(slope=LEAKY_SLOPE, name=name, **kwargs)
+    def initial(shape, dtype=tf.float32, **unused):
+        draw = functools.partial(
+            tf.random.stateless_uniform, minval=-limit, maxval=limit, dtype=dtype
+        )
+        rows = [draw(shape[1:], [key, salt], alg="philox") for key in keys]
+        return tf.stack(rows)
 
-    def call(self, x: tf.Tensor, samples: tf.Tensor) -> tf.Tensor:
-        """Maps x `[R, B]` and values of y `[R, B, M]` to logits `[R, B, M]`."""
-        return tf.reshape(super().call(_inputs(x, samples)), samples.shape)
+    return initial

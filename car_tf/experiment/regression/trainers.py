@@ -9,15 +9,15 @@ element: one update of the stacked weights is one update of each run.
 
 from __future__ import annotations
 
-from typing import Dict, Sequence
+from typing import List, Sequence
 
 import keras
-import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
 from car_tf import losses
 from car_tf.experiment.regression import bimodal
+from car_tf.experiment.regression import config as regression_config
 
 tfd = tfp.distributions
 
@@ -27,33 +27,35 @@ def _fold(values: tf.Tensor) -> tf.Tensor:
     return tf.reshape(values, [-1, *values.shape[2:]])
 
 
-def _adam(learning_rate: float, variables: Sequence[tf.Variable]):
+def _adam(learning_rate: float, net: keras.Model) -> keras.optimizers.Optimizer:
     optimizer = keras.optimizers.Adam(learning_rate, epsilon=1e-8)
-    optimizer.build(variables)
+    optimizer.build(net.trainable_variables)
     return optimizer
 
 
 class _StackedTrainer(keras.Model):
     """What the stages share: the step, the data, and each run's last losses."""
 
+    LOSSES: Sequence[str] = ()
+
     def __init__(
         self,
+        problems: Sequence[regression_config.Problem],
         *,
-        source: bimodal.Bimodal,
+        stage: int,
         batch_size: int,
         steps_per_block: int,
-        loss_names: Sequence[str],
         name: str,
     ):
         super().__init__(name=name)
-        self.source = source
-        self.num_runs = len(source.keys)
+        self.source = bimodal.Bimodal(problems, f"data of stage {stage}")
+        self.num_runs = len(problems)
         self.batch_size = batch_size
         self.steps_per_block = steps_per_block
         self.step = tf.Variable(0, dtype=tf.int64, trainable=False, name="step")
         self.last_losses = {
-            loss: tf.Variable(tf.zeros([self.num_runs]), trainable=False, name=loss)
-            for loss in loss_names
+            name: tf.Variable(tf.zeros([self.num_runs]), trainable=False, name=name)
+            for name in self.LOSSES
         }
 
     def _per_run(self, name: str, per_example: tf.Tensor) -> tf.Tensor:
@@ -63,63 +65,35 @@ class _StackedTrainer(keras.Model):
         self.last_losses[name].assign(means)
         return means
 
-    def draw(self) -> Sequence[tf.Tensor]:
-        """Draws what the next block of steps needs, `[R, steps_per_block, B, ...]`."""
-        return self.source.batches(self.step, self.steps_per_block, self.batch_size)
+    def draw(self) -> List[tf.Tensor]:
+        """Draws x and y of the next block of steps, `[R, steps_per_block, B]` each."""
+        return [*self.source.batches(self.step, self.steps_per_block, self.batch_size)]
 
-    def advance(self, num_blocks: tf.Tensor) -> None:
-        """Trains for `num_blocks` blocks of steps; for use inside a `tf.function`."""
+    def train_block(self) -> None:
+        """Makes `steps_per_block` updates; for use inside a `tf.function`."""
+        data = self.draw()
 
-        def one_block(block: tf.Tensor) -> Sequence[tf.Tensor]:
-            data = self.draw()
+        def one_step(index: tf.Tensor) -> List[tf.Tensor]:
+            self.train_step([part[:, index] for part in data])
+            return [index + 1]
 
-            def one_step(index: tf.Tensor) -> Sequence[tf.Tensor]:
-                self.train_step([part[:, index] for part in data])
-                return [index + 1]
-
-            tf.while_loop(lambda i: i < self.steps_per_block, one_step, [0])
-            self.step.assign_add(self.steps_per_block)
-            self.end_block()
-            return [block + 1]
-
-        tf.while_loop(lambda block: block < num_blocks, one_block, [0])
-
-    def end_block(self) -> None:
-        """Is called after each block of steps."""
+        tf.while_loop(lambda index: index < self.steps_per_block, one_step, [0])
+        self.step.assign_add(self.steps_per_block)
 
 
 class CalibrationTrainer(_StackedTrainer):
     """Stage 1: trains R networks F."""
 
-    def __init__(
-        self,
-        *,
-        calibration_net: keras.Model,
-        source: bimodal.Bimodal,
-        batch_size: int,
-        steps_per_block: int,
-        learning_rate: float,
-    ):
-        super().__init__(
-            source=source,
-            batch_size=batch_size,
-            steps_per_block=steps_per_block,
-            loss_names=["cross_entropy"],
-            name="calibration_trainer",
-        )
+    LOSSES = ("cross_entropy",)
+
+    def __init__(self, *args, calibration_net, learning_rate: float, **kwargs):
+        """Makes the trainer of F; see `_StackedTrainer` for the other arguments."""
+        super().__init__(*args, stage=1, name="stage 1", **kwargs)
         self.calibration_net = calibration_net
-        self.calibration_net(tf.zeros([self.num_runs, 1]))
-        self.optimizer = _adam(learning_rate, calibration_net.trainable_variables)
+        self.optimizer = _adam(learning_rate, calibration_net)
 
-    def train_step(self, data: Sequence[tf.Tensor]) -> Dict[str, tf.Variable]:
-        """Makes one update of F.
-
-        Args:
-          data: x and y, `[R, B]` each.
-
-        Returns:
-          The losses before the update by name, `[R]`, nats.
-        """
+    def train_step(self, data: Sequence[tf.Tensor]) -> None:
+        """Makes one update of F on x and y, `[R, B]` each."""
         x, y = data
         variables = self.calibration_net.trainable_variables
         with tf.GradientTape() as tape:
@@ -128,97 +102,72 @@ class CalibrationTrainer(_StackedTrainer):
             loss = tf.reduce_sum(self._per_run("cross_entropy", cross_entropy))
         gradients = tape.gradient(loss, variables)
         self.optimizer.apply_gradients(zip(gradients, variables))
-        return self.last_losses
 
 
 class RefinementTrainer(_StackedTrainer):
     """Stage 2: trains R networks G and D; keeps the log-likelihood curves."""
 
+    LOSSES = ("adversarial", "calibration", "discriminator")
+
     def __init__(
         self,
+        problems: Sequence[regression_config.Problem],
         *,
         calibration_net: keras.Model,
         refinement_net: keras.Model,
         discriminator: keras.Model,
-        source: bimodal.Bimodal,
-        noise_keys: Sequence[int],
-        evaluation_keys: Sequence[int],
-        calibration_weight: Sequence[float],
+        calibration_weight: float,
         num_samples: int,
-        batch_size: int,
         learning_rate: float,
         num_steps: int,
-        steps_per_block: int,
         num_points: int,
+        **kwargs,
     ):
         """Makes the trainer.
 
         Args:
+          problems: R of them.
           calibration_net: F, which is not trained here.
           refinement_net: G.
           discriminator: D.
-          source: the data.
-          noise_keys: R integers for z of the training steps.
-          evaluation_keys: R integers for z of the evaluations.
-          calibration_weight: R values of lambda.
+          calibration_weight: lambda.
           num_samples: M.
-          batch_size: B, per run.
           learning_rate: of G and of D.
           num_steps: planned length.
-          steps_per_block: steps between evaluations.
           num_points: values of x in an evaluation.
+          **kwargs: batch_size, and steps_per_block, the steps between evaluations.
         """
-        super().__init__(
-            source=source,
-            batch_size=batch_size,
-            steps_per_block=steps_per_block,
-            loss_names=["adversarial", "calibration", "discriminator"],
-            name="refinement_trainer",
-        )
+        name = f"stage 2, lambda {calibration_weight:g}"
+        super().__init__(problems, stage=2, name=name, **kwargs)
         self.calibration_net = calibration_net
         self.refinement_net = refinement_net
         self.discriminator = discriminator
-        one = tf.zeros([self.num_runs, 1])
-        refinement_net(one, calibration_net(one), one[..., None])
-        discriminator(one, one[..., None])
-        self.calibration_net.trainable = False
-        self.noise_keys = tuple(noise_keys)
-        self.evaluation_keys = tuple(evaluation_keys)
-        self.calibration_weight = tf.constant(calibration_weight, tf.float32)
+        self.noise_keys = tuple(problem.key("noise") for problem in problems)
+        self.evaluation_keys = tuple(problem.key("evaluation") for problem in problems)
+        self.calibration_weight = calibration_weight
         self.num_samples = num_samples
         points = tf.constant(bimodal.midpoints(num_points))[None]
         self.points = tf.repeat(points, self.num_runs, axis=0)
-        self.points_mean = tf.Variable(
-            calibration_net(self.points), trainable=False, name="points_mean"
-        )
-        self.generator_optimizer = _adam(
-            learning_rate, refinement_net.trainable_variables
-        )
-        self.discriminator_optimizer = _adam(
-            learning_rate, discriminator.trainable_variables
-        )
-        num_evaluations = num_steps // steps_per_block + 1
+        self.points_mean = tf.Variable(tf.zeros_like(self.points), trainable=False)
+        self.generator_optimizer = _adam(learning_rate, refinement_net)
+        self.discriminator_optimizer = _adam(learning_rate, discriminator)
         # Part of the state, so that a resumed run needs no other record.
+        num_evaluations = num_steps // self.steps_per_block + 1
         self.log_likelihood = tf.Variable(
-            tf.zeros([num_evaluations, self.num_runs]),
-            trainable=False,
-            name="log_likelihood",
+            tf.zeros([num_evaluations, self.num_runs]), trainable=False
         )
 
-    def draw(self) -> Sequence[tf.Tensor]:
-        """Draws x, y and z for the next block of steps."""
+    def draw(self) -> List[tf.Tensor]:
+        """Draws x, y and z `[R, steps_per_block, B, M]` of the next block of steps."""
         shape = [self.steps_per_block, self.batch_size, self.num_samples]
-        noise = bimodal.stacked_normal(self.noise_keys, self.step, shape)
+        noise = bimodal.draw(bimodal.NORMAL, self.noise_keys, self.step, shape)
         return [*super().draw(), noise]
 
-    def train_step(self, data: Sequence[tf.Tensor]) -> Dict[str, tf.Variable]:
+    def train_step(self, data: Sequence[tf.Tensor]) -> None:
         """Makes one update of G and one of D, on the same samples.
 
         Args:
           data: x and y, `[R, B]` each, and z, `[R, B, M]`.
-
-        Returns:
-          The losses before the update by name, `[R]`, nats.
         """
         x, y, noise = data
         mean = self.calibration_net(x)
@@ -252,21 +201,24 @@ class RefinementTrainer(_StackedTrainer):
         weights = self.refinement_net.trainable_variables
         gradients = tape.gradient(samples, weights, output_gradients=to_samples)
         self.generator_optimizer.apply_gradients(zip(gradients, weights))
-        return self.last_losses
-
-    def take_calibration(self, weights: Sequence[np.ndarray]) -> None:
-        """Takes the weights of F over from stage 1, `[R, ...]` each."""
-        self.calibration_net.set_weights(weights)
-        self.points_mean.assign(self.calibration_net(self.points))
 
     def sample(self, num_samples: int) -> tf.Tensor:
         """Draws from G at the evaluation's points, `[R, num_points, num_samples]`."""
-        noise = bimodal.stacked_normal(
-            self.evaluation_keys, self.step, [self.points.shape[1], num_samples]
-        )
+        shape = [self.points.shape[1], num_samples]
+        noise = bimodal.draw(bimodal.NORMAL, self.evaluation_keys, self.step, shape)
         return self.refinement_net(self.points, self.points_mean, noise)
 
-    def end_block(self) -> None:
+    def begin(self) -> None:
+        """Evaluates F, whose training has ended, and G before its own."""
+        self.points_mean.assign(self.calibration_net(self.points))
+        self._evaluate()
+
+    def train_block(self) -> None:
+        """Makes `steps_per_block` updates and an evaluation."""
+        super().train_block()
+        self._evaluate()
+
+    def _evaluate(self) -> None:
         """Records the log-likelihood of one sample per x."""
         value = self.source.log_likelihood(self.points, self.sample(1)[..., 0])
         self.log_likelihood[self.step // self.steps_per_block].assign(value)
