@@ -61,7 +61,7 @@ def simulate(
     rows: List[Dict[str, proposals.Effort]] = []
     marked: List[bool] = []
     total = len(source)
-    stream = sampling.draw(model, source, num_samples=num_samples, seed=seed)
+    stream = sampling.sample(model, source, num_samples=num_samples, seed=seed)
     for drawn in progress(stream, total=total):
         labels = source.labels[drawn.index]
         for label in wanted(
@@ -108,7 +108,7 @@ def thresholded(probs: np.ndarray, num: int) -> np.ndarray:
 
 
 def _compare(
-    drawn: sampling.Drawn, label: np.ndarray, dataset_info: info.DatasetInfo
+    drawn: sampling.SampledImage, label: np.ndarray, dataset_info: info.DatasetInfo
 ) -> Dict[str, proposals.Effort]:
     """All methods for one image and one annotator."""
     # Readers mark lesions; the background is no class to be scored.
