@@ -406,7 +406,7 @@ class Evaluation:
 
     num_samples: int = 16
     num_images: int = 0
-    realism_steps: int = 1000
+    realism_steps: int = 600
     seed: int = 0
     noise_sampling: Literal["independent", "stratified"] = "independent"
 

@@ -39,7 +39,7 @@ def simulate(
 ) -> Dict[str, Any]:
     """Lets annotators choose among proposals, and compares with a single guess.
 
-    Each reader's mask is what one annotator wants. Where classes flip there is one label
+    Each rater's mask is what one annotator wants. Where classes flip there is one label
     per image: `NUM_DRAWN` annotators want it with flips of their own, drawn from the
     true probabilities.
 
@@ -53,7 +53,7 @@ def simulate(
 
     Returns:
       `methods`: for each of `METHODS`, `iou`, `wrong_pixels` and `picks` as means over
-      `num_targets` pairs of image and annotator; where there are readers, `marked` has
+      `num_targets` pairs of image and annotator; where there are raters, `marked` has
       the same over those who marked something. `closer`: share of the pairs in which
       the proposals are closer than the single guess. `table`: all of it as text, the
       heads first. Ready for JSON.

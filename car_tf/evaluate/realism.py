@@ -14,8 +14,8 @@ from car_tf.models import sampler
 
 # Of larger splits some images, and of larger images every second pixel or fewer.
 MAX_IMAGES, MAX_PIXELS = 1000, 2**14
-# Samples and draws of the flips, of each image.
-NUM_MAPS = 4
+# Samples, and draws of the flips, of each training and of each held-out image.
+NUM_TRAIN_MAPS, NUM_TEST_MAPS = 2, 4
 OWN = "after_stage2"
 
 
@@ -48,9 +48,9 @@ def measure(
       raters; left out for a single rater), `f_pixels`, `f_argmax` and `before_stage2`.
     """
     parts = []
-    for split in (train, test):
+    for split, num_maps in ((train, NUM_TRAIN_MAPS), (test, NUM_TEST_MAPS)):
         split = sampling.some_of(split, MAX_IMAGES)
-        maps = _maps(model, before, split, dataset_info, seed)
+        maps = _maps(model, before, split, dataset_info, num_maps, seed)
         stride = math.ceil(math.sqrt(split.images[0, ..., 0].size / MAX_PIXELS))
         parts.append((split.images[:, ::stride, ::stride], maps, stride))
     results = {}
@@ -74,17 +74,18 @@ def _maps(
     before: Optional[sampler.Sampler],
     source: examples.Examples,
     dataset_info: info.DatasetInfo,
+    num_maps: int,
     seed: int,
 ) -> Dict[str, Tuple[np.ndarray, np.ndarray]]:
     """Returns name -> labels `[I, A, H, W]` and samples `[I, S, H, W]`."""
-    labels, others = _labels(source, dataset_info, seed)
+    labels, others = _labels(source, dataset_info, num_maps, seed)
     result = {}
     if others.shape[1]:
         result["labels_against_labels"] = labels[:, : others.shape[1]], others
     if not dataset_info.flips:
         labels = source.labels
     found: Dict[str, list] = {"f_pixels": [], "f_argmax": []}
-    drawing = dict(num_samples=NUM_MAPS, seed=seed)
+    drawing = dict(num_samples=num_maps, seed=seed)
     if before is not None:
         earlier = sampling.sample(before, source, **drawing)
         found["before_stage2"] = [sampled.samples for sampled in earlier]
@@ -92,7 +93,7 @@ def _maps(
     for sampled in sampling.sample(model, source, **drawing):
         rng = np.random.default_rng([seed, sampled.index])
         pixels = baselines.independent_pixels(
-            sampled.probs, num_samples=NUM_MAPS, rng=rng
+            sampled.probs, num_samples=num_maps, rng=rng
         )
         found["f_pixels"].append(pixels)
         found["f_argmax"].append(baselines.argmax(sampled.probs))
@@ -103,7 +104,10 @@ def _maps(
 
 
 def _labels(
-    source: examples.Examples, dataset_info: info.DatasetInfo, seed: int
+    source: examples.Examples,
+    dataset_info: info.DatasetInfo,
+    num_maps: int,
+    seed: int,
 ) -> Tuple[np.ndarray, np.ndarray]:
     """Returns two sets of labels `[I, A, H, W]`, independent of each other."""
     if not dataset_info.flips:
@@ -113,9 +117,9 @@ def _labels(
         class_flips.flip_oracle(
             label[0],
             flips=dataset_info.flips,
-            num_samples=2 * NUM_MAPS,
+            num_samples=2 * num_maps,
             rng=np.random.default_rng([seed, index, 1]),
         )
         for index, label in enumerate(source.labels)
     ]
-    return np.stack(draws)[:, :NUM_MAPS], np.stack(draws)[:, NUM_MAPS:]
+    return np.stack(draws)[:, :num_maps], np.stack(draws)[:, num_maps:]

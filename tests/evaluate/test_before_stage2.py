@@ -132,7 +132,9 @@ def test_raters_are_divided_to_be_compared_with_themselves():
 
     def kept(num):
         source = type("Source", (), {"labels": labels[:, :num]})
-        return [part[0, :, 0, 0].tolist() for part in realism._labels(source, facts, 0)]
+        return [
+            part[0, :, 0, 0].tolist() for part in realism._labels(source, facts, 2, 0)
+        ]
 
     assert kept(4) == [[2, 3], [0, 1]]
     assert kept(3) == [[1], [0]]
