@@ -1,8 +1,8 @@
-"""What stage 2 has changed: G before it with the same noise, and a sentence on both."""
+"""G before stage 2, with the same noise: what every result stands beside."""
 
 from __future__ import annotations
 
-from typing import Any, Dict, Mapping, Optional
+from typing import Any, Dict, Mapping
 
 import keras
 import tensorflow as tf
@@ -36,32 +36,6 @@ def initial_sampler(
     )
 
 
-def verdict(metrics: Mapping[str, Any]) -> Optional[str]:
-    """Says what stage 2 has changed, in a sentence.
-
-    Args:
-      metrics: of `metrics.json`.
-
-    Returns:
-      Such as `stage 2 changed GED16 from 0.174 to 0.171, realism (AUC of a judge,
-      0.5 is the best) from 0.980 to 0.750`; None where it was not measured.
-    """
-    before = metrics.get("baselines", {}).get("before_stage2")
-    if before is None:
-        return None
-    # The smallest number of samples is what the field compares.
-    count, scores = list(before["by_num_samples"].items())[0]
-    after = metrics["by_num_samples"][count]
-    changes = [f"GED{count} {_change(scores['ged'], after['ged'])}"]
-    if "hm_iou" in after:
-        changes.append(f"HM-IoU {_change(scores['hm_iou'], after['hm_iou'])}")
-    judged = metrics.get("realism") or {}
-    if "before_stage2" in judged:
-        change = _change(judged["before_stage2"]["auc"], judged["auc"])
-        changes.append(f"realism (AUC of a fresh judge, 0.5 is the best) {change}")
-    return f"stage 2 changed {', '.join(changes)}"
-
-
 def scalars(metrics: Mapping[str, Any]) -> Dict[str, float]:
     """Returns what of `metrics.json` belongs beside the scores in TensorBoard."""
     before = metrics.get("baselines", {}).get("before_stage2", {})
@@ -73,10 +47,3 @@ def scalars(metrics: Mapping[str, Any]) -> Dict[str, float]:
         "realism_auc_before_stage2": judged.get("before_stage2", {}).get("auc"),
     }
     return {name: value for name, value in found.items() if value is not None}
-
-
-def _change(before: Optional[float], after: Optional[float]) -> str:
-    first, last = (
-        "undefined" if value is None else f"{value:.3f}" for value in (before, after)
-    )
-    return f"from {first} to {last}"

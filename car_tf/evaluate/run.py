@@ -77,6 +77,7 @@ def evaluate_run(
             seed=config.evaluation.seed,
             log=log,
         )
+    metrics["verdict"] = before_after.verdict(metrics)
     metrics = {
         "split": split,
         "data": dataset.info.title,
@@ -95,7 +96,7 @@ def evaluate_run(
     workdir.write_json(f"metrics{suffix}.json", metrics)
     for line in evaluation.summary_lines(metrics, dataset.info):
         log(line)
-    log(before_stage2.verdict(metrics))
+    log(metrics["verdict"])
     drawing = dict(num_samples=num_samples, seed=config.evaluation.seed)
     galleries = {"samples": gallery}
     for kind, indices in cases.items():
