@@ -189,7 +189,7 @@ class BaselineScores:
 
 
 class SplitAccumulator:
-    """The metrics of a split: `add` takes its images in turn, `report` gives the result.
+    """The metrics of a split: `add` takes its images in turn, `report` sums them up.
 
     Args:
       dataset_info: of the data set.

@@ -117,7 +117,7 @@ def _batch(
     samples: np.ndarray,
     rng: np.random.Generator,
 ) -> Tuple[np.ndarray, np.ndarray]:
-    """Draws images `[B, H, W, C]` and, of each, a label and a sample, `[B, 2, H, W]`."""
+    """Draws images `[B, H, W, C]` with a label and a sample each, `[B, 2, H, W]`."""
     shown, pairs = [], []
     for index in rng.integers(len(images), size=BATCH_SIZE):
         label = labels[index, rng.integers(labels.shape[1])]

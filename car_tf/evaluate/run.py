@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, List
+from typing import Any, Callable, Dict, List, Sequence
 
 import matplotlib.figure
 
@@ -65,8 +65,8 @@ def evaluate_run(
     if model.stratified:
         accumulators.forget_unbiased(metrics)
     cases = evaluation.extremes(metrics["ged_per_image"])
-    # Judges are asked on images that nobody was trained on.
     if config.evaluation.realism_steps and split != "train":
+        # Judges are asked on images that nobody was trained on.
         metrics["realism"] = realism.measure(
             model,
             before,
@@ -106,14 +106,7 @@ def evaluate_run(
             )
     drawn = _figures(metrics, galleries, dataset, source, workdir)
     shown = gallery[:NUM_BEFORE_AFTER]
-    indices = [sampled.index for sampled in shown]
-    drawn["before_after"] = before_after.before_after_figure(
-        list(sampling.sample(before, source, indices=indices, **drawing)),
-        shown,
-        images=source.images,
-        labels=source.labels,
-        class_colors=dataset.info.class_colors,
-    )
+    drawn["before_after"] = _before_after(before, shown, dataset, source, drawing)
     folder = workdir.path / f"figures{suffix}"
     with checkpoints.writing(folder):
         figures.save_all(drawn, folder)
@@ -160,4 +153,22 @@ def _figures(
             stage: workdir.read_lines(f"stage{stage}_{run_dir.LOG_FILE}")
             for stage in (1, 2)
         },
+    )
+
+
+def _before_after(
+    before: sampler.Sampler,
+    shown: Sequence[sampling.SampledImage],
+    dataset: data_load.Dataset,
+    source: examples.Examples,
+    drawing: Dict[str, int],
+) -> matplotlib.figure.Figure:
+    """Draws samples before stage 2 beside those of the same noise in `shown`."""
+    indices = [sampled.index for sampled in shown]
+    return before_after.before_after_figure(
+        list(sampling.sample(before, source, indices=indices, **drawing)),
+        shown,
+        images=source.images,
+        labels=source.labels,
+        class_colors=dataset.info.class_colors,
     )

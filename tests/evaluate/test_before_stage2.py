@@ -6,31 +6,35 @@ import cityscapes_tree
 import job
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from car_tf.config import fields
+from car_tf import config as config_lib
 from car_tf.blackbox import attach
 from car_tf.evaluate import before_stage2, evaluation, realism, sampling, saved_run
 from car_tf.runtime import run_dir
+from car_tf.train import run as train_run
 
 # One step that changes nothing of G: it is evaluated as it was before stage 2.
 IDLE = ("stage2.steps=1", "stage2.learning_rate=1e-30", "stage2.l2=0")
-IDLE += ("stage2.average_decay=0",)
+IDLE += ("stage2.average_decay=0", "evaluation.realism_steps=2")
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """A run's directory, configuration and data; its stage 2 is idle."""
+    """A run's directory, configuration, data and output; its stage 2 is idle."""
     folder = tmp_path_factory.mktemp("run")
-    data = cityscapes_tree.write(folder / "data")
-    done = job.run(
-        *("--config", "cityscapes", "--data_dir", data, "--workdir", folder / "run"),
-        *job.settings(*job.TINY, f"data.cache_dir={folder / 'cache'}"),
-        *job.settings("blackbox.kind=imitation", *IDLE),
-        cwd=folder,
-    )
-    assert done.returncode == 0, done.stderr
-    config = run_dir.saved_config(str(folder / "run"))
-    return folder / "run", config, attach.load(config), done.stdout
+    texts = [*job.TINY, *IDLE, "blackbox.kind=imitation"]
+    texts += [f"data.data_dir={cityscapes_tree.write(folder / 'data')}"]
+    texts += [f"data.cache_dir={folder / 'cache'}"]
+    config = config_lib.load("cityscapes", texts)
+    said = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(train_run.run_export, "export_run", lambda *args, **kwargs: None)
+        workdir = run_dir.RunDir(str(folder / "run"), config)
+        train_run.run(config, workdir, tf.distribute.get_strategy(), said.append)
+        workdir.close()
+    return folder / "run", config, attach.load(config), said
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""Tests of car_tf.metrics.baselines: what the draws are, and their hand-worked scores."""
+"""Tests of car_tf.metrics.baselines: what is drawn, and hand-worked scores."""
 
 import numpy as np
 import pytest
