@@ -25,6 +25,7 @@ TINY = (
     *("stage2.discriminator_active=1", "stage2.discriminator_period=3"),
     *("train.checkpoint_every=2", "train.select_every=2"),
     *("evaluation.num_samples=3", "train.num_selection_images=2"),
+    "evaluation.realism_steps=0",
 )
 
 

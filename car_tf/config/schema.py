@@ -426,16 +426,23 @@ class Evaluation:
         for each sample `independent` of the others, as in the paper, or `stratified`,
         a Latin hypercube for every 16 samples, so that few samples show the shares
         more exactly.
+      realism_steps: training steps of each judge that tells samples from labels; 0 for
+        no judges.
     """
 
     num_samples: int = 16
     num_images: int = 0
+    realism_steps: int = 600
     seed: int = 0
     noise_sampling: Literal["independent", "stratified"] = "independent"
 
     def __post_init__(self):
         fields.require_positive("evaluation", num_samples=self.num_samples)
-        fields.require_not_negative("evaluation", num_images=self.num_images)
+        fields.require_not_negative(
+            "evaluation",
+            num_images=self.num_images,
+            realism_steps=self.realism_steps,
+        )
         fields.require(
             0 <= self.seed <= MAX_SEED,
             f"evaluation.seed: wanted 0 to {MAX_SEED}, got {self.seed}",

@@ -1,7 +1,7 @@
 """Evaluates a finished run again: another split, another number of samples.
 
 python -m car_tf.evaluate --workdir RUN [--split val] [--num_samples 16]
-    [--noise_sampling stratified]
+    [--noise_sampling stratified] [--realism_steps 1000]
 
 What differs from the run's own evaluation goes into files of its own, such as
 `metrics_val_50.json` and `figures_val_50/`; the run's report, which is written anew
@@ -36,6 +36,12 @@ flags.DEFINE_enum(
     ["independent", "stratified"],
     "How z is drawn; by default as configured (evaluation.noise_sampling).",
 )
+flags.DEFINE_integer(
+    "realism_steps",
+    None,
+    "Training steps of the judges of realism, 0 for none; by default as configured.",
+    lower_bound=0,
+)
 flags.DEFINE_string(
     "devices",
     "",
@@ -46,6 +52,9 @@ flags.DEFINE_string(
 def main() -> int:
     """Evaluates; returns the exit code."""
     config = run_dir.saved_config(FLAGS.workdir)
+    if FLAGS.realism_steps is not None:
+        steps = FLAGS.realism_steps
+        config = config_lib.change(config, evaluation={"realism_steps": steps})
     schema.require_devices("--devices", FLAGS.devices)
     workdir = run_dir.RunDir(FLAGS.workdir, config)
     logging.set_verbosity(logging.WARNING)

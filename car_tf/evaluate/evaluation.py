@@ -15,6 +15,14 @@ from car_tf.metrics import scores as metrics_scores
 from car_tf.models import sampler
 
 MAX_WAITING = 4
+# What every result stands beside, by the names in `metrics.json`.
+BASELINES = {
+    "f_argmax": "F's arg-max as a constant sampler",
+    "f_pixels": "independent pixels of F",
+    "level_sets": "level sets of F",
+    "gumbel_draws": "F with one Gumbel variable per class",
+    "before_stage2": "G before stage 2",
+}
 
 
 def mean_ged(
@@ -25,7 +33,7 @@ def mean_ged(
     num_samples: int,
     seed: int,
     num_images: int = 0,
-    watch: Callable[[sampling.Drawn], None] = lambda drawn: None,
+    watch: Callable[[sampling.SampledImage], None] = lambda sampled: None,
 ) -> Optional[float]:
     """Computes the mean GED alone, for model selection.
 
@@ -36,20 +44,20 @@ def mean_ged(
       num_samples: per image.
       seed: of the samples.
       num_images: how many, spread over the split; 0 for all.
-      watch: sees what is drawn of every image.
+      watch: sees what is sampled of every image.
 
     Returns:
       The mean, or None where it is defined for no image.
     """
     indices = sampling.spread(len(source), num_images)
     results = []
-    for drawn in sampling.draw(
+    for sampled in sampling.sample(
         model, source, num_samples=num_samples, seed=seed, indices=indices
     ):
-        watch(drawn)
-        labels = source.labels[drawn.index]
+        watch(sampled)
+        labels = source.labels[sampled.index]
         results.append(
-            accumulators.label_distances(drawn.samples, labels, dataset_info).ged()
+            accumulators.label_distances(sampled.samples, labels, dataset_info).ged()
         )
     return metrics_scores.summarize(num_samples, results, None)["ged"]
 
@@ -61,19 +69,21 @@ def evaluate(
     *,
     num_samples: int,
     seed: int,
+    before: Optional[sampler.Sampler] = None,
     gallery_size: int = 6,
     progress: Optional[Callable] = None,
-) -> Tuple[Dict[str, Any], List[sampling.Drawn]]:
+) -> Tuple[Dict[str, Any], List[sampling.SampledImage]]:
     """Evaluates a sampler on a split.
 
-    Scoring runs in a second thread while the next images are being drawn.
+    Scoring runs in a second thread while the next images are being sampled.
 
     Args:
       model: the sampler.
       source: the split.
       dataset_info: of its data set.
       num_samples: S.
-      seed: of the samples and of the flip oracle.
+      seed: of the samples and of what the baselines draw.
+      before: the sampler before stage 2, to be scored with the same noise.
       gallery_size: how many images, evenly spread, to return for figures; fewer where
         they are very large.
       progress: wraps the iteration over images, such as `tqdm.tqdm`.
@@ -81,25 +91,30 @@ def evaluate(
     Returns:
       The metrics, and the gallery.
     """
-    metrics = accumulators.Tally(dataset_info, num_samples, seed)
+    metrics = accumulators.SplitAccumulator(
+        dataset_info, num_samples, seed, stratified=getattr(model, "stratified", False)
+    )
     total = len(source)
     height, width = source.images.shape[1:3]
     num_held = sampling.MAX_VALUES // (3 * height * width * sampling.num_classes(model))
     gallery_size = min(gallery_size, max(1, num_held))
     chosen = set(np.linspace(0, total - 1, min(gallery_size, total)).astype(int))
-    gallery: List[sampling.Drawn] = []
-    stream = sampling.draw(model, source, num_samples=num_samples, seed=seed)
+    gallery: List[sampling.SampledImage] = []
+    sampling_args = dict(num_samples=num_samples, seed=seed)
+    stream = sampling.sample(model, source, **sampling_args)
+    earlier = before and sampling.sample(before, source, **sampling_args)
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
         pending: List[concurrent.futures.Future] = []
-        for drawn in progress(stream, total=total) if progress else stream:
+        for sampled in progress(stream, total=total) if progress else stream:
             blackbox = None
             if source.blackbox is not None:
-                blackbox = postprocess.hard_labels(source.blackbox[drawn.index])
-            labels = source.labels[drawn.index]
-            pending.append(pool.submit(metrics.add, drawn, labels, blackbox))
-            if drawn.index in chosen:
-                gallery.append(drawn)
-            # A short queue, so that drawn samples do not pile up in memory.
+                blackbox = postprocess.hard_labels(source.blackbox[sampled.index])
+            labels = source.labels[sampled.index]
+            first = next(earlier).samples if earlier else None
+            pending.append(pool.submit(metrics.add, sampled, labels, blackbox, first))
+            if sampled.index in chosen:
+                gallery.append(sampled)
+            # A short queue, so that samples do not pile up in memory.
             if len(pending) > min(MAX_WAITING, num_held):
                 pending.pop(0).result()
         for future in pending:
@@ -143,8 +158,16 @@ def summary_lines(
     lines[-1] += f" on {metrics['num_images']} images"
     if metrics["num_undefined_images"]:
         lines[-1] += f", {metrics['num_undefined_images']} of them undefined"
+    for name, words in BASELINES.items():
+        scores = metrics.get("baselines", {}).get(name)
+        if scores is not None:
+            count, values = list(scores["by_num_samples"].items())[0]
+            line = f"for comparison, {words}: GED{count} {shown(values['ged'])}"
+            if "hm_iou" in values:
+                line += f", HM-IoU {shown(values['hm_iou'])}"
+            lines.append(line)
     if "readers" in metrics:
-        lines += _reader_lines(metrics["readers"])
+        lines += _rater_lines(metrics["readers"])
     oracles = {
         name[len("ged_flip_oracle_") :]: value
         for name, value in metrics.items()
@@ -155,7 +178,10 @@ def summary_lines(
             f"{shown(value)} over {name}" for name, value in oracles.items()
         )
         lines.append(f"GED of the flip oracle: {over}")
-    lines.append(f"ECE of F {shown(metrics['ece'])}")
+    line = f"ECE of F {shown(metrics['ece'])}"
+    if "g_mean" in metrics:
+        line += f", of the mean of G {shown(metrics['g_mean']['ece'])}"
+    lines.append(line)
     for net, table in metrics.get("calibration", {}).items():
         entries = ", ".join(
             f"{dataset_info.class_names[entry['flipped']]} {shown(entry['flip_probability'])}"
@@ -170,13 +196,10 @@ def summary_lines(
     return lines
 
 
-def _reader_lines(result: Dict[str, Any]) -> List[str]:
+def _rater_lines(result: Dict[str, Any]) -> List[str]:
     names = {
-        "argmax": "F's arg-max as a constant sampler",
-        "independent": "independent pixels of F",
-        "level_sets": "level sets of F",
-        "leave_one_out": "the other readers against each",
-        "readers_drawn": "the readers' own masks, drawn",
+        "leave_one_out": "the other raters against each",
+        "readers_drawn": "the raters' own masks, drawn",
     }
     lines = [
         f"for comparison, {words}: GED{raters.NUM_SAMPLES} "
@@ -187,13 +210,13 @@ def _reader_lines(result: Dict[str, Any]) -> List[str]:
     differences = result["mean_difference"]
     if "calibration_net_marked_pixels" in differences:
         lines.append(
-            "mean absolute difference from the readers' mean where one marked a lesion:"
+            "mean absolute difference from the raters' mean where one marked a lesion:"
             f" F {differences['calibration_net_marked_pixels']:.3f}, "
             f"mean of G {differences['refinement_net_marked_pixels']:.3f}"
         )
         lines.append(
             f"mean of at most {raters.NUM_SAMPLES} samples against F: mean absolute "
-            f"difference {differences['samples_marked_pixels']:.3f} where a reader "
+            f"difference {differences['samples_marked_pixels']:.3f} where a rater "
             f"marked a lesion, {differences['samples_all_pixels']:.4f} over all pixels"
         )
     return lines

@@ -39,7 +39,7 @@ def simulate(
 ) -> Dict[str, Any]:
     """Lets annotators choose among proposals, and compares with a single guess.
 
-    Each reader's mask is what one annotator wants. Where classes flip there is one label
+    Each rater's mask is what one annotator wants. Where classes flip there is one label
     per image: `NUM_DRAWN` annotators want it with flips of their own, drawn from the
     true probabilities.
 
@@ -53,7 +53,7 @@ def simulate(
 
     Returns:
       `methods`: for each of `METHODS`, `iou`, `wrong_pixels` and `picks` as means over
-      `num_targets` pairs of image and annotator; where there are readers, `marked` has
+      `num_targets` pairs of image and annotator; where there are raters, `marked` has
       the same over those who marked something. `closer`: share of the pairs in which
       the proposals are closer than the single guess. `table`: all of it as text, the
       heads first. Ready for JSON.
@@ -61,7 +61,7 @@ def simulate(
     rows: List[Dict[str, proposals.Effort]] = []
     marked: List[bool] = []
     total = len(source)
-    stream = sampling.draw(model, source, num_samples=num_samples, seed=seed)
+    stream = sampling.sample(model, source, num_samples=num_samples, seed=seed)
     for drawn in progress(stream, total=total):
         labels = source.labels[drawn.index]
         for label in wanted(
@@ -108,7 +108,7 @@ def thresholded(probs: np.ndarray, num: int) -> np.ndarray:
 
 
 def _compare(
-    drawn: sampling.Drawn, label: np.ndarray, dataset_info: info.DatasetInfo
+    drawn: sampling.SampledImage, label: np.ndarray, dataset_info: info.DatasetInfo
 ) -> Dict[str, proposals.Effort]:
     """All methods for one image and one annotator."""
     # Readers mark lesions; the background is no class to be scored.

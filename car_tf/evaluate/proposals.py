@@ -3,7 +3,7 @@
     python -m car_tf.evaluate.proposals --workdir RUN
 
 Simulates annotators on the split that a finished run reports on. Each wants a label map:
-a reader's own of CT crops, and of a street scene its label with the classes flipped at
+a rater's own of CT crops, and of a street scene its label with the classes flipped at
 random, four draws an image. Each is shown samples and takes the best one whole, or mixes
 them: in up to ten regions, the variant that suits best. Prints the mean IoU with what
 each wanted beside that of F's arg-max, and the picks it takes, and writes

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, List
+from typing import Any, Callable, Dict, List, Sequence
 
 import matplotlib.figure
 
@@ -10,17 +10,21 @@ from car_tf import config as config_lib
 from car_tf.blackbox import postprocess
 from car_tf.data import cache, examples
 from car_tf.data import load as data_load
-from car_tf.evaluate import accumulators, evaluation, sampling
-from car_tf.report import figures
+from car_tf.evaluate import accumulators, before_stage2, evaluation, realism
+from car_tf.evaluate import sampling
+from car_tf.models import sampler
+from car_tf.report import before_after, figures
 from car_tf.runtime import checkpoints, run_dir
+
+NUM_BEFORE_AFTER = 3
 
 
 def evaluate_run(
     config: config_lib.Config,
     dataset: data_load.Dataset,
-    model,
+    model: sampler.Sampler,
     workdir: run_dir.RunDir,
-    say: Callable[[str], None],
+    log: Callable[[str], None],
     *,
     split: str = "",
     num_samples: int = 0,
@@ -33,7 +37,7 @@ def evaluate_run(
       model: the sampler.
       workdir: its directory: `metrics.json` and `figures/` are written, for another
         split, number of samples or noise than the configured ones under other names.
-      say: takes lines for people.
+      log: takes lines for people.
       split: name of the split; empty for the one that results are reported on.
       num_samples: S; 0 for the configured number.
 
@@ -44,12 +48,14 @@ def evaluate_run(
     num_samples = num_samples or config.evaluation.num_samples
     noise_sampling = "stratified" if model.stratified else "independent"
     suffix = _suffix(config, dataset, split, num_samples, noise_sampling)
-    say(f"evaluation: {num_samples} samples on {split}, {noise_sampling} noise")
+    log(f"evaluation: {num_samples} samples on {split}, {noise_sampling} noise")
     source = sampling.some_of(dataset.splits[split], config.evaluation.num_images)
+    before = before_stage2.initial_sampler(config, dataset.info, model)
     metrics, gallery = evaluation.evaluate(
         model,
         source,
         dataset.info,
+        before=before,
         num_samples=num_samples,
         seed=config.evaluation.seed,
         progress=lambda stream, total: cache.progress(
@@ -59,6 +65,19 @@ def evaluate_run(
     if model.stratified:
         accumulators.forget_unbiased(metrics)
     cases = evaluation.extremes(metrics["ged_per_image"])
+    if config.evaluation.realism_steps and split != "train":
+        # Judges are asked on images that nobody was trained on.
+        metrics["realism"] = realism.measure(
+            model,
+            before,
+            dataset.splits["train"],
+            source,
+            dataset.info,
+            steps=config.evaluation.realism_steps,
+            seed=config.evaluation.seed,
+            log=log,
+        )
+    metrics["verdict"] = before_after.verdict(metrics)
     metrics = {
         "split": split,
         "data": dataset.info.title,
@@ -76,17 +95,22 @@ def evaluate_run(
     }
     workdir.write_json(f"metrics{suffix}.json", metrics)
     for line in evaluation.summary_lines(metrics, dataset.info):
-        say(line)
+        log(line)
+    log(metrics["verdict"])
     drawing = dict(num_samples=num_samples, seed=config.evaluation.seed)
     galleries = {"samples": gallery}
     for kind, indices in cases.items():
         if indices:
-            drawn = sampling.draw(model, source, indices=indices, **drawing)
-            galleries[kind] = list(drawn)
+            galleries[kind] = list(
+                sampling.sample(model, source, indices=indices, **drawing)
+            )
+    drawn = _figures(metrics, galleries, dataset, source, workdir)
+    shown = gallery[:NUM_BEFORE_AFTER]
+    drawn["before_after"] = _before_after(before, shown, dataset, source, drawing)
     folder = workdir.path / f"figures{suffix}"
     with checkpoints.writing(folder):
-        figures.save_all(_figures(metrics, galleries, dataset, source, workdir), folder)
-    say(f"figures: {folder}")
+        figures.save_all(drawn, folder)
+    log(f"figures: {folder}")
     return metrics
 
 
@@ -107,7 +131,7 @@ def _suffix(
 
 def _figures(
     metrics: Dict[str, Any],
-    galleries: Dict[str, List[sampling.Drawn]],
+    galleries: Dict[str, List[sampling.SampledImage]],
     dataset: data_load.Dataset,
     source: examples.Examples,
     workdir: run_dir.RunDir,
@@ -129,4 +153,22 @@ def _figures(
             stage: workdir.read_lines(f"stage{stage}_{run_dir.LOG_FILE}")
             for stage in (1, 2)
         },
+    )
+
+
+def _before_after(
+    before: sampler.Sampler,
+    shown: Sequence[sampling.SampledImage],
+    dataset: data_load.Dataset,
+    source: examples.Examples,
+    drawing: Dict[str, int],
+) -> matplotlib.figure.Figure:
+    """Draws samples before stage 2 beside those of the same noise in `shown`."""
+    indices = [sampled.index for sampled in shown]
+    return before_after.before_after_figure(
+        list(sampling.sample(before, source, indices=indices, **drawing)),
+        shown,
+        images=source.images,
+        labels=source.labels,
+        class_colors=dataset.info.class_colors,
     )

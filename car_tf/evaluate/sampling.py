@@ -20,7 +20,7 @@ AXES = {"samples": 2, "probs": 1, "sample_mean": 1, "first_probs": 1}
 
 
 @dataclasses.dataclass(frozen=True)
-class Drawn:
+class SampledImage:
     """What a sampler says of one image.
 
     Attributes:
@@ -52,14 +52,14 @@ def some_of(source: examples.Examples, num: int) -> examples.Examples:
     return source.take(spread(len(source), num)) if num else source
 
 
-def draw(
+def sample(
     model: sampler.Sampler,
     source: examples.Examples,
     *,
     num_samples: int,
     seed: int,
     indices: Sequence[int] = (),
-) -> Iterator[Drawn]:
+) -> Iterator[SampledImage]:
     """Draws samples for all images of a split, or for those of `indices`.
 
     An image's samples depend on `seed` and its index, not on its neighbours. Networks
@@ -75,20 +75,20 @@ def draw(
         # No replica may be without an image: the first ones fill the last places.
         size = -(-len(rows) // num_replicas)
         parts = np.resize(rows, [num_replicas, size])
-        drawn = tiles.compute(
+        sampled = tiles.compute(
             tiles.cut((height, width), model.reach),
-            lambda seen: _draw(model, source, parts, seen, num_samples, seed),
+            lambda seen: _sample(model, source, parts, seen, num_samples, seed),
             AXES,
         )
         for offset, row in enumerate(rows):
             # Copied: whoever keeps an image is not to keep its batch.
-            yield Drawn(
+            yield SampledImage(
                 int(row),
-                **{name: value[offset].copy() for name, value in drawn.items()},
+                **{name: value[offset].copy() for name, value in sampled.items()},
             )
 
 
-def _draw(
+def _sample(
     model: sampler.Sampler,
     source: examples.Examples,
     parts: np.ndarray,
@@ -103,13 +103,13 @@ def _draw(
             model, [source.blackbox[(part, *seen)] for part in parts]
         )
     seeds = [np.stack([np.full(len(part), seed), part], 1) for part in parts]
-    drawn = _compiled(model)(
+    sampled = _compiled(model)(
         _distribute(model, [source.images[(part, *seen)] for part in parts]),
         blackbox,
         _distribute(model, np.array(seeds, np.int32)),
         tf.constant(num_samples),
     )
-    return {name: _collect(model, value) for name, value in drawn.items()}
+    return {name: _collect(model, value) for name, value in sampled.items()}
 
 
 def _distribute(model: sampler.Sampler, parts: Sequence[np.ndarray]):
@@ -133,12 +133,12 @@ def _compiled(model: sampler.Sampler) -> Callable:
     """The sampler as one graph for all batch sizes, built once per sampler."""
     if not hasattr(model, "compiled_sample"):
 
-        def sample(*arguments):
+        def on_replicas(*arguments):
             if model.strategy is None:
                 return model.sample(*arguments)
             return model.strategy.run(model.sample, args=arguments)
 
-        model.compiled_sample = tf.function(sample, reduce_retracing=True)
+        model.compiled_sample = tf.function(on_replicas, reduce_retracing=True)
     return model.compiled_sample
 
 

@@ -144,7 +144,7 @@ def multi_rater_distances(samples: np.ndarray, labels: np.ndarray) -> PairDistan
 
     Args:
       samples: `[S, H, W]` bool, or integers 0 and 1.
-      labels: `[N, H, W]` likewise, one mask per annotator.
+      labels: `[N, H, W]` likewise, one mask per rater.
 
     Returns:
       The distances; every pair is defined.
@@ -163,11 +163,11 @@ def multi_rater_distances(samples: np.ndarray, labels: np.ndarray) -> PairDistan
 
 
 def multi_rater_ged(samples: np.ndarray, labels: np.ndarray) -> GedResult:
-    """Squared GED between sampled masks and those of several annotators.
+    """Squared GED between sampled masks and those of several raters.
 
     Args:
       samples: `[S, H, W]` bool, or integers 0 and 1.
-      labels: `[N, H, W]` likewise, one mask per annotator.
+      labels: `[N, H, W]` likewise, one mask per rater.
 
     Returns:
       The GED and its terms, always defined (`ged_unbiased` with two samples or more).

@@ -1,4 +1,4 @@
-"""Hungarian-matched IoU between samples and annotators (CAR, A.3)."""
+"""Hungarian-matched IoU between samples and raters (CAR, A.3)."""
 
 from __future__ import annotations
 

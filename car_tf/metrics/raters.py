@@ -1,6 +1,6 @@
-"""What several readers' masks are worth as a yardstick, and samplers to compare with.
+"""What several raters' masks are worth as a yardstick, accumulated over images.
 
-Accumulates over images; everything here is of binary masks.
+Everything here is of binary masks.
 """
 
 from __future__ import annotations
@@ -16,19 +16,14 @@ from car_tf.metrics import ged, hungarian
 NUM_SAMPLES = 16
 
 
-class ReaderComparison:
-    """Samplers that cost nothing, the readers themselves, and means against means.
+class RaterComparison:
+    """The raters themselves as samplers, and means against means.
 
-    Each is scored by GED and Hungarian-matched IoU against all readers:
+    Scored by GED and Hungarian-matched IoU against all raters:
 
-    - `argmax`: F's most probable mask, the same in every sample.
-    - `independent`: every pixel drawn by itself from F's distribution.
-    - `level_sets`: the pixels in which F exceeds 1/32, 3/32, ..., 31/32, one mask
-      each: as likely as F says in every pixel, and coherent, but always nested. For two
-      classes alone; a sampler that needs no G must at least be known.
-    - `readers_drawn`: the readers' own masks, drawn with replacement: what a sampler
+    - `readers_drawn`: the raters' own masks, drawn with replacement: what a sampler
       reaches that knows them and draws as independently as G.
-    - `leave_one_out`: three readers as samples against the fourth, in turn: how well
+    - `leave_one_out`: three raters as samples against the fourth, in turn: how well
       people predict each other.
 
     Args:
@@ -55,20 +50,15 @@ class ReaderComparison:
 
         Args:
           index: of the image; it and the seed decide the draws.
-          masks: `[N, H, W]` of 0 and 1, one per reader.
+          masks: `[N, H, W]` of 0 and 1, one per rater.
           probs: `[H, W]`, F's probability of 1.
           sample_mean: `[H, W]`, mean over G's samples of their probability of 1.
           samples: `[S, H, W]` of 0 and 1, G's; the first 16 count.
         """
         rng = np.random.default_rng([self._seed, index])
-        uniform = rng.random((NUM_SAMPLES, *probs.shape))
         drawn = masks[rng.integers(len(masks), size=NUM_SAMPLES)]
-        self._score("argmax", [(probs > 0.5)[None]], [masks])
-        self._score("independent", [uniform < probs], [masks])
-        levels = (np.arange(NUM_SAMPLES) + 0.5) / NUM_SAMPLES
-        self._score("level_sets", [probs > levels[:, None, None]], [masks])
         self._score("readers_drawn", [drawn], [masks])
-        others = [np.delete(masks, reader, axis=0) for reader in range(len(masks))]
+        others = [np.delete(masks, rater, axis=0) for rater in range(len(masks))]
         self._score("leave_one_out", others, masks[:, None])
         mean = masks.mean(axis=0)
         pairs = {
@@ -100,9 +90,9 @@ class ReaderComparison:
 
         Returns:
           `comparisons`: sampler -> `ged`, `hm_iou`. `mean_difference`: mean absolute
-          differences of F and of G's mean probability from the readers' mean, and of
+          differences of F and of G's mean probability from the raters' mean, and of
           the mean of 16 samples from F (`samples`; CAR, Fig. 8), over all pixels and
-          over those that a reader marked (left out where no image has one).
+          over those that a rater marked (left out where no image has one).
         """
         comparisons = {}
         for name, scores in self._scores.items():

@@ -76,7 +76,7 @@ def score_multi_rater(
     sample_counts: Optional[Sequence[int]] = None,
     progress: Optional[Progress] = None,
 ) -> Dict[str, Any]:
-    """Scores sampled masks against those of several annotators.
+    """Scores sampled masks against those of several raters.
 
     Args:
       samples: `[I, S, H, W]` bool, or integers 0 and 1.
@@ -92,9 +92,7 @@ def score_multi_rater(
     Raises:
       ValueError: shapes, types or values are not as above; names the image.
     """
-    _check_arrays(
-        samples, labels, label_axes="[images, annotators, H, W]", label_rank=4
-    )
+    _check_arrays(samples, labels, label_axes="[images, raters, H, W]", label_rank=4)
     return _score(
         samples, labels, ged.multi_rater_distances, True, sample_counts, progress
     )

@@ -8,6 +8,7 @@ from typing import Any, Callable, Dict, Optional
 import keras
 import tensorflow as tf
 
+from car_tf.evaluate import before_stage2
 from car_tf.evaluate import run as evaluate_run
 from car_tf.models import build as networks
 from car_tf.train import build, fit
@@ -89,6 +90,7 @@ def run(
     metrics = evaluate_run.evaluate_run(config, dataset, model, workdir, say)
     finals = {name: metrics.get(name) for name in ("ged", "hm_iou", "ece")}
     finals = {name: value for name, value in finals.items() if value is not None}
+    finals.update(before_stage2.scalars(metrics))
     board.scalars("evaluation", config.stage2.steps, finals)
     folder = workdir.path / run_export.FOLDER
     with checkpoints.writing(folder):

@@ -36,6 +36,10 @@ DESCRIPTIONS = {
     "ged": "Squared GED of the best weights; lower is better",
     "hm_iou": "Hungarian-matched IoU of the best weights; higher is better",
     "ece": "Expected calibration error of F",
+    "ged_before_stage2": "Squared GED of G before stage 2, with the same noise",
+    "hm_iou_before_stage2": "Hungarian-matched IoU of G before stage 2",
+    "realism_auc": "AUC of a fresh judge that tells samples from labels; 0.5 is best",
+    "realism_auc_before_stage2": "The same of G before stage 2",
 }
 
 
@@ -113,7 +117,7 @@ class Glimpse:
     def __init__(self, source: examples.Examples, dataset_info: info.DatasetInfo):
         self._source = source
         self._dataset_info = dataset_info
-        self._gallery: List[sampling.Drawn] = []
+        self._gallery: List[sampling.SampledImage] = []
         self._reliability = calibration.Reliability()
         self._flips: Optional[Dict[str, calibration.FlipCalibration]] = None
         if dataset_info.flips:
@@ -123,7 +127,7 @@ class Glimpse:
                 for name in ("calibration_net", "refinement_net")
             }
 
-    def add(self, drawn: sampling.Drawn) -> None:
+    def add(self, drawn: sampling.SampledImage) -> None:
         """Adds an image; the first ones are shown."""
         labels = self._source.labels[drawn.index]
         if len(self._gallery) < NUM_IMAGES:

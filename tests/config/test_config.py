@@ -186,6 +186,7 @@ def test_only_squares_have_all_symmetries_of_the_square():
         "train.num_selection_images=-1",
         "evaluation.num_samples=0",
         "evaluation.num_images=-1",
+        "evaluation.realism_steps=-1",
         "evaluation.seed=3000000000",
     ],
 )

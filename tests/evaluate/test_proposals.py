@@ -205,5 +205,5 @@ def test_levels_are_evenly_spread():
 
 
 def test_drawing_is_the_evaluations():
-    drawn = list(sampling.draw(TwoMinds(), source([LEFT] * 4), num_samples=2, seed=0))
+    drawn = list(sampling.sample(TwoMinds(), source([LEFT] * 4), num_samples=2, seed=0))
     np.testing.assert_array_equal(drawn[0].samples, np.stack([LEFT, RIGHT]))

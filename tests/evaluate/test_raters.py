@@ -59,7 +59,7 @@ def test_sixteen_fifty_and_a_hundred_samples_come_from_one_pass(result):
     metrics, _ = result
     assert list(metrics["by_num_samples"]) == ["16", "50", "100"]
     source = _source()
-    drawn = list(sampling.draw(SeededSampler(), source, num_samples=100, seed=3))
+    drawn = list(sampling.sample(SeededSampler(), source, num_samples=100, seed=3))
     for count, scores in metrics["by_num_samples"].items():
         geds, ious = [], []
         for item in drawn:

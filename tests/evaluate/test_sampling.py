@@ -15,7 +15,7 @@ def test_seeds_belong_to_images_and_not_to_batches(monkeypatch):
     for values, sizes in ((2**27, [5]), (2 * 8 * 24 * stripes.K * 2, [2, 2, 1])):
         monkeypatch.setattr(sampling, "MAX_VALUES", values)
         model = stripes.KnownSampler()
-        drawn = list(sampling.draw(model, source, num_samples=2, seed=7))
+        drawn = list(sampling.sample(model, source, num_samples=2, seed=7))
         assert [d.index for d in drawn] == [0, 1, 2, 3, 4]
         assert [len(batch) for batch in model.batches] == sizes
         seeds = [seed for batch in model.batches for seed in batch]
@@ -34,9 +34,9 @@ def test_fewer_images_are_spread_over_the_split(num, indices):
 
 def test_chosen_images_are_drawn_as_they_are_among_all():
     source, model = stripes.examples_of(5), stripes.KnownSampler()
-    every = list(sampling.draw(model, source, num_samples=2, seed=7))
+    every = list(sampling.sample(model, source, num_samples=2, seed=7))
     model.batches.clear()
-    chosen = list(sampling.draw(model, source, num_samples=2, seed=7, indices=[4, 1]))
+    chosen = list(sampling.sample(model, source, num_samples=2, seed=7, indices=[4, 1]))
     assert [d.index for d in chosen] == [4, 1]
     assert [s for batch in model.batches for s in batch] == [[7, 4], [7, 1]]
     np.testing.assert_array_equal(chosen[0].samples, every[4].samples)
@@ -48,10 +48,10 @@ def test_replicas_share_the_images(two_replicas, num, monkeypatch):
     monkeypatch.setattr(sampling, "MAX_VALUES", 2 * 2 * 8 * 24 * stripes.K)
     source, model = stripes.examples_of(num), stripes.KnownSampler()
     source.images[:, :, :, 1] = np.arange(num)[:, None, None]
-    one = list(sampling.draw(model, source, num_samples=2, seed=7))
+    one = list(sampling.sample(model, source, num_samples=2, seed=7))
     shared = stripes.KnownSampler()
     shared.strategy = two_replicas
-    two = list(sampling.draw(shared, source, num_samples=2, seed=7))
+    two = list(sampling.sample(shared, source, num_samples=2, seed=7))
     assert [drawn.index for drawn in two] == list(range(num))
     for drawn, other in zip(one, two):
         np.testing.assert_array_equal(drawn.samples, other.samples)
@@ -72,7 +72,7 @@ def test_real_networks_draw_the_same_on_two_replicas(two_replicas):
         with strategy.scope():
             model = exported.build_sampler(exported.config(), dataset_info)
         model.strategy = strategy
-        found.append(list(sampling.draw(model, source, num_samples=4, seed=3)))
+        found.append(list(sampling.sample(model, source, num_samples=4, seed=3)))
     for one, two in zip(*found):
         assert (one.samples == two.samples).mean() > 0.999
         np.testing.assert_allclose(one.sample_mean, two.sample_mean, atol=1e-5)

@@ -139,13 +139,13 @@ def test_a_code_of_the_whole_image_has_no_reach():
 
 def test_a_split_is_drawn_in_tiles(monkeypatch, two_replicas):
     source = stripes.examples_of(3)
-    whole = list(sampling.draw(stripes.KnownSampler(), source, num_samples=2, seed=7))
+    whole = list(sampling.sample(stripes.KnownSampler(), source, num_samples=2, seed=7))
     cut = functools.partial(tiles.cut, max_pixels=0, side=8)
     monkeypatch.setattr(tiles, "cut", cut)
     for strategy in (None, two_replicas):
         model = stripes.KnownSampler()
         model.strategy = strategy
-        parts = list(sampling.draw(model, source, num_samples=2, seed=7))
+        parts = list(sampling.sample(model, source, num_samples=2, seed=7))
         for one, other in zip(whole, parts):
             for name in sampling.AXES:
                 np.testing.assert_array_equal(getattr(one, name), getattr(other, name))

@@ -293,6 +293,7 @@ def test_the_command_makes_a_table_and_goes_on_where_it_stopped(tmp_path):
             *("data.size=32,32", "data.crop_size=32,32", "data.num_drawn=4,2,2"),
             *("stage1.batch_size=2", "stage2.batch_size=2", "stage2.num_samples=2"),
             *("evaluation.num_samples=16", "train.num_selection_images=1"),
+            "evaluation.realism_steps=0",
         ),
     )
     done = _experiment(*command)

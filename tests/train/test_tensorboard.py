@@ -31,7 +31,7 @@ def drawn(index, first, mean):
     samples = np.zeros((8, 2, 3), np.uint8)
     samples[0] = 1
     maps = [np.broadcast_to(np.float32(p), (2, 3, 2)) for p in (first, mean, mean)]
-    return sampling.Drawn(index, samples, *maps)
+    return sampling.SampledImage(index, samples, *maps)
 
 
 @pytest.fixture

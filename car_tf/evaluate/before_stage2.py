@@ -1,0 +1,49 @@
+"""G before stage 2, with the same noise: what every result stands beside."""
+
+from __future__ import annotations
+
+from typing import Any, Dict, Mapping
+
+import keras
+import tensorflow as tf
+
+from car_tf import config as config_lib
+from car_tf.data import info
+from car_tf.models import build, sampler
+
+
+def initial_sampler(
+    config: config_lib.Config, dataset_info: info.DatasetInfo, model: sampler.Sampler
+) -> sampler.Sampler:
+    """Returns a trained sampler with the weights that G had when stage 2 began.
+
+    They are a function of `train.seed`, so that a run need not keep them.
+
+    Args:
+      config: of the run.
+      dataset_info: of its data set.
+      model: the trained sampler, whose F is taken and whose kind of noise.
+    """
+    keras.utils.set_random_seed(config.train.seed + 1)  # As `train_refinement` does.
+    with (model.strategy or tf.distribute.get_strategy()).scope():
+        refinement_net = build.build_refinement_net(config, dataset_info)
+    return sampler.Sampler(
+        calibration_net=model.calibration_net,
+        refinement_net=refinement_net,
+        num_blackbox_classes=model.num_blackbox_classes,
+        strategy=model.strategy,
+        stratified=model.stratified,
+    )
+
+
+def scalars(metrics: Mapping[str, Any]) -> Dict[str, float]:
+    """Returns what of `metrics.json` belongs beside the scores in TensorBoard."""
+    before = metrics.get("baselines", {}).get("before_stage2", {})
+    judged = metrics.get("realism") or {}
+    found = {
+        "ged_before_stage2": before.get("ged"),
+        "hm_iou_before_stage2": before.get("hm_iou"),
+        "realism_auc": judged.get("auc"),
+        "realism_auc_before_stage2": judged.get("before_stage2", {}).get("auc"),
+    }
+    return {name: value for name, value in found.items() if value is not None}

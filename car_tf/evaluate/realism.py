@@ -1,0 +1,125 @@
+"""Realism of G's samples, and of what it is compared with, by one judge each."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Callable, Dict, Optional, Tuple
+
+import numpy as np
+
+from car_tf.data import class_flips, examples, info
+from car_tf.evaluate import judge, sampling
+from car_tf.metrics import baselines
+from car_tf.models import sampler
+
+# Of larger splits some images, and of larger images every second pixel or fewer.
+MAX_IMAGES, MAX_PIXELS = 1000, 2**14
+# Samples, and draws of the flips, of each training and of each held-out image.
+NUM_TRAIN_MAPS, NUM_TEST_MAPS = 2, 4
+OWN = "after_stage2"
+
+
+def measure(
+    model: sampler.Sampler,
+    before: Optional[sampler.Sampler],
+    train: examples.Examples,
+    test: examples.Examples,
+    dataset_info: info.DatasetInfo,
+    *,
+    steps: int,
+    seed: int,
+    log: Callable[[str], None] = lambda line: None,
+) -> Dict[str, Any]:
+    """Trains one judge for each kind of maps, all by one recipe.
+
+    Args:
+      model: the sampler.
+      before: the sampler before stage 2, or None.
+      train: the split that the judges are trained on, F's and G's own.
+      test: held-out images.
+      dataset_info: of the data set.
+      steps: of each judge's training.
+      seed: of samples and judges.
+      log: takes lines for people.
+
+    Returns:
+      `auc`, `paired_accuracy` and `steps` of the sampler (see `judge.realism`), and the
+      same under `labels_against_labels` (two draws of the flips, or two halves of the
+      raters; left out for a single rater), `f_pixels`, `f_argmax` and `before_stage2`.
+    """
+    parts = []
+    for split, num_maps in ((train, NUM_TRAIN_MAPS), (test, NUM_TEST_MAPS)):
+        split = sampling.some_of(split, MAX_IMAGES)
+        maps = _maps(model, before, split, dataset_info, num_maps, seed)
+        stride = math.ceil(math.sqrt(split.images[0, ..., 0].size / MAX_PIXELS))
+        parts.append((split.images[:, ::stride, ::stride], maps, stride))
+    results = {}
+    for name in parts[0][1]:
+        arrays = []
+        for images, maps, stride in parts:
+            pair = (one[..., ::stride, ::stride] for one in maps[name])
+            arrays += [images, *pair]
+        results[name] = judge.realism(
+            *arrays, num_classes=dataset_info.num_classes, seed=seed, steps=steps
+        )
+        log(
+            f"realism, {name.replace('_', ' ')}: AUC {results[name]['auc']:.3f}, "
+            f"paired accuracy {results[name]['paired_accuracy']:.3f}"
+        )
+    return {**results.pop(OWN), **results}
+
+
+def _maps(
+    model: sampler.Sampler,
+    before: Optional[sampler.Sampler],
+    source: examples.Examples,
+    dataset_info: info.DatasetInfo,
+    num_maps: int,
+    seed: int,
+) -> Dict[str, Tuple[np.ndarray, np.ndarray]]:
+    """Returns name -> labels `[I, A, H, W]` and samples `[I, S, H, W]`."""
+    labels, others = _labels(source, dataset_info, num_maps, seed)
+    result = {}
+    if others.shape[1]:
+        result["labels_against_labels"] = labels[:, : others.shape[1]], others
+    if not dataset_info.flips:
+        labels = source.labels
+    found: Dict[str, list] = {"f_pixels": [], "f_argmax": []}
+    drawing = dict(num_samples=num_maps, seed=seed)
+    if before is not None:
+        earlier = sampling.sample(before, source, **drawing)
+        found["before_stage2"] = [sampled.samples for sampled in earlier]
+    found[OWN] = []
+    for sampled in sampling.sample(model, source, **drawing):
+        rng = np.random.default_rng([seed, sampled.index])
+        pixels = baselines.independent_pixels(
+            sampled.probs, num_samples=num_maps, rng=rng
+        )
+        found["f_pixels"].append(pixels)
+        found["f_argmax"].append(baselines.argmax(sampled.probs))
+        found[OWN].append(sampled.samples)
+    for name, samples in found.items():
+        result[name] = labels, np.stack(samples)
+    return result
+
+
+def _labels(
+    source: examples.Examples,
+    dataset_info: info.DatasetInfo,
+    num_maps: int,
+    seed: int,
+) -> Tuple[np.ndarray, np.ndarray]:
+    """Returns two sets of labels `[I, A, H, W]`, independent of each other."""
+    if not dataset_info.flips:
+        half = source.labels.shape[1] // 2
+        return source.labels[:, half:][:, : half or None], source.labels[:, :half]
+    draws = [
+        class_flips.flip_oracle(
+            label[0],
+            flips=dataset_info.flips,
+            num_samples=2 * num_maps,
+            rng=np.random.default_rng([seed, index, 1]),
+        )
+        for index, label in enumerate(source.labels)
+    ]
+    return np.stack(draws)[:, :num_maps], np.stack(draws)[:, num_maps:]

@@ -1,0 +1,75 @@
+"""What stage 2 has changed: a sentence and a figure."""
+
+from __future__ import annotations
+
+from typing import Any, Mapping, Optional, Sequence
+
+import matplotlib.figure
+import numpy as np
+
+from car_tf.report import figures
+
+
+def verdict(metrics: Mapping[str, Any]) -> Optional[str]:
+    """Says what stage 2 has changed, in a sentence.
+
+    Args:
+      metrics: of `metrics.json`.
+
+    Returns:
+      Such as `stage 2 changed GED16 from 0.174 to 0.171, realism (AUC of a judge,
+      0.5 is the best) from 0.980 to 0.750`; None where it was not measured.
+    """
+    before = metrics.get("baselines", {}).get("before_stage2")
+    if before is None:
+        return None
+    # The smallest number of samples is what the field compares.
+    count, scores = list(before["by_num_samples"].items())[0]
+    after = metrics["by_num_samples"][count]
+    changes = [f"GED{count} {_change(scores['ged'], after['ged'])}"]
+    if "hm_iou" in after:
+        changes.append(f"HM-IoU {_change(scores['hm_iou'], after['hm_iou'])}")
+    judged = metrics.get("realism") or {}
+    if "before_stage2" in judged:
+        change = _change(judged["before_stage2"]["auc"], judged["auc"])
+        changes.append(f"realism (AUC of a fresh judge, 0.5 is the best) {change}")
+    return f"stage 2 changed {', '.join(changes)}"
+
+
+def _change(before: Optional[float], after: Optional[float]) -> str:
+    first, last = (
+        "undefined" if value is None else f"{value:.3f}" for value in (before, after)
+    )
+    return f"from {first} to {last}"
+
+
+def before_after_figure(
+    before: Sequence[Any],
+    after: Sequence[Any],
+    *,
+    images: np.ndarray,
+    labels: np.ndarray,
+    class_colors: Sequence[Sequence[int]],
+    num_shown: int = 3,
+) -> matplotlib.figure.Figure:
+    """Samples before stage 2 and after it, in pairs of the same noise.
+
+    Args:
+      before: items with `index` and `samples` (see `sampling.SampledImage`).
+      after: the same images with the same noise.
+      images: `[N, H, W, C]` uint8.
+      labels: `[N, A, H, W]` uint8; the first rater's are shown.
+      class_colors: K (red, green, blue) triples.
+      num_shown: samples of each image.
+    """
+    titles = ["input", "label"]
+    rows = []
+    for first, last in zip(before, after):
+        label = figures.colorize(labels[first.index, 0], class_colors)
+        rows.append([images[first.index], label])
+        for number, pair in enumerate(zip(first.samples, last.samples)):
+            if number < num_shown:
+                rows[-1] += [figures.colorize(one, class_colors) for one in pair]
+    for number in range((len(rows[0]) - 2) // 2):
+        titles += [f"z {number + 1}, before", f"z {number + 1}, after"]
+    return figures._grid(rows, [titles])

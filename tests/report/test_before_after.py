@@ -1,0 +1,53 @@
+"""What stage 2 has changed, in a sentence and a figure."""
+
+import copy
+import types
+
+import numpy as np
+
+from car_tf.report import before_after
+
+METRICS = {
+    "by_num_samples": {"16": {"ged": 0.1714}, "50": {"ged": 9.0}},
+    "baselines": {"before_stage2": {"by_num_samples": {"16": {"ged": 0.1739}}}},
+    "realism": {"auc": 0.75, "before_stage2": {"auc": 0.98}},
+}
+
+
+def test_the_verdict_is_a_sentence():
+    said = "stage 2 changed GED16 from 0.174 to 0.171"
+    judged = ", realism (AUC of a fresh judge, 0.5 is the best) from 0.980 to 0.750"
+    assert before_after.verdict(METRICS) == said + judged
+    assert before_after.verdict({**METRICS, "realism": {}}) == said
+    matched = copy.deepcopy(METRICS)
+    matched["by_num_samples"]["16"].update(ged=None, hm_iou=0.5)
+    matched["baselines"]["before_stage2"]["by_num_samples"]["16"]["hm_iou"] = 0.25
+    said = "stage 2 changed GED16 from 0.174 to undefined, HM-IoU from 0.250 to 0.500"
+    assert before_after.verdict(matched) == said + judged
+    # Of a run that was evaluated before there were baselines.
+    assert before_after.verdict({"by_num_samples": {}}) is None
+
+
+def test_pairs_of_one_z_stand_side_by_side():
+    images = np.full((3, 4, 8, 3), 100, np.uint8)
+    labels = np.zeros((3, 1, 4, 8), np.uint8)
+
+    def items(value):
+        samples = np.full((5, 4, 8), value, np.uint8)
+        return [types.SimpleNamespace(index=index, samples=samples) for index in (0, 2)]
+
+    figure = before_after.before_after_figure(
+        items(1),
+        items(2),
+        images=images,
+        labels=labels,
+        class_colors=[(0, 0, 0), (9, 9, 9), (200, 0, 0)],
+        num_shown=2,
+    )
+    shown = [axis.images[0].get_array() for axis in figure.axes]
+    assert [int(picture[0, 0, 0]) for picture in shown[:6]] == [100, 0, 9, 200, 9, 200]
+    assert len(shown) == 12
+    titles = [axis.get_title() for axis in figure.axes[:6]]
+    assert titles[2:] == [
+        f"z {z}, {when}" for z in (1, 2) for when in ("before", "after")
+    ]
