@@ -15,13 +15,13 @@ from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 import tensorflow as tf
-from PIL import Image
+from PIL import Image, ImageOps
 
 from car_tf.predict import output as predict_output
 from car_tf.evaluate import tiles
 from car_tf.data import load as data_load
 from car_tf import config as config_lib
-from car_tf.data import cache, examples, io
+from car_tf.data import examples, io
 from export import description, versions
 from export.clients import common
 
@@ -190,7 +190,7 @@ def predict(
             todo.append((name, key))
     if len(todo) < len(images):
         say(f"{len(images) - len(todo)} of {len(images)} images were predicted before")
-    bar = cache.progress(total=len(todo), desc="predicting", unit="image")
+    bar = io.progress(total=len(todo), desc="predicting", unit="image")
 
     def one(name: str, key: str) -> None:
         result = _predict_one(predictor, name, images[name], options, black_boxes)
@@ -245,8 +245,8 @@ def _key(
 ) -> str:
     """Identifies a result: model, image, black box and options."""
     try:
-        content = hashlib.sha256(file.read_bytes()).hexdigest()
-    except OSError as error:
+        content = io.file_hash(file)
+    except io.DataError as error:
         content = str(error)
     facts = [predictor.content, content, blackbox, dataclasses.asdict(options)]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
@@ -271,13 +271,16 @@ def read_image(path: pathlib.Path, channels: int) -> Image.Image:
       DataError: unreadable, or of more than 8 bits per channel.
     """
     with io.opened(path) as opened:
-        mode, turn = opened.mode, io.turn_of(opened)
+        mode = opened.mode
     if mode.startswith(("I", "F")):
         raise io.DataError(
             f"{path}: wanted 8 bits per channel, got mode {mode}: scale it first"
         )
     image = io.read_png(path, mode="RGB")
-    image = image if turn is None else image.transpose(turn)
+    with contextlib.suppress(
+        Exception
+    ):  # Pillow raises many types on damaged EXIF data.
+        image = ImageOps.exif_transpose(image)
     return image if channels == 3 else image.convert("L")
 
 

@@ -10,7 +10,7 @@ from car_tf.report import context, page, results
 from car_tf.experiment.regression import report as regression_report
 from car_tf.report import sections as report_sections
 from car_tf.runtime import run_dir
-from car_tf.data import cache
+from car_tf.data import io
 
 REPORT_FILE = "report.html"
 
@@ -37,7 +37,7 @@ def write(path: pathlib.Path, compare: Sequence[str] = ()) -> pathlib.Path:
         else:
             others.append(context.read(other))
     target = run.path / REPORT_FILE
-    cache.write_text(target, render(run, others, lines))
+    io.write_text(target, render(run, others, lines))
     return target
 
 

@@ -12,7 +12,7 @@ import tensorflow as tf
 from car_tf.report import figures
 from car_tf.evaluate import evaluation
 from car_tf.train import build, fit
-from car_tf.data import load as data_load
+from car_tf.data import io, load as data_load
 from car_tf.runtime import checkpoints, devices
 from car_tf.report import context, write
 from car_tf.evaluate import accumulators, sampling, saved_run
@@ -22,7 +22,7 @@ from car_tf.train import selection as train_selection
 from car_tf.runtime import run_dir
 from car_tf.runtime import workers
 from car_tf.blackbox import postprocess
-from car_tf.data import cache, examples
+from car_tf.data import examples
 from export import run as run_export
 
 
@@ -234,7 +234,7 @@ def evaluate_run(
         dataset.facts,
         num_samples=num_samples,
         seed=config.evaluation.seed,
-        progress=lambda stream, total: cache.progress(
+        progress=lambda stream, total: io.progress(
             iterable=stream, total=total, desc="evaluating", unit="image"
         ),
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import pathlib
 import time
 from typing import Any, Callable, Dict, Sequence
@@ -19,7 +18,7 @@ from car_tf.experiment.regression import program as regression_program
 from car_tf.experiment.regression import scores as regression_scores
 from car_tf.runtime import checkpoints
 from car_tf.runtime import run_dir
-from car_tf.data import cache
+from car_tf.data import io
 from car_tf.experiment.regression import trainers
 
 RESULTS_FILE = "results.json"
@@ -130,7 +129,7 @@ def _advance(
     if step == steps:
         return
     started, saved = time.monotonic(), step
-    with cache.progress(
+    with io.progress(
         total=steps, initial=step, desc=f"stage {stage}", unit="step"
     ) as bar:
         while step < steps:
@@ -190,10 +189,10 @@ def _finish(
     (workdir / "results.md").write_text(
         regression_scores.to_markdown(results), encoding="utf-8"
     )
-    work = workdir / f".{RESULTS_FILE}"
     text = json.dumps(results, indent=2, allow_nan=False) + "\n"
-    work.write_text(text, encoding="utf-8")
-    os.replace(work, workdir / RESULTS_FILE)  # The mark of a finished job comes last.
+    io.write_text(
+        workdir / RESULTS_FILE, text
+    )  # The mark of a finished job comes last.
     return results
 
 
