@@ -136,10 +136,10 @@ def main(argv: List[str]) -> int:
     scores = score_file(argv[1], FLAGS.protocol, parse_counts(FLAGS.num_samples))
     print(table(scores))
     if FLAGS.json:
-        from car_tf.data import cache
+        from car_tf.data import io
 
         text = json.dumps(scores, indent=1, allow_nan=False) + "\n"
-        cache.write_text(pathlib.Path(FLAGS.json), text)
+        io.write_text(pathlib.Path(FLAGS.json), text)
     return 0
 
 

@@ -9,7 +9,7 @@ import pathlib
 from typing import Any, Dict, List, Optional, Sequence
 
 import car_tf
-from car_tf.data import info
+from car_tf.data import info, io
 from export import checks, program
 
 LABELS_FILE = "labels.json"
@@ -160,8 +160,7 @@ def write_fingerprint(folder: pathlib.Path, content: str) -> None:
     lines = [f"# content {content}"]
     for path in sorted(folder.rglob("*")):
         if path.is_file():
-            digest = hashlib.sha256(path.read_bytes()).hexdigest()
-            lines.append(f"{digest}  {path.relative_to(folder).as_posix()}")
+            lines.append(f"{io.file_hash(path)}  {path.relative_to(folder).as_posix()}")
     (folder / FINGERPRINT_FILE).write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 

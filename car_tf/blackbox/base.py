@@ -100,27 +100,13 @@ class Backend(Protocol):
         """
 
 
-def file_hash(path: str) -> str:
-    """Returns the SHA-256 of a file's content.
-
-    Raises:
-      DataError: not a readable file.
-    """
-    digest = hashlib.sha256()
-    try:
-        with open(path, "rb") as file:
-            for block in iter(lambda: file.read(1 << 20), b""):
-                digest.update(block)
-    except OSError as error:
-        raise io.DataError(f"{path}: cannot be read ({error.strerror})") from error
-    return digest.hexdigest()
-
-
 def folder_hash(path: str) -> str:
     """Returns a SHA-256 over the names and contents of all files below a folder."""
     root = pathlib.Path(path)
     paths = sorted(item for item in root.rglob("*") if item.is_file())
-    lines = [f"{item.relative_to(root).as_posix()} {file_hash(item)}" for item in paths]
+    lines = [
+        f"{item.relative_to(root).as_posix()} {io.file_hash(item)}" for item in paths
+    ]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 

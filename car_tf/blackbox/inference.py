@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import pathlib
 from typing import Dict, Iterator, List, Optional, Sequence, Tuple
 
@@ -97,7 +96,7 @@ def load(
             f"{path}: wanted a SavedModel folder, a file ending in "
             f"{', '.join(openers)}, package.module:function, or a folder of predictions"
         )
-    return _segmenter(str(file), base.file_hash(str(file)), options, opener)
+    return _segmenter(str(file), io.file_hash(str(file)), options, opener)
 
 
 def _segmenter(path, content_hash, options, opener) -> segmenter.Segmenter:
@@ -145,7 +144,7 @@ def predictions(
     spec = (first.shape, np.uint8 if first.ndim == 2 else np.float16)
     key = f"live|{cache.FORMAT_VERSION}|{kept.key}|{hashes}"
     stored, _ = cache.arrays(
-        key=hashlib.sha256(key.encode()).hexdigest(),
+        key=key,
         cache_dir=cache_dir,
         specs={"blackbox": spec},
         num=len(image_files),
@@ -168,7 +167,7 @@ def _predict_missing(
     if not indices:
         return
     paths = [image_files[index] for index in indices]
-    bar = cache.progress(
+    bar = io.progress(
         total=len(hashes),
         initial=len(hashes) - len(indices),
         desc="running the black box",
@@ -176,7 +175,7 @@ def _predict_missing(
     )
     done = 0
     with bar:
-        images = cache.read_ahead(read_image, paths, num_ahead=_NUM_AHEAD)
+        images = io.read_ahead(read_image, paths, num_ahead=_NUM_AHEAD)
         for batch in _batches(images, blackbox):
             here = paths[done : done + len(batch)]
             for prediction in _predict_each(blackbox, batch, size, here):

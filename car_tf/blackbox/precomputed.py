@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import pathlib
 from typing import Dict, List, Sequence, Tuple
 
@@ -236,7 +235,7 @@ def predictions(
     settings = f"{size}|{encoding}|{options}|{list(names)}|{hashes}"
     key = f"on_disk|{cache.FORMAT_VERSION}|{settings}"
     stored, _ = cache.arrays(
-        key=hashlib.sha256(key.encode()).hexdigest(),
+        key=key,
         cache_dir=cache_dir,
         specs={"blackbox": spec},
         num=len(paths),

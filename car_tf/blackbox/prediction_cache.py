@@ -8,7 +8,6 @@ where it stopped, and splits that share images share predictions.
 from __future__ import annotations
 
 import hashlib
-import os
 import pathlib
 import zipfile
 from typing import Tuple
@@ -57,15 +56,8 @@ class Store:
         """
         if prediction.dtype != np.uint8:
             prediction = np.rint(_STEPS * prediction).astype(np.uint8)
-        target = self.file(image_hash)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        work = target.with_name(f".{target.name}.{os.getpid()}")
-        try:
-            with open(work, "wb") as file:
-                np.savez_compressed(file, prediction=prediction)
-            os.replace(work, target)
-        finally:
-            work.unlink(missing_ok=True)
+        with io.atomic_file(self.file(image_hash)) as file:
+            np.savez_compressed(file, prediction=prediction)
 
     def read(self, image_hash: str) -> np.ndarray:
         """Reads a prediction, `[H, W]` uint8 or `[H, W, K]` float16.

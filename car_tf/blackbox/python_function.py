@@ -58,7 +58,7 @@ def content_hash(path: str) -> str:
     """
     own = getattr(find(path), "fingerprint", "")
     source = getattr(sys.modules[path.partition(":")[0]], "__file__", None)
-    return f"{path}|{base.file_hash(source) if source else ''}|{own}"
+    return f"{path}|{io.file_hash(source) if source else ''}|{own}"
 
 
 def open_backend(path: str, options: base.Options) -> "PythonFunction":

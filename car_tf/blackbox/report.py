@@ -9,7 +9,7 @@ import numpy as np
 import scipy.optimize
 
 from car_tf.blackbox import inference, postprocess, segmenter
-from car_tf.data import cache
+from car_tf.data import io
 from car_tf.metrics import iou
 
 _PIXEL_SCALES = ("0..255", "0..1", "-1..1", "imagenet")
@@ -114,7 +114,7 @@ def try_other_inputs(
     """
     settings = _other_inputs(blackbox, image_files[0])
     tried = {}
-    bar = cache.progress(
+    bar = io.progress(
         total=len(settings) * len(image_files), desc="trying other inputs", unit="image"
     )
     with bar:

@@ -19,7 +19,7 @@ from typing import Sequence
 from absl import app, flags
 
 from car_tf.config import cli
-from car_tf.data import cache, check, findings
+from car_tf.data import check, findings, io
 
 _DATA_DIR = flags.DEFINE_string(
     "data_dir", None, "Folder of the data set; of LIDC, a file as well.", required=True
@@ -38,7 +38,7 @@ def main(argv: Sequence[str]) -> int:
         report = check.check(_DATA_DIR.value, _DATASET.value)
         if _JSON.value:
             text = json.dumps(report, indent=2, allow_nan=False) + "\n"
-            cache.write_text(pathlib.Path(_JSON.value), text)
+            io.write_text(pathlib.Path(_JSON.value), text)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -13,7 +13,7 @@ from typing import Any, Callable, Dict, List, Sequence, Tuple
 
 import numpy as np
 
-from car_tf.data import cache, cityscapes, findings, info, io
+from car_tf.data import cityscapes, findings, info, io
 from car_tf.data.lidc import read as lidc
 from car_tf.data.lidc import arrays as lidc_arrays
 from car_tf.data import splits
@@ -45,8 +45,8 @@ def check(data_dir: str, dataset: str = "") -> Dict[str, Any]:
     plan = _plan_cityscapes if dataset == "cityscapes" else _plan_lidc
     jobs, problems = plan(root)
     items = []
-    with cache.progress(total=len(jobs), desc="checking", unit="image") as bar:
-        for item in cache.read_ahead(lambda job: job(), jobs):
+    with io.progress(total=len(jobs), desc="checking", unit="image") as bar:
+        for item in io.read_ahead(lambda job: job(), jobs):
             items.append(item)
             problems += item.problems
             bar.update()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import pathlib
 from typing import Dict, Tuple
 
@@ -162,7 +161,7 @@ def read(
         }
 
     stored, kept = cache.arrays(
-        key=hashlib.sha256(key.encode()).hexdigest(),
+        key=key,
         cache_dir=cache_dir,
         specs={"images": ((*size, 3), np.uint8), "labels": ((1, *size), np.uint8)},
         num=len(names),

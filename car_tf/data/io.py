@@ -1,32 +1,37 @@
-"""Reading image files, with errors that name the file."""
+"""Files: images read with errors that name them, results written whole, progress."""
 
 from __future__ import annotations
 
+import collections
+import concurrent.futures
 import contextlib
+import fcntl
+import glob
+import hashlib
 import io
+import itertools
+import json
+import os
 import pathlib
+import shutil
+import socket
+import tempfile
 import threading
+import time
 import warnings
-from typing import Iterator, Optional, Tuple
+from typing import IO, Any, Callable, Dict, Iterable, Iterator, List, Tuple, Union
 
 import numpy as np
+import tqdm
 from PIL import ExifTags, Image
 
 MAX_PIXELS = 64_000_000
 # Without those for which Pillow starts other programs, such as EPS.
 FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")
 
-# By the EXIF data's number of an orientation.
-_TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-_QUARTERS = tuple(_TURNS[number] for number in (5, 6, 7, 8))
+NUM_THREADS = max(2, os.cpu_count() or 2)
+# A folder that was made just now may not be locked yet.
+_NEW_SECONDS = 60.0
 
 # NumPy parses an array's header as Python, and before Python 3.12 that fails now and
 # then (SystemError) where several threads do so.
@@ -68,26 +73,17 @@ def opened(path: pathlib.Path) -> Iterator[Image.Image]:
         raise DataError(f"{path}: not a readable image ({error})") from error
 
 
-def turn_of(image: Image.Image) -> Optional[Image.Transpose]:
-    """Returns how an opened image is to be turned for people; None where it is upright.
-
-    Telephones store photographs as the sensor lies, and in their EXIF data how to turn
-    them.
-    """
-    if image.format == "TIFF":
-        return None  # Pillow has turned it.
-    if image.format == "PNG" and "exif" not in image.info:
-        return None  # Pillow would decode all of it to look for more.
-    try:
-        return _TURNS.get(image.getexif().get(ExifTags.Base.Orientation))
-    except Exception:  # Pillow raises many types on damaged EXIF data.
-        return None
-
-
 def upright_size(image: Image.Image) -> Tuple[int, int]:
-    """Returns (height, width) of an opened image as people look at it."""
-    is_turned = turn_of(image) in _QUARTERS
-    return (image.width, image.height) if is_turned else (image.height, image.width)
+    """Returns (height, width) of an opened image as people look at it (EXIF)."""
+    # Pillow has turned a TIFF, and would decode all of a PNG to look for EXIF data.
+    is_known = image.format == "TIFF" or (
+        image.format == "PNG" and "exif" not in image.info
+    )
+    with contextlib.suppress(Exception):  # Pillow raises many types on damaged data.
+        orientation = 1 if is_known else image.getexif()[ExifTags.Base.Orientation]
+        if orientation in (5, 6, 7, 8):  # A quarter turn, mirrored or not.
+            return image.width, image.height
+    return image.height, image.width
 
 
 def read_png(path: pathlib.Path, *, mode: str) -> Image.Image:
@@ -184,3 +180,155 @@ def map_ids(
     if (mapped < 0).any():
         raise DataError(f"{path}: wanted {wanted}, got id {int(ids[mapped < 0][0])}")
     return mapped.astype(np.uint8)
+
+
+@contextlib.contextmanager
+def atomic_folder(
+    target: pathlib.Path, *, clean: bool = True
+) -> Iterator[pathlib.Path]:
+    """Yields a new folder that becomes `target` if the block succeeds.
+
+    An interrupted block leaves nothing at `target`; a `target` that another process
+    finished meanwhile wins. What a killed process left beside it is removed, unless
+    `clean` is false: that lists the parent, which costs much where it holds many.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    # Other machines, whose locks may not be seen here, clean up for themselves.
+    prefix = f".{target.name}.writing-{socket.gethostname()}-"
+    if clean:
+        for leftover in target.parent.glob(f"{glob.escape(prefix)}*"):
+            _remove_if_abandoned(leftover)
+    work = pathlib.Path(tempfile.mkdtemp(prefix=prefix, dir=target.parent))
+    owned = os.open(work, os.O_RDONLY)
+    try:
+        _lock(owned)
+        yield work
+        try:
+            os.replace(work, target)
+        except OSError:
+            if not target.is_dir():
+                raise
+    finally:
+        os.close(owned)
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def _lock(folder: int) -> bool:
+    """Marks an open folder as in use until it is closed; False if it is already."""
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return True
+    except OSError:  # In use, or a file system without locks.
+        return False
+
+
+def _remove_if_abandoned(work: pathlib.Path) -> None:
+    """Removes a folder of `atomic_folder` whose process is gone."""
+    try:
+        if time.time() - work.stat().st_mtime < _NEW_SECONDS:
+            return
+        opened = os.open(work, os.O_RDONLY)
+    except OSError:
+        return
+    try:
+        if _lock(opened):
+            shutil.rmtree(work, ignore_errors=True)
+    finally:
+        os.close(opened)
+
+
+@contextlib.contextmanager
+def atomic_file(path: pathlib.Path) -> Iterator[IO[bytes]]:
+    """Yields an open file that becomes `path`, durably, if the block succeeds."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    work = path.with_name(f".{path.name}.{os.getpid()}.new")
+    try:
+        with open(work, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(work, path)
+    finally:
+        with contextlib.suppress(OSError):
+            work.unlink()
+
+
+def write_text(path: pathlib.Path, text: str) -> None:
+    """Writes a text file atomically and durably."""
+    with atomic_file(path) as file:
+        file.write(text.encode())
+
+
+def read_json_lines(path: pathlib.Path) -> List[Dict[str, Any]]:
+    """Returns the objects of a JSON-lines file, without a last one that was cut off."""
+    lines = []
+    for text in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
+        with contextlib.suppress(ValueError):
+            lines.append(json.loads(text))
+    return lines
+
+
+def file_hash(path: Union[str, pathlib.Path]) -> str:
+    """Returns the SHA-256 of a file's content.
+
+    Raises:
+      DataError: not a readable file.
+    """
+    digest = hashlib.sha256()
+    try:
+        with open(path, "rb") as file:
+            for block in iter(lambda: file.read(1 << 20), b""):
+                digest.update(block)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+    return digest.hexdigest()
+
+
+def new_array(path: pathlib.Path, shape: Tuple[int, ...], dtype: type) -> np.memmap:
+    """Makes a `.npy` file to be written through memory.
+
+    Its room is taken at once: a disk that fills while a map is written to would end the
+    process without a word (SIGBUS).
+
+    Raises:
+      OSError: not enough room.
+    """
+    array = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
+    with open(path, "r+b") as file:
+        try:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+        except OSError as error:
+            raise OSError(error.errno, os.strerror(error.errno), str(path)) from None
+    return array
+
+
+def progress(**kwargs) -> tqdm.tqdm:
+    """Returns a progress bar that does not litter short work or log files."""
+    return tqdm.tqdm(delay=1.0, mininterval=0.5, dynamic_ncols=True, **kwargs)
+
+
+def read_ahead(
+    read: Callable[[Any], Any],
+    items: Iterable[Any],
+    *,
+    num_ahead: int = 2 * NUM_THREADS,
+) -> Iterator[Any]:
+    """Yields `read(item)` in order, reading in threads a few items ahead of their use.
+
+    No more than `num_ahead` results wait, however slow their user is, so that memory
+    does not grow with the number of items.
+    """
+    remaining = iter(items)
+    pool = concurrent.futures.ThreadPoolExecutor(NUM_THREADS)
+    try:
+        waiting = collections.deque(
+            pool.submit(read, item) for item in itertools.islice(remaining, num_ahead)
+        )
+        while waiting:
+            result = waiting.popleft().result()
+            waiting.extend(
+                pool.submit(read, item) for item in itertools.islice(remaining, 1)
+            )
+            yield result
+    finally:
+        pool.shutdown(cancel_futures=True)

@@ -17,7 +17,7 @@ from absl import flags
 from car_tf import config as config_lib
 from car_tf.config import cli
 from car_tf.runtime import run_dir
-from car_tf.data import cache
+from car_tf.data import io
 
 FLAGS = flags.FLAGS
 
@@ -54,7 +54,7 @@ def _simulate(config: config_lib.Config, workdir: run_dir.RunDir) -> None:
         dataset.info,
         num_samples=FLAGS.num_samples,
         seed=config.evaluation.seed,
-        progress=lambda stream, total: cache.progress(
+        progress=lambda stream, total: io.progress(
             iterable=stream, total=total, desc="annotating", unit="image"
         ),
     )

@@ -8,7 +8,7 @@ import matplotlib.figure
 
 from car_tf import config as config_lib
 from car_tf.blackbox import postprocess
-from car_tf.data import cache, examples
+from car_tf.data import examples, io
 from car_tf.data import load as data_load
 from car_tf.evaluate import accumulators, before_stage2, evaluation, realism
 from car_tf.evaluate import sampling
@@ -58,7 +58,7 @@ def evaluate_run(
         before=before,
         num_samples=num_samples,
         seed=config.evaluation.seed,
-        progress=lambda stream, total: cache.progress(
+        progress=lambda stream, total: io.progress(
             iterable=stream, total=total, desc="evaluating", unit="image"
         ),
     )

@@ -22,7 +22,7 @@ from car_tf.report import write as report_write
 from car_tf.train import run as train_run
 from car_tf.config import fields
 from car_tf.runtime import run_dir
-from car_tf.data import cache
+from car_tf.data import io
 
 METRICS_FILE = "metrics.json"
 DATA_FILE = "data.json"
@@ -169,7 +169,7 @@ def _take_calibration_net(
         folder.mkdir(parents=True, exist_ok=True)
         # Last the checkpoints, by which the next start sees that all is there.
         shutil.copy(other / "stage1_log.jsonl", folder)
-        with cache.atomic_folder(folder / stage) as work:
+        with io.atomic_folder(folder / stage) as work:
             shutil.copytree(other / stage, work, dirs_exist_ok=True)
         say(f"stage 1: taken from {other.name}, which trained the same network")
         return
@@ -240,8 +240,8 @@ def write(
         },
     }
     text = markdown(result)
-    cache.write_text(output / f"{table}.json", json.dumps(result, indent=2) + "\n")
-    cache.write_text(output / f"{table}.md", text)
+    io.write_text(output / f"{table}.json", json.dumps(result, indent=2) + "\n")
+    io.write_text(output / f"{table}.md", text)
     return result, text
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import pathlib
 from typing import Any, Dict, Tuple
 
@@ -21,13 +22,15 @@ def read_image(path: pathlib.Path, channels: int) -> Image.Image:
       DataError: unreadable, or of more than 8 bits per channel.
     """
     with io.opened(path) as opened:
-        mode, turn = opened.mode, io.turn_of(opened)
+        mode = opened.mode
     if mode.startswith(("I", "F")):
         raise io.DataError(
             f"{path}: wanted 8 bits per channel, got mode {mode}: scale it first"
         )
     image = io.read_png(path, mode="RGB")
-    image = image if turn is None else image.transpose(turn)
+    # Pillow raises many types on damaged EXIF data.
+    with contextlib.suppress(Exception):
+        image = ImageOps.exif_transpose(image)
     return image if channels == 3 else image.convert("L")
 
 

@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw
 
 import export
 from car_tf.predict import grouping
-from car_tf.data import cache, io
+from car_tf.data import io
 
 STATISTICS_FILE = "statistics.json"
 _TILE_WIDTH = 320
@@ -91,7 +91,7 @@ class Result:
                 )
             # At once: of a folder that is half removed nobody knows what it was.
             folder.rename(before)
-        with cache.atomic_folder(folder, clean=False) as work:
+        with io.atomic_folder(folder, clean=False) as work:
             # Readable by whoever may read other new files.
             work.chmod(0o755)
             colors = color_table(self.labels)

@@ -13,7 +13,7 @@ from typing import Callable, Dict, List
 import numpy as np
 import tensorflow as tf
 
-from car_tf.data import cache, io
+from car_tf.data import io
 from car_tf.predict import images as predict_images
 from car_tf.predict import black_boxes as predict_black_boxes
 from car_tf.predict import output as predict_output
@@ -51,7 +51,7 @@ def predict(
             todo.append((name, key))
     if len(todo) < len(images):
         say(f"{len(images) - len(todo)} of {len(images)} images were predicted before")
-    bar = cache.progress(total=len(todo), desc="predicting", unit="image")
+    bar = io.progress(total=len(todo), desc="predicting", unit="image")
 
     def one(name: str, key: str) -> None:
         result = _predict_one(predictor, name, images[name], options, black_boxes)
@@ -113,8 +113,8 @@ def _key(
 ) -> str:
     """Identifies a result: model, image, black box and options."""
     try:
-        content = hashlib.sha256(file.read_bytes()).hexdigest()
-    except OSError as error:
+        content = io.file_hash(file)
+    except io.DataError as error:
         content = str(error)
     parts = [predictor.content, content, blackbox, dataclasses.asdict(options)]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()

@@ -8,6 +8,7 @@ import pathlib
 import shlex
 from typing import Any, Dict, List, Optional, Sequence
 
+from car_tf.data import io
 from car_tf.runtime import run_dir
 
 
@@ -63,7 +64,10 @@ def read(path: pathlib.Path) -> Run:
         environment=read_json(path / "environment.json"),
         data=read_json(path / "data.json"),
         proposals=read_json(path / "proposals.json"),
-        logs={stage: _lines(path / f"stage{stage}_log.jsonl") for stage in (1, 2)},
+        logs={
+            stage: io.read_json_lines(path / f"stage{stage}_log.jsonl")
+            for stage in (1, 2)
+        },
     )
 
 
@@ -75,17 +79,6 @@ def read_json(path: pathlib.Path) -> Optional[Dict[str, Any]]:
         return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise run_dir.RunError(f"{path} is not JSON: {error}") from None
-
-
-def _lines(path: pathlib.Path) -> List[Dict[str, float]]:
-    lines = []
-    if path.is_file():
-        for text in path.read_text(encoding="utf-8").splitlines():
-            try:
-                lines.append(json.loads(text))
-            except ValueError:  # the last line of a killed run
-                continue
-    return lines
 
 
 def data_title(run: Run) -> str:

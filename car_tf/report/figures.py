@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-import os
 import pathlib
 from typing import Any, Dict, List, Optional, Sequence
 
 import matplotlib.figure
 import numpy as np
 from scipy import special
+
+from car_tf.data import io
 
 BLUE, ORANGE, GREEN, GREY = "#1f5a93", "#e08214", "#3a8a4d", "#8a8f98"
 DPI = 110
@@ -361,11 +362,7 @@ def save_all(
     paths = []
     for name, figure in drawn.items():
         path = folder / f"{name}.png"
-        work = folder / f".{name}.png"
-        try:
-            figure.savefig(work, format="png")
-            os.replace(work, path)
-        finally:
-            work.unlink(missing_ok=True)
+        with io.atomic_file(path) as file:
+            figure.savefig(file, format="png")
         paths.append(path)
     return paths

@@ -9,7 +9,7 @@ from typing import List, Optional, Sequence, Tuple
 from car_tf.report import context, page, results
 from car_tf.report import sections as report_sections
 from car_tf.runtime import run_dir
-from car_tf.data import cache
+from car_tf.data import io
 
 REPORT_FILE = "report.html"
 
@@ -41,7 +41,7 @@ def write(
         else:
             others.append(context.read(other))
     target = run.path / REPORT_FILE
-    cache.write_text(target, render(run, others, lines, sections))
+    io.write_text(target, render(run, others, lines, sections))
     return target
 
 

@@ -14,7 +14,7 @@ from typing import Callable, Iterator, List, Sequence
 import tensorflow as tf
 
 from car_tf.runtime import run_dir
-from car_tf.data import cache
+from car_tf.data import io
 
 # What TensorFlow raises on checkpoints that are truncated, missing or of other code.
 _UNREADABLE = (
@@ -104,7 +104,7 @@ def _write_list(folder: pathlib.Path, paths: Sequence[str]) -> None:
         written = os.path.getmtime(f"{path}.index")
         lines.append(f"all_model_checkpoint_timestamps: {written}")
     if lines:
-        cache.write_text(folder / "checkpoint", "\n".join(lines) + "\n")
+        io.write_text(folder / "checkpoint", "\n".join(lines) + "\n")
     else:
         (folder / "checkpoint").unlink(missing_ok=True)
 

@@ -96,17 +96,10 @@ class RunDir:
 
     def _write(self, name: str, content: bytes) -> pathlib.Path:
         path = self.path / name
-        work = path.with_name(f".{path.name}.new")
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with open(work, "wb") as file:
+            with data_io.atomic_file(path) as file:
                 file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(work, path)
         except OSError as error:
-            with contextlib.suppress(OSError):
-                work.unlink()
             raise cannot_write(path, error.strerror or error) from error
         return path
 
@@ -144,15 +137,7 @@ class RunDir:
         A run that was killed may have logged steps after the checkpoint from which it
         goes on: lines with a `step` beyond `last_step` are dropped from the file.
         """
-        path = self.path / name
-        if not path.is_file():
-            return []
-        lines = []
-        for text in path.read_text(encoding="utf-8").splitlines():
-            try:
-                lines.append(json.loads(text))
-            except ValueError:  # the last line of a killed run
-                continue
+        lines = data_io.read_json_lines(self.path / name)
         if last_step is not None:
             lines = [line for line in lines if line["step"] <= last_step]
             self.write_text(name, "".join(json.dumps(line) + "\n" for line in lines))

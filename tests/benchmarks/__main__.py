@@ -95,10 +95,10 @@ def main() -> int:
         raise ValueError(f"--rows: no row {unknown[0]!r}; rows: {', '.join(ROWS)}")
     results = _run(FLAGS.rows)
     if FLAGS.json:
-        from car_tf.data import cache
+        from car_tf.data import io
 
         text = json.dumps(results, indent=1, allow_nan=False) + "\n"
-        cache.write_text(pathlib.Path(FLAGS.json), text)
+        io.write_text(pathlib.Path(FLAGS.json), text)
     return 0
 
 

@@ -10,7 +10,7 @@ import pytest
 from car_tf import config
 from car_tf.blackbox import attach
 from car_tf.blackbox import inference, prediction_cache
-from car_tf.data import cache, io
+from car_tf.data import io
 
 K = models.NUM_CLASSES
 SIZE = (8, 16)
@@ -242,7 +242,7 @@ def test_reading_ahead_is_bounded_and_in_order():
             started.append(item)
         return item
 
-    for item in cache.read_ahead(read, range(50), num_ahead=3):
+    for item in io.read_ahead(read, range(50), num_ahead=3):
         assert item == used
         used += 1
         time.sleep(0.001)

@@ -9,7 +9,7 @@ import pytest
 import real_data
 from PIL import Image
 
-from car_tf.data import cache, cityscapes, io
+from car_tf.data import cityscapes, io
 
 SIZE = (32, 64)
 
@@ -206,7 +206,7 @@ def test_a_failed_reading_leaves_nothing_in_the_cache(root, read, tmp_path):
 
 def test_what_a_killed_process_left_is_removed(tmp_path):
     target = tmp_path / "k[1]"
-    with cache.atomic_folder(target) as in_use:
+    with io.atomic_folder(target) as in_use:
         here = in_use.name.rpartition("-")[0]
         killed, new = (tmp_path / f"{here}-{name}" for name in ("killed", "new"))
         another = tmp_path / ".k[1].writing-elsewhere-killed"
@@ -215,7 +215,7 @@ def test_what_a_killed_process_left_is_removed(tmp_path):
             (path / "images.npy").touch()
         for path in (killed, another, in_use):
             os.utime(path, (1, 1))
-        with cache.atomic_folder(target) as work:
+        with io.atomic_folder(target) as work:
             (work / "done").touch()
         assert not killed.exists()
         assert in_use.is_dir() and another.is_dir() and new.is_dir()

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import tqdm
 
-from car_tf.data import cache
+
+from car_tf.data import io
 from car_tf.data.synthetic import street_painter, street_scenes, street_things
 
 SIZE = (64, 128)
@@ -165,7 +166,7 @@ def test_ground_classes_follow_the_distance_from_the_centre():
 
 def test_progress_goes_to_standard_error(capsys, monkeypatch):
     # Without the delay after which long work shows its bar.
-    monkeypatch.setattr(cache, "progress", tqdm.tqdm)
+    monkeypatch.setattr(io, "progress", tqdm.tqdm)
     street_scenes.draw_scenes(1, seed=0, size=(32, 64), progress=True)
     captured = capsys.readouterr()
     assert "1/1" in captured.err and not captured.out

@@ -170,11 +170,9 @@ def convert_pickle(path: pathlib.Path, cache_dir: pathlib.Path) -> pathlib.Path:
     records = _load_records(path)
     names = sorted(records)
     groups = [records[name]["series_uid"] for name in names]
-    with cache.atomic_folder(target) as work:
+    with io.atomic_folder(target) as work:
         shapes = zip(("images.npy", "labels.npy"), _shapes(path, records, names))
-        arrays = [
-            cache.new_array(work / name, shape, np.uint8) for name, shape in shapes
-        ]
+        arrays = [io.new_array(work / name, shape, np.uint8) for name, shape in shapes]
         _fill(path, records, names, *arrays)
         for array in arrays:
             array.flush()
@@ -234,7 +232,7 @@ def _shapes(path, records, names) -> Tuple[Tuple[int, ...], Tuple[int, ...]]:
 
 def _fill(path, records, names, images: np.ndarray, labels: np.ndarray) -> None:
     """Writes the named entries into `[N, H, W, 1]` and `[N, 4, H, W]` arrays."""
-    bar = cache.progress(iterable=names, desc="converting", unit="crop")
+    bar = io.progress(iterable=names, desc="converting", unit="crop")
     for index, name in enumerate(bar):
         image, what = records[name]["image"], f"{path}: entry {name!r}"
         store(as_grey(image, what), images[index, ..., 0], what)

@@ -17,7 +17,7 @@ from typing import Any, List
 
 import numpy as np
 
-from car_tf.data import cache, splits
+from car_tf.data import io, splits
 from car_tf.data.lidc import arrays as lidc_arrays
 
 NUM_READERS = lidc_arrays.NUM_READERS
@@ -99,8 +99,8 @@ def _write_arrays(group: Any, folder: pathlib.Path, split: str, offset: float) -
             f"{group.name}/labels are {labels.shape}, wanted {last} or {second}"
         )
     shape = (num, height, width, 1)
-    grey = cache.new_array(folder / f"{split}-images.npy", shape, np.uint8)
-    masks = cache.new_array(folder / f"{split}-labels.npy", second, np.uint8)
+    grey = io.new_array(folder / f"{split}-images.npy", shape, np.uint8)
+    masks = io.new_array(folder / f"{split}-labels.npy", second, np.uint8)
     for block in _blocks(images):
         pixels = images[block].reshape(-1, height, width, 1)
         grey[block] = lidc_arrays.as_grey(pixels, f"{group.name}/images", offset)

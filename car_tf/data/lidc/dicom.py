@@ -20,7 +20,7 @@ from typing import Any, Dict, List, Mapping, Sequence, Tuple
 import numpy as np
 import PIL.Image
 
-from car_tf.data import cache, io, splits
+from car_tf.data import io, splits
 from car_tf.data.lidc import contours as lidc_contours
 
 _SAME_POSITION = 0.01  # mm
@@ -87,7 +87,7 @@ def prepare(
     split_of = _write_splits(output_dir / "splits.json", list(wanted), seed)
     record_file = output_dir / "prepared.json"
     record = _load_json(record_file) if record_file.is_file() else {}
-    with cache.progress(total=len(found), desc="cropping", unit="patient") as bar:
+    with io.progress(total=len(found), desc="cropping", unit="patient") as bar:
         for patient, series in found.items():
             split_dir = output_dir / split_of[patient]
             done = (split_dir / "images" / patient).is_dir()
@@ -99,7 +99,7 @@ def prepare(
                     database,
                 )
                 record[patient] = {"series": series, "counts": counts}
-                cache.write_text(record_file, json.dumps(record, indent=1))
+                io.write_text(record_file, json.dumps(record, indent=1))
             bar.update()
     totals = {name: collections.Counter() for name in splits.SPLITS}
     for patient, entry in record.items():
@@ -123,7 +123,7 @@ def _write_splits(
                 "give the same, or another --output_dir"
             )
     else:
-        cache.write_text(path, json.dumps({"seed": seed, **named}, indent=1))
+        io.write_text(path, json.dumps({"seed": seed, **named}, indent=1))
     return {patient: name for name, members in named.items() for patient in members}
 
 
@@ -147,8 +147,8 @@ def _prepare_patient(
     counts = {"crops": 0, "inconsistent_slices": 0, "missing_slices": 0}
     # The images' folder is the last to appear, and the sign that both are there.
     with contextlib.ExitStack() as stack:
-        image_dir = stack.enter_context(cache.atomic_folder(images))
-        gt_dir = stack.enter_context(cache.atomic_folder(gt))
+        image_dir = stack.enter_context(io.atomic_folder(images))
+        gt_dir = stack.enter_context(io.atomic_folder(gt))
         taken: Dict[str, int] = collections.Counter()
         for uid, folder in folders.items():
             slices = {entry.position: entry for entry in read_slices(folder, uid)}
@@ -211,7 +211,7 @@ def index_series(dicom_dir: pathlib.Path) -> Dict[str, pathlib.Path]:
             first.setdefault(path.parent, path)
     if not first:
         raise FileNotFoundError(f"{dicom_dir}: no *.dcm files in it")
-    bar = cache.progress(total=len(first), desc="finding series", unit="folder")
+    bar = io.progress(total=len(first), desc="finding series", unit="folder")
     series = {}
     with bar:
         for folder, path in first.items():

@@ -10,7 +10,6 @@ import collections
 import concurrent.futures
 import dataclasses
 import functools
-import hashlib
 import os
 import pathlib
 import re
@@ -191,7 +190,7 @@ def read(
         hashes = cache.content_hashes(paths, cache_dir)
         key = f"lidc|{cache.FORMAT_VERSION}|{size}|{height}|{width}|{names}|{hashes}"
         stored, kept = cache.arrays(
-            key=hashlib.sha256(key.encode()).hexdigest(),
+            key=key,
             cache_dir=cache_dir,
             specs=specs,
             num=len(crops),

@@ -16,7 +16,7 @@ import tempfile
 
 import numpy as np
 
-from car_tf.data import cache, examples, io
+from car_tf.data import examples, io
 from car_tf.data.lidc import arrays as lidc_arrays
 
 # By the path of this process, so that nothing is imported from the working directory.
@@ -96,7 +96,7 @@ def convert(path: pathlib.Path, cache_dir: pathlib.Path) -> pathlib.Path:
             f"{path}: wanted h5py to read it, found none (pip install h5py)"
         ) from None
     command = [sys.executable, "-c", _PROGRAM, json.dumps(sys.path)]
-    with cache.atomic_folder(target) as work:
+    with io.atomic_folder(target) as work:
         try:
             done = subprocess.run(
                 [*command, str(path), str(work), str(_SECONDS)],

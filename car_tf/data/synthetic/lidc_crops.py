@@ -25,7 +25,7 @@ import numpy as np
 import PIL.Image
 import PIL.ImageDraw
 
-from car_tf.data import cache
+from car_tf.data import io
 
 NUM_READERS = 4
 _MARGIN = 18  # Drawn around the crop, so that filters do not wrap into it.
@@ -56,7 +56,7 @@ def draw_crops(
     images = np.empty((num, size, size, 1), np.uint8)
     masks = np.empty((num, NUM_READERS, size, size), np.uint8)
     indices = range(first_index, first_index + num)
-    bar = cache.progress(
+    bar = io.progress(
         iterable=indices, desc="drawing crops", unit="crop", disable=not progress
     )
     for i, index in enumerate(bar):

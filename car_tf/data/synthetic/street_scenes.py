@@ -23,7 +23,7 @@ from typing import Tuple
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-from car_tf.data import cache
+from car_tf.data import io
 from car_tf.data.synthetic import street_painter
 from car_tf.data.synthetic import street_world
 
@@ -334,7 +334,7 @@ def draw_scenes(
     images = np.zeros((num,) + tuple(size) + (3,), np.uint8)
     labels = np.zeros((num,) + tuple(size), np.uint8)
     indices = range(first_index, first_index + num)
-    bar = cache.progress(
+    bar = io.progress(
         iterable=indices, desc="drawing scenes", unit="scene", disable=not progress
     )
     for i, index in enumerate(bar):

@@ -13,7 +13,7 @@ from typing import Any, Callable, Dict, List, NamedTuple, Sequence, Tuple
 import numpy as np
 import tensorflow as tf
 
-from car_tf.data import cache
+from car_tf.data import io
 from car_tf.experiment.regression import figures, report
 from car_tf.experiment.regression import config as regression_config
 from car_tf.experiment.regression import scores as regression_scores
@@ -182,7 +182,7 @@ def _train(stacks: Stacks, config, workdir, stop, say) -> None:
             for trainer in stage:
                 trainer.begin()
         advance = block_of(stage)
-        with cache.progress(
+        with io.progress(
             total=steps, initial=step, desc=f"stage {number}", unit="step"
         ) as bar:
             while step < steps:
