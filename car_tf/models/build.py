@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from typing import Optional
 
-import keras
 import tensorflow as tf
 
 from car_tf import config as config_lib
 from car_tf.data import info
 from car_tf.models import calibration_net as calibration_nets
 from car_tf.models import discriminator, posterior_net, refinement_net, sampler, segnet
+from car_tf.models.keras_api import keras
 
 
 def _dummy_inputs(config: config_lib.Config, dataset_info: info.DatasetInfo):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from typing import Any, Callable, Dict, Optional
 
-import keras
 import tensorflow as tf
 
 from car_tf.evaluate import run as evaluate_run
@@ -18,6 +17,7 @@ from car_tf.report import context, write
 from car_tf.evaluate import saved_run
 from car_tf.train import tensorboard
 from car_tf import config as config_lib
+from car_tf.models.keras_api import keras
 from car_tf.train import selection as train_selection
 from car_tf.runtime import run_dir
 from car_tf.runtime import workers

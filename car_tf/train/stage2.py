@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Callable, Dict, List, Optional, Tuple
 
-import keras
 import tensorflow as tf
 import tensorflow_probability as tfp
 
 from car_tf import losses
 from car_tf.models import layers, recompute
+from car_tf.models.keras_api import keras
 from car_tf.train import optimization
 
 # The least slope of D's loss by the logit of a sample. Too little to move D, it leaves

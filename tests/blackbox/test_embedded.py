@@ -5,13 +5,13 @@ import subprocess
 import sys
 
 import blackbox_models as models
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from car_tf.blackbox import inference
 from car_tf.data import io
+from car_tf.models.keras_api import keras
 
 K = models.NUM_CLASSES
 NUM_IMAGES, SIZE = 2, (16, 32)

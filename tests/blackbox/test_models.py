@@ -1,13 +1,13 @@
 """SavedModels, Keras models and TFLite: what is made of them, and of their maps."""
 
 import blackbox_models as models
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from car_tf.blackbox import base, inference, postprocess
 from car_tf.data import io
+from car_tf.models.keras_api import keras
 
 K = models.NUM_CLASSES
 IMAGE = tf.TensorSpec([None, None, None, 3], tf.uint8, "image")

@@ -12,7 +12,6 @@ import zlib
 
 import fuzz_readers
 import h5py
-import keras
 import numpy as np
 import pytest
 from PIL import Image
@@ -26,6 +25,7 @@ from car_tf.data.lidc import pickle_file
 from car_tf.data.lidc import read as lidc
 from car_tf.data.lidc import folders as lidc_folders
 from car_tf.data.lidc import hdf5 as lidc_hdf5
+from car_tf.models.keras_api import keras
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import Sequence
 
-import keras
 import tensorflow as tf
+
+from car_tf.models.keras_api import keras
 
 LEAKY_SLOPE = 0.01
 
