@@ -24,7 +24,8 @@ from car_tf import config as config_lib
 from car_tf.data import io as data_io
 
 PACKAGES = (
-    *("tensorflow", "keras", "tensorflow-addons", "tensorflow-probability"),
+    *("tensorflow", "keras", "tf_keras"),
+    *("tensorflow-addons", "tensorflow-probability"),
     *("numpy", "scipy", "pillow"),
 )
 

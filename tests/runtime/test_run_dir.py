@@ -1,5 +1,6 @@
 """Run directories: locks, configurations, atomic files, logs and stop signals."""
 
+import importlib.metadata
 import json
 import os
 import re
@@ -31,7 +32,9 @@ def run(tmp_path):
 def test_a_new_run_writes_its_configuration_and_environment(run):
     assert run_dir.saved_config(str(run.path)) == CONFIG
     environment = run.read_json("environment.json")
-    assert environment["packages"]["tensorflow"] == "2.15.1"
+    assert environment["packages"]["tensorflow"] == importlib.metadata.version(
+        "tensorflow"
+    )
     assert {"git_revision", "git_changes", "command", "python"} <= set(environment)
 
 
