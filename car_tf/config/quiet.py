@@ -1,9 +1,10 @@
 """Keeps from the screen what TensorFlow says whenever it starts.
 
-Its C++ code writes these lines past its own log level, while it is imported and while it
-looks for devices. For that long, file descriptor 2 goes through another process, which
-drops the lines that are known to mean nothing and passes the rest on at once: what is
-said before a crash is not lost with this process.
+Its C++ code writes these lines past its own log level: while it is imported, while it
+looks for devices, and when it first rewrites the graph of a training step. For that
+long, file descriptor 2 goes through another process, which drops the lines that are known
+to mean nothing and passes the rest on at once: what is said before a crash is not lost
+with this process.
 """
 
 from __future__ import annotations
@@ -27,20 +28,35 @@ MEANINGLESS = (
     r"failed call to cuInit: .*UNKNOWN ERROR \((34|303)\)",
     r"(binary is optimized to use|To enable the following instructions)",
     r"TF-TRT Warning: Could not find TensorRT",
+    # An optimisation that is given up: the graph stays as it was.
+    r"remapper failed: INVALID_ARGUMENT: Mutation::Apply error",
 )
 _FILTER = """
 import re, sys
 known = re.compile(sys.argv[1].encode())
-for line in sys.stdin.buffer:
-    if not known.search(line):
-        sys.stdout.buffer.write(line)
-        sys.stdout.buffer.flush()
+screen, rest = sys.stdout.buffer, b""
+while True:
+    chunk = sys.stdin.buffer.read1(65536)
+    # A bar of progress ends in \\r.
+    *lines, rest = re.split(rb"(?<=[\\r\\n])", rest + chunk)
+    if not chunk:
+        lines.append(rest)
+    screen.write(b"".join(line for line in lines if not known.search(line)))
+    screen.flush()
+    if not chunk:
+        break
 """
 
 
 @contextlib.contextmanager
 def filtered() -> Iterator[None]:
-    """Drops known lines that anything in this process writes to its standard error."""
+    """Drops known lines that anything in this process writes to its standard error.
+
+    Not where all is asked for by TF_CPP_MIN_LOG_LEVEL.
+    """
+    if os.environ.get("TF_CPP_MIN_LOG_LEVEL") in ("0", "1"):
+        yield
+        return
     sys.stderr.flush()
     command = [sys.executable, "-I", "-S", "-c", _FILTER, "|".join(MEANINGLESS)]
     # In a session of its own: Ctrl-C is not meant for it.
@@ -80,7 +96,6 @@ class _Finder(importlib.abc.MetaPathFinder):
 
 
 def install() -> None:
-    """Filters TensorFlow's start, whenever it comes; not where one wants to see all."""
-    wants_all = os.environ.get("TF_CPP_MIN_LOG_LEVEL") in ("0", "1")
-    if not wants_all and "tensorflow" not in sys.modules:
+    """Filters TensorFlow's start, whenever it comes."""
+    if "tensorflow" not in sys.modules:
         sys.meta_path.insert(0, _Finder())

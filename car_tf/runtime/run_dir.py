@@ -128,6 +128,18 @@ class RunDir:
             self.write_json("environment.json", environment())
             self.write_text("config.json", config_lib.to_json(config))
 
+    def other_tensorflow(self) -> str:
+        """Says with which TensorFlow the run was begun; "" where it is this one."""
+        packages = (self.read_json("environment.json") or {}).get("packages", {})
+        new = _versions()["tensorflow"]
+        old = packages.get("tensorflow", new)
+        if old == new:
+            return ""
+        return (
+            f"this run was begun with TensorFlow {old} and goes on with {new}: it ends "
+            "near, not at, the weights that either of them would have reached alone"
+        )
+
     def write_text(self, name: str, text: str) -> None:
         """Writes a file of the run atomically."""
         if self.writes:
@@ -243,12 +255,6 @@ def default_path(config_name: str) -> str:
 def environment() -> Dict[str, Any]:
     """Describes code, packages and machine, so that a run tells its own story."""
     root = pathlib.Path(__file__).resolve().parents[2]
-    versions = {}
-    for package in PACKAGES:
-        try:
-            versions[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            versions[package] = None
     return {
         "command": sys.argv,
         "started": time.strftime("%Y-%m-%d %H:%M:%S %z"),
@@ -256,9 +262,19 @@ def environment() -> Dict[str, Any]:
         "git_changes": bool(_git(root, "status", "--porcelain")),
         "variables": {name: os.environ.get(name) for name in cli.TENSORFLOW},
         "python": platform.python_version(),
-        "packages": versions,
+        "packages": _versions(),
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
     }
+
+
+def _versions() -> Dict[str, Optional[str]]:
+    versions = {}
+    for package in PACKAGES:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            versions[package] = None
+    return versions
 
 
 def _git(root: pathlib.Path, *arguments: str) -> Optional[str]:

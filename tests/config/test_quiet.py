@@ -49,7 +49,29 @@ def test_known_lines_are_dropped_and_others_shown(tmp_path):
 
 
 def test_who_asks_for_everything_sees_it(tmp_path):
-    assert shown(start(tmp_path, TF_CPP_MIN_LOG_LEVEL="0")) == ["1", "2", "3", "6"]
+    assert shown(start(tmp_path, TF_CPP_MIN_LOG_LEVEL="0")) == list("123456")
+
+
+def test_lines_go_through_whole_and_bars_at_once(tmp_path):
+    code = COMMAND.split("import json")[0] + """
+import os, select
+read, write = os.pipe()
+os.dup2(write, 2)
+
+def arrived():
+    assert select.select([read], [], [], 20)[0]
+    return os.read(read, 1000)
+
+with quiet.filtered():
+    os.write(2, b"30 %\\r40")
+    assert arrived() == b"30 %\\r"
+    os.write(2, b" %\\r1 remapper failed: INVALID")
+    assert arrived() == b"40 %\\r"
+    os.write(2, b"_ARGUMENT: Mutation::Apply error: fanout\\nend")
+assert arrived() == b"end"
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=job.CHECKOUT, timeout=60)
+    assert done.returncode == 0
 
 
 @pytest.mark.parametrize(

@@ -38,6 +38,14 @@ def test_a_new_run_writes_its_configuration_and_environment(run):
     assert {"git_revision", "git_changes", "command", "python"} <= set(environment)
 
 
+def test_a_run_of_another_tensorflow_says_so(run):
+    assert run.other_tensorflow() == ""
+    environment = run.read_json("environment.json")
+    environment["packages"]["tensorflow"] = "2.3.1"
+    run.write_json("environment.json", environment)
+    assert run.other_tensorflow().startswith("this run was begun with TensorFlow 2.3.1")
+
+
 def test_the_same_configuration_resumes(run):
     started = run.read_json("environment.json")
     run.close()
