@@ -28,6 +28,8 @@ MEANINGLESS = (
     r"failed call to cuInit: .*UNKNOWN ERROR \((34|303)\)",
     r"(binary is optimized to use|To enable the following instructions)",
     r"TF-TRT Warning: Could not find TensorRT",
+    # A slower kernel is taken.
+    r"oneDNN supports DT_INT32 only on platforms with AVX-512",
     # An optimisation that is given up: the graph stays as it was.
     r"remapper failed: INVALID_ARGUMENT: Mutation::Apply error",
 )
