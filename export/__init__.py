@@ -4,4 +4,4 @@
 # 256 classes that are equally likely, are 64000.
 ENTROPY_LEVELS_PER_BIT = 8000
 
-SERVING_MISSING = "tensorflow-serving-api is not installed: pip install tensorflow-serving-api==2.15.1"
+SERVING_MISSING = "tensorflow-serving-api is not installed: pip install tensorflow-serving-api, in the version of TensorFlow"

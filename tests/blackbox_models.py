@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import pathlib
 import tarfile
@@ -12,8 +13,13 @@ import tensorflow as tf
 from PIL import Image
 
 from car_tf.blackbox import segmenter
+from car_tf.models import keras_api
 
 NUM_CLASSES = 19
+# Every Keras that this stack has, and that people may have made their models with.
+KERASES = [keras_api.keras]
+if keras_api.KERAS_MAJOR > 2:
+    KERASES.append(importlib.import_module("keras"))
 
 
 def frozen_graph(

@@ -18,6 +18,21 @@ tf.config.set_logical_device_configuration(
 tf.config.threading.set_intra_op_parallelism_threads(2)
 tf.config.threading.set_inter_op_parallelism_threads(2)
 
+# Files that take longest and show nothing of a stack that others do not.
+LONG = (
+    *("app/test_app_page.py", "benchmarks/test_benchmarks.py", "data/test_check.py"),
+    *("experiment/test_regression.py", "experiment/test_tables.py"),
+    *("export/test_clients.py", "runtime/test_full_disk.py"),
+    *("runtime/test_workers_job.py", "test_docs.py"),
+)
+
+
+def pytest_collection_modifyitems(items):
+    """Marks the tests of LONG."""
+    for item in items:
+        if item.path.as_posix().endswith(LONG):
+            item.add_marker(pytest.mark.long)
+
 
 @pytest.fixture(scope="session")
 def two_replicas():

@@ -7,13 +7,13 @@ import pathlib
 import shutil
 import tempfile
 
-import keras
 import numpy as np
 import tensorflow as tf
 
 from car_tf.models import build
 from car_tf import config as config_lib
 from car_tf.data import cityscapes, info
+from car_tf.models.keras_api import keras
 from export import run
 
 NUM_SAMPLES = 3

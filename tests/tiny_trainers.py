@@ -1,6 +1,5 @@
 """Both training stages at the smallest size, for the tests of them."""
 
-import keras
 import numpy as np
 import tensorflow as tf
 
@@ -8,6 +7,7 @@ from car_tf.data import examples, pipeline
 from car_tf.models import discriminator
 from car_tf.models import calibration_net as models_calibration_net
 from car_tf.models import refinement_net as models_refinement_net
+from car_tf.models.keras_api import keras
 from car_tf.train import stage1
 from car_tf.train import stage2
 

@@ -8,6 +8,8 @@ from typing import Callable, Sequence, Tuple
 
 from absl import app
 
+from car_tf.config import quiet
+
 FAILED, INTERRUPTED = 1, 130
 # Read by TensorFlow when it starts; what the environment says already counts.
 TENSORFLOW = {
@@ -34,6 +36,8 @@ def run(
     """
     for name, value in TENSORFLOW.items():
         os.environ.setdefault(name, value)
+
+    quiet.install()
 
     def guarded(argv: Sequence[str]) -> int:
         if argv[1:] and not takes_arguments:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any, Dict, Mapping
 
-import keras
 import tensorflow as tf
 
 from car_tf import config as config_lib
 from car_tf.data import info
 from car_tf.models import build, sampler
+from car_tf.models.keras_api import keras
 
 
 def initial_sampler(

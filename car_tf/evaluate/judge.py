@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from typing import Any, Dict, Tuple
 
-import keras
 import numpy as np
 import tensorflow as tf
 
 from car_tf.data import info
 from car_tf.metrics import realism as metrics_realism
 from car_tf.models import discriminator, layers
+from car_tf.models.keras_api import keras
 
 CHANNELS = 24
 BATCH_SIZE = 8

@@ -14,7 +14,6 @@ import shutil
 import statistics
 from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 
-import keras
 
 from car_tf import config as config_lib
 from car_tf.report import paper_tables
@@ -22,6 +21,7 @@ from car_tf.report import write as report_write
 from car_tf.train import run as train_run
 from car_tf.config import fields
 from car_tf.runtime import run_dir
+from car_tf.models.keras_api import keras
 from car_tf.data import io
 
 METRICS_FILE = "metrics.json"

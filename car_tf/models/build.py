@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from typing import Optional
 
-import keras
 import tensorflow as tf
 
 from car_tf import config as config_lib
 from car_tf.data import info
 from car_tf.models import calibration_net as calibration_nets
+from car_tf.models.keras_api import keras
 from car_tf.models import (
     draw_refinement_net,
     discriminator,

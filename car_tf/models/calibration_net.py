@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from typing import Optional, Sequence
 
-import keras
 import numpy as np
 import tensorflow as tf
 
 from car_tf.models import layers
+from car_tf.models.keras_api import keras
 
 
 class BlackBoxCalibrator(keras.Model):

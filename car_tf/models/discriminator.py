@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import List, Tuple
 
-import keras
 import tensorflow as tf
 
 from car_tf.models import layers
+from car_tf.models.keras_api import keras
 
 SMALLEST_MAP = 4
 PATCH_LEVEL = 1  # Of the convolutions after the first: an eighth of the size.

@@ -17,11 +17,11 @@ from __future__ import annotations
 
 from typing import List, Optional
 
-import keras
 import tensorflow as tf
 
 from car_tf.models import layers
 from car_tf.models import noise as noise_lib
+from car_tf.models.keras_api import keras
 
 WIDTHS = (1, 2, 4, 6, 8)  # Channels of the levels, in units of the first.
 STRIDE = 2 ** (len(WIDTHS) - 1)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import List, Optional, Sequence, Tuple
 
-import keras
 import tensorflow as tf
+
+from car_tf.models.keras_api import keras
 
 LEAKY_SLOPE = 0.2
 NUM_DOWN_BLOCKS = 4

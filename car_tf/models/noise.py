@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Tuple
 
-import keras
 import tensorflow as tf
 import tensorflow_probability as tfp
+
+from car_tf.models.keras_api import keras
 
 
 class NoiseInjection(keras.layers.Layer):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Optional, Tuple
 
-import keras
 import tensorflow as tf
 
 from car_tf.models import layers
+from car_tf.models.keras_api import keras
 
 
 class PosteriorNet(keras.Model):

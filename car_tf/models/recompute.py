@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from typing import Callable, List, Optional, Sequence
 
-import keras
 import tensorflow as tf
 
 from car_tf.models import layers
+from car_tf.models.keras_api import keras
 
 
 def in_turn(

@@ -17,12 +17,12 @@ from __future__ import annotations
 
 from typing import List, Optional
 
-import keras
 import tensorflow as tf
 
 from car_tf.models import layers
 from car_tf.models import noise as noise_lib
 from car_tf.models import recompute
+from car_tf.models.keras_api import keras
 
 NUM_BLOCKS = layers.NUM_DOWN_BLOCKS
 STRIDE = 2**NUM_BLOCKS

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from typing import Dict, List, Optional
 
-import keras
 import tensorflow as tf
 
 from car_tf.models import layers
+from car_tf.models.keras_api import keras
 
 AT_ONCE = 2
 # Samples that share the intervals of stratified noise.

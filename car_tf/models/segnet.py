@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from typing import Optional
 
-import keras
 import tensorflow as tf
 
 from car_tf.models import layers, unpooling
+from car_tf.models.keras_api import keras
 
 # Convolutions of each level, and its channels as multiples of the first level's.
 DEPTHS = (2, 2, 3, 3, 3)

@@ -14,7 +14,8 @@ from typing import Any, Dict, Optional
 from car_tf.config import cli
 
 PACKAGES = (
-    *("tensorflow", "keras", "tensorflow-addons", "tensorflow-probability"),
+    *("tensorflow", "keras", "tf_keras"),
+    *("tensorflow-addons", "tensorflow-probability"),
     *("numpy", "scipy", "pillow"),
 )
 
@@ -22,12 +23,6 @@ PACKAGES = (
 def describe() -> Dict[str, Any]:
     """Describes code, packages and machine, for the provenance of a run."""
     root = pathlib.Path(__file__).resolve().parents[2]
-    versions = {}
-    for package in PACKAGES:
-        try:
-            versions[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            versions[package] = None
     return {
         "command": sys.argv,
         "started": time.strftime("%Y-%m-%d %H:%M:%S %z"),
@@ -35,9 +30,20 @@ def describe() -> Dict[str, Any]:
         "git_changes": bool(_git(root, "status", "--porcelain")),
         "variables": {name: os.environ.get(name) for name in cli.TENSORFLOW},
         "python": platform.python_version(),
-        "packages": versions,
+        "packages": versions(),
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
     }
+
+
+def versions() -> Dict[str, Optional[str]]:
+    """Returns package -> installed version, None where it is not installed."""
+    found = {}
+    for package in PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            found[package] = None
+    return found
 
 
 def _git(root: pathlib.Path, *arguments: str) -> Optional[str]:

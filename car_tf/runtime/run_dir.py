@@ -89,6 +89,18 @@ class RunDir:
             self.write_json("environment.json", {**environment.describe(), **report})
             self.write_text("config.json", config_lib.to_json(config))
 
+    def other_tensorflow(self) -> str:
+        """Says with which TensorFlow the run was begun; "" where it is this one."""
+        packages = (self.read_json("environment.json") or {}).get("packages", {})
+        new = environment.versions()["tensorflow"]
+        old = packages.get("tensorflow", new)
+        if old == new:
+            return ""
+        return (
+            f"this run was begun with TensorFlow {old} and goes on with {new}: it ends "
+            "near, not at, the weights that either of them would have reached alone"
+        )
+
     def write_text(self, name: str, text: str) -> None:
         """Writes a file of the run atomically."""
         if self.writes:

@@ -9,7 +9,6 @@ import contextlib
 import math
 from typing import Callable, Iterator, Optional, Sequence
 
-import keras
 import tensorflow as tf
 
 
@@ -17,6 +16,7 @@ from car_tf.data import load as data_load
 from car_tf import config as config_lib
 from car_tf.data import pipeline
 from car_tf.models import build as networks
+from car_tf.models.keras_api import keras
 from car_tf.train import stage1
 from car_tf.train import optimization
 from car_tf.train import stage2

@@ -6,7 +6,6 @@ import os
 import time
 from typing import Callable, Dict, List, Optional, Tuple
 
-import keras
 import numpy as np
 import tensorflow as tf
 
@@ -14,6 +13,7 @@ from car_tf.train import build, tensorboard
 from car_tf.data import load as data_load
 from car_tf.runtime import checkpoints, devices
 from car_tf import config as config_lib
+from car_tf.models.keras_api import keras
 from car_tf.runtime import run_dir, stop_signal
 
 FAILED_BATCH_FILE = "failed_batch.npz"

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Dict, Optional, Sequence, Tuple
 
-import keras
 import tensorflow as tf
 
 from car_tf.data import info
 from car_tf.models import layers
+from car_tf.models.keras_api import keras
 
 # Keeps the noise apart from all else that is drawn from the same seed and step.
 NOISE_SALT = 1_000_003

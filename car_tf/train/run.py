@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from typing import Any, Callable, Dict, Optional
 
-import keras
 import tensorflow as tf
 
 from car_tf.evaluate import before_stage2
@@ -19,6 +18,8 @@ from car_tf.report import context, write
 from car_tf.evaluate import saved_run
 from car_tf.train import tensorboard
 from car_tf import config as config_lib
+from car_tf.config import quiet
+from car_tf.models.keras_api import keras
 from car_tf.train import selection as train_selection
 from car_tf.runtime import run_dir, stop_signal
 from car_tf.runtime import workers
@@ -65,13 +66,16 @@ def run(
     sizes = ", ".join(f"{name} {len(split)}" for name, split in dataset.splits.items())
     say(f"data: {dataset.info.title} ({sizes} images)")
     workdir.begin(config)
+    other = workdir.other_tensorflow()
+    if other:
+        say(f"note: {other}")
     _record_data(workdir, dataset)
     prints = [split.fingerprint() for split in dataset.splits.values()]
     devices.require_agreement(strategy, "data", " ".join(prints))
     board = tensorboard.Board.of(workdir)
     fields = context.flat(json.loads(config_lib.to_json(config)))
     board.configuration(fields, dataset.notes)
-    with stop_signal.StopSignal() as stop:
+    with stop_signal.StopSignal() as stop, quiet.filtered():
         calibration_net = train_calibration(
             config, dataset, workdir, strategy, stop, say
         )

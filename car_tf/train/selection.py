@@ -6,7 +6,6 @@ import pathlib
 import shutil
 from typing import Dict, Sequence
 
-import keras
 import tensorflow as tf
 
 from car_tf.evaluate import accumulators, evaluation
@@ -15,6 +14,7 @@ from car_tf.train import tensorboard
 from car_tf.runtime import checkpoints, devices
 from car_tf.runtime import run_dir
 from car_tf.models import sampler
+from car_tf.models.keras_api import keras
 
 
 class Selection:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Callable, Dict
 
-import keras
 import tensorflow as tf
 import tensorflow_probability as tfp
 
 from car_tf import losses
+from car_tf.models.keras_api import keras
 from car_tf.train import optimization
 
 

@@ -6,12 +6,12 @@ import functools
 import math
 from typing import Callable, Dict, List, Optional, Tuple
 
-import keras
 import tensorflow as tf
 import tensorflow_probability as tfp
 
 from car_tf import losses
 from car_tf.models import layers, recompute
+from car_tf.models.keras_api import keras
 from car_tf.train import augmentation, optimization
 
 # Steps over which the mean of D's loss runs that decides who rests.

@@ -5,7 +5,7 @@
 
 Writes, for each image, class ids as PNG files and the entropy of F; with --labels, which
 takes the labels.json of the export, coloured samples too. gRPC needs tensorflow and
-tensorflow-serving-api (`pip install tensorflow-serving-api==2.15.1`), REST neither.
+tensorflow-serving-api (`pip install` it in the version of TensorFlow), REST neither.
 """
 
 from __future__ import annotations

@@ -39,9 +39,9 @@ def ratio(seconds: Dict[str, List], name: str, other: str) -> float:
 
 def build(config: config_lib.Config) -> Any:
     """Returns an untrained sampler whose samples differ, and the facts of its data."""
-    import keras
     import tensorflow as tf
 
+    from car_tf.models.keras_api import keras
     from car_tf.blackbox import attach
     from car_tf.models import build as networks
 

@@ -5,7 +5,6 @@ import subprocess
 import sys
 
 import blackbox_models as models
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -62,9 +61,10 @@ def segmenters(tmp_path_factory):
     saved = models.save(
         red, folder / "saved", serving_default=(lambda x: {"y": red.logits(x)}, spec)
     )
-    image = keras.Input([None, None, 3])
-    model = keras.Model(image, keras.layers.Conv2D(K, 1)(image))
-    model.save(folder / "model.keras")
+    for index, keras in enumerate(models.KERASES):
+        image = keras.Input([None, None, 3])
+        model = keras.Model(image, keras.layers.Conv2D(K, 1)(image))
+        model.save(folder / f"model{index}.keras")
     shifted = tuple(range(1, K)) + (255,)
     usages = {
         "frozen_labels": (archive, {}),
@@ -72,11 +72,12 @@ def segmenters(tmp_path_factory):
         "saved_labels": (saved, {"class_map": shifted}),
         "frozen_auto": (archive, {"output": "auto"}),
         "saved_probs": (saved, {"output": "probabilities", "class_map": shifted}),
-        "keras_probs": (
-            folder / "model.keras",
-            {"output": "probabilities", "channels": "bgr", "pixel_scale": "0..1"},
-        ),
     }
+    for path in folder.glob("*.keras"):
+        usages[f"keras_probs_{path.stem}"] = (
+            path,
+            {"output": "probabilities", "channels": "bgr", "pixel_scale": "0..1"},
+        )
     return {
         name: inference.load(str(path), num_classes=K, **usage)
         for name, (path, usage) in usages.items()

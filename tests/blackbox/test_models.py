@@ -1,13 +1,16 @@
 """SavedModels, Keras models and TFLite: what is made of them, and of their maps."""
 
+import zipfile
+
 import blackbox_models as models
-import keras
+import h5py
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from car_tf.blackbox import base, inference, postprocess
 from car_tf.data import io
+from car_tf.models import keras_api
 
 K = models.NUM_CLASSES
 IMAGE = tf.TensorSpec([None, None, None, 3], tf.uint8, "image")
@@ -166,9 +169,10 @@ def test_saved_models_of_tensorflow_1(tmp_path, images):
     models.check(load(path / "saved_model.pb", output="probabilities"), images)
 
 
-@pytest.fixture(scope="module")
-def keras_model():
+@pytest.fixture(scope="module", params=models.KERASES, ids=lambda k: k.__version__)
+def keras_model(request):
     """Takes BGR in [0, 1]; gives logits."""
+    keras = request.param
     image = keras.Input([None, None, 3], name="image")
     squared = keras.layers.Multiply()([image, image])
     both = keras.layers.Concatenate()([image, squared])
@@ -198,6 +202,17 @@ def test_keras_models(tmp_path, keras_model, images, ending, output):
     wrong = wrongly.predict(images, SIZE)
     wrong = wrong if output == "labels" else wrong.argmax(-1)
     assert (wrong == models.expected_labels(images)).mean() < 0.1
+
+
+@pytest.mark.skipif(keras_api.KERAS_MAJOR > 2, reason="this stack opens them")
+def test_models_of_keras_3_say_where_they_open(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.keras", "w") as archive:
+        archive.writestr("metadata.json", '{"keras_version": "3.15.1"}')
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.attrs["keras_version"] = "3.15.1"
+    for name in ("a.keras", "a.h5"):
+        with pytest.raises(io.DataError, match="made with Keras 3.15.1.*Python 3.12"):
+            load(tmp_path / name).describe()
 
 
 def test_damaged_keras_models_are_refused(tmp_path):

@@ -1,6 +1,5 @@
 """The cVAE variants: latent codes, the ELBO, and what trains them."""
 
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -10,6 +9,7 @@ from car_tf.train import build
 from car_tf.blackbox import attach
 from car_tf import config as config_lib
 from car_tf.models import layers, posterior_net, refinement_net, sampler
+from car_tf.models.keras_api import keras
 
 K, Z = 2, 3
 SIDE = 16

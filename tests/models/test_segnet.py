@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from car_tf.data.lidc import read as lidc
-from car_tf.models import refinement_net, sampler, segnet, unpooling
+from car_tf.models import keras_api, refinement_net, sampler, segnet, unpooling
 from export import savedmodel
 
 BOTH = pytest.mark.parametrize("skips", [False, True])
@@ -25,19 +25,26 @@ def _image(height=32, width=32, batch=1):
     return tf.constant(values, tf.float32)
 
 
-def test_values_return_to_where_the_maxima_were():
+UNPOOLINGS = pytest.mark.parametrize(
+    "unpool", [unpooling.max_unpool, unpooling.scatter]
+)
+
+
+@UNPOOLINGS
+def test_values_return_to_where_the_maxima_were(unpool):
     image = tf.reshape(tf.constant([1.0, 5, 2, 0, 3, 4, 1, 9]), [1, 2, 4, 1])
     pooled, indices = unpooling.max_pool(image)
     np.testing.assert_array_equal(pooled[0, :, :, 0], [[5, 9]])
-    back = unpooling.max_unpool(10 * pooled, indices)
+    back = unpool(10 * pooled, indices)
     np.testing.assert_array_equal(back[0, :, :, 0], [[0, 50, 0, 0], [0, 0, 0, 90]])
 
 
-def test_unpooling_keeps_images_and_channels_apart():
+@UNPOOLINGS
+def test_unpooling_keeps_images_and_channels_apart(unpool):
     rng = np.random.default_rng(1)
     image = rng.permutation(2 * 4 * 6 * 3).reshape(2, 4, 6, 3).astype(np.float32)
     pooled, indices = unpooling.max_pool(tf.constant(image))
-    back = unpooling.max_unpool(pooled, indices).numpy()
+    back = unpool(pooled, indices).numpy()
     windows = image.reshape(2, 2, 2, 3, 2, 3)
     is_largest = windows == windows.max(axis=(2, 4), keepdims=True)
     np.testing.assert_array_equal(
@@ -45,15 +52,42 @@ def test_unpooling_keeps_images_and_channels_apart():
     )
 
 
-def test_the_gradient_of_unpooling_picks_the_maxima():
+@UNPOOLINGS
+def test_the_gradient_of_unpooling_picks_the_maxima(unpool):
     image = tf.reshape(tf.constant([1.0, 5, 2, 0, 3, 4, 1, 9]), [1, 2, 4, 1])
     pooled, indices = unpooling.max_pool(image)
     weights = tf.reshape(tf.range(8.0), [1, 2, 4, 1])
     with tf.GradientTape() as tape:
         tape.watch(pooled)
-        loss = tf.reduce_sum(weights * unpooling.max_unpool(pooled, indices))
+        loss = tf.reduce_sum(weights * unpool(pooled, indices))
     # The maxima stood at flat positions 1 and 7.
     np.testing.assert_array_equal(tape.gradient(loss, pooled)[0, :, :, 0], [[1, 7]])
+
+
+@pytest.mark.skipif(keras_api.addons is None, reason="this stack has no Addons")
+@pytest.mark.parametrize("dtype", [tf.float32, tf.float16])
+def test_without_addons_unpooling_is_the_same_bit_for_bit(dtype):
+    rng = np.random.default_rng(2)
+    # Few levels, so that most windows hold ties.
+    image = tf.constant(rng.integers(0, 3, (3, 6, 10, 5)), dtype)
+    weights = tf.constant(rng.normal(size=image.shape), tf.float32)
+
+    def value_and_gradient(unpool):
+        # Sizes unknown to the graph, as in training and in an export.
+        @tf.function(input_signature=[tf.TensorSpec([None, None, None, 5], dtype)])
+        def run(image):
+            pooled, indices = unpooling.max_pool(image)
+            with tf.GradientTape() as tape:
+                tape.watch(pooled)
+                back = unpool(pooled, indices)
+                loss = tf.reduce_sum(weights * tf.cast(back, tf.float32))
+            return back, tape.gradient(loss, pooled)
+
+        return run(image)
+
+    wanted = value_and_gradient(unpooling.max_unpool)
+    for want, got in zip(wanted, value_and_gradient(unpooling.scatter)):
+        np.testing.assert_array_equal(got, want)
 
 
 def test_the_encoder_is_that_of_vgg_16():

@@ -1,5 +1,6 @@
 """Run directories: locks, configurations, atomic files, logs and stop signals."""
 
+import importlib.metadata
 import json
 import os
 import re
@@ -31,8 +32,18 @@ def run(tmp_path):
 def test_a_new_run_writes_its_configuration_and_environment(run):
     assert run_dir.saved_config(str(run.path)) == CONFIG
     environment = run.read_json("environment.json")
-    assert environment["packages"]["tensorflow"] == "2.15.1"
+    assert environment["packages"]["tensorflow"] == importlib.metadata.version(
+        "tensorflow"
+    )
     assert {"git_revision", "git_changes", "command", "python"} <= set(environment)
+
+
+def test_a_run_of_another_tensorflow_says_so(run):
+    assert run.other_tensorflow() == ""
+    environment = run.read_json("environment.json")
+    environment["packages"]["tensorflow"] = "2.3.1"
+    run.write_json("environment.json", environment)
+    assert run.other_tensorflow().startswith("this run was begun with TensorFlow 2.3.1")
 
 
 def test_the_same_configuration_resumes(run):

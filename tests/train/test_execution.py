@@ -2,7 +2,6 @@
 
 import types
 
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -12,6 +11,7 @@ from car_tf.train import build
 from car_tf.config import fields
 from car_tf import config as config_lib
 from car_tf.data import info
+from car_tf.models.keras_api import keras
 from car_tf.train import optimization
 
 TINY = (

@@ -4,7 +4,6 @@ import re
 import signal
 import types
 
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -12,6 +11,7 @@ import tensorflow as tf
 from car_tf.train import build, fit
 from car_tf.config import fields
 from car_tf import config as config_lib
+from car_tf.models.keras_api import keras
 from car_tf.runtime import run_dir, stop_signal
 from car_tf.train import optimization
 

@@ -1,6 +1,5 @@
 """Both training stages: replicas, D's cycle, L2, ignored pixels, R1, and NaN."""
 
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -24,6 +23,7 @@ from tiny_trainers import (
 )
 
 from car_tf.models import calibration_net
+from car_tf.models.keras_api import keras
 from car_tf.train import optimization
 
 # Stage 1

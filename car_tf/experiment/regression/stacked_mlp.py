@@ -9,8 +9,9 @@ from __future__ import annotations
 import functools
 from typing import Callable, Sequence
 
-import keras
 import tensorflow as tf
+
+from car_tf.models.keras_api import keras
 
 LEAKY_RELU = functools.partial(tf.nn.leaky_relu, alpha=0.01)
 

@@ -11,13 +11,13 @@ from __future__ import annotations
 
 from typing import List, Sequence
 
-import keras
 import tensorflow as tf
 import tensorflow_probability as tfp
 
 from car_tf import losses
 from car_tf.experiment.regression import bimodal
 from car_tf.experiment.regression import config as regression_config
+from car_tf.models.keras_api import keras
 
 tfd = tfp.distributions
 
