@@ -216,11 +216,13 @@ class Discriminator:
     """D: the discriminator.
 
     Attributes:
-      patches: whether a second head judges patches.
+      patches: whether another head judges patches.
+      presence: whether another head judges the classes' areas.
     """
 
     base_channels: int = 64
     patches: bool = False
+    presence: bool = False
 
     def __post_init__(self):
         fields.require_positive("discriminator", base_channels=self.base_channels)

@@ -134,6 +134,7 @@ def build_discriminator(
         input_size=config.data.crop_size,
         base_channels=config.discriminator.base_channels,
         patches=config.discriminator.patches,
+        presence=config.discriminator.presence,
     )
     image, _, log_probs = _dummy_inputs(config, dataset_info)
     net(image, log_probs[:, None])

@@ -10,6 +10,7 @@ from car_tf.models import layers
 from car_tf.models.keras_api import keras
 
 SMALLEST_MAP = 4
+PRESENCE_UNITS = 64
 PATCH_LEVEL = 1  # Of the convolutions after the first: an eighth of the size.
 
 
@@ -27,6 +28,7 @@ class Discriminator(keras.Model):
         input_size: Tuple[int, int],
         base_channels: int = 64,
         patches: bool = False,
+        presence: bool = False,
         name: str = "discriminator",
     ):
         """Creates the network.
@@ -34,7 +36,9 @@ class Discriminator(keras.Model):
         Args:
           input_size: (height, width) of the maps, pixels.
           base_channels: of the first convolution.
-          patches: whether a second head judges patches, at an eighth of the size.
+          patches: whether another head judges patches, at an eighth of the size.
+          presence: whether another head judges how much there is of each class, and so
+            which classes occur together, which convolutions do not see in small areas.
           name: of the model.
         """
         super().__init__(name=name)
@@ -56,6 +60,13 @@ class Discriminator(keras.Model):
             self.patch_layer = keras.layers.Conv2D(
                 1, 3, padding="same", name="patch_logits"
             )
+        self.presence_layers = []
+        if presence:
+            self.presence_layers = [
+                keras.layers.Dense(PRESENCE_UNITS, name="presence"),
+                self.activation,
+                keras.layers.Dense(1, name="presence_logit"),
+            ]
 
     def call(self, image: tf.Tensor, label_maps: tf.Tensor) -> tf.Tensor:
         """Computes one logit per pair, `[B, M]`; arguments as of `heads`."""
@@ -69,8 +80,8 @@ class Discriminator(keras.Model):
           label_maps: `[B, M, H, W, K]` float32, one-hot labels or probabilities.
 
         Returns:
-          `[B, M]` logits, positive where D takes the pair for real, and `[B, M, P]` of
-          its patches.
+          `[B, M]` logits, positive where D takes the pair for real, `[B, M, P]` of its
+          patches, and `[B, M]` of the classes' areas.
         """
         batch, num = tf.shape(label_maps)[0], tf.shape(label_maps)[1]
         features = self.label_conv(layers.merge_samples(label_maps))
@@ -82,6 +93,12 @@ class Discriminator(keras.Model):
             features = self.activation(conv(features))
             if self.patch_layer is not None and level == PATCH_LEVEL:
                 found.append(tf.reshape(self.patch_layer(features), [batch, num, -1]))
+        if self.presence_layers:
+            areas = tf.reduce_sum(label_maps, axis=[2, 3])
+            seen = tf.concat([tf.tanh(areas / 8.0), tf.math.log1p(areas) / 4.0], -1)
+            for layer in self.presence_layers:
+                seen = layer(seen)
+            found.append(seen[..., 0])
         logits = self.logit_layer(self.flatten(features))
         return [
             tf.cast(head, tf.float32)
