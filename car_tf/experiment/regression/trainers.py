@@ -123,11 +123,11 @@ class RefinementTrainer(_StackedTrainer):
         num_points: int,
         **kwargs,
     ):
-        """Makes the trainer.
+        """Makes the trainer of R problems' G and D, on an F that is not trained here.
 
         Args:
           problems: R of them.
-          calibration_net: F, which is not trained here.
+          calibration_net: F.
           refinement_net: G.
           discriminator: D.
           calibration_weight: lambda.
@@ -135,7 +135,7 @@ class RefinementTrainer(_StackedTrainer):
           learning_rate: of G and of D.
           num_steps: planned length.
           num_points: values of x in an evaluation.
-          **kwargs: batch_size, and steps_per_block, the steps between evaluations.
+          **kwargs: batch_size; steps_per_block, the steps between evaluations.
         """
         name = f"stage 2, lambda {calibration_weight:g}"
         super().__init__(problems, stage=2, name=name, **kwargs)
