@@ -34,10 +34,12 @@ setuptools.setup(
     package_dir={"car_tf.configs": "configs"},
     # What the proposal page serves to the browser, and what a report is made of.
     package_data={"car_tf": ["app/page/*", "report/templates/*"]},
+    entry_points={"console_scripts": ["car-tf = car_tf.__main__:main"]},
     install_requires=[
         "absl-py",
         "matplotlib>=3.7",
         "pillow>=10",
+        "pydantic>=2.10,<3",
         "scipy>=1.10",
         "setuptools<81",
         "tqdm>=4.60",

@@ -13,6 +13,6 @@ def get_config() -> config_lib.Config:
     return config_lib.change(
         config_lib.load("cityscapes"),
         name="cityscapes_gt",
-        blackbox=config_lib.BlackBox(kind="truth"),
-        calibration_net=config_lib.CalibrationNet(kind="true_distribution"),
+        blackbox={"kind": "truth"},
+        calibration_net={"kind": "true_distribution"},
     )

@@ -34,7 +34,7 @@ def batches(config, dataset, *, stage, first_step, num_steps):
 
 def train(folder, worker):
     """Trains, or goes on; returns F's trained weights."""
-    config = fields.override(config_lib.Config("tiny"), SETTINGS)
+    config = fields.override(config_lib.Config(name="tiny"), SETTINGS)
     workdir = run_dir.RunDir(folder, config, writes=worker.is_chief)
     strategy = devices.build_strategy("cpu", worker)
     # Fused batch norm, which one replica has by default, divides variances by n - 1.

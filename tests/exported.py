@@ -1,7 +1,6 @@
 """Small untrained samplers and their exports, made once for all tests that need them."""
 
 import atexit
-import dataclasses
 import functools
 import pathlib
 import shutil
@@ -37,7 +36,7 @@ def config(name="tiny", **changes):
         calibration_net=config_lib.CalibrationNet(channels=4),
         refinement_net=config_lib.RefinementNet(base_channels=4, noise_dim=4),
     )
-    return dataclasses.replace(base, **changes)
+    return config_lib.Config(**{**dict(base), **changes})
 
 
 def street_facts():

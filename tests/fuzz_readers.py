@@ -169,7 +169,7 @@ def seeds():
         for kind in ("PNG", "JPEG", "TIFF", "WEBP")
     ]
     frozen = graph()
-    config = config_lib.to_json(config_lib.Config("x")).encode()
+    config = config_lib.to_json(config_lib.Config(name="x")).encode()
     return {
         "image": (images, ".png", lambda path: data_io.read_png(path, mode="RGB"), ()),
         "photograph": (photographs, ".jpg", read_photograph, ()),
@@ -219,7 +219,7 @@ def seeds():
             [b"train.seed=3", b"data.size=[256, 512]", b"blackbox.class_map=1,2"],
             ".txt",
             lambda path: fields.override(
-                config_lib.Config("x"), [path.read_text("latin-1")]
+                config_lib.Config(name="x"), [path.read_text("latin-1")]
             ),
             (),
         ),

@@ -10,13 +10,14 @@ import sys
 
 import pytest
 
-from car_tf.config import fields
+from car_tf import __main__ as car_tf_main
 from car_tf import config as config_lib
+from car_tf.config import fields
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 PAGES = sorted([ROOT / "README.md", *ROOT.glob("docs/*.md"), *ROOT.glob("export/*.md")])
 MODULES = sorted([*ROOT.glob("car_tf/**/*.py"), *ROOT.glob("export/**/*.py")])
-COMMAND = re.compile(r"python[\d.]* -m ((?:car_tf|export)\b[\w.]*)(.*)")
+COMMAND = re.compile(r"(?:python[\d.]* -m |(?=car-tf ))((?:car.tf|export)\b[\w.]*)(.*)")
 # A value that a reader is to replace: DIR, runs/RUN, MODELS/cityscapes, "...".
 PLACEHOLDER = re.compile(r"[A-Z]{2,}|\.\.\.|…|^[A-Z]$")
 FIELD = re.compile(r"^(--set )?([a-z]\w*)\.([a-z]\w*)(=.+)?$")
@@ -84,6 +85,11 @@ def words_of(rest):
 
 def problems_of(module, words):
     """What is wrong with a command, as sentences."""
+    if module == "car_tf" and words:
+        name, *words = words
+        if name not in car_tf_main.COMMANDS:
+            return [] if PLACEHOLDER.search(name) else [f"no command {name}"]
+        module = car_tf_main.COMMANDS[name][0]
     path = entry_point(module)
     if path is None:
         return [f"no module {module} to run"]
@@ -145,7 +151,7 @@ def problems_in(text):
     for line in [*code.splitlines(), *spans]:
         found = COMMAND.search(line)
         if found:
-            wrong += problems_of(found[1], words_of(found[2]))
+            wrong += problems_of(found[1].replace("-", "_"), words_of(found[2]))
         elif line.strip().startswith("--set "):
             value = line.split("#")[0].split()[1]
             wrong += [] if is_field(value) else [f"no field or value {value}"]
@@ -181,7 +187,8 @@ def test_commands_in_docstrings_exist():
     for path in MODULES:
         text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
         for found in COMMAND.finditer(re.sub(r"\\\n\s*", " ", text)):
-            assert problems_of(found[1], words_of(found[2])) == [], path
+            module = found[1].replace("-", "_")
+            assert problems_of(module, words_of(found[2])) == [], path
             num += 1
     assert num > 10
 
@@ -211,7 +218,10 @@ def test_pictures_are_small():
     "text, wrong",
     [
         ("    python -m car_tf.trian\n", ["no module car_tf.trian to run"]),
-        ("    python -m car_tf.config\n", ["no module car_tf.config to run"]),
+        ("    python -m car_tf.metrics\n", ["no module car_tf.metrics to run"]),
+        ("    python -m car_tf trian\n", ["no command trian"]),
+        ("    car-tf train --confg x\n", ["car_tf.train has no --confg"]),
+        ("    python -m car_tf train --set stage2.steps=2\n", []),
         ("    python -m car_tf.train --confg x\n", ["car_tf.train has no --confg"]),
         ("```sh\npython -m car_tf.train --config x\n```", ["no configuration x"]),
         ("Run `python -m car_tf.train\n--config lidk`.", ["no configuration lidk"]),

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
-from typing import Callable, Sequence, Tuple
+from typing import Callable, List, Sequence, Tuple
 
-from absl import app
+from absl import app, flags
+
+from car_tf.config import schema
 
 from car_tf.config import quiet
 
@@ -17,6 +20,9 @@ TENSORFLOW = {
     # oneDNN's kernels, which TensorFlow chooses by itself on some processors alone.
     "TF_ENABLE_ONEDNN_OPTS": "1",
 }
+
+# In help: how a module is run, and how `python -m car_tf` names it.
+spelling = ("", "")
 
 
 def run(
@@ -52,4 +58,33 @@ def run(
             print(f"error: {error}", file=sys.stderr)
             return FAILED
 
-    app.run(guarded)
+    doc = sys.modules["__main__"].__doc__ or ""
+    if spelling[0]:
+        own = re.escape(spelling[0]) + r"(?![\w.])"
+        sys.modules["__main__"].__doc__ = re.sub(own, spelling[1], doc)
+    app.run(guarded, flags_parser=_parse)
+
+
+def _parse(argv: Sequence[str]) -> List[str]:
+    """Reads flags; a wrong one ends the program with one line."""
+    try:
+        return flags.FLAGS(argv)
+    except flags.UnrecognizedFlagError as error:
+        words = str(error) + _field_hint(error.flagname)
+    except flags.Error as error:
+        words = str(error)
+    print(f"error: {' '.join(words.split())} (--help lists all)", file=sys.stderr)
+    sys.exit(FAILED)
+
+
+def _field_hint(name: str) -> str:
+    """Returns how a flag is set that is a field of the configuration."""
+    keys = [
+        f"{section}.{field}"
+        for section, kind in schema.Config.model_fields.items()
+        for field in getattr(kind.annotation, "model_fields", ())
+        if name in (field, f"{section}.{field}")
+    ]
+    if not keys or "set" not in flags.FLAGS:
+        return ""
+    return "; a field is set by " + " or ".join(f"--set {key}=VALUE" for key in keys)

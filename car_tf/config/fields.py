@@ -1,92 +1,128 @@
-"""Fields of a configuration: checked, set from text, rebuilt from JSON, compared.
+"""Sections of a configuration: checked, set from text, rebuilt from JSON, compared.
 
-A configuration is a frozen dataclass of frozen dataclasses, its sections, whose fields
-are numbers, strings, booleans and tuples. Nothing here knows which.
+A configuration is a frozen pydantic model of frozen pydantic models, its sections, whose
+fields are numbers, strings, booleans and tuples. Nothing here knows which.
 """
 
 from __future__ import annotations
 
-import collections.abc
-import dataclasses
 import difflib
-import math
 import typing
-from typing import Any, Iterable, List, Literal
+from typing import Any, ClassVar, Iterable, List, Literal
+
+import pydantic
+
+_BOUNDS = {"gt": "above", "ge": "from", "le": "up to", "lt": "below"}
 
 
 class ConfigError(ValueError):
     """A configuration that cannot be used; the message names the field."""
 
 
-def section(cls: type) -> type:
-    """Makes a frozen dataclass that holds its fields to their types.
+class Section(pydantic.BaseModel):
+    """A frozen group of fields, each held to its type and range.
 
-    A field that is misspelt in a file or in a run's `config.json` is refused like one
-    that is misspelt on the command line, before the ranges (`__post_init__`) are looked
-    at.
+    Types are not converted, so that `steps=True` and `steps="5"` are refused, but for
+    lists, which become tuples, and whole numbers, which become floats.
+
+    `class Data(Section, key="data")` is what error messages call it. Each field has a
+    docstring below it, which `python -m car_tf.config NAME` prints.
     """
-    check_ranges = getattr(cls, "__post_init__", lambda self: None)
 
-    def __post_init__(self) -> None:
-        hints = typing.get_type_hints(cls)
-        for name, hint in hints.items():
-            if typing.get_origin(hint) is typing.ClassVar:
-                continue
-            _check_type(f"{cls.__name__}.{name}", getattr(self, name), hint)
-        check_ranges(self)
+    model_config = pydantic.ConfigDict(
+        frozen=True,
+        extra="forbid",
+        strict=True,
+        allow_inf_nan=False,
+        use_attribute_docstrings=True,
+    )
+    SECTION: ClassVar[str]
 
-    cls.__post_init__ = __post_init__
-    return dataclasses.dataclass(frozen=True)(cls)
+    def __init_subclass__(cls, key: str = "", **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls.SECTION = key
+
+    if not typing.TYPE_CHECKING:
+
+        def __init__(self, /, **values: Any) -> None:
+            for name, value in values.items():
+                values[name] = tuple(value) if isinstance(value, list) else value
+            try:
+                super().__init__(**values)
+            except pydantic.ValidationError as error:
+                first = error.errors(include_url=False)[0]
+                raise ConfigError(_in_words(type(self), first)) from None
 
 
-def _check_type(key: str, value: Any, hint: Any) -> None:
-    """Raises ConfigError unless a value is of the annotated type of its field."""
+def _in_words(kind: type, error: Any) -> str:
+    """Returns one line on one of pydantic's errors."""
+    if error["type"] == "value_error":  # of a validator, which names the field itself
+        return str(error["ctx"]["error"])
+    name = error["loc"][0]
+    if error["type"] == "extra_forbidden":
+        found = f"no field {short(key_of(kind, name))}; "
+        return found + suggest(name, kind.model_fields)
+    key, field = key_of(kind, name), kind.model_fields[name]
+    absent = error["type"] == "missing" and len(error["loc"]) == 1
+    got = "nothing" if absent else short(error["input"])
+    if "too_long" in error["type"]:
+        return f"{key}: {error['msg']}, got {got}"
+    options = typing.get_args(field.annotation)
+    if error["type"] == "literal_error":
+        return f"{key}: {got}; " + suggest(str(error["input"]), options)
+    return f"{key}: wanted {wanted(field.annotation, field.metadata)}, got {got}"
+
+
+def key_of(kind: type, name: str) -> str:
+    """Returns `section.field`."""
+    return f"{kind.SECTION}.{name}".lstrip(".")
+
+
+def short(value: Any) -> str:
+    """Returns a value as Python writes it, in one line of limited length."""
+    try:
+        return f"{value!r:.80}"
+    except (ValueError, RecursionError):  # a number of thousands of digits
+        return f"a huge {type(value).__name__}"
+
+
+def wanted(hint: Any, metadata: Iterable[Any] = ()) -> str:
+    """Says for people what a field takes, such as `int from 0 up to 255`."""
     origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if hasattr(hint, "__metadata__"):  # Annotated
+        found = (getattr(item, "metadata", [item]) for item in hint.__metadata__)
+        return wanted(args[0], [item for items in found for item in items])
+    if is_section(hint):
+        return f"a {hint.__name__}"
     if origin is Literal:
-        if value not in args:
-            raise ConfigError(f"{key}: {value!r}; " + suggest(str(value), args))
-    elif origin is tuple:
-        require(
-            isinstance(value, tuple)
-            and (args[-1] is Ellipsis or len(value) == len(args)),
-            f"{key}: wanted {_words(hint)}, got {value!r:.80}",
+        return "one of " + ", ".join(args)
+    if origin is tuple:
+        letters = ",".join("abcdefgh"[: len(args)])
+        some = (
+            "values a,b,..."
+            if args[-1] is Ellipsis
+            else f"{len(args)} values {letters}"
         )
-        for item in value:
-            _check_type(key, item, args[0])
-    else:
-        kinds = (int, float) if hint is float else (hint,)
-        # True is an int to Python.
-        good = isinstance(value, kinds) and isinstance(value, bool) == (hint is bool)
-        require(good, f"{key}: wanted {_words(hint)}, got {value!r:.80}")
+        return f"{some}, each {wanted(args[0])}"
+    name = {bool: "true or false", str: "text"}.get(hint) or hint.__name__
+    bounds = [
+        f"{word} {getattr(item, key)}"
+        for item in metadata
+        for key, word in _BOUNDS.items()
+        if hasattr(item, key)
+    ]
+    return " ".join([name, *bounds])
 
 
-def _words(hint: Any) -> str:
-    """Names a type for people."""
-    if typing.get_origin(hint) is tuple:
-        args = typing.get_args(hint)
-        many = "some" if args[-1] is Ellipsis else len(args)
-        return f"a tuple of {many} {args[0].__name__}"
-    return hint.__name__
+def is_section(kind: Any) -> bool:
+    """Whether the type of a field is a section."""
+    return isinstance(kind, type) and issubclass(kind, Section)
 
 
 def require(condition: bool, message: str) -> None:
     """Raises ConfigError with a message unless a condition holds."""
     if not condition:
         raise ConfigError(message)
-
-
-def require_positive(section: str, **values: float) -> None:
-    """Raises ConfigError unless all values, named as their fields, are above 0."""
-    for name, value in values.items():
-        good = math.isfinite(value) and value > 0
-        require(good, f"{section}.{name}: wanted a number above 0, got {value}")
-
-
-def require_not_negative(section: str, **values: float) -> None:
-    """Raises ConfigError unless all values are finite and at least 0."""
-    for name, value in values.items():
-        good = math.isfinite(value) and value >= 0
-        require(good, f"{section}.{name}: wanted a number from 0 on, got {value}")
 
 
 def suggest(name: str, options: Iterable[str]) -> str:
@@ -106,85 +142,77 @@ def override(config: Any, texts: Iterable[str]) -> Any:
     changes = {}
     for text in texts:
         key, separator, value = (part.strip() for part in text.partition("="))
-        require(bool(separator), f"--set: wanted section.field=value, got {text!r}")
+        require(
+            bool(separator), f"--set: wanted section.field=value, got {short(text)}"
+        )
         section, _, name = key.partition(".")
-        _check_field(section, type(config), key)
-        if not dataclasses.is_dataclass(getattr(config, section)):
-            raise ConfigError(f"--set: {key} cannot be set: name a section's field")
-        kind = type(getattr(config, section))
-        _check_field(name, kind, key)
-        hint = typing.get_type_hints(kind)[name]
-        changes.setdefault(section, {})[name] = _parse(value, hint, key)
+        kind = _field(type(config), section, key).annotation
+        require(is_section(kind), f"--set: {key} cannot be set: name a section's field")
+        hint = _field(kind, name, key).annotation
+        changes.setdefault(section, {})[name] = _parse(value, hint)
     return change(config, **changes)
+
+
+def _field(kind: type, name: str, key: str) -> Any:
+    if name not in kind.model_fields:
+        found = f"--set: no field {short(key)}; "
+        raise ConfigError(found + suggest(name, kind.model_fields))
+    return kind.model_fields[name]
+
+
+def _parse(text: str, hint: Any) -> Any:
+    """Returns a text as the type of a field, or as it is where it is of no such type."""
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if hasattr(hint, "__metadata__"):
+        return _parse(text, args[0])
+    if origin is tuple:
+        items = [item.strip() for item in text.strip("()[] ").split(",")]
+        items = tuple(_parse(item, args[0]) for item in items if item)
+        fits = args[-1] is Ellipsis or len(items) == len(args)
+        return items if fits else text
+    if hint is bool:
+        return {"true": True, "false": False}.get(text.lower(), text)
+    try:
+        return hint(text) if hint in (int, float) else text
+    except ValueError:
+        return text
 
 
 def change(config: Any, **changes: Any) -> Any:
     """Returns a configuration with other values: `change(config, train={"seed": 2})`.
 
-    A mapping changes fields of its section, anything else is the new value itself.
+    A section keeps the fields that its mapping does not name.
+
+    Raises:
+      ConfigError: also for a section as a whole, which would reset its other fields.
     """
+    values = dict(config)
     for name, value in changes.items():
-        if isinstance(value, collections.abc.Mapping):
-            changes[name] = dataclasses.replace(getattr(config, name), **value)
-    return dataclasses.replace(config, **changes)
-
-
-def _check_field(name: str, kind: type, key: str) -> None:
-    fields = [field.name for field in dataclasses.fields(kind)]
-    if name not in fields:
-        raise ConfigError(f"--set: no field {key!r}; " + suggest(name, fields))
-
-
-def _parse(text: str, kind: Any, key: str) -> Any:
-    """Parses `text` as the annotated type of a field."""
-    origin, args = typing.get_origin(kind), typing.get_args(kind)
-    if origin is Literal:
-        require(text in args, f"--set: {key}: {text!r}; " + suggest(text, args))
-        return text
-    if origin is tuple:
-        items = [item.strip() for item in text.strip("()[] ").split(",")]
-        items = [item for item in items if item]
-        if args[-1] is Ellipsis:
-            args = (args[0],) * len(items)
-        require(
-            len(items) == len(args),
-            f"--set: {key}: wanted {len(args)} values with commas between, got {text!r}",
-        )
-        return tuple(_parse(item, arg, key) for item, arg in zip(items, args))
-    if kind is bool:
-        require(
-            text.lower() in ("true", "false"),
-            f"--set: {key}: wanted true or false, got {text!r}",
-        )
-        return text.lower() == "true"
-    try:
-        return kind(text)
-    except ValueError:
-        raise ConfigError(
-            f"--set: {key}: wanted {kind.__name__}, got {text!r}"
-        ) from None
+        old = values.get(name)
+        if isinstance(old, Section):
+            require(
+                isinstance(value, dict),
+                f"{name}: wanted a dict of the fields to change, got "
+                f"{type(value).__name__}, which would reset the others",
+            )
+            value = type(old)(**{**dict(old), **value})
+        values[name] = value
+    return type(config)(**values)
 
 
 def rebuild(kind: Any, values: Any) -> Any:
-    """Makes a dataclass, and those in it, of the dicts and lists that JSON holds.
+    """Makes a section, and those in it, of the dicts and lists that JSON holds.
 
     Raises:
-      TypeError: fields that it does not have or lacks.
-      ConfigError: values out of range.
+      ConfigError: fields that it does not have or lacks, or values out of range.
     """
     if not isinstance(values, dict):
-        raise TypeError(f"wanted the fields of {kind.__name__}, got {values!r:.80}")
-    hints = typing.get_type_hints(kind)
-    for name in values:
-        if name not in hints:
-            raise TypeError(f"{kind.__name__} has no field {name!r}")
-    arguments = {}
-    for name, value in values.items():
-        if dataclasses.is_dataclass(hints.get(name)):
-            value = rebuild(hints[name], value)
-        elif isinstance(value, list):
-            value = tuple(value)
-        arguments[name] = value
+        found = f"wanted the fields of {kind.__name__}, got {short(values)}"
+        raise ConfigError(found)
+    arguments = dict(values)
+    for name, field in kind.model_fields.items():
+        if name in arguments and is_section(field.annotation):
+            arguments[name] = rebuild(field.annotation, arguments[name])
     return kind(**arguments)
 
 
@@ -193,13 +221,18 @@ def differences(old: Any, new: Any) -> List[str]:
 
     Where a job trains, `train.devices`, makes no difference.
     """
-    lines = []
-    old, new = dataclasses.asdict(old), dataclasses.asdict(new)
-    for section in old:
-        if not isinstance(old[section], dict):
-            old[section], new[section] = {"": old[section]}, {"": new[section]}
-        for name, value in old[section].items():
-            key = f"{section}.{name}".rstrip(".")
-            if value != new[section][name] and key != "train.devices":
-                lines.append(f"{key}: {value!r} -> {new[section][name]!r}")
-    return lines
+    old, new = _flat(old), _flat(new)
+    return [
+        f"{key}: {value!r} -> {new.get(key)!r}"
+        for key, value in old.items()
+        if value != new.get(key) and key != "train.devices"
+    ]
+
+
+def _flat(config: Any) -> dict:
+    """Returns `section.field` -> value."""
+    flat = {}
+    for name, value in config:
+        items = value if isinstance(value, Section) else [("", value)]
+        flat.update({f"{name}.{field}".rstrip("."): item for field, item in items})
+    return flat

@@ -1,96 +1,24 @@
-"""Frozen, typed configuration: loading, overriding and saving. No TensorFlow.
+"""Configurations in files: found by name or path, overridden, and saved as JSON.
 
-A configuration is a file with a function `get_config()` that returns a `Config`, whose
-fields stand in `config_sections`. `load` finds it by name (in `configs/`) or by path and
-applies `section.field=value` overrides, so that a wrong name, field or type stops a job
-before TensorFlow starts.
+A configuration is a file with a function `get_config()`, or the `config.json` of a run.
+`load` applies `section.field=value` overrides to it, so that a wrong name, field or type
+stops a job before TensorFlow starts.
 """
 
 from __future__ import annotations
 
-import dataclasses
+import ast
 import importlib.util
 import json
 import pathlib
+import traceback
 import types
-from typing import Any, Iterable
+from typing import Any, Dict, Iterable, List
 
 from car_tf.config import fields, schema
 
-# All that a file in `configs/` needs is here.
-Data = schema.Data
-BlackBox = schema.BlackBox
-CalibrationNet = schema.CalibrationNet
-RefinementNet = schema.RefinementNet
-Discriminator = schema.Discriminator
-Stage1 = schema.Stage1
-Stage2 = schema.Stage2
-Train = schema.Train
-Evaluation = schema.Evaluation
-ConfigError = fields.ConfigError
-change = fields.change
 
-
-@fields.section
-class Config:
-    """A whole experiment."""
-
-    name: str
-    data: Data = Data()
-    blackbox: BlackBox = BlackBox()
-    calibration_net: CalibrationNet = CalibrationNet()
-    refinement_net: RefinementNet = RefinementNet()
-    discriminator: Discriminator = Discriminator()
-    stage1: Stage1 = Stage1()
-    stage2: Stage2 = Stage2()
-    train: Train = Train()
-    evaluation: Evaluation = Evaluation()
-
-    def __post_init__(self):
-        is_lidc = self.data.dataset == "lidc"
-        fields.require(
-            not is_lidc or (self.blackbox.kind == "none" and not self.blackbox.path),
-            "blackbox: there are no black boxes for LIDC; wanted blackbox.kind=none and "
-            f"no blackbox.path, got {self.blackbox.kind} and "
-            f"{self.blackbox.path or 'none'}",
-        )
-        fields.require(
-            not is_lidc or self.data.size == self.data.crop_size,
-            "data.size: LIDC is cropped at the centre, so wanted data.crop_size "
-            f"{self.data.crop_size}, got {self.data.size}",
-        )
-        fields.require(
-            self.calibration_net.kind != "blackbox_calibrator"
-            or self.blackbox.kind != "none",
-            "calibration_net.kind: blackbox_calibrator works on a black box, but "
-            "blackbox.kind=none",
-        )
-        fields.require(
-            self.calibration_net.kind != "true_distribution"
-            or self.blackbox.kind == "truth",
-            "calibration_net.kind: true_distribution takes the label in the black box's "
-            f"place, so wanted blackbox.kind=truth, got {self.blackbox.kind}",
-        )
-        fields.require(
-            self.calibration_net.kind != "segnet" or self.blackbox.kind == "none",
-            "calibration_net.kind: segnet works on the image alone, so wanted "
-            f"blackbox.kind=none, got {self.blackbox.kind}",
-        )
-        fields.require(
-            not self.train.jit_compile
-            or self.calibration_net.kind != "segnet"
-            or self.calibration_net.decoder != "unpooling",
-            "train.jit_compile: XLA has no max-pooling with indices, so wanted false, "
-            "or calibration_net.decoder=skips",
-        )
-        fields.require(
-            self.stage2.pixel_loss != "elbo" or self.refinement_net.noise == "standard",
-            "refinement_net.noise: the prior of stage2.pixel_loss=elbo is N(0, I), so "
-            f"wanted standard, got {self.refinement_net.noise}",
-        )
-
-
-def config_dirs() -> list:
+def config_dirs() -> List[pathlib.Path]:
     """Returns the folders in which configurations are looked up by name."""
     package = pathlib.Path(__file__).resolve().parents[1]
     return [
@@ -100,65 +28,133 @@ def config_dirs() -> list:
     ]
 
 
-def available() -> list:
+def _files() -> Dict[str, pathlib.Path]:
+    """Returns name -> file of the configurations that can be loaded by name."""
+    found = {}
+    for folder in config_dirs():
+        for path in sorted(folder.glob("[!_]*.py")):
+            found.setdefault(path.stem, path)
+    return found
+
+
+def available() -> List[str]:
     """Returns the sorted names of the configurations that can be loaded by name."""
-    names = {
-        path.stem
-        for folder in config_dirs()
-        for path in folder.glob("*.py")
-        if not path.stem.startswith("_")
+    return sorted(_files())
+
+
+def summaries() -> Dict[str, str]:
+    """Returns name -> first line of the file's docstring, for those `available`."""
+    docs = {
+        name: ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+        for name, path in sorted(_files().items())
     }
-    return sorted(names)
+    return {name: doc.split("\n")[0] for name, doc in docs.items()}
 
 
-def load(name_or_path: str, overrides: Iterable[str] = ()) -> Config:
-    """Loads a configuration by name or path and applies overrides.
+def _find(name_or_path: str) -> pathlib.Path:
+    """Returns the file of a configuration.
+
+    Raises:
+      ConfigError: there is none.
+    """
+    path, named = pathlib.Path(name_or_path).expanduser(), _files()
+    if path.suffix not in (".py", ".json"):
+        fields.require(
+            name_or_path in named,
+            f"--config: no configuration {fields.short(name_or_path)}; "
+            + fields.suggest(name_or_path, named),
+        )
+        return named[name_or_path]
+    fields.require(path.is_file(), f"--config: no file {path}")
+    return path
+
+
+def load(name_or_path: str, overrides: Iterable[str] = ()) -> Any:
+    """Loads a configuration and applies overrides.
 
     Args:
-      name_or_path: a name in `configs/`, or the path of a Python file.
+      name_or_path: a name in `configs/`, or the path of a Python file or of a run's
+        `config.json`.
       overrides: strings `section.field=value`.
 
     Returns:
-      The resolved configuration.
+      The resolved configuration: a `Config`, or another kind of `Job`.
 
     Raises:
-      ConfigError: unknown name, field or section, wrong type, or value out of range.
+      ConfigError: unknown name, field or section, wrong type, value out of range, or a
+        file that is no configuration.
     """
-    path = pathlib.Path(name_or_path)
-    if path.suffix != ".py":
-        found = [folder / f"{name_or_path}.py" for folder in config_dirs()]
-        found = [candidate for candidate in found if candidate.is_file()]
-        if not found:
-            raise ConfigError(
-                f"--config: no configuration {name_or_path!r}; "
-                + fields.suggest(name_or_path, available())
-            )
-        path = found[0]
-    elif not path.is_file():
-        raise ConfigError(f"--config: no file {path}")
+    path = _find(name_or_path)
+    config = _of_run(path) if path.suffix == ".json" else _of_python(path)
+    return fields.override(config, overrides)
+
+
+def _of_run(path: pathlib.Path) -> Any:
+    """Rebuilds what a run saved, as the kind of configuration that its name tells."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        name = _parse(text).get("name")
+        named = _files().get(name) if isinstance(name, str) else None
+        return from_json(text, type(_of_python(named)) if named else schema.Config)
+    except ValueError as error:  # also text in another encoding
+        raise fields.ConfigError(f"--config: {path}: {error}") from None
+
+
+def _of_python(path: pathlib.Path) -> Any:
+    """Returns what `get_config()` of a Python file returns."""
     spec = importlib.util.spec_from_file_location(f"_config_{path.stem}", path)
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
+        get_config = getattr(module, "get_config", None)
+        fields.require(
+            isinstance(get_config, types.FunctionType), "no function get_config()"
+        )
+        config = get_config()
+        fields.require(
+            isinstance(config, schema.Job),
+            f"get_config() returned {fields.short(config)}, not a configuration",
+        )
+        return config
     except SyntaxError as error:
-        raise ConfigError(f"--config: {path} is not valid Python: {error}") from error
-    if not isinstance(getattr(module, "get_config", None), types.FunctionType):
-        raise ConfigError(f"--config: {path} has no function get_config()")
-    return fields.override(module.get_config(), overrides)
+        words = f"{path} is not valid Python: {error}"
+    except Exception as error:  # whatever a user's file raises
+        frames = traceback.extract_tb(error.__traceback__)
+        lines = [f.lineno for f in frames if f.filename == str(path.absolute())]
+        where = f"{path}, line {lines[-1]}" if lines else str(path)
+        kind = "" if isinstance(error, fields.ConfigError) else type(error).__name__
+        words = f"{where}: {kind}{': ' if kind else ''}{error}"
+    raise fields.ConfigError("--config: " + " ".join(words.split()))
 
 
-def to_json(config: Any) -> str:
+def to_json(config: schema.Job) -> str:
     """Returns the configuration as indented JSON."""
-    return json.dumps(dataclasses.asdict(config), indent=2)
+    return json.dumps(config.model_dump(), indent=2)
 
 
-def from_json(text: str, kind: type = Config) -> Config:
-    """Rebuilds a configuration, of a class `kind`, from `to_json`'s text.
+def from_json(text: str, kind: type = schema.Config) -> Any:
+    """Rebuilds a configuration of a kind from `to_json`'s text.
+
+    Fields that the text lacks, since they are newer than it, take their defaults.
 
     Raises:
       ConfigError: text that does not describe a configuration of this version.
     """
     try:
-        return fields.rebuild(kind, json.loads(text))
-    except (TypeError, ValueError, KeyError) as error:
-        raise ConfigError(f"not a configuration of this version: {error}") from error
+        return fields.rebuild(kind, _parse(text))
+    except fields.ConfigError as error:
+        words = f"not a configuration of this version: {error}"
+        raise fields.ConfigError(words) from None
+
+
+def _parse(text: str) -> Dict[str, Any]:
+    try:
+        content = json.loads(text)
+    except RecursionError:
+        raise fields.ConfigError("JSON that is nested too deeply") from None
+    except ValueError as error:
+        raise fields.ConfigError(f"not JSON: {error}") from None
+    fields.require(
+        isinstance(content, dict), f"wanted fields in {{}}, got {fields.short(content)}"
+    )
+    return content

@@ -11,7 +11,7 @@ from car_tf import config as config_lib
 from car_tf.data import cache, cityscapes, examples, io
 from car_tf.data import info as info_lib
 from car_tf.data.lidc import read as lidc
-from car_tf.data import splits
+from car_tf.data import requirements, splits
 from car_tf.data.synthetic import lidc_crops, street_scenes
 from car_tf.data.lidc import arrays as lidc_arrays
 
@@ -79,7 +79,13 @@ def id_encodings() -> Dict[str, np.ndarray]:
 
 
 def read_data(config: config_lib.Config) -> Dataset:
-    """Reads or draws the splits of the data set, without a black box's outputs."""
+    """Reads or draws the splits of the data set, without a black box's outputs.
+
+    Raises:
+      ConfigError: the configuration asks for what the data set lacks.
+      DataError: files that are missing or cannot be read.
+    """
+    requirements.check(config)
     if config.data.dataset == "lidc":
         return _lidc(config)
     if config.data.data_dir:

@@ -89,7 +89,7 @@ def blackbox_config(
         config,
         blackbox={"kind": "auto", "path": path, "output": output},
         # No F is built from this, and some ask for a certain black box.
-        calibration_net=config_lib.CalibrationNet(),
+        calibration_net={"kind": "blackbox_calibrator"},
     )
 
 

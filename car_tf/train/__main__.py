@@ -9,24 +9,29 @@ where an interrupted run stopped.
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import os
 
 from absl import flags, logging
 
 from car_tf import config as config_lib
-from car_tf.runtime import run_dir
-from car_tf.runtime import workers
 from car_tf.config import cli, schema
+from car_tf.data import requirements
+from car_tf.runtime import run_dir, workers
 
 FLAGS = flags.FLAGS
 
 flags.DEFINE_string(
-    "config", "cityscapes", "Configuration: a name in configs/, or a path."
+    "config",
+    "cityscapes",
+    f"Configuration: {', '.join(config_lib.available())}, the path of a Python file, or "
+    "of the config.json of a run.",
 )
 flags.DEFINE_multi_string(
-    "set", [], "Overrides one field, such as train.seed=2; may be repeated."
+    "set",
+    [],
+    "Overrides one field, such as train.seed=2; may be repeated. `python -m "
+    "car_tf.config NAME` prints all fields of a configuration and what they mean.",
 )
 flags.DEFINE_string(
     "data_dir", "", "Data set on disk; without it, an embedded one is drawn."
@@ -41,7 +46,7 @@ flags.DEFINE_string(
 )
 
 
-def _resolved() -> config_lib.Config:
+def _resolved() -> config_lib.Job:
     overrides = list(FLAGS.set)
     for flag, field, value in (
         ("--data_dir", "data.data_dir", FLAGS.data_dir),
@@ -77,6 +82,7 @@ def _require_inputs(config: config_lib.Config) -> None:
             f"--blackbox: no file or folder {segmenter}, and no package.module:function"
         )
     _require_blackbox(config)
+    requirements.check(config)
 
 
 def _require_blackbox(config: config_lib.Config) -> None:
@@ -96,12 +102,7 @@ def main() -> int:
     path = FLAGS.workdir or run_dir.default_path(config.name)
     logging.set_verbosity(logging.WARNING)  # TensorFlow tells much in an export.
     try:
-        if isinstance(config, config_lib.Config):
-            _segmentation(config, path)
-        else:
-            with contextlib.closing(run_dir.RunDir(path, config)) as workdir:
-                # The configuration names its job. TensorFlow starts here.
-                importlib.import_module(config.JOB).run(config, workdir, _say)
+        _run(config, path)
     except KeyboardInterrupt as stop:
         if stop.args:
             raise
@@ -114,8 +115,10 @@ def _say(line: str) -> None:
     print(line, flush=True)
 
 
-def _segmentation(config: config_lib.Config, path: str) -> None:
+def _run(config: config_lib.Job, path: str) -> None:
     worker = workers.this_worker()
+    if worker.num_workers > 1 and not isinstance(config, config_lib.Config):
+        raise run_dir.RunError(f"TF_CONFIG: {config.name} trains in one process")
     if worker.num_workers > 1 and not FLAGS.workdir:
         raise run_dir.RunError(
             f"--workdir: wanted a directory that all {worker.num_workers} workers of "
@@ -128,12 +131,7 @@ def _segmentation(config: config_lib.Config, path: str) -> None:
         if worker.num_workers > 1:
             say(f"waiting for {worker.num_workers} workers")
         # TensorFlow starts here, after the cheap checks.
-        from car_tf.train import run as train_run
-        from car_tf.runtime import devices
-
-        strategy = devices.build_strategy(config.train.devices, worker)
-        say(devices.describe(strategy, worker))
-        train_run.run(config, workdir, strategy, say)
+        importlib.import_module(config.JOB).run(config, workdir, say=say)
     finally:
         workdir.close()
 

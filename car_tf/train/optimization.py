@@ -24,9 +24,10 @@ def learning_rate(
     """Returns a schedule: `constant`, `linear` to zero, or `halve` once at `halve_at`."""
     if decay == "linear":
         return keras.optimizers.schedules.PolynomialDecay(initial, num_updates, 0.0)
-    boundary = halve_at if decay == "halve" else num_updates
+    # A schedule in every case, so that checkpoints have the same parts.
+    final = initial / 2 if decay == "halve" else initial
     return keras.optimizers.schedules.PiecewiseConstantDecay(
-        [boundary], [initial, initial / 2]
+        [halve_at], [initial, final]
     )
 
 

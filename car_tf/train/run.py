@@ -50,9 +50,9 @@ def run(
       run_dir.RunError: a loss that is not finite, a full disk, a lost worker, or
         batches that do not divide over the replicas.
     """
-    strategy = strategy or devices.build_strategy(
-        config.train.devices, workers.Worker()
-    )
+    worker = workers.this_worker()
+    strategy = strategy or devices.build_strategy(config.train.devices, worker)
+    say(devices.describe(strategy, worker))
     devices.check_batch_size(
         strategy, stage1=config.stage1.batch_size, stage2=config.stage2.batch_size
     )

@@ -2,10 +2,15 @@
 
 import fcntl
 import json
+import re
 
 import cityscapes_tree as tree
 import job
 import pytest
+
+import car_tf
+from car_tf import __main__ as car_tf_main
+from car_tf import config as config_lib
 
 
 @pytest.fixture
@@ -35,6 +40,12 @@ def assert_one_line(done, *words):
     [
         (["--config", "cityscape"], ["'cityscape'", "did you mean 'cityscapes'"]),
         (["--config", "absent.py"], ["absent.py"]),
+        (["--config", "bad.py"], ["bad.py, line 2: ZeroDivisionError"]),
+        (["--config", "bad.json"], ["bad.json", "stage1.steps: wanted int"]),
+        (["--steps", "3"], ["'steps'", "--set stage1.steps=VALUE"]),
+        (["--workdr", "x"], ["'workdr'", "Did you mean: workdir"]),
+        (["--config", "lidc", "--blackbox", "x:f"], ["no black boxes for LIDC"]),
+        (["--config", "lidc", "--set", "data.crop_size=64,64"], ["at the centre"]),
         (["--set", "train.sed=1"], ["train.sed", "did you mean 'seed'"]),
         (["--set", "stage1.steps=many"], ["stage1.steps", "wanted int", "'many'"]),
         (["--set", "stage1.steps=0"], ["stage1.steps", "above 0"]),
@@ -55,6 +66,8 @@ def test_a_wrong_word_stops_before_tensorflow(
     tmp_path, without_tensorflow, arguments, words
 ):
     (tmp_path / "file").write_text("")
+    (tmp_path / "bad.py").write_text("def get_config():\n    return 1 / 0\n")
+    (tmp_path / "bad.json").write_text('{"name": "lidc", "stage1": {"steps": true}}')
     done = job.run(*arguments, cwd=tmp_path, env=without_tensorflow)
     assert_one_line(done, *words)
     assert not (tmp_path / "runs").exists()
@@ -66,7 +79,50 @@ def test_help_comes_without_tensorflow(tmp_path, without_tensorflow):
         done = job.run("--help", module=module, env=without_tensorflow, cwd=tmp_path)
         assert f"python -m {module}" in done.stdout
         assert "TensorFlow was started" not in done.stderr
-    assert "--config" in job.run("--help", env=without_tensorflow).stdout
+    told = job.run("--help", env=without_tensorflow).stdout
+    assert "lidc_residual" in told and "car_tf.config NAME" in " ".join(told.split())
+
+
+def commands(*words, env):
+    return job.run(*words, module="car_tf", env=env)
+
+
+def test_every_command_has_a_line_and_its_own_help(without_tensorflow):
+    told = commands(env=without_tensorflow)
+    assert told.returncode == 0 and told.stdout.startswith("usage: python -m car_tf")
+    for name, (module, words) in car_tf_main.COMMANDS.items():
+        assert f"  {name:<14}{words}\n" in told.stdout
+        done = commands(name, "--help", env=without_tensorflow)
+        assert "TensorFlow was started" not in done.stderr, done.stderr
+        assert f"python -m car_tf {name}" in done.stdout, done.stderr
+        assert not re.search(rf"python -m {re.escape(module)}(?![\w.])", done.stdout)
+
+
+def test_a_command_takes_its_arguments_and_gives_its_exit_code(without_tensorflow):
+    assert_one_line(
+        commands("train", "--config", "cityscape", env=without_tensorflow),
+        "did you mean 'cityscapes'",
+    )
+    done = commands("trian", env=without_tensorflow)
+    assert_one_line(done, "'trian'", "did you mean 'train'", "proposals")
+    done = commands("--version", env=without_tensorflow)
+    assert done.stdout == f"car_tf {car_tf.__version__}\n"
+
+
+def test_a_configuration_is_printed_with_its_meaning(without_tensorflow):
+    done = commands("config", env=without_tensorflow)
+    for name in config_lib.available():
+        assert re.search(rf"^{name} +\S", done.stdout, re.MULTILINE)
+    arguments = ("lidc", "--set", "stage2.steps=7")
+    done = commands("config", *arguments, env=without_tensorflow)
+    config = config_lib.load("lidc")
+    for section in type(config).model_fields:
+        for name in getattr(type(getattr(config, section)), "model_fields", ()):
+            assert f"  {section}.{name}=" in done.stdout
+    words = "stage2.steps=7 Iterations of G. (int above 0 up to 100000000) stage2.batch"
+    assert words in " ".join(done.stdout.split())
+    done = commands("config", "lidk", env=without_tensorflow)
+    assert_one_line(done, "'lidk'", "did you mean 'lidc'")
 
 
 def test_a_data_set_is_checked_without_tensorflow(tmp_path, without_tensorflow):

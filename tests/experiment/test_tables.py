@@ -1,6 +1,5 @@
 """The tables on LIDC: their runs, what is shared and skipped, and what is printed."""
 
-import dataclasses
 import json
 
 import job
@@ -244,9 +243,7 @@ def test_another_calibration_network_is_not_taken(base, tmp_path, monkeypatch):
     FakeJob(monkeypatch, _constant)
     _run("table1", base, tmp_path)
     (tmp_path / "lcal-20-seed1" / "metrics.json").unlink()
-    other = dataclasses.replace(
-        base, stage1=dataclasses.replace(base.stage1, steps=base.stage1.steps + 1)
-    )
+    other = config_lib.change(base, stage1={"steps": base.stage1.steps + 1})
     # The same name for another configuration is refused.
     with pytest.raises(run_dir.RunError, match="another configuration"):
         _run("table1", other, tmp_path)
@@ -268,7 +265,7 @@ def test_rows_are_the_configurations_of_the_same_names():
     for base in named:
         for name, row in named.items():
             changed = fields.override(config_lib.load(base), row.overrides)
-            assert dataclasses.replace(changed, name=name) == config_lib.load(name)
+            assert config_lib.change(changed, name=name) == config_lib.load(name)
 
 
 def test_the_scale_multiplies_steps_and_channels(base):

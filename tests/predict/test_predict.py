@@ -1,6 +1,5 @@
 """Prediction on folders of images with an exported model."""
 
-import dataclasses
 import json
 import shutil
 import subprocess
@@ -393,8 +392,7 @@ def test_without_images_some_are_drawn(tmp_path):
         assert (output / "examples" / "images" / f"{name}.png").is_file()
         assert (output / "examples" / "blackbox" / f"{name}.png").is_file()
         assert (output / name / "sheet.png").is_file()
-    real = dataclasses.replace(config.data, data_dir="/data")
-    config = dataclasses.replace(config, data=real)
+    config = config_lib.change(config, data={"data_dir": "/data"})
     (tmp_path / "run" / "config.json").write_text(config_lib.to_json(config))
     done = job.run(*arguments, module="car_tf.predict")
     assert done.returncode == 1

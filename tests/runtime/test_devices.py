@@ -88,7 +88,7 @@ def test_weights_are_the_same_wherever_they_are_trained(everywhere, where):
 
 @pytest.mark.parametrize("text", ["", "cpu", "2xcpu", "16xcpu", "gpu:0", "gpu:0,gpu:3"])
 def test_devices_that_can_be_asked_for(text):
-    config = fields.override(config_lib.Config("x"), [f"train.devices={text}"])
+    config = fields.override(config_lib.Config(name="x"), [f"train.devices={text}"])
     assert config.train.devices == text
 
 
@@ -97,11 +97,11 @@ def test_other_devices_are_refused(text):
     with pytest.raises(
         config_lib.ConfigError, match="train.devices: wanted cpu, 2xcpu"
     ):
-        fields.override(config_lib.Config("x"), [f"train.devices={text}"])
+        fields.override(config_lib.Config(name="x"), [f"train.devices={text}"])
 
 
 def test_a_resumed_run_may_use_other_devices():
-    one = config_lib.Config("x")
+    one = config_lib.Config(name="x")
     other = fields.override(one, ["train.devices=2xcpu", "train.seed=4"])
     assert fields.differences(one, other) == ["train.seed: 1 -> 4"]
 
@@ -175,7 +175,7 @@ def test_several_workers_need_a_directory_in_common(tmp_path):
 
 
 def test_a_worker_that_is_not_the_chief_writes_nothing(tmp_path):
-    config = config_lib.Config("x")
+    config = config_lib.Config(name="x")
     chief = run_dir.RunDir(str(tmp_path / "run"), config)
     chief.begin(config)
     chief.append_line("log", {"step": 1})

@@ -115,12 +115,12 @@ def test_learning_rates_by_hand():
         schedule = optimization.learning_rate(
             8.0, decay=decay, num_updates=4, halve_at=2
         )
-        return [float(schedule(step)) for step in range(5)]
+        return [float(schedule(step)) for step in range(7)]
 
-    assert rates("linear") == [8, 6, 4, 2, 0]
+    assert rates("linear") == [8, 6, 4, 2, 0, 0, 0]
     # Keras' boundaries belong to what lies before them.
-    assert rates("halve") == [8, 8, 8, 4, 4]
-    assert rates("constant") == [8, 8, 8, 8, 8]
+    assert rates("halve") == [8, 8, 8, 4, 4, 4, 4]
+    assert rates("constant") == [8, 8, 8, 8, 8, 8, 8]
 
 
 # Seeds

@@ -10,134 +10,78 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import zlib
-from typing import ClassVar, Tuple
+from typing import Annotated, ClassVar, Tuple
 
-from car_tf.config import fields
+import pydantic
+from pydantic import Field
 
+from car_tf.config import fields, schema
 
-@fields.section
-class Bimodal:
-    """The data (CAR, Eq. 8).
-
-    Attributes:
-      mode_probabilities: values of pi, the probability of the upper mode.
-      mode_noises: values of sigma, the standard deviation around a mode.
-    """
-
-    mode_probabilities: Tuple[float, ...] = (0.9,)
-    mode_noises: Tuple[float, ...] = (0.03,)
-
-    def __post_init__(self):
-        fields.require(
-            bool(self.mode_probabilities)
-            and all(0 < value < 1 for value in self.mode_probabilities),
-            "data.mode_probabilities: wanted values between 0 and 1, got "
-            f"{self.mode_probabilities}",
-        )
-        fields.require(
-            bool(self.mode_noises) and all(value > 0 for value in self.mode_noises),
-            f"data.mode_noises: wanted positive values, got {self.mode_noises}",
-        )
+Probability = Annotated[float, Field(gt=0, lt=1)]
+Noise = Annotated[float, Field(gt=0, le=100)]
+SEVERAL = Field(min_length=1, max_length=1000)
 
 
-@fields.section
-class Networks:
+class Bimodal(fields.Section, key="data"):
+    """The data (CAR, Eq. 8)."""
+
+    mode_probabilities: Annotated[Tuple[Probability, ...], SEVERAL] = (0.9,)
+    """Values of pi, the probability of the upper mode."""
+    mode_noises: Annotated[Tuple[Noise, ...], SEVERAL] = (0.03,)
+    """Values of sigma, the standard deviation around a mode."""
+
+
+class Networks(fields.Section, key="networks"):
     """F, G and D: multi-layer perceptrons of one shape."""
 
-    hidden_layers: int = 4
-    hidden_units: int = 64
-
-    def __post_init__(self):
-        fields.require_positive(
-            "networks",
-            hidden_layers=self.hidden_layers,
-            hidden_units=self.hidden_units,
-        )
+    hidden_layers: Annotated[int, Field(gt=0, le=100)] = 4
+    """Layers between input and output."""
+    hidden_units: schema.Channels = 64
+    """Units of each."""
 
 
-@fields.section
-class Stage1:
+class Stage1(fields.Section, key="stage1"):
     """Training of F."""
 
-    steps: int = 1500
-    batch_size: int = 1000
-    learning_rate: float = 1e-4
-
-    def __post_init__(self):
-        fields.require_positive(
-            "stage1",
-            steps=self.steps,
-            batch_size=self.batch_size,
-            learning_rate=self.learning_rate,
-        )
+    steps: schema.Steps = 1500
+    """Iterations."""
+    batch_size: schema.Batch = 1000
+    """Pairs (x, y) per run and step."""
+    learning_rate: schema.Rate = 1e-4
+    """Of Adam."""
 
 
-@fields.section
-class Stage2:
-    """Training of G and D.
+class Stage2(fields.Section, key="stage2"):
+    """Training of G and D."""
 
-    Attributes:
-      steps: iterations; G and D are both updated in each.
-      batch_size: pairs (x, y) per run and step.
-      num_samples: M, samples per x. Runs without Lcal draw one, as nothing is averaged.
-      calibration_weights: values of lambda, the weight of Lcal.
-    """
-
-    steps: int = 5000
-    batch_size: int = 100
-    num_samples: int = 10
-    learning_rate: float = 1e-4
-    calibration_weights: Tuple[float, ...] = (1.0, 0.0)
-
-    def __post_init__(self):
-        fields.require_positive(
-            "stage2",
-            steps=self.steps,
-            batch_size=self.batch_size,
-            num_samples=self.num_samples,
-            learning_rate=self.learning_rate,
-        )
-        fields.require(
-            bool(self.calibration_weights)
-            and all(value >= 0 for value in self.calibration_weights),
-            "stage2.calibration_weights: wanted values from 0 on, got "
-            f"{self.calibration_weights}",
-        )
+    steps: schema.Steps = 5000
+    """Iterations; G and D are both updated in each."""
+    batch_size: schema.Batch = 100
+    """Pairs (x, y) per run and step."""
+    num_samples: schema.Samples = 10
+    """M, samples per x. Runs without Lcal draw one, as nothing is averaged."""
+    learning_rate: schema.Rate = 1e-4
+    """Of Adam, for G and D."""
+    calibration_weights: Annotated[Tuple[schema.Weight, ...], SEVERAL] = (1.0, 0.0)
+    """Values of lambda, the weight of Lcal."""
 
 
-@fields.section
-class Train:
-    """Repetitions and checkpoints.
+class Train(fields.Section, key="train"):
+    """Repetitions and checkpoints."""
 
-    Attributes:
-      seeds: one run of every combination per seed.
-      checkpoint_every: steps between checkpoints.
-    """
-
-    seeds: Tuple[int, ...] = (1,)
-    checkpoint_every: int = 500
-
-    def __post_init__(self):
-        fields.require(bool(self.seeds), "train.seeds: wanted at least one, got none")
-        fields.require_positive("train", checkpoint_every=self.checkpoint_every)
+    seeds: Annotated[Tuple[schema.Seed, ...], SEVERAL] = (1,)
+    """One run of every combination per seed."""
+    checkpoint_every: schema.Steps = 500
+    """Steps between checkpoints."""
 
 
-@fields.section
-class Evaluation:
-    """The log-likelihood curve.
+class Evaluation(fields.Section, key="evaluation"):
+    """The log-likelihood curve."""
 
-    Attributes:
-      every: stage-2 steps between evaluations; both stages run in blocks of them.
-      num_points: values of x, evenly spaced, with one sample each.
-    """
-
-    every: int = 10
-    num_points: int = 2000
-
-    def __post_init__(self):
-        fields.require_positive(
-            "evaluation", every=self.every, num_points=self.num_points
-        )
+    every: schema.Steps = 10
+    """Stage-2 steps between evaluations; both stages run in blocks of them."""
+    num_points: schema.Images = 2000
+    """Values of x, evenly spaced, with one sample each."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -166,19 +110,16 @@ class Run:
     calibration_weight: float
 
 
-@fields.section
-class Regression:
+class Regression(schema.Job):
     """A set of runs that are trained together.
 
     Attributes:
-      JOB: the module whose `run` trains them.
       REPORT: the module whose `sections` their report has.
     """
 
     JOB: ClassVar[str] = "car_tf.experiment.regression.run"
     REPORT: ClassVar[str] = "car_tf.experiment.regression.report"
 
-    name: str
     data: Bimodal = Bimodal()
     networks: Networks = Networks()
     stage1: Stage1 = Stage1()
@@ -186,16 +127,17 @@ class Regression:
     train: Train = Train()
     evaluation: Evaluation = Evaluation()
 
-    def __post_init__(self):
-        for name, steps in (
-            ("stage1.steps", self.stage1.steps),
-            ("stage2.steps", self.stage2.steps),
-        ):
+    @pydantic.model_validator(mode="after")
+    def _blocks_fit(self) -> "Regression":
+        every = self.evaluation.every
+        for name in ("stage1", "stage2"):
+            steps = getattr(self, name).steps
             fields.require(
-                steps % self.evaluation.every == 0,
-                f"{name}: wanted a multiple of evaluation.every "
-                f"({self.evaluation.every}), got {steps}",
+                steps % every == 0,
+                f"{name}.steps: wanted a multiple of evaluation.every ({every}), got "
+                f"{steps}",
             )
+        return self
 
     @property
     def problems(self) -> Tuple[Problem, ...]:

@@ -1,7 +1,5 @@
 """LIDC from a configuration: splits, facts, cache, and what is refused."""
 
-import dataclasses
-
 import numpy as np
 import PIL.Image
 import pytest
@@ -10,6 +8,7 @@ import real_data
 from car_tf.train import build
 from car_tf.blackbox import attach
 from car_tf.data import load as data_load
+from car_tf.data import requirements
 from car_tf import config as config_lib
 from car_tf.data import io, pipeline
 
@@ -163,7 +162,7 @@ def test_what_cannot_be_is_refused(override, words):
 
 def test_a_black_box_kind_is_refused_before_tensorflow_starts():
     with pytest.raises(config_lib.ConfigError, match="wanted blackbox.kind=none"):
-        _config("", "blackbox.kind=imitation")
+        requirements.check(_config("", "blackbox.kind=imitation"))
 
 
 def test_crops_that_are_too_small_are_refused(crops, cache_dir):
@@ -175,8 +174,7 @@ def test_crops_that_are_too_small_are_refused(crops, cache_dir):
 def test_real_crops_keep_their_splits(tmp_path):
     folder = real_data.folder("lidc_crops")
     config = config_lib.load("lidc", [f"data.data_dir={folder}"])
-    data = dataclasses.replace(config.data, cache_dir=str(tmp_path))
-    config = dataclasses.replace(config, data=data)
+    config = config_lib.change(config, data={"cache_dir": str(tmp_path)})
     test = data_load._read_crops(config, "test")
     assert test.images.shape == (315, 128, 128, 1)
     assert test.labels.shape == (315, 4, 128, 128)
