@@ -27,10 +27,11 @@ setuptools.setup(
     ],
     # Configurations are found by their path, in a checkout and in a wheel alike.
     package_dir={"car_tf.configs": "configs"},
-    # What the proposal page serves to the browser.
-    package_data={"car_tf": ["app/page/*"]},
+    # What the proposal page serves to the browser, and the report is made of.
+    package_data={"car_tf": ["app/page/*", "report/templates/*"]},
     install_requires=[
         "absl-py",
+        "jinja2>=3.1",
         "keras==2.15.0",
         "matplotlib>=3.7",
         "numpy>=1.23.5,<2",

@@ -168,7 +168,12 @@ class Run:
 
 @fields.section
 class Regression:
-    """A set of runs that are trained together."""
+    """A set of runs that are trained together.
+
+    `REPORT` names the module of its report's sections.
+    """
+
+    REPORT = "car_tf.experiment.regression.report"
 
     name: str
     data: Bimodal = Bimodal()

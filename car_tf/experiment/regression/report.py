@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
+import pathlib
 from typing import List
 
-from car_tf.report import context, page
+from car_tf.report import context, write
 
-TITLE = "1-D bimodal regression"
-LEAD = (
-    "The paper's smallest example: for most x there are two right answers y. A sampler "
-    "has to give both, each as often as it is right (CAR, Section 5.1)."
-)
 TABLE_FILE = "results.md"
 _CAPTIONS = {
     "overview": (
@@ -32,43 +28,46 @@ _CAPTIONS = {
 }
 
 
-def is_regression(run: context.Run) -> bool:
-    """Tells a regression's directory from a segmentation's."""
-    return "networks" in run.config
+def sections(workdir: pathlib.Path) -> List[write.Section]:
+    """Returns what `report.write` shows of a regression's directory.
 
-
-def sections(run: context.Run) -> List[page.Section]:
-    """Returns the sections that are not common to all reports."""
+    Raises:
+      run_dir.RunError: there is no run, or one of its files is not JSON.
+    """
+    run = context.read(workdir)
     config = run.config
     results = run.path / TABLE_FILE
     if not results.is_file():
         words = "The runs are not finished: the command at the end goes on with them."
-        return [("results", "Results", page.paragraph(words))]
-    dataset_info = [
+        return [("results", "1-D bimodal regression", [words])]
+    facts = [
         ("Stage 1", f"{config['stage1']['steps']} steps of F"),
         ("Stage 2", f"{config['stage2']['steps']} steps of G and D"),
         ("Seeds", ", ".join(str(seed) for seed in config["train"]["seeds"])),
     ]
     lines = results.read_text(encoding="utf-8").splitlines()
     heads, _, *rows = [[c.strip() for c in line.split("|")[1:-1]] for line in lines]
-    words = (
+    blocks = [
+        "The paper's smallest example: for most x there are two right answers y. A "
+        "sampler has to give both, each as often as it is right (CAR, Section 5.1).",
+        {"facts": facts},
         "Per weight of Lcal (λ), share of the upper mode (π) and noise (σ). A "
-        "collapsed run draws one mode alone; the weight of the upper mode should be π."
-    )
-    body = page.definitions(dataset_info) + page.paragraph(words)
-    body += page.table(heads, rows)
-    pictures = ""
-    names = ["overview"]
-    kinds = ("average", "runs") if len(config["train"]["seeds"]) > 1 else ("runs",)
-    names += [
-        f"curves_lambda{weight:g}_{kind}"
-        for weight in config["stage2"]["calibration_weights"]
-        for kind in kinds
+        "collapsed run draws one mode alone; the weight of the upper mode should be π.",
+        {"heads": heads, "rows": rows},
     ]
-    for name in names:
-        if run.figure(name).is_file():
-            title, caption = _CAPTIONS[name.rsplit("_", 1)[-1]]
-            weight = name.split("lambda")[-1].split("_")[0]
-            title = title.format(weight=f"λ = {weight}")
-            pictures += page.picture(run.figure(name), title=title, caption=caption)
-    return [("results", "Results", body), ("figures", "Figures", pictures)]
+    kinds = ("average", "runs") if len(config["train"]["seeds"]) > 1 else ("runs",)
+    names = ["overview"]
+    for weight in config["stage2"]["calibration_weights"]:
+        names += [f"curves_lambda{weight:g}_{kind}" for kind in kinds]
+    pictures = []
+    for name in filter(run.figure, names):
+        title, caption = _CAPTIONS[name.rsplit("_", 1)[-1]]
+        weight = name.split("lambda")[-1].split("_")[0]
+        title = title.format(weight=f"λ = {weight}")
+        pictures.append(
+            {"picture": run.figure(name), "title": title, "caption": caption}
+        )
+    return [
+        ("results", "1-D bimodal regression", blocks),
+        ("figures", "Figures", pictures),
+    ]

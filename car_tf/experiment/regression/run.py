@@ -16,6 +16,7 @@ from car_tf.report import figures, write
 from car_tf.experiment.regression import config as regression_config
 from car_tf.experiment.regression import figures as regression_figures
 from car_tf.experiment.regression import program as regression_program
+from car_tf.experiment.regression import report as regression_report
 from car_tf.experiment.regression import scores as regression_scores
 from car_tf.runtime import checkpoints
 from car_tf.runtime import environment, run_dir, stop_signal
@@ -71,7 +72,7 @@ def run(
     results = _finish(program, config, workdir)
     say((workdir / "results.md").read_text(encoding="utf-8"))
     say(f"results and figures: {workdir}")
-    say(f"report: {write.write(workdir)}")
+    say(f"report: {write.write(workdir, sections=regression_report.sections(workdir))}")
     return results
 
 
