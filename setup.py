@@ -37,6 +37,7 @@ setuptools.setup(
     entry_points={"console_scripts": ["car-tf = car_tf.__main__:main"]},
     install_requires=[
         "absl-py",
+        "jinja2>=3.1",
         "matplotlib>=3.7",
         "pillow>=10",
         "pydantic>=2.10,<3",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import ipaddress
 import json
 import pathlib
@@ -16,14 +17,15 @@ from PIL import Image
 from starlette import concurrency
 from starlette.middleware import trustedhost
 
+from car_tf import report
 from car_tf.app import inputs, views
 from car_tf.app import session as app_session
-from car_tf.report import page as report_page
 from car_tf.predict import label_formats
 from car_tf.data import io
 
 MAX_BYTES = 30_000_000
 _PAGE = pathlib.Path(__file__).parent / "page"
+_PALETTE = pathlib.Path(report.__file__).parent / "templates/palette.css"
 # Nothing from elsewhere is loaded, and no other page may put this one into a frame.
 _POLICY = (
     "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; "
@@ -84,16 +86,11 @@ def _is_local(host: str) -> bool:
 
 def page(session: app_session.Session) -> str:
     """Returns the page for a model."""
-
-    def variables(colors: Dict[str, str]) -> str:
-        return "".join(f"--{name}:{value};" for name, value in colors.items())
-
     template = string.Template((_PAGE / "index.html").read_text(encoding="utf-8"))
     return template.substitute(
-        light=variables(report_page.LIGHT),
-        dark=variables(report_page.DARK),
-        name=report_page.text(session.labels["name"]),
-        title=report_page.text(session.labels["title"]),
+        palette=_PALETTE.read_text(encoding="utf-8"),
+        name=html.escape(session.labels["name"]),
+        title=html.escape(session.labels["title"]),
         max_bytes=MAX_BYTES,
         needs_map=json.dumps(session.reader.needs_map),
     )

@@ -14,6 +14,7 @@ from PIL import Image, ImageDraw
 import export
 from car_tf.predict import grouping
 from car_tf.data import io
+from car_tf.metrics import calibration
 
 STATISTICS_FILE = "statistics.json"
 _TILE_WIDTH = 320
@@ -67,8 +68,7 @@ class Result:
         total = 0.0
         for class_id in range(int(flat.max()) + 1):
             share = grouping.count(differ, class_id) / len(flat)
-            positive = share[share > 0]
-            total -= (positive * np.log2(positive)).sum()
+            total += calibration.entropy_bits(share[:, None]).sum()
         return total / flat.shape[1]
 
     def write(self, folder: pathlib.Path, key: str) -> None:

@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import importlib
 import pathlib
-from typing import Sequence
+from typing import Optional, Sequence
 
 from absl import app, flags
 
-from car_tf.report import context, write
+from car_tf import config as config_lib
 from car_tf.config import cli
+from car_tf.report import context, write
 from car_tf.runtime import run_dir
 
 FLAGS = flags.FLAGS
@@ -34,13 +35,23 @@ def main(argv: Sequence[str]) -> int:
         raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
     # `--compare A B` leaves B over.
     compare = [*FLAGS.compare, *argv[1:]]
-    path = pathlib.Path(FLAGS.workdir)
-    # A run whose report is not the segmentation's has noted who writes its sections.
-    module = (context.read(path).environment or {}).get("report") or ""
-    is_ours = module.startswith("car_tf.")
-    sections = importlib.import_module(module).sections(path) if is_ours else None
-    print(write.write(path, compare, sections))
+    workdir = pathlib.Path(FLAGS.workdir).expanduser()
+    print(write.write(workdir, compare, _own_sections(workdir)))
     return 0
+
+
+def _own_sections(workdir: pathlib.Path) -> Optional[Sequence[write.Section]]:
+    """Returns the sections of the module that the run's configuration names, if any.
+
+    Not every run is a segmentation: its configuration's class then has `REPORT`, a
+    module with `sections(workdir)`.
+    """
+    name = (context.read_json(workdir / "config.json") or {}).get("name")
+    # Of the files in configs/ alone: one that a run names must not be executed.
+    if name not in config_lib.available():
+        return None
+    module = getattr(config_lib.load(name), "REPORT", None)
+    return importlib.import_module(module).sections(workdir) if module else None
 
 
 if __name__ == "__main__":

@@ -5,11 +5,45 @@ from __future__ import annotations
 import dataclasses
 import json
 import pathlib
+import re
 import shlex
-from typing import Any, Dict, List, Optional, Sequence
+from typing import Any, Dict, List, Mapping, Optional, Sequence
 
 from car_tf.data import io
 from car_tf.runtime import run_dir
+
+FIRST_COUNT = "16"
+COLUMNS = {
+    "GED": "ged",
+    "GED unbiased": "ged_unbiased",
+    "HM-IoU": "hm_iou",
+    "diversity": "sample_diversity",
+    "judge AUC": "auc",
+}
+# What a run is compared with, by the names in `metrics.json`.
+BASELINES = {
+    "before_stage2": "G before stage 2",
+    "f_argmax": "F's arg-max, always the same",
+    "f_pixels": "independent pixels of F",
+    "level_sets": "level sets of F",
+    "gumbel_draws": "one Gumbel draw per class over F",
+    "flip_oracle": "flip oracle over F's arg-max",
+    "flip_oracle_blackbox": "flip oracle over the black box",
+    "flip_oracle_truth": "flip oracle over the true labels",
+    "leave_one_out": "all raters but one against that one",
+    "raters_sampled": "the raters' own masks, sampled",
+    "labels_against_labels": "labels against labels",
+}
+# Names of evaluations before `baselines`.
+_OLD_NAMES = {
+    "argmax": "f_argmax",
+    "independent": "f_pixels",
+    "readers_drawn": "raters_sampled",
+    "readers_sampled": "raters_sampled",
+}
+
+# A path from the root, or from a drive or the home folder, and not a part of a word.
+_ABSOLUTE = re.compile(r"(?<![\w.:/\\…])(?:[A-Za-z]:|~)?(?:[/\\][^\s/\\'\",=]+)+[/\\]?")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,29 +52,49 @@ class Run:
 
     Attributes:
       path: of the directory.
-      name: what it is called beside others.
       config: of `config.json`.
       metrics: of `metrics.json`.
       other_metrics: of further evaluations, `metrics_*.json`.
-      environment: of `environment.json`.
+      environment: of `environment.json`; empty where it is not there.
       data: of `data.json`.
       proposals: of `proposals.json`.
       logs: lines of the logs of stage 1 and stage 2.
     """
 
     path: pathlib.Path
-    name: str
     config: Dict[str, Any]
     metrics: Optional[Dict[str, Any]]
     other_metrics: List[Dict[str, Any]]
-    environment: Optional[Dict[str, Any]]
+    environment: Dict[str, Any]
     data: Optional[Dict[str, Any]]
     proposals: Optional[Dict[str, Any]]
     logs: Dict[int, List[Dict[str, float]]]
 
-    def figure(self, name: str) -> pathlib.Path:
-        """Returns where a figure lies, if it does."""
-        return self.path / "figures" / f"{name}.png"
+    @property
+    def name(self) -> str:
+        """What the run is called beside others."""
+        return self.path.name
+
+    @property
+    def title(self) -> str:
+        """What the run calls its data."""
+        found = (self.metrics or {}).get("data") or (self.data or {}).get("title")
+        return found or self.config["data"].get("dataset", self.config["name"])
+
+    @property
+    def dataset_info(self) -> Dict[str, Any]:
+        """Classes, colours and flips; empty where they are not known."""
+        data = self.data or {}
+        return data.get("dataset_info") or data.get("facts") or {}
+
+    def seconds(self, stage: int) -> float:
+        """How long a stage has been trained."""
+        return sum(line.get("seconds", 0.0) for line in self.logs[stage])
+
+    def figure(self, name: str) -> Optional[pathlib.Path]:
+        """Where a figure lies, if it does."""
+        path = self.path / "figures" / f"{name}.png"
+        return path if path.is_file() else None
 
 
 def read(path: pathlib.Path) -> Run:
@@ -57,11 +111,10 @@ def read(path: pathlib.Path) -> Run:
         )
     return Run(
         path=path,
-        name=path.name,
         config=config,
         metrics=read_json(path / "metrics.json"),
         other_metrics=[read_json(file) for file in sorted(path.glob("metrics_*.json"))],
-        environment=read_json(path / "environment.json"),
+        environment=read_json(path / "environment.json") or {},
         data=read_json(path / "data.json"),
         proposals=read_json(path / "proposals.json"),
         logs={
@@ -81,19 +134,62 @@ def read_json(path: pathlib.Path) -> Optional[Dict[str, Any]]:
         raise run_dir.RunError(f"{path} is not JSON: {error}") from None
 
 
-def data_title(run: Run) -> str:
-    """Returns what the run calls its data."""
-    found = run.metrics or {}
-    title = found.get("data") or (run.data or {}).get("title")
-    return title or run.config["data"].get("dataset", run.config["name"])
+def count_for(metrics: Mapping[str, Any]) -> str:
+    """Returns the number of samples by which runs are compared: 16 where there are."""
+    counts = list(metrics.get("by_num_samples", [str(metrics["num_samples"])]))
+    return FIRST_COUNT if FIRST_COUNT in counts else counts[-1]
 
 
-def without_folders(words: str) -> str:
-    """Shortens the paths in a title to their last part."""
-    return " ".join(
-        pathlib.PurePath(word).name or word if word.startswith("/") else word
-        for word in words.split(" ")
+def scores_at(scores: Mapping[str, Any], count: str) -> Mapping[str, Any]:
+    """Returns the scores with a number of samples; all there are in older files."""
+    return scores.get("by_num_samples", {}).get(count, scores)
+
+
+def own_scores(metrics: Mapping[str, Any]) -> Dict[str, Any]:
+    """Returns a run's scores, `auc` of the judge among them where there is one."""
+    realism = metrics.get("realism") or {}
+    return {**scores_at(metrics, count_for(metrics)), "auc": realism.get("auc")}
+
+
+def baselines(metrics: Mapping[str, Any]) -> Dict[str, Dict[str, Any]]:
+    """Returns baseline -> scores, by the names of `BASELINES`, in their order."""
+    found: Dict[str, Dict[str, Any]] = {name: {} for name in BASELINES}
+    raters = metrics.get("raters") or metrics.get("readers") or {}
+    for old, scores in raters.get("comparisons", {}).items():
+        found.setdefault(_OLD_NAMES.get(old, old), {}).update(scores)
+    # One mask to match has no E d(y, y'): its GED is another quantity.
+    found["leave_one_out"].pop("ged", None)
+    for source in ("calibration_net", "blackbox", "truth"):
+        name = f"flip_oracle_{source}".replace("_calibration_net", "")
+        if metrics.get(f"ged_flip_oracle_{source}") is not None:
+            found[name]["ged"] = metrics[f"ged_flip_oracle_{source}"]
+    for name, scores in metrics.get("baselines", {}).items():
+        found.setdefault(name, {}).update(scores_at(scores, count_for(metrics)))
+    for name, scores in (metrics.get("realism") or {}).items():
+        if isinstance(scores, dict):
+            found.setdefault(name, {}).update(auc=scores.get("auc"))
+    return {name: scores for name, scores in found.items() if scores}
+
+
+def without_folders(text: str, known: Sequence[str] = ()) -> str:
+    """Shortens absolute paths to their last part: a page may be shown to anyone.
+
+    Args:
+      text: any text.
+      known: paths that may hold spaces, which nobody could tell from words.
+    """
+    for path in sorted(known, key=len, reverse=True):
+        text = text.replace(path, pathlib.PurePath(path).name)
+    return _ABSOLUTE.sub(
+        lambda found: re.split(r"[/\\]", found.group().rstrip("/\\"))[-1], text
     )
+
+
+def known_paths(run: Run) -> List[str]:
+    """Returns the absolute paths that a run's files name as a whole."""
+    words = [str(run.path), *flat(run.config).values()]
+    words += [word.split("=")[-1] for word in run.environment.get("command", [])]
+    return [word for word in words if re.match(r"(?:[A-Za-z]:|~)?[/\\].", word)]
 
 
 def duration(seconds: float) -> str:
@@ -103,11 +199,6 @@ def duration(seconds: float) -> str:
     if seconds < 5400:
         return f"{seconds / 60:.1f} min"
     return f"{seconds / 3600:.1f} h"
-
-
-def seconds(run: Run, stage: int) -> float:
-    """Returns how long a stage has been trained."""
-    return sum(line.get("seconds", 0.0) for line in run.logs[stage])
 
 
 def flat(config: Dict[str, Any]) -> Dict[str, str]:
@@ -127,7 +218,8 @@ def command(argv: Sequence[str]) -> str:
     parts = pathlib.PurePath(argv[0]).with_suffix("").parts
     if "car_tf" in parts:
         start = len(parts) - 1 - parts[::-1].index("car_tf")
-        first = f"python -m {'.'.join(parts[start:])}"
+        names = [name for name in parts[start:] if name != "__main__"]
+        first = f"python -m {'.'.join(names)}"
     else:
         first = shlex.quote(argv[0])
     return " ".join([first, *map(shlex.quote, argv[1:])])

@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+import dataclasses
+import html
+import io
 import math
 import pathlib
-from typing import Any, Dict, List, Optional, Sequence
+import re
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
+import matplotlib
 import matplotlib.figure
 import numpy as np
-from scipy import special
 
-from car_tf.data import io
+from car_tf.data import io as data_io
+from car_tf.metrics import calibration
 
 BLUE, ORANGE, GREEN, GREY = "#1f5a93", "#e08214", "#3a8a4d", "#8a8f98"
+GRID = "#d9dde2"
+# What a page calls these colours, and matplotlib's black (templates/palette.css).
+_VARIABLES = {BLUE: "first", ORANGE: "second", GREEN: "third", GREY: "grey"}
+_VARIABLES.update({GRID: "line", "#000000": "text"})
 DPI = 110
+# Inches of a chart that can be read on a telephone, 390 pixels wide.
+CHART = (4.4, 3.1)
+# Two losses of D, on real and on generated pairs, of a discriminator that guesses: 2 ln 2.
+CHANCE_LOSS = 2 * math.log(2)
 # Of pictures side by side, in inches: between two, and room for a title.
 _GAP, _TITLE = 0.08, 0.32
 
@@ -31,11 +44,6 @@ def colorize(ids: np.ndarray, colors: Sequence[Sequence[int]]) -> np.ndarray:
     table = np.zeros((256, 3), np.uint8)
     table[: len(colors)] = colors
     return table[ids]
-
-
-def entropy_bits(probs: np.ndarray) -> np.ndarray:
-    """Entropy of `[..., K]` probabilities in bits."""
-    return special.entr(probs).sum(-1) / math.log(2)
 
 
 def _grid(
@@ -81,79 +89,66 @@ def _show(axis: Any, picture: np.ndarray, entropy_limit: Optional[float]) -> Non
         axis.imshow(picture, interpolation="nearest")
 
 
-def samples_figure(
+def gallery_figure(
     gallery: Sequence[Any],
     *,
     images: np.ndarray,
     labels: np.ndarray,
     blackbox: Optional[np.ndarray],
     class_colors: Sequence[Sequence[int]],
-    num_shown: int = 8,
 ) -> matplotlib.figure.Figure:
-    """Input, label, black box, F's entropy and samples (CAR, Fig. 4).
+    """Samples beside all raters, or beside the label and the black box.
 
     Args:
-      gallery: items with `index`, `probs` and `samples` (see `sampling.Drawn`).
+      gallery: items with `index`, `probs`, `sample_mean` and `samples` (see
+        `sampling.SampledImage`).
       images: `[N, H, W, C]` uint8.
-      labels: `[N, A, H, W]` uint8; the first annotator's are shown.
+      labels: `[N, A, H, W]` uint8.
       blackbox: `[N, H, W]` uint8 class ids, or None.
-      class_colors: K triples.
-      num_shown: samples per image, on two lines.
+      class_colors: K triples; a distribution is shown as the mean of its colours.
     """
+    if labels.shape[1] > 1:
+        return _raters_figure(gallery, images, labels, class_colors)
+    return _samples_figure(gallery, images, labels, blackbox, class_colors)
+
+
+def _samples_figure(gallery, images, labels, blackbox, class_colors, num_shown=8):
+    """Input, label, black box, F's entropy and samples on two lines (CAR, Fig. 4)."""
     per_line = num_shown // 2
     numbers = [f"sample {i + 1}" for i in range(num_shown)]
     titles = [["input", "label", *numbers[:per_line]]]
     titles += [["black box", "entropy of F", *numbers[per_line:]]]
-    rows = []
+    rows, limit = [], 1.0
     for item in gallery:
         below = np.full((*images.shape[1:3], 3), 255, np.uint8)
         if blackbox is not None:
             below = colorize(blackbox[item.index], class_colors)
         painted = list(colorize(item.samples[:num_shown], class_colors))
         label = colorize(labels[item.index, 0], class_colors)
+        entropy = calibration.entropy_bits(item.probs)
+        limit = max(limit, float(entropy.max()))
         rows.append([images[item.index], label, *painted[:per_line]])
-        rows.append([below, entropy_bits(item.probs), *painted[per_line:]])
-    limit = max(float(entropy_bits(item.probs).max()) for item in gallery)
-    return _grid(rows, titles, entropy_limit=max(limit, 1.0))
+        rows.append([below, entropy, *painted[per_line:]])
+    return _grid(rows, titles, entropy_limit=limit)
 
 
-def readers_figure(
-    gallery: Sequence[Any],
-    *,
-    images: np.ndarray,
-    labels: np.ndarray,
-    class_colors: Sequence[Sequence[int]],
-    num_shown: int = 6,
-) -> matplotlib.figure.Figure:
-    """Input, all annotators, their mean, F, the mean of G and samples (CAR, Fig. 3).
-
-    Args:
-      gallery: items with `index`, `probs`, `sample_mean` and `samples`.
-      images: `[N, H, W, C]` uint8.
-      labels: `[N, A, H, W]` uint8.
-      class_colors: K triples; a distribution is shown as the mean of its colours.
-      num_shown: samples per image.
-    """
-    num_annotators, num_classes = labels.shape[1], len(class_colors)
+def _raters_figure(gallery, images, labels, class_colors, num_shown=6):
+    """Input, all raters, their mean, F, the mean of G and samples (CAR, Fig. 3)."""
     colors = np.asarray(class_colors, float)
-    titles = ["input", *(f"reader {i + 1}" for i in range(num_annotators))]
-    titles += ["mean of readers", "F", "mean of G"]
+    titles = ["input", *(f"rater {i + 1}" for i in range(labels.shape[1]))]
+    titles += ["mean of raters", "F", "mean of G"]
     titles += [f"sample {i + 1}" for i in range(num_shown)]
     rows = []
     for item in gallery:
         masks = labels[item.index]
-        mean = (masks[..., None] == np.arange(num_classes)).mean(0)
-        rows.append(
-            [
-                images[item.index],
-                *colorize(masks, class_colors),
-                *(
-                    np.rint(probs @ colors).astype(np.uint8)
-                    for probs in (mean, item.probs, item.sample_mean)
-                ),
-                *colorize(item.samples[:num_shown], class_colors),
-            ]
-        )
+        mean = (masks[..., None] == np.arange(len(colors))).mean(0)
+        blended = [
+            np.rint(probs @ colors).astype(np.uint8)
+            for probs in (mean, item.probs, item.sample_mean)
+        ]
+        samples = colorize(item.samples[:num_shown], class_colors)
+        painted = colorize(masks, class_colors)
+        rows.append([images[item.index], *painted, *blended, *samples])
     return _grid(rows, [titles])
 
 
@@ -174,66 +169,62 @@ def entropies_figure(
         draws = rng.random((*item.probs.shape[:2], 1))
         independent = (item.probs.cumsum(-1) < draws).sum(-1)
         independent = np.minimum(independent, item.probs.shape[-1] - 1)
-        rows.append(
-            [
-                images[item.index],
-                colorize(independent.astype(np.uint8), class_colors),
-                colorize(item.samples[0], class_colors),
-                *(
-                    entropy_bits(p)
-                    for p in (item.probs, item.sample_mean, item.first_probs)
-                ),
-            ]
-        )
+        shown = (independent.astype(np.uint8), item.samples[0])
+        painted = [colorize(ids, class_colors) for ids in shown]
+        spread = (item.probs, item.sample_mean, item.first_probs)
+        entropies = [calibration.entropy_bits(probs) for probs in spread]
+        rows.append([images[item.index], *painted, *entropies])
     limit = max(float(row[3].max()) for row in rows)
     titles = ["input", "pixels of F, independent", "one sample of G"]
     titles += ["entropy of F", "entropy of the mean of G", "entropy of one sample"]
     return _grid(rows, [titles], entropy_limit=max(limit, 1.0))
 
 
-def _axes(title: str, x_label: str, y_label: str, size=(6.0, 4.0)):
+def _axes(title: str, x_label: str, y_label: str, size=CHART) -> Tuple[Any, Any]:
     figure = matplotlib.figure.Figure(figsize=size, dpi=DPI, layout="constrained")
-    axis = figure.subplots()
-    axis.set_title(title, fontsize=11)
-    axis.set_xlabel(x_label)
-    axis.set_ylabel(y_label)
-    axis.grid(alpha=0.25)
+    return figure, _label(figure.subplots(), title, x_label, y_label)
+
+
+def _label(axis: Any, title: str, x_label: str, y_label: str) -> Any:
+    axis.set_title(title, fontsize=10)
+    axis.set(xlabel=x_label, ylabel=y_label)
+    axis.grid(color=GRID, linewidth=0.6)
+    axis.set_axisbelow(True)
     axis.spines[["top", "right"]].set_visible(False)
-    return figure, axis
+    return axis
 
 
 def calibration_figure(
-    calibration: Dict[str, Any], class_names: Sequence[str]
+    tables: Dict[str, Any], class_names: Sequence[str]
 ) -> matplotlib.figure.Figure:
     """True and predicted flip probability per stochastic class (CAR, Fig. 5).
 
     Args:
-      calibration: network name -> `FlipCalibration.to_dict()`.
+      tables: network name -> `FlipCalibration.to_dict()`.
       class_names: of all classes.
     """
-    figure, axis = _axes("Flip probabilities", "", "probability", size=(7.5, 4.0))
-    tables = list(calibration.values())
-    classes = tables[0]["classes"]
+    classes = list(tables.values())[0]["classes"]
     bars = {"truth": [entry["true_probability"] for entry in classes]}
     names = {"calibration_net": "F", "refinement_net": "G"}
-    for name, table in calibration.items():
-        bars[names.get(name, name)] = [
-            math.nan if entry["flip_probability"] is None else entry["flip_probability"]
-            for entry in table["classes"]
-        ]
-    width = 0.8 / len(bars)
-    places = np.arange(len(classes))
+    for name, table in tables.items():
+        values = [entry["flip_probability"] for entry in table["classes"]]
+        bars[names.get(name, name)] = values
+    size = (CHART[0], 0.9 + 0.55 * len(classes))
+    figure, axis = _axes("Flip probabilities", "probability", "", size)
+    places, thickness = np.arange(len(classes)), 0.8 / len(bars)
     for index, (name, values) in enumerate(bars.items()):
+        where = places + (index - (len(bars) - 1) / 2) * thickness
+        lengths = [value or 0.0 for value in values]
         color = (GREY, ORANGE, BLUE)[index % 3]
-        where = places + (index - (len(bars) - 1) / 2) * width
-        axis.bar(where, values, width * 0.92, label=name, color=color)
-        for x, value in zip(where, values):
-            if not math.isnan(value):
-                axis.text(
-                    x, value, f"{value:.2f}", ha="center", va="bottom", fontsize=7
-                )
-    axis.set_xticks(places, [class_names[entry["flipped"]] for entry in classes])
-    axis.legend(frameon=False, ncols=3)
+        axis.barh(where, lengths, thickness * 0.92, label=name, color=color)
+        for y, value in zip(where, values):
+            words = " undefined" if value is None else f" {value:.2f}"
+            axis.text(value or 0.0, y, words, va="center", fontsize=7)
+    # A dollar would begin a formula.
+    names = [class_names[entry["flipped"]].replace("$", r"\$") for entry in classes]
+    axis.set_yticks(places, names)
+    axis.set(xlim=(0, 1.1), ylim=(len(classes) - 0.5, -0.5))
+    figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=8)
     return figure
 
 
@@ -242,78 +233,110 @@ def reliability_figure(
 ) -> matplotlib.figure.Figure:
     """Accuracy against confidence of what is named, of F in CAR, Fig. 6."""
     ece = reliability["ece"]
-    title = f"Reliability of {name}" + (
-        "" if ece is None else f", ECE {100 * ece:.2f} %"
-    )
-    figure, axis = _axes(title, "confidence", "accuracy", size=(4.6, 4.4))
+    title = f"Reliability of {name}"
+    title += "" if ece is None else f", ECE {100 * ece:.2f} %"
+    figure, axis = _axes(title, "confidence", "accuracy", (CHART[0], 4.0))
     bins = [entry for entry in reliability["bins"] if entry["num_pixels"]]
-    width = bins[0]["upper"] - bins[0]["lower"] if bins else 0.1
+    width = 0.95 * (bins[0]["upper"] - bins[0]["lower"]) if bins else 0.1
     centres = [(entry["lower"] + entry["upper"]) / 2 for entry in bins]
     accuracy = np.array([entry["accuracy"] for entry in bins])
     gap = np.array([entry["confidence"] for entry in bins]) - accuracy
-    axis.bar(centres, accuracy, width * 0.95, color=BLUE, label="accuracy")
-    axis.bar(
-        centres,
-        gap,
-        width * 0.95,
-        bottom=accuracy,
-        color=ORANGE,
-        alpha=0.6,
-        label="gap",
-    )
+    axis.bar(centres, accuracy, width, color=BLUE, label="accuracy")
+    axis.bar(centres, gap, width / 2, bottom=accuracy, color=ORANGE, label="gap")
     axis.plot([0, 1], [0, 1], "--", color=GREY)
     axis.set(xlim=(0, 1), ylim=(0, 1))
-    axis.legend(frameon=False, loc="upper left")
+    axis.legend(frameon=False, loc="upper left", fontsize=8)
     return figure
+
+
+@dataclasses.dataclass(frozen=True)
+class Panel:
+    """Curves of one stage: field of its log -> name; `level`: a dashed line."""
+
+    title: str
+    stage: int
+    names: Dict[str, str]
+    level: Optional[float] = None
+    top: Optional[float] = None
+
+
+PANELS = {
+    "cross_entropy": Panel("Stage 1: cross entropy, nats", 1, {"cross_entropy": "F"}),
+    "losses": Panel(
+        "Stage 2: losses, nats",
+        2,
+        {"pixel_loss": "pixel loss", "adversarial": "Ladv", "discriminator": "D"},
+        level=CHANCE_LOSS,
+    ),
+    "accuracy": Panel(
+        "Stage 2: share that D gets right",
+        2,
+        {"real_accuracy": "real", "fake_accuracy": "generated"},
+        level=0.5,
+        top=1.0,
+    ),
+    "selection": Panel("Stage 2: GED, selection split", 2, {"selection_ged": "GED"}),
+}
 
 
 def curves_figure(
-    curves: Dict[int, List[Dict[str, float]]],
-) -> matplotlib.figure.Figure:
-    """Losses of both stages, D's accuracy and the GED on the selection split."""
-    figure = matplotlib.figure.Figure(figsize=(13, 3.4), dpi=DPI, layout="constrained")
-    axes = figure.subplots(1, 4)
-    panels = (
-        ("Stage 1: cross entropy (nats)", 1, {"cross_entropy": "F"}),
-        (
-            "Stage 2: losses (nats)",
-            2,
-            {"pixel_loss": "pixel loss", "adversarial": "Ladv", "discriminator": "D"},
-        ),
-        (
-            "Stage 2: accuracy of D",
-            2,
-            {"real_accuracy": "real", "fake_accuracy": "generated"},
-        ),
-        ("Stage 2: GED, selection split", 2, {"selection_ged": "GED"}),
-    )
-    for axis, (title, stage, names) in zip(axes, panels):
-        axis.set_title(title, fontsize=10)
-        axis.set_xlabel("step")
-        axis.grid(alpha=0.25)
-        axis.spines[["top", "right"]].set_visible(False)
-        for name, color in zip(names, (BLUE, ORANGE, GREEN)):
-            points = [(p["step"], p[name]) for p in curves.get(stage, []) if name in p]
+    curves: Dict[int, List[Dict[str, float]]], panels: Sequence[str] = tuple(PANELS)
+) -> Optional[matplotlib.figure.Figure]:
+    """Losses of both stages, D's accuracy and the GED on the selection split.
+
+    Every axis begins at 0 or below, so that noise looks as small as it is.
+
+    Args:
+      curves: stage -> lines of its log.
+      panels: which of `PANELS`.
+
+    Returns:
+      The figure; None where the logs have no point of its panels.
+    """
+    size = (CHART[0] if len(panels) == 1 else 3.3 * len(panels), CHART[1])
+    figure = matplotlib.figure.Figure(figsize=size, dpi=DPI, layout="constrained")
+    axes = figure.subplots(1, len(panels), squeeze=False)[0]
+    for axis, panel in zip(axes, (PANELS[name] for name in panels)):
+        _label(axis, panel.title, "step", "")
+        for name, color in zip(panel.names, (BLUE, ORANGE, GREEN)):
+            lines = curves.get(panel.stage, [])
+            points = [(p["step"], p[name]) for p in lines if name in p]
             if points:
-                axis.plot(*zip(*points), ".-", color=color, label=names[name])
-        if len(names) > 1 and axis.lines:
+                style = ".-" if len(points) < 30 else "-"
+                axis.plot(*zip(*points), style, color=color, label=panel.names[name])
+        if len(axis.lines) > 1:
             axis.legend(frameon=False, fontsize=8)
-    return figure
+        if panel.level is not None and axis.lines:
+            axis.axhline(panel.level, linestyle="--", color=GREY, linewidth=1)
+        low, high = axis.dataLim.intervaly
+        low, high = (min(low, 0.0), max(high, 0.0)) if axis.lines else (0.0, 1.0)
+        axis.set_ylim(1.05 * low, panel.top or 1.1 * high or 1.0)
+        axis.xaxis.get_major_locator().set_params(integer=True)
+    return figure if any(axis.lines for axis in axes) else None
 
 
-def gallery_figure(
-    gallery: Sequence[Any],
-    *,
-    images: np.ndarray,
-    labels: np.ndarray,
-    blackbox: Optional[np.ndarray],
-    class_colors: Sequence[Sequence[int]],
-) -> matplotlib.figure.Figure:
-    """Samples beside all annotators, or beside the label and the black box."""
-    shown = dict(images=images, labels=labels, class_colors=class_colors)
-    if labels.shape[1] > 1:
-        return readers_figure(gallery, **shown)
-    return samples_figure(gallery, blackbox=blackbox, **shown)
+def svg(figure: matplotlib.figure.Figure, name: str, title: str) -> str:
+    """Returns a figure as SVG to stand in a page, in the colours of the page.
+
+    Args:
+      figure: in the colours of this module.
+      name: begins its ids, which must be unique in the page.
+      title: what screen readers hear.
+    """
+    buffer = io.StringIO()
+    fonts = {"svg.fonttype": "none", "svg.hashsalt": name}
+    fonts["font.sans-serif"] = ["DejaVu Sans"]
+    with matplotlib.rc_context(fonts):
+        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+    whole = buffer.getvalue()
+    box = re.search(r'viewBox="[^"]*"', whole).group()
+    inner = whole[whole.index(">", whole.index("<svg")) + 1 :]
+    inner = re.sub(r"<(metadata|style)\b.*?</\1>|<!--.*?-->", "", inner, flags=re.S)
+    inner = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{name}-", inner)
+    inner = inner.replace("'DejaVu Sans'", "system-ui")
+    for color, variable in _VARIABLES.items():
+        inner = inner.replace(color, f"var(--{variable})")
+    return f'<svg {box} role="img" aria-label="{html.escape(title)}">{inner}'
 
 
 def run_figures(
@@ -331,27 +354,17 @@ def run_figures(
 
     `galleries` are the items of a figure each, by its name; `samples` is one of them.
     """
+    shown = dict(images=images, class_colors=class_colors)
     drawn = {
-        name: gallery_figure(
-            gallery,
-            images=images,
-            labels=labels,
-            blackbox=blackbox,
-            class_colors=class_colors,
-        )
+        name: gallery_figure(gallery, labels=labels, blackbox=blackbox, **shown)
         for name, gallery in galleries.items()
     }
-    drawn = {
-        **drawn,
-        "entropies": entropies_figure(
-            galleries["samples"][:3], images=images, class_colors=class_colors
-        ),
-        "reliability": reliability_figure(metrics["reliability"]),
-        "curves": curves_figure(curves),
-    }
+    drawn["entropies"] = entropies_figure(galleries["samples"][:3], **shown)
+    drawn["reliability"] = reliability_figure(metrics["reliability"])
     if "calibration" in metrics:
         drawn["calibration"] = calibration_figure(metrics["calibration"], class_names)
-    return drawn
+    training = curves_figure(curves)
+    return drawn if training is None else {**drawn, "curves": training}
 
 
 def save_all(
@@ -362,7 +375,7 @@ def save_all(
     paths = []
     for name, figure in drawn.items():
         path = folder / f"{name}.png"
-        with io.atomic_file(path) as file:
+        with data_io.atomic_file(path) as file:
             figure.savefig(file, format="png")
         paths.append(path)
     return paths

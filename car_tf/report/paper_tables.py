@@ -1,4 +1,4 @@
-"""The paper's results, and what each of its methods changes in a configuration.
+"""The paper's results, when they may be quoted, and what its methods change.
 
 A difference between rows is a list of overrides, so that a table compares methods at
 equal size and training.
@@ -7,10 +7,12 @@ equal size and training.
 from __future__ import annotations
 
 import dataclasses
-from typing import Dict, Tuple
+from typing import Any, Dict, List, Mapping, Tuple
 
 PAPER_COLUMNS = ("GED 16", "GED 50", "GED 100", "HM-IoU 16")
 NOTHING = "—"
+# Data set -> working size and number of the images that the paper evaluates on.
+DATA = {"cityscapes": ([256, 512], 500), "lidc": ([128, 128], 1992)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,3 +126,57 @@ CITYSCAPES: Dict[str, str] = {
     "cGAN+Lcal on the true distribution": "0.038 ± 0.00",
     "Probabilistic U-Net": "0.206",
 }
+
+
+def method(config: Mapping[str, Any]) -> str:
+    """Names a configuration's method as the paper does.
+
+    Args:
+      config: the content of a run's `config.json`.
+
+    Returns:
+      The paper's name; the configuration's own where it is no segmentation's.
+    """
+    stage2 = config.get("stage2", {})
+    if "pixel_loss" not in stage2:
+        return config["name"]
+    if stage2["pixel_loss"] == "elbo":
+        return f"cVAE-GAN (β={stage2['kl_weight']:g})"
+    if stage2["pixel_loss"] == "cross_entropy":
+        return "cGAN+Lce"
+    if config["refinement_net"].get("noise") == "encoded":
+        return "cVAE-GAN+Lcal (β=0)"
+    if config["calibration_net"]["kind"] == "true_distribution":
+        return "cGAN+Lcal on the true distribution"
+    return "cGAN+Lcal"
+
+
+def quoted(
+    config: Mapping[str, Any], num_images: int
+) -> List[Tuple[str, Dict[str, str]]]:
+    """Returns the paper's scores with 16 samples, for a run on the paper's own data.
+
+    Args:
+      config: the content of a run's `config.json`.
+      num_images: how many it was evaluated on.
+
+    Returns:
+      (method, `ged` and `hm_iou`): of its tables on LIDC the first, and the row of the
+      run's own method. Empty where a run is on other images or at another size.
+    """
+    data = config["data"]
+    if not data["data_dir"] or DATA.get(data["dataset"]) != (data["size"], num_images):
+        return []
+    if data["dataset"] == "cityscapes":
+        return [(name, {"ged": value}) for name, value in CITYSCAPES.items()]
+    mine = method(config)
+    mine = (mine, f"{mine} ({config['stage2']['num_samples']})")
+    rows = {row.method: row for row in TABLES["table1"]}
+    for row in (*TABLES["table3"], *TABLES["table4"]):
+        if row.method in mine:
+            rows[row.method] = row
+    return [
+        (name, {"ged": row.paper[0], "hm_iou": row.paper[3]})
+        for name, row in rows.items()
+        if NOTHING not in (row.paper[0], row.paper[3])
+    ]

@@ -1,6 +1,7 @@
 """Figures: what is laid out does not lie on something else."""
 
 import itertools
+import re
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ NUM_ROWS = 3
     "titles",
     [
         [["input", "label", "sample 1"] * 2, ["black box", "entropy of F", "s"] * 2],
-        [["input", "mean of readers", "reader 1", "sample 1", "mean of G"] * 3],
+        [["input", "mean of raters", "rater 1", "sample 1", "mean of G"] * 3],
     ],
     ids=["two lines", "fifteen columns"],
 )
@@ -43,3 +44,29 @@ def test_titles_can_be_read_in_the_report():
     shown = 966 / figure.bbox.width
     for axis in figure.axes:
         assert axis.title.get_fontsize() * figures.DPI / 72 * shown >= 10
+
+
+def test_a_curve_that_hardly_changes_looks_flat():
+    points = [{"step": i, "selection_ged": 0.64 + i * 1e-4} for i in range(9)]
+    figure = figures.curves_figure({2: points}, ["selection"])
+    (axis,) = figure.axes
+    low, high = axis.get_ylim()
+    assert low == 0 and 0.65 < high < 1
+    assert figures.curves_figure({1: points}, ["selection"]) is None
+
+
+def test_charts_take_the_colours_and_ids_of_the_page():
+    entry = dict(lower=0.5, upper=0.6, num_pixels=3, accuracy=0.25, confidence=0.75)
+    figure = figures.reliability_figure({"ece": 0.5, "bins": [entry]})
+    svg = figures.svg(figure, "one", 'a "title"')
+    assert not re.search("#[0-9a-f]{6}", svg)
+    assert {"first", "second", "grey", "line", "text"} <= set(
+        re.findall(r"var\(--(\w+)\)", svg)
+    )
+    ids = re.findall(r'\bid="([^"]*)"', svg)
+    assert ids and all(name.startswith("one-") for name in ids)
+    assert set(re.findall(r'(?:href="|url\()#([^")]*)', svg)) <= set(ids)
+    assert 'aria-label="a &quot;title&quot;"' in svg and "<style" not in svg
+    # Accuracy 0.25 and the gap to 0.75, on an axis of one.
+    heights = [bar.get_height() for bar in figure.axes[0].patches]
+    assert heights == [0.25, 0.5]

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import base64
-import html
 import json
 import pathlib
-from typing import List, Tuple
+from typing import List
 
 from car_tf.experiment.regression import scores
+from car_tf.report import write
 
 _LEAD = (
     "The paper's smallest example: for most x there are two right answers y. A sampler "
@@ -33,32 +32,16 @@ _CAPTIONS = {
 }
 
 
-def sections(run_dir: pathlib.Path) -> List[Tuple[str, str, str]]:
-    """Returns (id, title, HTML) of what is not common to all reports."""
-    results = run_dir / scores.RESULTS_FILE
+def sections(workdir: pathlib.Path) -> List[write.Section]:
+    """Returns what `report.write` shows of a regression's directory."""
+    results = workdir / scores.RESULTS_FILE
     if not results.is_file():
-        return [("results", "Results", f"<p>{_LEAD}</p>\n<p>{_UNFINISHED}</p>\n")]
+        return [("results", "Results", [_LEAD, _UNFINISHED])]
     heads, *rows = scores.table(json.loads(results.read_text(encoding="utf-8")))
-    table = _row("th", heads) + "".join(_row("td", cells) for cells in rows)
     pictures = [
-        _picture(path, caption)
+        {"picture": path, "title": path.stem.replace("_", " "), "caption": caption}
         for end, caption in _CAPTIONS.items()
-        for path in sorted(run_dir.glob(f"figures/*{end}.png"))
+        for path in sorted(workdir.glob(f"figures/*{end}.png"))
     ]
-    body = f"<p>{_LEAD}</p>\n<p>{_TABLE}</p>\n"
-    body += f'<div class="scroll" tabindex="0"><table>\n{table}</table></div>\n'
-    return [("results", "Results", body), ("figures", "Figures", "".join(pictures))]
-
-
-def _row(tag: str, cells) -> str:
-    inner = "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells)
-    return f"<tr>{inner}</tr>\n"
-
-
-def _picture(path: pathlib.Path, caption: str) -> str:
-    content = base64.b64encode(path.read_bytes()).decode("ascii")
-    image = f'<img alt="{html.escape(caption)}" src="data:image/png;base64,{content}">'
-    return (
-        f'<figure><div class="picture" tabindex="0">{image}</div>'
-        f"<figcaption>{html.escape(caption)}</figcaption></figure>\n"
-    )
+    blocks = [_LEAD, _TABLE, {"heads": heads, "rows": rows}]
+    return [("results", "Results", blocks), ("figures", "Figures", pictures)]
