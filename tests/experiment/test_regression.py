@@ -26,7 +26,9 @@ def small(seeds=(1,), mode_probabilities=(0.6, 0.9), **stage2):
     """Two distributions by default, two values of lambda, small networks."""
     return regression_config.Regression(
         name="small",
-        data=regression_config.Bimodal(mode_probabilities, (0.02,)),
+        data=regression_config.Bimodal(
+            mode_probabilities=mode_probabilities, mode_noises=(0.02,)
+        ),
         networks=regression_config.Networks(hidden_layers=1, hidden_units=16),
         stage1=regression_config.Stage1(steps=10, batch_size=20),
         stage2=regression_config.Stage2(
