@@ -181,7 +181,7 @@ def test_absolute_paths_are_shortened(text, shown):
 def test_the_verdict_is_what_stage_2_changed(folder):
     text = text_of(folder)
     assert "GED16 is 0.300 ; before stage 2 it was not measured." in text
-    assert "realism" not in text
+    assert "realism (judge" not in text
     before = {"ged": 0.9, "by_num_samples": {"16": {"ged": 0.5}}}
     realism = {"auc": 0.4, "before_stage2": {"auc": 0.55}, "f_pixels": {"auc": 1.0}}
     baselines = {"before_stage2": before, "f_pixels": {"ged": 0.7, "hm_iou": 0.2}}
