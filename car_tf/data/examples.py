@@ -5,14 +5,53 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import pathlib
-from typing import Optional, Sequence, Tuple
+from typing import Any, Iterator, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
 
+class Rows:
+    """Some rows of an array that is mapped from a file, in any order: no copy.
+
+    Attributes:
+      array: `[M, ...]`, the whole of it.
+      indices: `[N]` int64, the rows.
+    """
+
+    def __init__(self, array: np.ndarray, indices: Sequence[int]):
+        self.array = array
+        self.indices = np.asarray(indices, np.int64)
+        self.shape, self.dtype = (len(self.indices), *array.shape[1:]), array.dtype
+
+    ndim = property(lambda self: len(self.shape))
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        return (self.array[index] for index in self.indices)
+
+    def __getitem__(self, key: Any) -> np.ndarray:
+        """Reads what an array `[N, ...]` would give; the key starts with its rows."""
+        rows, *rest = key if isinstance(key, tuple) else (key,)
+        if rows is Ellipsis or rows is None:
+            return np.asarray(self)[key]
+        return self.array[(self.indices[rows], *rest)]
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
+        return np.asarray(self.array[self.indices], dtype)
+
+
+def rows_of(array: Union[np.ndarray, Rows], indices: Sequence[int]) -> Any:
+    """Returns rows of an array: of one that is mapped, without reading them."""
+    if isinstance(array, Rows):
+        return Rows(array.array, array.indices[indices])
+    return Rows(array, indices) if isinstance(array, np.memmap) else array[indices]
+
+
 @dataclasses.dataclass(frozen=True)
 class Examples:
-    """Images with their labels; arrays may be memory-mapped.
+    """Images with their labels; arrays may be mapped from files, or `Rows` of such.
 
     Attributes:
       names: N unique names.
@@ -51,10 +90,12 @@ class Examples:
             self,
             names=tuple(self.names[i] for i in indices),
             groups=tuple(self.groups[i] for i in indices),
-            images=self.images[indices],
-            labels=self.labels[indices],
+            images=rows_of(self.images, indices),
+            labels=rows_of(self.labels, indices),
             image_files=tuple(files[i] for i in indices) if files else (),
-            blackbox=None if self.blackbox is None else self.blackbox[indices],
+            blackbox=(
+                None if self.blackbox is None else rows_of(self.blackbox, indices)
+            ),
         )
 
     def fingerprint(self) -> str:

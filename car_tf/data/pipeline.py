@@ -7,12 +7,14 @@ before it is divided over replicas.
 
 from __future__ import annotations
 
-from typing import Dict, Sequence, Tuple
+from typing import Any, Dict, Sequence, Tuple
 
 import numpy as np
 import tensorflow as tf
 
 from car_tf.data import class_flips, examples
+
+_ALIGNMENT = 64  # Bytes; TensorFlow ends the process at less.
 
 
 def training_batches(
@@ -65,22 +67,22 @@ def training_batches(
         first_step=first_step,
         num_steps=num_steps,
     )
-    # In memory and captured by reference: a Python function in the pipeline would need
-    # the interpreter's lock, on which an iterator that is dropped early can wait forever.
+    # Captured by reference: a Python function in the pipeline would need the
+    # interpreter's lock, on which an iterator that is dropped early can wait forever.
     with tf.device("/CPU:0"):
-        rows, annotators = tf.constant(rows), tf.constant(annotators)
-        images, labels = tf.constant(source.images), tf.constant(source.labels)
-        if source.blackbox is not None:
-            blackbox = tf.constant(source.blackbox)
+        annotators = tf.constant(annotators)
+        labels, label_rows = _tensors(source.labels, rows)
+        seen = [source.images]
+        seen += [] if source.blackbox is None else [source.blackbox]
+        seen = [_tensors(array, rows) for array in seen]
 
     def batch_of(step: tf.Tensor) -> Dict[str, tf.Tensor]:
-        row = rows[step - first_step]
-        arrays = [tf.gather(images, row)]
-        if source.blackbox is not None:
-            arrays.append(tf.gather(blackbox, row))
+        place = step - first_step
+        arrays = [tf.gather(array, array_rows[place]) for array, array_rows in seen]
         for index in range(num_cut):
-            annotator = (annotators[step - first_step] + index) % num_annotators
-            arrays.append(tf.gather_nd(labels, tf.stack([row, annotator], axis=1)))
+            annotator = (annotators[place] + index) % num_annotators
+            where = tf.stack([label_rows[place], annotator], axis=1)
+            arrays.append(tf.gather_nd(labels, where))
         key = tf.stack([tf.constant(seed, tf.int64), step])
         crops = _crop(
             arrays,
@@ -104,7 +106,37 @@ def training_batches(
 
     steps = tf.data.Dataset.range(first_step, num_steps)
     batches = steps.map(batch_of, num_parallel_calls=2, deterministic=True)
-    return batches.prefetch(2)
+    options = tf.data.Options()
+    # To rewrite the pipeline, TensorFlow would copy all arrays that it refers to.
+    options.experimental_optimization.apply_default_optimizations = False
+    options.autotune.enabled = False
+    return batches.prefetch(2).with_options(options)
+
+
+class _Writable:
+    """An array under a claim to be writable, which TensorFlow asks for to share it."""
+
+    def __init__(self, array: np.ndarray):
+        self.array = array  # Keeps the map open.
+        self.__array_interface__ = {
+            **array.__array_interface__,
+            "data": (array.ctypes.data, False),
+        }
+
+
+def _tensors(array: Any, rows: np.ndarray) -> Tuple[tf.Tensor, tf.Tensor]:
+    """Returns an array and the places in it of rows `[...]` of the examples.
+
+    A map of a file stays one, however large: the tensor is its memory. What lies in
+    memory is copied, as are maps that TensorFlow's alignment does not allow.
+    """
+    if isinstance(array, examples.Rows):
+        array, rows = array.array, array.indices.astype(np.int32)[rows]
+    is_mapped = isinstance(array, np.memmap) and array.flags.c_contiguous
+    if is_mapped and array.ctypes.data % _ALIGNMENT == 0:
+        shared = np.asarray(_Writable(array)).__dlpack__()
+        return tf.experimental.dlpack.from_dlpack(shared), tf.constant(rows)
+    return tf.constant(array), tf.constant(rows)
 
 
 def _labels(

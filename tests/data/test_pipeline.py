@@ -1,5 +1,8 @@
 """Training batches: a pure function of seed and step; crops, mirroring and flips."""
 
+import dataclasses
+import pathlib
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -151,6 +154,69 @@ def test_several_labels_of_an_image_flip_each_for_itself():
         # 2000 draws: standard deviation at most sqrt(.25 / 2000) = 0.0112.
         assert abs(hits.mean() - flip.probability) < 0.045
         assert abs(np.corrcoef(hits[:, 0], hits[:, 1])[0, 1]) < 0.13
+
+
+# Arrays in files
+
+
+def mapped(source, folder):
+    """The same examples, their arrays mapped from files."""
+    arrays = {}
+    for name in ("images", "labels", "blackbox"):
+        np.save(folder / f"{name}.npy", getattr(source, name))
+        arrays[name] = np.load(folder / f"{name}.npy", mmap_mode="r")
+    return dataclasses.replace(source, **arrays)
+
+
+@pytest.mark.parametrize("blackbox", ["labels", "probs"])
+def test_arrays_in_files_give_the_same_batches(tmp_path, blackbox):
+    source = coordinates(9, 20, 24, annotators=3, blackbox=blackbox)
+    in_files, rows = mapped(source, tmp_path), [7, 2, 3, 8]
+    assert_equal_batches(batches(in_files), batches(source))
+    some, same = in_files.take(rows), source.take(rows)
+    assert some.images.array is in_files.images and some.fingerprint() == (
+        same.fingerprint()
+    )
+    assert_equal_batches(batches(some), batches(same))
+    # Its neighbours start where TensorFlow could not read them in place.
+    later = dataclasses.replace(in_files.take(rows), images=in_files.images[1:][:4])
+    want = dataclasses.replace(same, images=source.images[1:5])
+    assert_equal_batches(batches(later), batches(want))
+
+
+@pytest.mark.parametrize("key", [2, -1, slice(1, 3), [2, 0], (1, 0), ([1, 0], 2)])
+def test_rows_of_rows_are_read_like_those_of_arrays(tmp_path, key):
+    source = coordinates(9, 6, 5, annotators=3)
+    some = mapped(source, tmp_path).take([7, 2, 3, 8]).take([3, 0, 1]).labels
+    wanted = source.labels[[8, 7, 2]]
+    np.testing.assert_array_equal(some[key], wanted[key])
+    np.testing.assert_array_equal(some[..., 0], wanted[..., 0])
+    np.testing.assert_array_equal(list(some), wanted)
+    assert (some.shape, some.ndim, len(some)) == (wanted.shape, 4, 3)
+
+
+def test_arrays_in_files_take_no_memory(tmp_path):
+    def used():
+        (line,) = [
+            line
+            for line in pathlib.Path("/proc/self/status").read_text().splitlines()
+            if line.startswith("RssAnon")
+        ]
+        return int(line.split()[1]) / 1024
+
+    # Of zeros that take no room on the disk.
+    shape = (400, 128, 128, 19)
+    np.lib.format.open_memmap(tmp_path / "probs.npy", "w+", np.float16, shape)
+    source = coordinates(400, 128, 128, blackbox=None)
+    probs = np.load(tmp_path / "probs.npy", mmap_mode="r")
+    source = dataclasses.replace(source, blackbox=probs)
+    before = used()
+    dataset = pipeline.training_batches(
+        source.take(range(400)), batch_size=2, crop_size=(8, 8), seed=0, num_steps=9
+    )
+    next(iter(dataset))
+    # The images and labels, 25 MB, are copied; the probabilities are 237 MB.
+    assert used() - before < 120
 
 
 # Crops

@@ -138,7 +138,7 @@ def read_pickle(
         _fill(path, records, names, images, labels)
     else:
         images, labels = (
-            np.load(folder / name, mmap_mode="r")[chosen]
+            examples.rows_of(np.load(folder / name, mmap_mode="r"), chosen)
             for name in ("images.npy", "labels.npy")
         )
     return examples.Examples(

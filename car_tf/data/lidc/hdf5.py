@@ -51,6 +51,7 @@ def read(
       DataError: h5py is not installed, the file is broken, or a series is in two
         splits.
     """
+    mode = "r" if cache_dir else None
     with contextlib.ExitStack() as stack:
         if cache_dir is None:
             cache_dir = stack.enter_context(tempfile.TemporaryDirectory())
@@ -61,7 +62,8 @@ def read(
                 f"{path}: wanted split {split}, found {', '.join(series) or 'none'}"
             )
         images, labels = (
-            np.load(folder / f"{split}-{name}.npy") for name in ("images", "labels")
+            np.load(folder / f"{split}-{name}.npy", mmap_mode=mode)
+            for name in ("images", "labels")
         )
     return examples.Examples(
         names=tuple(f"{split}-{index:05d}" for index in range(len(images))),

@@ -21,6 +21,8 @@ import os
 import pathlib
 from typing import Tuple
 
+import numpy as np
+
 from car_tf.data import examples, info, splits
 from car_tf.data.lidc import arrays as lidc_arrays
 from car_tf.data.lidc import folders as lidc_folders
@@ -89,8 +91,11 @@ def read(
         found = lidc_hdf5.read(path, split, cache_dir=folder)
     else:
         found = lidc_arrays.read_pickle(path, split, seed=seed, cache_dir=folder)
+    height, width = found.images.shape[1:3]
+    if height <= size[0] and width <= size[1]:
+        return found  # Mapped from the cache, if there is one.
     images = lidc_arrays.fit(found.images[..., 0], size)[..., None]
-    labels = lidc_arrays.fit(found.labels, size)
+    labels = lidc_arrays.fit(np.asarray(found.labels), size)
     return dataclasses.replace(found, images=images, labels=labels)
 
 

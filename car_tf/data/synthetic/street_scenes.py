@@ -24,75 +24,50 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
 from car_tf.data import io
-from car_tf.data.synthetic import street_painter
+from car_tf.data.synthetic import street_painter as st
 from car_tf.data.synthetic import street_world
 
 # Grain that the final image gets per class (fraction of the brightness).
 _GRAIN = np.full(256, 0.04, np.float32)
-_GRAIN[
-    [
-        street_painter.ROAD,
-        street_painter.SIDEWALK,
-        street_painter.BUILDING,
-        street_painter.WALL,
-    ]
-] = (0.07, 0.07, 0.05, 0.08)
-_GRAIN[
-    [
-        street_painter.VEGETATION,
-        street_painter.TERRAIN,
-        street_painter.SKY,
-        street_painter.PERSON,
-    ]
-] = (0.13, 0.14, 0.01, 0.06)
+_GRAIN[[st.ROAD, st.SIDEWALK, st.BUILDING, st.WALL]] = (0.07, 0.07, 0.05, 0.08)
+_GRAIN[[st.VEGETATION, st.TERRAIN, st.SKY, st.PERSON]] = (0.13, 0.14, 0.01, 0.06)
 
 
 # What is behind the things: sky and ground, at the picture's own size, for their
 # patterns are soft and their cost is that of every pixel.
 
 
-def _draw_sky(
-    painter: street_painter.Painter, rng, down
-) -> Tuple[np.ndarray, np.ndarray]:
+def _draw_sky(painter: st.Painter, rng, down) -> Tuple[np.ndarray, np.ndarray]:
     """Sky with clouds, and a skyline in the haze: image and label."""
     world, (height, width) = painter.world, down.shape
     haze = world.haze[1]
-    zenith = (
-        haze * 0.95
-        if world.overcast
-        else haze * street_painter.tint(1.0, 0.62, 0.8, 1.08)
-    )
+    zenith = haze * 0.95 if world.overcast else haze * st.tint(1.0, 0.62, 0.8, 1.08)
     small = height // 2, width // 2
     rise = np.clip(-down[::2, ::2][: small[0], : small[1]] / 0.45, 0, 1)
-    clouds = street_painter.smooth_noise(rng, small, (6, 8))
-    clouds += 0.5 * street_painter.smooth_noise(rng, small, (18, 20))
+    clouds = st.smooth_noise(rng, small, (6, 8))
+    clouds += 0.5 * st.smooth_noise(rng, small, (18, 20))
     cover = np.clip(0.35 * clouds + rng.uniform(-0.3, 0.4), 0, 0.8) * rise
     light = haze * (rng.uniform(0.8, 1.08) if world.overcast else 1.12)
     sky = haze + (zenith - haze) * rise[..., None]
     sky = np.clip(sky + (light - sky) * cover[..., None], 0, 255).astype(np.uint8)
     image = np.array(Image.fromarray(sky).resize((width, height), Image.BILINEAR))
-    skyline = rng.uniform(0.02, 0.07) + 0.012 * street_painter.smooth_noise(
+    skyline = rng.uniform(0.02, 0.07) + 0.012 * st.smooth_noise(
         rng, (1, width), (1, 40)
     )
-    cls, steps = (street_painter.BUILDING, street_painter.VEGETATION)[
-        rng.integers(2)
-    ], rng.uniform(0.0, 0.06, 61)
-    if cls == street_painter.BUILDING:
+    cls, steps = (st.BUILDING, st.VEGETATION)[rng.integers(2)], rng.uniform(
+        0.0, 0.06, 61
+    )
+    if cls == st.BUILDING:
         skyline = skyline * 0.5 + steps[np.arange(width) * 60 // width]
     far = -down < skyline
-    tone = street_painter.choice(
-        rng,
-        (
-            street_painter.FACADES
-            if cls == street_painter.BUILDING
-            else street_painter.LEAVES
-        ),
+    tone = st.choice(
+        rng, (st.FACADES if cls == st.BUILDING else st.LEAVES)
     ) * np.float32(0.8)
-    image[far] = painter.ink(tone, street_painter.FAR)
-    return image, np.where(far, cls, street_painter.SKY).astype(np.uint8)
+    image[far] = painter.ink(tone, st.FAR)
+    return image, np.where(far, cls, st.SKY).astype(np.uint8)
 
 
-def _shadows(painter: street_painter.Painter, shape) -> np.ndarray:
+def _shadows(painter: st.Painter, shape) -> np.ndarray:
     """How much of the sun each ground pixel loses to things, [H, W] in [0, 1]."""
     world, scale = painter.world, shape[1] / painter.shape[1]
     mask = Image.new("L", shape[::-1])
@@ -100,7 +75,7 @@ def _shadows(painter: street_painter.Painter, shape) -> np.ndarray:
     slope = [min(1.3, max(-1.3, -world.sun[i] / world.sun[1])) for i in (0, 2)]
 
     def fill(corners, value):
-        if min(z for _, z in corners) > street_painter.NEAR:
+        if min(z for _, z in corners) > st.NEAR:
             pixels = painter.project([(s, 0.0, z) for s, z in corners])
             pen.polygon([(x * scale, y * scale) for x, y in pixels], value)
 
@@ -122,21 +97,17 @@ def _shadows(painter: street_painter.Painter, shape) -> np.ndarray:
     return np.asarray(mask.filter(ImageFilter.GaussianBlur(blur)), np.float32) / 255
 
 
-def _ground_classes(world: street_painter.World, s, z) -> np.ndarray:
+def _ground_classes(world: st.World, s, z) -> np.ndarray:
     """The class of the ground at road coordinates, [H, W] uint8."""
-    distance, classes = np.abs(s), np.full(s.shape, street_painter.ROAD, np.uint8)
+    distance, classes = np.abs(s), np.full(s.shape, st.ROAD, np.uint8)
     for side in world.sides:
         own = (s > 0) == (side.sign > 0)
         kerb = world.half_road
-        classes[own & (distance > kerb)] = (
-            street_painter.TERRAIN if side.strip else street_painter.SIDEWALK
-        )
-        classes[own & (distance > kerb + side.strip)] = street_painter.SIDEWALK
-        outer = (
-            street_painter.TERRAIN if side.style != "row" else street_painter.SIDEWALK
-        )
+        classes[own & (distance > kerb)] = st.TERRAIN if side.strip else st.SIDEWALK
+        classes[own & (distance > kerb + side.strip)] = st.SIDEWALK
+        outer = st.TERRAIN if side.style != "row" else st.SIDEWALK
         classes[own & (distance > side.line(kerb))] = outer
-    classes[np.abs(z - world.crossing) < 4.5] = street_painter.ROAD
+    classes[np.abs(z - world.crossing) < 4.5] = st.ROAD
     return classes
 
 
@@ -145,27 +116,21 @@ def _ground_tones(rng) -> np.ndarray:
     asphalt, alike = rng.uniform(66, 122), rng.random() < 0.35
     paved = asphalt + rng.uniform(-6, 10) if alike else rng.uniform(95, 168)
     tones = np.zeros((256, 3), np.float32)
-    tones[street_painter.ROAD] = street_painter.tint(
-        asphalt, 1, 1, rng.uniform(0.98, 1.06)
-    )
-    tones[street_painter.SIDEWALK] = street_painter.tint(
+    tones[st.ROAD] = st.tint(asphalt, 1, 1, rng.uniform(0.98, 1.06))
+    tones[st.SIDEWALK] = st.tint(
         paved, 1, rng.uniform(0.94, 1.0), rng.uniform(0.86, 1.0)
     )
-    tones[street_painter.TERRAIN] = street_painter.choice(
-        rng, ((96, 116, 60), (112, 112, 66), (128, 108, 78))
-    )
+    tones[st.TERRAIN] = st.choice(rng, ((96, 116, 60), (112, 112, 66), (128, 108, 78)))
     return tones
 
 
-def _draw_ground(
-    painter: street_painter.Painter, rng, right, down, image, label
-) -> None:
+def _draw_ground(painter: st.Painter, rng, right, down, image, label) -> None:
     """Road, strips, sidewalks and what lies behind them, by casting rays down."""
     world = painter.world
-    below = down > world.eye[1] / street_painter.FAR
+    below = down > world.eye[1] / st.FAR
     first = int(np.argmax(below.any(1)))
     below, right, down = below[first:], right[first:], down[first:]
-    z = world.eye[1] / np.maximum(down, world.eye[1] / street_painter.FAR)
+    z = world.eye[1] / np.maximum(down, world.eye[1] / st.FAR)
     s = right * z - painter.offset(z)
 
     def noise(scale, tile=world.tile):
@@ -177,22 +142,17 @@ def _draw_ground(
     worn = rng.uniform(0.0, 0.3) * (rng.random() < 0.6)
     shown = _ground_classes(world, s + worn * (0.5 * grain + 0.5 * patches), z)
     light = 1 + 0.05 * patches + 0.05 * grain
-    light += np.where(shown == street_painter.TERRAIN, 0.12 * noise(9) + 0.1 * grain, 0)
+    light += np.where(shown == st.TERRAIN, 0.12 * noise(9) + 0.1 * grain, 0)
     slab = rng.uniform(0.4, 0.9)
     width = 0.05 / slab
-    joint = (
-        (street_painter.part(s / slab) < width)
-        | (street_painter.part(z / slab) < width)
-    ) & (shown == street_painter.SIDEWALK)
-    light -= rng.uniform(0.05, 0.25) * clear * joint
-    kerb = (np.abs(np.abs(s) - world.half_road - 0.07) < 0.07) & (
-        shown != street_painter.ROAD
+    joint = ((st.part(s / slab) < width) | (st.part(z / slab) < width)) & (
+        shown == st.SIDEWALK
     )
+    light -= rng.uniform(0.05, 0.25) * clear * joint
+    kerb = (np.abs(np.abs(s) - world.half_road - 0.07) < 0.07) & (shown != st.ROAD)
     light += rng.uniform(-0.2, 0.3) * kerb
     colours = _ground_tones(rng)[shown] * light[..., None]
-    paint = (
-        _markings(world, rng, s, z) & (shown == street_painter.ROAD) & (noise(7) < 1.6)
-    )
+    paint = _markings(world, rng, s, z) & (shown == st.ROAD) & (noise(7) < 1.6)
     colours[paint] = colours[paint] * 0.25 + rng.uniform(150, 175)
     shade = _shadows(painter, label.shape)[first:]
     if rng.random() < 0.5:  # buildings on the sun's side darken their half
@@ -209,23 +169,19 @@ def _draw_ground(
 def _markings(world, rng, s, z) -> np.ndarray:
     """Where the road is painted: centre line, edge lines, zebra crossing."""
     dash, gap = rng.uniform(2, 4), rng.uniform(2, 6)
-    dashes = street_painter.part(z / (dash + gap)) < dash / (dash + gap)
+    dashes = st.part(z / (dash + gap)) < dash / (dash + gap)
     paint = (np.abs(s) < 0.08) & dashes & (rng.random() < 0.75)
     edge = world.half_road - rng.uniform(0.25, 2.2)
     paint |= (np.abs(np.abs(s) - edge) < 0.06) & (rng.random() < 0.4)
-    start = (
-        world.crossing - 9.5
-        if world.crossing < street_painter.FAR
-        else rng.uniform(6, 60)
-    )
-    zebra = (np.abs(z - start - 1.5) < 1.5) & (street_painter.part(s) < 0.5)
+    start = world.crossing - 9.5 if world.crossing < st.FAR else rng.uniform(6, 60)
+    zebra = (np.abs(z - start - 1.5) < 1.5) & (st.part(s) < 0.5)
     return paint | (zebra & (rng.random() < 0.6))
 
 
 # From the canvas to the picture.
 
 
-def _draw_extras(painter: street_painter.Painter, rng) -> None:
+def _draw_extras(painter: st.Painter, rng) -> None:
     """Overhead wires and the own car's bonnet, both ignored."""
     height, width = painter.shape
     thin = max(2, width // 350)
@@ -233,10 +189,10 @@ def _draw_extras(painter: street_painter.Painter, rng) -> None:
         z, y = rng.uniform(10, 40), rng.uniform(5, 7)
         line = painter.project([(-30, y, z), (0, y - 0.5, z), (30, y, z)])
         painter.pens[0].line(line, (52, 54, 58), thin)
-        painter.pens[1].line(line, street_painter.IGNORED, thin + 1)
+        painter.pens[1].line(line, st.IGNORED, thin + 1)
     if rng.random() < 0.35:
         paint, rise = (
-            street_painter.choice(rng, street_painter.PAINTS) * 0.8,
+            st.choice(rng, st.PAINTS) * 0.8,
             rng.uniform(0.04, 0.11) * height,
         )
         middle, reach = rng.uniform(0.42, 0.58) * width, rng.uniform(0.6, 0.9) * width
@@ -246,21 +202,21 @@ def _draw_extras(painter: street_painter.Painter, rng) -> None:
             box = (middle - reach, top, middle + reach, top + 3 * rise)
             painter.pens[0].ellipse(box, colour)
             if step == 0:
-                painter.pens[1].ellipse(box, street_painter.IGNORED)
+                painter.pens[1].ellipse(box, st.IGNORED)
 
 
 def _expose(image: np.ndarray, label: np.ndarray, rng) -> np.ndarray:
     """What a camera makes of the drawing: grain, blur, exposure, noise."""
     height, width = label.shape
     fine = rng.standard_normal((height, width), dtype=np.float32)
-    coarse = street_painter.smooth_noise(rng, label.shape, (height // 4, width // 4))
+    coarse = st.smooth_noise(rng, label.shape, (height // 4, width // 4))
     image = image * (1 + _GRAIN[label] * (0.5 * fine + 0.5 * coarse))[..., None]
     image = Image.fromarray(np.clip(image, 0, 255).astype(np.uint8))
     blur = rng.uniform(0.15, 0.6) * width / 512
     image = np.asarray(image.filter(ImageFilter.GaussianBlur(blur)), np.float32) / 255
     across = np.linspace(-1, 1, width) ** 2 + np.linspace(-1, 1, height)[:, None] ** 2
     vignette = 1 - rng.uniform(0.0, 0.14) * across.astype(np.float32)
-    gain = street_painter.tint(rng.uniform(0.7, 1.15), *rng.uniform(0.93, 1.07, 3))
+    gain = st.tint(rng.uniform(0.7, 1.15), *rng.uniform(0.93, 1.07, 3))
     image = np.clip(image * vignette[..., None] * gain, 0, 1)
     image **= rng.uniform(0.85, 1.25)
     noise = rng.standard_normal(image.shape, dtype=np.float32)
@@ -288,9 +244,9 @@ def draw_scene(
         raise ValueError(f"a scene needs at least 32x32 pixels, got {tuple(size)}")
     world = street_world.sample_world(seed, index)
     rng = np.random.default_rng((seed, index, 1))
-    painter = street_painter.Painter(world, size)
+    painter = st.Painter(world, size)
     right, down = (
-        rays[:: street_painter.SUPERSAMPLING, :: street_painter.SUPERSAMPLING]
+        rays[:: st.SUPERSAMPLING, :: st.SUPERSAMPLING]
         for rays in (painter.right, painter.down)
     )
     image, label = _draw_sky(painter, rng, down)
@@ -300,13 +256,11 @@ def draw_scene(
         if painter.sees(thing):
             thing.draw(painter)
     _draw_extras(painter, rng)
-    label = np.array(painter.label)[
-        :: street_painter.SUPERSAMPLING, :: street_painter.SUPERSAMPLING
-    ].copy()
+    label = np.array(painter.label)[:: st.SUPERSAMPLING, :: st.SUPERSAMPLING].copy()
     if rng.random() < 0.25:  # rectification leaves rims without a label
         rim = max(1, size[1] // 128)
-        label[:, :rim] = label[:, -rim:] = street_painter.IGNORED
-    image = np.asarray(painter.image.reduce(street_painter.SUPERSAMPLING), np.float32)
+        label[:, :rim] = label[:, -rim:] = st.IGNORED
+    image = np.asarray(painter.image.reduce(st.SUPERSAMPLING), np.float32)
     return _expose(image, label, rng), label
 
 

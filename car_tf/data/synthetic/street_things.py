@@ -10,16 +10,16 @@ import math
 
 import numpy as np
 
-from car_tf.data.synthetic import street_painter
+from car_tf.data.synthetic import street_painter as st
 
 _CIRCLE = [(math.cos(a * math.pi / 8), math.sin(a * math.pi / 8)) for a in range(16)]
 _GAPS, _JOINTS = np.float32([(0.75, 0.4), (0.66, 0.82)])  # fences' and walls' light
 
 
-def _foliage(painter: street_painter.Painter, s, y, z, radius, seed, lift=0.0) -> None:
+def _foliage(painter: st.Painter, s, y, z, radius, seed, lift=0.0) -> None:
     """A crown or bush about (s, y) with radii (across, up) in metres."""
     rng = np.random.default_rng(seed)
-    leaf = street_painter.choice(rng, street_painter.LEAVES)
+    leaf = st.choice(rng, st.LEAVES)
     lobes = rng.uniform(-0.62, 0.62, (7, 2)), rng.uniform(0.36, 0.62, 7)
     lobes[0][0] = 0.0, -0.5  # where the trunk ends
     ragged, shift = rng.uniform(0.12, 0.3), rng.uniform(0, 9, 2)
@@ -43,31 +43,21 @@ def _foliage(painter: street_painter.Painter, s, y, z, radius, seed, lift=0.0) -
     light = 0.72 + 0.2 * up + 0.16 * across * painter.world.sun[0]
     light += 0.13 * clusters + 0.13 * leaves + 0.12 * np.minimum(solid, 0.5)
     colours = leaf * np.clip(light[seen], 0.2, 1.5)[:, None]
-    painter.paste(
-        where, painter.through_air(colours, z), seen, mask, street_painter.VEGETATION
-    )
+    painter.paste(where, painter.through_air(colours, z), seen, mask, st.VEGETATION)
 
 
-def tree(painter: street_painter.Painter, s, z, seed) -> None:
+def tree(painter: st.Painter, s, z, seed) -> None:
     rng = np.random.default_rng(seed)
-    height, bark = rng.uniform(4.5, 10.0), street_painter.choice(
-        rng, ((86, 72, 58), (60, 52, 46))
-    )
+    height, bark = rng.uniform(4.5, 10.0), st.choice(rng, ((86, 72, 58), (60, 52, 46)))
     wide, trunk = height * rng.uniform(0.2, 0.36), height * rng.uniform(0.25, 0.42)
     lean = rng.uniform(-0.2, 0.2)
     ends = [(s, 0, z), (s + lean, trunk + 0.5, z)]
-    painter.limb(
-        ends,
-        0.05 * height * rng.uniform(0.6, 1.1),
-        bark,
-        street_painter.VEGETATION,
-        0.8,
-    )
+    painter.limb(ends, 0.05 * height * rng.uniform(0.6, 1.1), bark, st.VEGETATION, 0.8)
     radius = wide, (height - trunk) / 2
     _foliage(painter, s + lean, trunk + radius[1] * 0.95, z, radius, seed + 1)
 
 
-def bush(painter: street_painter.Painter, s, z, seed) -> None:
+def bush(painter: st.Painter, s, z, seed) -> None:
     rng = np.random.default_rng(seed)
     radius = rng.uniform(0.7, 2.6), rng.uniform(0.45, 1.3)
     _foliage(painter, s, radius[1] * 0.5, z, radius, seed + 1, lift=0.5)
@@ -79,27 +69,18 @@ def _hedge_paint(painter, leaf, along, up):
     return leaf * np.clip(0.75 + 0.2 * fine + 0.15 * coarse, 0.2, 1.5)[..., None]
 
 
-def barrier(painter: street_painter.Painter, s, z, seed, kind, length, sign) -> None:
+def barrier(painter: st.Painter, s, z, seed, kind, length, sign) -> None:
     """A piece of fence, wall or hedge along the sidewalk, its far end at z."""
     rng = np.random.default_rng(seed)
-    colour = street_painter.choice(
-        rng,
-        (
-            street_painter.LEAVES
-            if kind == street_painter.VEGETATION
-            else street_painter.FACADES
-        ),
+    colour = st.choice(rng, (st.LEAVES if kind == st.VEGETATION else st.FACADES))
+    top = {st.FENCE: 1.3, st.WALL: 1.6, st.VEGETATION: 1.5}[kind] * rng.uniform(
+        0.7, 1.3
     )
-    top = {
-        street_painter.FENCE: 1.3,
-        street_painter.WALL: 1.6,
-        street_painter.VEGETATION: 1.5,
-    }[kind] * rng.uniform(0.7, 1.3)
 
     def paint(along, up, distance):
-        if kind == street_painter.VEGETATION:
+        if kind == st.VEGETATION:
             return _hedge_paint(painter, colour, along, up)
-        if kind == street_painter.FENCE:
+        if kind == st.FENCE:
             rail = np.minimum(np.abs(up - 0.25), np.abs(up - top + 0.2)) < 0.06
             bars = rail | (along % 0.22 < 0.1)
             return colour * np.where(bars, *_GAPS)[..., None]
@@ -110,35 +91,24 @@ def barrier(painter: street_painter.Painter, s, z, seed, kind, length, sign) -> 
     painter.wall(ends, (0.0, top), paint, kind, normal)
 
 
-def building(
-    painter: street_painter.Painter, s, z, seed, length, sign, height, joined
-) -> None:
+def building(painter: st.Painter, s, z, seed, length, sign, height, joined) -> None:
     """A building with its front at s and its far end at z.
 
     The gable towards the camera is left out where the building is `joined` to one
     that hides it.
     """
     rng = np.random.default_rng(seed)
-    colour, trim = street_painter.choice(
-        rng, street_painter.FACADES
-    ), street_painter.choice(rng, street_painter.FACADES)
+    colour, trim = st.choice(rng, st.FACADES), st.choice(rng, st.FACADES)
     shop = rng.random() < 0.4
     floor = rng.uniform(2.8, 3.6)
     bay, pane = rng.uniform(1.9, 4.0), rng.uniform(0.2, 0.36, 2).tolist()
     shop_pane = np.float32([(0.44, pane[0]), (0.4, pane[1])])
     blinds = rng.uniform(0.25, 1.0, 997).astype(np.float32) ** 2
-    glass, brick = (
-        street_painter.tint(rng.uniform(50, 110), 1, 1.14, 1.33),
-        rng.random() < 0.4,
-    )
+    glass, brick = (st.tint(rng.uniform(50, 110), 1, 1.14, 1.33), rng.random() < 0.4)
 
     def paint(along, up, distance):
         story, column = up / floor, along / bay
-        row, height_in, along_in = (
-            story.astype(int),
-            street_painter.part(story),
-            street_painter.part(column),
-        )
+        row, height_in, along_in = (story.astype(int), st.part(story), st.part(column))
         near = np.clip(1.2 - distance / 70, 0.15, 1)
         across, rise = np.abs(along_in - 0.5), np.abs(height_in - 0.55)
         wide, tall = pane
@@ -150,10 +120,8 @@ def building(
         light = 1.0 - 0.16 * near * ((height_in < 0.05) | (along < 0.15))
         if brick:
             course, brick_along = up / 0.16, along / 0.32
-            stagger = (
-                street_painter.part(brick_along + 0.5 * (course.astype(int) & 1)) < 0.15
-            )
-            light -= 0.13 * near * ((street_painter.part(course) < 0.3) | stagger)
+            stagger = st.part(brick_along + 0.5 * (course.astype(int) & 1)) < 0.15
+            light -= 0.13 * near * ((st.part(course) < 0.3) | stagger)
         dirt = painter.look_up(painter.world.blobs, up, along, 12)
         result = colour * (light + 0.035 * dirt)[:, None]
         result[frame] = trim * np.float32(0.9)
@@ -162,31 +130,22 @@ def building(
         result[window] = glass * shine[:, None]
         return result
 
-    roof, back = (
-        street_painter.choice(rng, ((112, 62, 50), (70, 68, 72))),
-        s + sign * 11,
-    )
+    roof, back = (st.choice(rng, ((112, 62, 50), (70, 68, 72))), s + sign * 11)
     if height < 11:
         ridge, tip = s + sign * 5, height * 1.32
-        slope = [(s, height, max(z - length, street_painter.NEAR)), (s, height, z)]
-        slope += [(ridge, tip, z), (ridge, tip, max(z - length, street_painter.NEAR))]
-        painter.polygon(
-            slope, roof, street_painter.BUILDING, painter.shade((-0.6 * sign, 0.8, 0))
-        )
+        slope = [(s, height, max(z - length, st.NEAR)), (s, height, z)]
+        slope += [(ridge, tip, z), (ridge, tip, max(z - length, st.NEAR))]
+        painter.polygon(slope, roof, st.BUILDING, painter.shade((-0.6 * sign, 0.8, 0)))
         gable = [(s, height, z - length), (ridge, tip, z - length)]
         gable += [(back, height, z - length)]
-        painter.polygon(
-            gable, colour, street_painter.BUILDING, painter.shade((0, 0, -1))
-        )
-    face = functools.partial(
-        painter.wall, heights=(0.0, height), cls=street_painter.BUILDING
-    )
+        painter.polygon(gable, colour, st.BUILDING, painter.shade((0, 0, -1)))
+    face = functools.partial(painter.wall, heights=(0.0, height), cls=st.BUILDING)
     if not joined:
         face(((s, z - length), (back, z - length)), paint=paint, normal=(0, 0, -1))
     face(((s, z - length), (s, z)), paint=paint, normal=(-sign, 0, 0))
 
 
-def _prism(painter: street_painter.Painter, at, heading, profile, colours, cls) -> None:
+def _prism(painter: st.Painter, at, heading, profile, colours, cls) -> None:
     """A convex profile of (lengthwise, up, half width) points as a closed solid.
 
     Args:
@@ -210,7 +169,7 @@ def _prism(painter: street_painter.Painter, at, heading, profile, colours, cls) 
         corners = [left[i], left[i + 1], right[i + 1], right[i]]
         faces.append((corners, normal, colours[i]))
     for corners, normal, colour in faces:
-        if min(z for _, _, z in corners) < street_painter.NEAR:
+        if min(z for _, _, z in corners) < st.NEAR:
             continue
         pixels = painter.project(corners)
         turned = zip(pixels, pixels[1:] + pixels[:1])
@@ -227,16 +186,14 @@ def _on_side(at, heading, half, points):
     ]
 
 
-def _flank(painter: street_painter.Painter, at, heading, half):
+def _flank(painter: st.Painter, at, heading, half):
     """The half width, signed, of the flank that the camera sees."""
     eye = -painter.offset(at[1])
     across = (eye - at[0]) * math.cos(heading) + at[1] * math.sin(heading)
     return half if across > 0 else -half
 
 
-def _wheels(
-    painter: street_painter.Painter, at, heading, half, axles, radius, cls
-) -> None:
+def _wheels(painter: st.Painter, at, heading, half, axles, radius, cls) -> None:
     near = _flank(painter, at, heading, half * 1.01)
     for axle in axles:
         for scale, colour in ((1.2, (18,) * 3), (1.0, (34,) * 3), (0.6, (120,) * 3)):
@@ -247,9 +204,7 @@ def _wheels(
             painter.polygon(_on_side(at, heading, near, ring), colour, cls, 0.9)
 
 
-def _lamps(
-    painter: street_painter.Painter, at, heading, length, half, height, cls
-) -> None:
+def _lamps(painter: st.Painter, at, heading, length, half, height, cls) -> None:
     """Lamps, bumper and plate on the end that faces the camera, if one does."""
     eye = -painter.offset(at[1])
     ahead = (eye - at[0]) * math.sin(heading) - at[1] * math.cos(heading)
@@ -270,70 +225,49 @@ def _lamps(
         painter.polygon(box(inner, outer, height * 0.42, height * 0.52), lamp, cls)
 
 
-def car(painter: street_painter.Painter, s, z, seed, heading) -> None:
+def car(painter: st.Painter, s, z, seed, heading) -> None:
     rng = np.random.default_rng(seed)
     kind = rng.integers(4)  # hatchback, saloon, estate or SUV, van
     long = (3.9, 4.6, 4.5, 4.9)[kind] * rng.uniform(0.94, 1.06)
     high = (1.46, 1.43, 1.62, 1.95)[kind] * rng.uniform(0.96, 1.05)
     hood, boot = ((0.95, 0.25), (1.15, 0.85), (1.1, 0.15), (0.7, 0.1))[kind]
     half, belt, clear = rng.uniform(0.84, 0.93), 0.6 * high, 0.22
-    paint, at, e = street_painter.choice(rng, street_painter.PAINTS), (s, z), long / 2
+    paint, at, e = st.choice(rng, st.PAINTS), (s, z), long / 2
     glass = np.array((46, 56, 66)) * rng.uniform(0.5, 1.8)
     body = [(-e, clear, half), (-e, 0.8 * belt, half), (-e + 0.1, belt, half * 0.97)]
     body += [(e - hood, belt, half * 0.97), (e - 0.12, 0.84 * belt, half * 0.95)]
     body += [(e, 0.62 * belt, half), (e, clear, half)]
-    _prism(painter, at, heading, body, [paint] * 6 + [paint * 0.92], street_painter.CAR)
+    _prism(painter, at, heading, body, [paint] * 6 + [paint * 0.92], st.CAR)
     near = _flank(painter, at, heading, half * 1.005)
     sill = [(-e, clear), (e, clear), (e, clear + 0.16), (-e, clear + 0.16)]
-    painter.polygon(_on_side(at, heading, near, sill), paint * 0.45, street_painter.CAR)
+    painter.polygon(_on_side(at, heading, near, sill), paint * 0.45, st.CAR)
     roof = -e + boot + (0.45, 0.45, 0.2, 0.2)[kind], e - hood - (
         0.5 + 0.25 * (kind < 3)
     )
     cabin = [(-e + boot, belt, half * 0.96), (roof[0], high, half * 0.78)]
     cabin += [(roof[1], high, half * 0.78), (e - hood, belt, half * 0.94)]
-    _prism(
-        painter,
-        at,
-        heading,
-        cabin,
-        [glass, paint, glass * 1.2, glass],
-        street_painter.CAR,
-    )
+    _prism(painter, at, heading, cabin, [glass, paint, glass * 1.2, glass], st.CAR)
     top = near * 0.79
     bars = [(-e + boot, roof[0]), (0.1, 0.05), (e - hood, roof[1])]
     for low, tip in bars:
         ends = [_on_side(at, heading, near * 0.97, [(low, belt)])[0]]
         ends += [_on_side(at, heading, top, [(tip, high)])[0]]
-        if min(ends[0][2], ends[1][2]) > street_painter.NEAR:
-            painter.limb(ends, 0.09, paint, street_painter.CAR, 0.85)
-    if painter.focal / z > street_painter.DETAIL:
-        _lamps(painter, at, heading, long, half, high, street_painter.CAR)
-        _wheels(
-            painter,
-            at,
-            heading,
-            half,
-            (-0.31 * long, 0.31 * long),
-            0.31,
-            street_painter.CAR,
-        )
+        if min(ends[0][2], ends[1][2]) > st.NEAR:
+            painter.limb(ends, 0.09, paint, st.CAR, 0.85)
+    if painter.focal / z > st.DETAIL:
+        _lamps(painter, at, heading, long, half, high, st.CAR)
+        _wheels(painter, at, heading, half, (-0.31 * long, 0.31 * long), 0.31, st.CAR)
 
 
-def large_vehicle(painter: street_painter.Painter, s, z, seed, heading) -> None:
+def large_vehicle(painter: st.Painter, s, z, seed, heading) -> None:
     """A bus, or a truck of a cab and a box."""
     rng = np.random.default_rng(seed)
-    is_bus, paint, at = (
-        rng.random() < 0.45,
-        street_painter.choice(rng, street_painter.PAINTS),
-        (s, z),
-    )
-    cls, half = (street_painter.BUS if is_bus else street_painter.TRUCK), rng.uniform(
-        1.1, 1.25
-    )
+    is_bus, paint, at = (rng.random() < 0.45, st.choice(rng, st.PAINTS), (s, z))
+    cls, half = (st.BUS if is_bus else st.TRUCK), rng.uniform(1.1, 1.25)
     long, high = rng.uniform(6.5, 10.0), rng.uniform(2.8, 3.5)
     e, glass = long / 2, np.array((40, 48, 58)) * rng.uniform(0.7, 1.5)
     split = -e if is_bus else e - 2.1
-    box = street_painter.choice(rng, street_painter.PAINTS)
+    box = st.choice(rng, st.PAINTS)
     if not is_bus:
         load = [(-e, 0.7, half), (-e, high, half), (split - 0.2, high, half)]
         load += [(split - 0.2, 0.7, half)]
@@ -360,30 +294,20 @@ def large_vehicle(painter: street_painter.Painter, s, z, seed, heading) -> None:
 
 
 def person(
-    painter: street_painter.Painter,
-    s,
-    z,
-    seed,
-    cls=street_painter.PERSON,
-    lift=0.0,
-    pedal=False,
+    painter: st.Painter, s, z, seed, cls=st.PERSON, lift=0.0, pedal=False
 ) -> None:
     """A standing, walking or (pedal) cycling person, lifted by some metres."""
     rng = np.random.default_rng(seed)
     tall = rng.uniform(1.58, 1.95) if rng.random() < 0.88 else rng.uniform(1.1, 1.4)
     k = tall / 1.75  # the figure below is 1.75 m tall
     wide = rng.uniform(0.65, 1.1)  # seen from the side, or from front or back
-    coat, trousers, shoe, bag = (
-        street_painter.choice(rng, street_painter.CLOTHES) for _ in range(4)
-    )
-    skin, hair = street_painter.choice(
-        rng, street_painter.SKINS
-    ), street_painter.choice(rng, street_painter.HAIRS)
+    coat, trousers, shoe, bag = (st.choice(rng, st.CLOTHES) for _ in range(4))
+    skin, hair = st.choice(rng, st.SKINS), st.choice(rng, st.HAIRS)
     stride = rng.uniform(-0.26, 0.26) * (rng.random() < 0.75)
     swing, hem = rng.uniform(-0.3, 0.3), rng.choice((0.84, 0.84, 0.84, 0.7, 0.5))
     light = painter.shade((math.copysign(0.6, -s), 0.3, -0.7))
     dark = -math.copysign(1.0, painter.world.sun[0])  # the side in the shade
-    near = painter.focal / z > street_painter.DETAIL
+    near = painter.focal / z > st.DETAIL
 
     def place(points):
         return [(s + x * wide * k, lift + y * k, z) for x, y in points]
@@ -418,54 +342,38 @@ def person(
     limb([(-0.02, 1.69), (0.02, 1.71)], 0.19, hair)
 
 
-def cyclist(painter: street_painter.Painter, s, z, seed, parked=False) -> None:
+def cyclist(painter: st.Painter, s, z, seed, parked=False) -> None:
     rng = np.random.default_rng(seed)
-    narrow, colour = rng.uniform(0.12, 0.9), street_painter.choice(
-        rng, street_painter.PAINTS
-    )
+    narrow, colour = rng.uniform(0.12, 0.9), st.choice(rng, st.PAINTS)
     tyre = (26, 26, 28)
     for side in (-0.52, 0.52):
         rim = [(side + 0.34 * x, 0.34 + 0.34 * y) for x, y in _CIRCLE + _CIRCLE[:1]]
-        painter.limb(
-            [(s + narrow * x, y, z) for x, y in rim], 0.06, tyre, street_painter.BICYCLE
-        )
+        painter.limb([(s + narrow * x, y, z) for x, y in rim], 0.06, tyre, st.BICYCLE)
     frame = [(-0.52, 0.34), (-0.15, 0.85), (0.42, 0.88), (0.0, 0.36), (-0.15, 0.85)]
     frame += [(-0.15, 0.95), (-0.15, 0.85), (0.42, 0.88), (0.52, 0.34), (0.38, 1.05)]
-    painter.limb(
-        [(s + narrow * x, y, z) for x, y in frame], 0.05, colour, street_painter.BICYCLE
-    )
+    painter.limb([(s + narrow * x, y, z) for x, y in frame], 0.05, colour, st.BICYCLE)
     if not parked:
-        person(
-            painter,
-            s - 0.1 * narrow,
-            z,
-            seed,
-            street_painter.RIDER,
-            lift=0.12,
-            pedal=True,
-        )
+        person(painter, s - 0.1 * narrow, z, seed, st.RIDER, lift=0.12, pedal=True)
 
 
-def pole(painter: street_painter.Painter, s, z, seed, kind) -> None:
+def pole(painter: st.Painter, s, z, seed, kind) -> None:
     """A street lamp (POLE), a traffic sign or a traffic light on its pole."""
     rng = np.random.default_rng(seed)
     grey, inward = rng.uniform(60, 150) * np.ones(3), -np.sign(s)
-    if kind == street_painter.POLE:
+    if kind == st.POLE:
         tall, arm = rng.uniform(5, 8), rng.uniform(0.6, 1.8) * inward
         ends = [(s, 0, z), (s, tall, z), (s + arm, tall + 0.2, z)]
-        painter.limb(ends, 0.13, grey, street_painter.POLE)
+        painter.limb(ends, 0.13, grey, st.POLE)
         return
     tall = rng.uniform(2.3, 3.0)
-    painter.limb([(s, 0, z), (s, tall, z)], 0.09, grey, street_painter.POLE)
-    if kind == street_painter.LIGHT:
+    painter.limb([(s, 0, z), (s, tall, z)], 0.09, grey, st.POLE)
+    if kind == st.LIGHT:
         low, high = tall - 0.4, tall + 0.55
         box = [(-0.17, low), (0.17, low), (0.17, high), (-0.17, high)]
-        painter.polygon(
-            [(s + x, y, z) for x, y in box], (26, 28, 28), street_painter.LIGHT
-        )
+        painter.polygon([(s + x, y, z) for x, y in box], (26, 28, 28), st.LIGHT)
         lamp, colour = ((0.4, (230, 40, 30)), (-0.2, (50, 220, 120)))[rng.integers(2)]
         bulb = [(s - 0.01, tall + lamp, z), (s + 0.01, tall + lamp, z)]
-        painter.limb(bulb, 0.2, colour, street_painter.LIGHT, 1.2)
+        painter.limb(bulb, 0.2, colour, st.LIGHT, 1.2)
         return
     sides = (3, 4, 16)[rng.integers(3)]
     turns = [2 * math.pi * (i / sides + 0.25) for i in range(sides)]
@@ -474,20 +382,13 @@ def pole(painter: street_painter.Painter, s, z, seed, kind) -> None:
     rim, inside = ((red, white), (white, blue))[rng.integers(2)]
     for r, colour in ((0.42, rim), (0.31, inside)):
         disc = [(s + r * math.cos(t), tall + r * math.sin(t), z) for t in turns]
-        painter.polygon(disc, colour, street_painter.SIGN, 0.95)
+        painter.polygon(disc, colour, st.SIGN, 0.95)
 
 
-def bin(painter: street_painter.Painter, s, z, seed) -> None:
+def bin(painter: st.Painter, s, z, seed) -> None:
     """Street furniture that has no train id: ignored."""
     rng = np.random.default_rng(seed)
     wide, high = rng.uniform(0.2, 0.45), rng.uniform(0.8, 1.3)
     profile = [(-wide, 0, wide), (-wide, high, wide)]
     profile += [(wide, high, wide), (wide, 0, wide)]
-    _prism(
-        painter,
-        (s, z),
-        0.2,
-        profile,
-        [street_painter.choice(rng, street_painter.PAINTS)] * 4,
-        street_painter.IGNORED,
-    )
+    _prism(painter, (s, z), 0.2, profile, [st.choice(rng, st.PAINTS)] * 4, st.IGNORED)
