@@ -26,7 +26,7 @@ flags.DEFINE_enum(
     "protocol",
     None,
     ["class_flips", "multi_rater"],
-    "What the labels are: maps whose classes flip, or masks of several annotators.",
+    "What the labels are: maps whose classes flip, or masks of several raters.",
 )
 flags.DEFINE_string("json", None, "File to write the scores to.")
 flags.DEFINE_list(
@@ -55,8 +55,7 @@ def score_file(
     """
     import tqdm
 
-    from car_tf.data import class_flips
-    from car_tf.data import npz
+    from car_tf.data import class_flips, npz
     from car_tf.metrics import scores as metrics_scores
 
     def progress(images: Iterable[int]) -> Iterable[int]:

@@ -1,4 +1,4 @@
-"""CAR on CT crops with four readers (CAR, Section 5.2.1), sized for a laptop.
+"""CAR on CT crops with four raters (CAR, Section 5.2.1), sized for a laptop.
 
 Cost: a quarter to half an hour on one CPU core.
 Score on the test crops of docs/lidc.md, three seeds: GED16 0.295, HM-IoU 0.550.

@@ -22,7 +22,7 @@ def labels(
     *,
     name: str,
     embedded: bool,
-    reach: Optional[int],
+    receptive_field: Optional[int],
     config: Optional[Dict[str, Any]],
 ) -> Dict[str, Any]:
     """Returns what a program must know to use the samples, ready for JSON.
@@ -31,7 +31,7 @@ def labels(
       settings: of the export.
       name: of the model.
       embedded: whether the black box is inside.
-      reach: of the sampler.
+      receptive_field: of the sampler.
       config: the resolved configuration.
     """
     dataset_info = settings.dataset_info
@@ -58,7 +58,7 @@ def labels(
         "resizes": settings.resizes,
         # Pixels away from which an image can change a sample's pixel, null for all:
         # what lies deeper inside a tile that begins at multiples of 32 is as in the whole.
-        "reach": None if embedded else reach,
+        "reach": None if embedded else receptive_field,
         "blackbox": blackbox,
         "num_samples": settings.num_samples,
         "limits": {

@@ -6,12 +6,12 @@ import json
 import pathlib
 from typing import Any, Callable, Dict, Optional, Sequence
 
-from car_tf.evaluate import evaluation, saved_run
-from car_tf.blackbox import attach
 from car_tf import config as config_lib
-from car_tf.runtime import run_dir
+from car_tf.blackbox import attach
 from car_tf.data import info
+from car_tf.evaluate import evaluation, saved_run
 from car_tf.models import sampler
+from car_tf.runtime import run_dir
 from export import program, savedmodel, versions
 
 FOLDER = "export"
@@ -28,7 +28,7 @@ def export_run(
     notes: Sequence[str] = (),
     metrics: Optional[Dict[str, Any]] = None,
     blackbox_function: Optional[program.BlackBoxFunction] = None,
-    say: Callable[[str], None] = print,
+    log: Callable[[str], None] = print,
 ) -> pathlib.Path:
     """Exports a trained sampler with all that its run knows; see `savedmodel.export`.
 
@@ -42,7 +42,7 @@ def export_run(
       notes: on the data.
       metrics: of the evaluation, None before it.
       blackbox_function: a black box to embed.
-      say: takes lines for people.
+      log: takes lines for people.
     """
     return savedmodel.export(
         model,
@@ -58,7 +58,7 @@ def export_run(
         config=_as_read(config, dataset_info),
         notes=notes,
         results=_results(config, metrics, dataset_info),
-        say=say,
+        log=log,
     )
 
 

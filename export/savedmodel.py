@@ -32,7 +32,7 @@ def export(
     config: Optional[Dict[str, Any]] = None,
     notes: Sequence[str] = (),
     results: Sequence[str] = (),
-    say: Callable[[str], None] = print,
+    log: Callable[[str], None] = print,
 ) -> pathlib.Path:
     """Writes the SavedModel `output/name/version`, whole or not at all.
 
@@ -54,7 +54,7 @@ def export(
       config: the resolved configuration, for the model card and for prediction.
       notes: on the data, one sentence each.
       results: of the evaluation, one line each.
-      say: takes lines for people.
+      log: takes lines for people.
 
     Returns:
       The version's folder.
@@ -74,7 +74,7 @@ def export(
         settings,
         name=name,
         embedded=blackbox_function is not None,
-        reach=model.reach,
+        receptive_field=model.receptive_field,
         config=config,
     )
     # Its weights are not known here; what it is known by is.
@@ -92,7 +92,7 @@ def export(
             computation = program.Program(model, settings, blackbox_function)
             complete = _write(work, computation, described)
             if not complete:
-                say(warmup.NOT_WRITTEN)
+                log(warmup.NOT_WRITTEN)
             card = description.card(
                 described, notes=notes, results=results, made_with=_made_with()
             )

@@ -15,12 +15,10 @@ import numpy as np
 import tensorflow as tf
 import tiny_trainers as tiny
 
-from car_tf.train import build
-from car_tf.config import fields
 from car_tf import config as config_lib
-from car_tf.train import fit
-from car_tf.runtime import devices, workers
-from car_tf.runtime import run_dir
+from car_tf.config import fields
+from car_tf.runtime import devices, run_dir, workers
+from car_tf.train import build, fit
 
 SETTINGS = (
     *("stage1.steps=6", "stage1.batch_size=4", "train.checkpoint_every=2"),
@@ -51,7 +49,7 @@ def train(folder, worker):
         stage=1,
         workdir=workdir,
         stop=types.SimpleNamespace(number=None),
-        say=print,
+        log=print,
     )
     workdir.close()
     return tiny.trained(trainer.calibration_net)
@@ -61,14 +59,14 @@ def main(folder, dies_at):
     # Optimising graphs takes longer than running them six times.
     tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
     worker = workers.this_worker()
-    whole = fit.Keeper.on_train_batch_end
+    whole = fit.CheckpointCallback.on_train_batch_end
 
     def on_train_batch_end(keeper, batch, logs=None):
         if not worker.is_chief and keeper._step() == int(dies_at):
             os.kill(os.getpid(), signal.SIGKILL)
         whole(keeper, batch, logs)
 
-    fit.Keeper.on_train_batch_end = on_train_batch_end
+    fit.CheckpointCallback.on_train_batch_end = on_train_batch_end
     trained = train(folder, worker)
     if worker.is_chief:
         np.savez(f"{folder}/trained.npz", *trained)

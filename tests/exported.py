@@ -9,9 +9,9 @@ import tempfile
 import numpy as np
 import tensorflow as tf
 
-from car_tf.models import build
 from car_tf import config as config_lib
 from car_tf.data import cityscapes, info
+from car_tf.models import build
 from car_tf.models.keras_api import keras
 from export import run
 
@@ -19,11 +19,11 @@ NUM_SAMPLES = 3
 SIZE = (48, 64)
 NUM_BLACKBOX = cityscapes.NUM_TRAIN_IDS
 LIDC_LIKE = info.DatasetInfo(
-    title="crops with readers",
+    title="crops with raters",
     class_names=("other", "lesion"),
     class_colors=((0, 0, 0), (255, 80, 0)),
     image_channels=1,
-    num_annotators=4,
+    num_raters=4,
     random_crop=False,
 )
 

@@ -32,17 +32,16 @@ import pydicom
 import tensorflow as tf
 from PIL import ExifTags, Image
 
-from car_tf.config import fields
 from car_tf import config as config_lib
-from car_tf.runtime import run_dir
 from car_tf.blackbox import frozen_graph
+from car_tf.config import fields
 from car_tf.data import io as data_io
-from car_tf.data.lidc import contours
-from car_tf.data.lidc import read as lidc
+from car_tf.data import npz
+from car_tf.data.lidc import contours, pickle_file
 from car_tf.data.lidc import dicom as lidc_dicom
 from car_tf.data.lidc import folders as lidc_folders
-from car_tf.data import npz
-from car_tf.data.lidc import pickle_file
+from car_tf.data.lidc import read as lidc
+from car_tf.runtime import run_dir
 
 CLEAR = (data_io.DataError, config_lib.ConfigError, run_dir.RunError)
 

@@ -67,14 +67,14 @@ def _interrupted(stage, step, number):
     from car_tf.train import fit
     from car_tf.train import run as train_run
 
-    whole = fit.Keeper.on_train_batch_end
+    whole = fit.CheckpointCallback.on_train_batch_end
 
     def on_train_batch_end(keeper, batch, logs=None):
         if keeper._stage == stage and keeper._step() == step:
             os.kill(os.getpid(), number)
         whole(keeper, batch, logs)
 
-    fit.Keeper.on_train_batch_end = on_train_batch_end
+    fit.CheckpointCallback.on_train_batch_end = on_train_batch_end
     train_run.evaluate_run.evaluate_run = lambda *unused, **unused_too: {}
     train_run.run_export.export_run = lambda *unused, **unused_too: None
     runpy.run_module("car_tf.train", run_name="__main__", alter_sys=True)

@@ -30,7 +30,6 @@ import cityscapes_tree as tree
 import job
 import numpy as np
 
-
 from export import description
 
 sys.path.insert(0, str(job.CHECKOUT))

@@ -1,4 +1,4 @@
-"""A small LIDC-IDRI download: DICOM series and the readers' outlines of lesions."""
+"""A small LIDC-IDRI download: DICOM series and the raters' outlines of lesions."""
 
 import sqlite3
 
@@ -83,7 +83,7 @@ def write_download(root, num_patients=5):
 
 
 def write_contours(path, num_patients=5):
-    """Patient p: reader 1 outlines the square in all slices, reader 2 a wider one in
+    """Patient p: rater 1 outlines the square in all slices, rater 2 a wider one in
     the first slice, both another lesion at row 30 in the third; one outline is at a
     position that the series lacks."""
     connection = sqlite3.connect(path)

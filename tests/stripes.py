@@ -14,7 +14,7 @@ K = FLIP_FACTS.num_classes
 class KnownSampler:
     """Reads the label from the image's red, and never flips it."""
 
-    reach = 0
+    receptive_field = 0
 
     def __init__(self, num_classes=K, flips=FLIP_FACTS.flips):
         layer = types.SimpleNamespace(filters=num_classes)

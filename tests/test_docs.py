@@ -18,7 +18,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 PAGES = sorted([ROOT / "README.md", *ROOT.glob("docs/*.md"), *ROOT.glob("export/*.md")])
 MODULES = sorted([*ROOT.glob("car_tf/**/*.py"), *ROOT.glob("export/**/*.py")])
 COMMAND = re.compile(r"(?:python[\d.]* -m |(?=car-tf ))((?:car.tf|export)\b[\w.]*)(.*)")
-# A value that a reader is to replace: DIR, runs/RUN, MODELS/cityscapes, "...".
+# A value that a rater is to replace: DIR, runs/RUN, MODELS/cityscapes, "...".
 PLACEHOLDER = re.compile(r"[A-Z]{2,}|\.\.\.|…|^[A-Z]$")
 FIELD = re.compile(r"^(--set )?([a-z]\w*)\.([a-z]\w*)(=.+)?$")
 CONFIGS = {name: config_lib.load(name) for name in config_lib.available()}

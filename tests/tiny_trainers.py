@@ -4,12 +4,11 @@ import numpy as np
 import tensorflow as tf
 
 from car_tf.data import examples, pipeline
-from car_tf.models import discriminator
 from car_tf.models import calibration_net as models_calibration_net
+from car_tf.models import discriminator
 from car_tf.models import refinement_net as models_refinement_net
 from car_tf.models.keras_api import keras
-from car_tf.train import stage1
-from car_tf.train import stage2
+from car_tf.train import stage1, stage2
 
 K, KB, Z, SIDE = 6, 4, 3, 16
 SEED = 21

@@ -74,7 +74,7 @@ def _build() -> Any:
         predictor.Predictor(path),
         options,
         draw_examples=lambda: inputs.draw_examples(config) if config else [],
-        say=lambda words: print(words, flush=True),
+        log=lambda words: print(words, flush=True),
     )
     threading.Thread(target=session.warm_up, daemon=True).start()
     return app_server.build(session, FLAGS.host)

@@ -12,13 +12,13 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from car_tf.predict import predictor as predict_predictor
-from car_tf.predict import black_boxes as predict_black_boxes
-from car_tf.predict import images as predict_images
+from car_tf import config as config_lib
 from car_tf.blackbox import attach
 from car_tf.config import schema
-from car_tf import config as config_lib
 from car_tf.data import io
+from car_tf.predict import black_boxes as predict_black_boxes
+from car_tf.predict import images as predict_images
+from car_tf.predict import predictor as predict_predictor
 from export.clients import common
 
 NUM_EXAMPLES = 4

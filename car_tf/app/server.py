@@ -20,8 +20,8 @@ from starlette.middleware import trustedhost
 from car_tf import report
 from car_tf.app import inputs, views
 from car_tf.app import session as app_session
-from car_tf.predict import label_formats
 from car_tf.data import io
+from car_tf.predict import label_formats
 
 MAX_BYTES = 30_000_000
 _PAGE = pathlib.Path(__file__).parent / "page"

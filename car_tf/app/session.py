@@ -14,10 +14,9 @@ import tensorflow as tf
 from PIL import Image
 
 from car_tf.app import inputs, views
-from car_tf.predict import grouping, label_formats
-from car_tf.predict import output
-from car_tf.predict import predictor as predict_predictor
 from car_tf.metrics import calibration
+from car_tf.predict import grouping, label_formats, output
+from car_tf.predict import predictor as predict_predictor
 from export.clients import common
 
 # Images that are remembered; the oldest is forgotten first.
@@ -64,7 +63,7 @@ class Session:
       predictor: the model.
       options: how images are predicted.
       draw_examples: returns images to try; called when they are first asked for.
-      say: takes lines for people: what took how long.
+      log: takes lines for people: what took how long.
     """
 
     def __init__(
@@ -72,13 +71,13 @@ class Session:
         predictor: predict_predictor.Predictor,
         options: predict_predictor.Options,
         draw_examples: Callable[[], List[inputs.Opened]] = list,
-        say: Callable[[str], None] = print,
+        log: Callable[[str], None] = print,
     ):
         self._predictor = predictor
         self._options = options
         self._draw_examples = draw_examples
         self._examples: Optional[List[inputs.Opened]] = None
-        self._say = say
+        self._log = log
         self._pictures: Dict[str, Picture] = collections.OrderedDict()
         # One image at a time: two would only slow each other down.
         self._lock = threading.Lock()
@@ -132,7 +131,7 @@ class Session:
         clock.stop("grouped")
         height, width = opened.image.shape[:2]
         opening = f"{opened.name}, {height} x {width}: opened in {opened.seconds:.2f} s"
-        self._say(f"{opening}, {clock}")
+        self._log(f"{opening}, {clock}")
         return found
 
     def _picture(self, opened, features, samples) -> Picture:
@@ -175,7 +174,7 @@ class Session:
         found = self.describe(key)
         clock.stop("grouped")
         height, width = picture.samples.shape[1:]
-        self._say(f"{picture.name}, {height} x {width}: {clock}")
+        self._log(f"{picture.name}, {height} x {width}: {clock}")
         return found
 
     def picture(self, key: str) -> Picture:

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from absl import flags
 
-from car_tf.config import cli, fields
 from car_tf import config as config_lib
+from car_tf.config import cli, fields
 
 FLAGS = flags.FLAGS
 
@@ -60,8 +60,7 @@ def check(
     """Predicts a split and prints what came of it."""
     import numpy as np
 
-    from car_tf.blackbox import attach
-    from car_tf.blackbox import postprocess, report, sheet
+    from car_tf.blackbox import attach, postprocess, report, sheet
     from car_tf.data import cache, cityscapes
 
     segmenter = attach.build_blackbox(config)

@@ -6,8 +6,14 @@ nothing, and changed by `change`, which keeps the fields that it does not name.
 """
 
 from car_tf.config.fields import ConfigError, change, override
-from car_tf.config.load import available, config_dirs, from_json, load, summaries
-from car_tf.config.load import to_json
+from car_tf.config.load import (
+    available,
+    config_dirs,
+    from_json,
+    load,
+    summaries,
+    to_json,
+)
 from car_tf.config.schema import (
     BlackBox,
     CalibrationNet,

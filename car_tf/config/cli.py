@@ -9,9 +9,7 @@ from typing import Callable, List, Sequence, Tuple
 
 from absl import app, flags
 
-from car_tf.config import schema
-
-from car_tf.config import quiet
+from car_tf.config import quiet, schema
 
 FAILED, INTERRUPTED = 1, 130
 # Read by TensorFlow when it starts; what the environment says already counts.

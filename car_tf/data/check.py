@@ -13,11 +13,10 @@ from typing import Any, Callable, Dict, List, Sequence, Tuple
 
 import numpy as np
 
-from car_tf.data import cityscapes, findings, info, io
-from car_tf.data.lidc import read as lidc
+from car_tf.data import cityscapes, findings, info, io, splits
 from car_tf.data.lidc import arrays as lidc_arrays
-from car_tf.data import splits
 from car_tf.data.lidc import folders as lidc_folders
+from car_tf.data.lidc import read as lidc
 
 DATASETS = ("cityscapes", "lidc")
 
@@ -204,15 +203,15 @@ def _plan_crops(folder: pathlib.Path, split: str) -> Plan:
         problems.append(findings.error("missing folder", split, folder / "gt", words))
     for (patient, stem), image in found.images.items():
         masks = found.masks[patient, stem]
-        for reader in sorted(set(wanted) - set(masks)) if has_masks else ():
-            path = folder / "gt" / patient / f"{stem}_l{reader}.png"
-            words = "this reader's mask is missing"
+        for rater in sorted(set(wanted) - set(masks)) if has_masks else ():
+            path = folder / "gt" / patient / f"{stem}_l{rater}.png"
+            words = "this rater's mask is missing"
             problems.append(findings.error("missing label", split, path, words))
-        for reader in sorted(set(masks) - set(wanted)):
-            words = f"wanted readers {wanted[0]} to {wanted[-1]} alone"
-            problem = findings.error("fifth mask", split, masks[reader], words)
+        for rater in sorted(set(masks) - set(wanted)):
+            words = f"wanted raters {wanted[0]} to {wanted[-1]} alone"
+            problem = findings.error("fifth mask", split, masks[rater], words)
             problems.append(problem)
-        paths = [masks[reader] for reader in wanted if reader in masks]
+        paths = [masks[rater] for rater in wanted if rater in masks]
         jobs.append(functools.partial(_read_crop, split, patient, image, paths))
     return jobs, problems
 
@@ -243,8 +242,8 @@ def _read_crop(
 def _crop(split, name, group, pixels, masks, problems=()) -> findings.Item:
     problems = list(problems)
     num_empty = sum(not np.any(mask) for mask in masks)
-    if num_empty == lidc.NUM_READERS:
-        words = "none of the four readers saw a lesion"
+    if num_empty == lidc.NUM_RATERS:
+        words = "none of the four raters saw a lesion"
         problems.append(findings.warning("empty label", split, name, words))
     return findings.Item(
         name=name,

@@ -8,6 +8,7 @@ from typing import Any, Dict, Tuple
 from car_tf.data import class_flips
 
 IGNORE_LABEL = 255
+OLD_FIELDS = {"num_annotators": "num_raters"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,9 +19,9 @@ class DatasetInfo:
       title: what the data are, as a phrase for people.
       class_names: of all K classes, flipped ones included.
       class_colors: K (red, green, blue) triples.
-      flips: the class flips, empty where the annotators disagree by themselves.
+      flips: the class flips, empty where the raters disagree by themselves.
       image_channels: 1 or 3.
-      num_annotators: N, labels per image.
+      num_raters: N, labels per image.
       num_blackbox_classes: classes of the black box after mapping; 0 without one.
       blackbox_output: what it gives of them: `labels` or `probabilities`.
       blackbox_encoding: which ids its class ids on disk are; empty where it is not read
@@ -33,7 +34,7 @@ class DatasetInfo:
     class_colors: Tuple[Tuple[int, int, int], ...]
     flips: Tuple[class_flips.ClassFlip, ...] = ()
     image_channels: int = 3
-    num_annotators: int = 1
+    num_raters: int = 1
     num_blackbox_classes: int = 0
     blackbox_output: str = "labels"
     blackbox_encoding: str = ""
@@ -50,6 +51,8 @@ def from_record(record: Dict[str, Any]) -> DatasetInfo:
     colors = tuple(tuple(color) for color in record["class_colors"])
     flips = tuple(class_flips.ClassFlip(**flip) for flip in record["flips"])
     names = tuple(record["class_names"])
+    # Runs of before say annotators.
+    record = {OLD_FIELDS.get(key, key): value for key, value in record.items()}
     return DatasetInfo(
         **{**record, "class_names": names, "class_colors": colors, "flips": flips}
     )

@@ -8,12 +8,11 @@ from typing import Any, Dict, List
 import numpy as np
 
 from car_tf import config as config_lib
-from car_tf.data import cache, cityscapes, examples, io
+from car_tf.data import cache, cityscapes, examples, io, requirements, splits
 from car_tf.data import info as info_lib
-from car_tf.data.lidc import read as lidc
-from car_tf.data import requirements, splits
-from car_tf.data.synthetic import lidc_crops, street_scenes
 from car_tf.data.lidc import arrays as lidc_arrays
+from car_tf.data.lidc import read as lidc
+from car_tf.data.synthetic import lidc_crops, street_scenes
 
 # Classes of a black box, before its `class_map`.
 NUM_BLACKBOX_CLASSES = cityscapes.NUM_TRAIN_IDS
@@ -157,7 +156,7 @@ def _lidc(config: config_lib.Config) -> Dataset:
     else:
         title, read = "CT-like crops drawn by car_tf", _drawn_crops(config)
         notes = [
-            "these are CT-like crops with four imitated readers that car_tf draws "
+            "these are CT-like crops with four imitated raters that car_tf draws "
             "itself, not LIDC: their figures say that the method works and nothing of "
             "real scans (--data_dir takes real data)"
         ]

@@ -34,7 +34,7 @@ def training_batches(
     """Returns the batches of steps `first_step` to `num_steps - 1`.
 
     Every image occurs once in as many consecutive draws as there are images. One
-    annotator, or several, are drawn per image; crop, magnification and mirroring are
+    rater, or several, are drawn per image; crop, magnification and mirroring are
     shared by image, labels and black box; the class flips touch the labels alone.
 
     Args:
@@ -46,7 +46,7 @@ def training_batches(
       symmetries: that a crop is seen under: `mirror`, left to right in one of two, or
         `square`, all eight of the square, for which crops must be square.
       flips: one independent draw each per label.
-      labels_per_image: N, labels of each image: of different annotators where there
+      labels_per_image: N, labels of each image: of different raters where there
         are as many, each with class flips of its own.
       seed: of everything.
       first_step: where to go on.
@@ -57,11 +57,11 @@ def training_batches(
       or `[B, N, h, w]` where N > 1, and, with a black box, `blackbox` `[B, h, w]` uint8
       or `[B, h, w, K]` float32.
     """
-    num_annotators = source.labels.shape[1]
-    num_cut = min(labels_per_image, num_annotators)
-    rows, annotators = draw(
+    num_raters = source.labels.shape[1]
+    num_cut = min(labels_per_image, num_raters)
+    rows, raters = draw(
         len(source),
-        num_annotators,
+        num_raters,
         batch_size=batch_size,
         seed=seed,
         first_step=first_step,
@@ -70,7 +70,7 @@ def training_batches(
     # Captured by reference: a Python function in the pipeline would need the
     # interpreter's lock, on which an iterator that is dropped early can wait forever.
     with tf.device("/CPU:0"):
-        annotators = tf.constant(annotators)
+        raters = tf.constant(raters)
         labels, label_rows = _tensors(source.labels, rows)
         seen = [source.images]
         seen += [] if source.blackbox is None else [source.blackbox]
@@ -80,8 +80,8 @@ def training_batches(
         place = step - first_step
         arrays = [tf.gather(array, array_rows[place]) for array, array_rows in seen]
         for index in range(num_cut):
-            annotator = (annotators[place] + index) % num_annotators
-            where = tf.stack([label_rows[place], annotator], axis=1)
+            rater = (raters[place] + index) % num_raters
+            where = tf.stack([label_rows[place], rater], axis=1)
             arrays.append(tf.gather_nd(labels, where))
         key = tf.stack([tf.constant(seed, tf.int64), step])
         crops = _crop(
@@ -148,7 +148,7 @@ def _labels(
 ) -> tf.Tensor:
     """Returns `[B, H, W]`, or `[B, N, H, W]` where N > 1, of labels `[B, H, W]` each.
 
-    An annotator's label is cut once, however often it is repeated.
+    An rater's label is cut once, however often it is repeated.
     """
     repeated = [cut[index % len(cut)] for index in range(labels_per_image)]
     label = tf.concat(repeated, axis=0)
@@ -161,7 +161,7 @@ def _labels(
 
 def draw(
     num_images: int,
-    num_annotators: int,
+    num_raters: int,
     *,
     batch_size: int,
     seed: int,
@@ -171,20 +171,20 @@ def draw(
     """Draws which image and whose label each place of each batch takes.
 
     Returns:
-      Rows and annotators, `[num_steps - first_step, B]` int32 each.
+      Rows and raters, `[num_steps - first_step, B]` int32 each.
     """
     first, last = first_step * batch_size, num_steps * batch_size
     rows = np.empty(last - first, np.int32)
-    annotators = np.empty(last - first, np.int32)
+    raters = np.empty(last - first, np.int32)
     for epoch in range(first // num_images, -(-last // num_images)):
         rng = np.random.default_rng([seed, epoch])
         order = rng.permutation(num_images)
-        whose = rng.integers(num_annotators, size=num_images)
+        whose = rng.integers(num_raters, size=num_images)
         ends = np.clip([epoch * num_images, (epoch + 1) * num_images], first, last)
         places, images = slice(*(ends - first)), np.arange(*ends) % num_images
         rows[places] = order[images]
-        annotators[places] = whose[images]
-    return rows.reshape(-1, batch_size), annotators.reshape(-1, batch_size)
+        raters[places] = whose[images]
+    return rows.reshape(-1, batch_size), raters.reshape(-1, batch_size)
 
 
 def _draw_boxes(

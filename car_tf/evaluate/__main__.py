@@ -13,9 +13,8 @@ from __future__ import annotations
 from absl import flags, logging
 
 from car_tf import config as config_lib
-from car_tf.runtime import run_dir
-from car_tf.runtime import workers
 from car_tf.config import cli, schema
+from car_tf.runtime import run_dir, workers
 
 FLAGS = flags.FLAGS
 
@@ -59,10 +58,10 @@ def main() -> int:
     workdir = run_dir.RunDir(FLAGS.workdir, config)
     logging.set_verbosity(logging.WARNING)
     # TensorFlow starts here.
-    from car_tf.report import write
-    from car_tf.evaluate import saved_run
-    from car_tf.evaluate import run as evaluate_run
     from car_tf.blackbox import attach
+    from car_tf.evaluate import run as evaluate_run
+    from car_tf.evaluate import saved_run
+    from car_tf.report import write
     from car_tf.runtime import devices
 
     strategy = devices.build_strategy(FLAGS.devices, workers.Worker())

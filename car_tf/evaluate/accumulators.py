@@ -6,8 +6,8 @@ from typing import Any, Dict, List, Optional, Sequence
 
 import numpy as np
 
-from car_tf.evaluate import sampling
 from car_tf.data import class_flips, info
+from car_tf.evaluate import sampling
 from car_tf.metrics import baselines, calibration, ged, hungarian, iou, raters
 from car_tf.metrics import scores as metrics_scores
 
@@ -316,7 +316,7 @@ class SplitAccumulator:
                 for name, flip_calibration in self.flip_calibration.items()
             }
         else:
-            result["readers"] = self._compare_raters(result["baselines"])
+            result["raters"] = self._compare_raters(result["baselines"])
         result["reliability"] = self.reliability.to_dict()
         result["ece"] = self.reliability.ece()
         for name, confusion in self.confusions.items():

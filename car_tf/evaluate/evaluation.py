@@ -7,9 +7,9 @@ from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 
-from car_tf.evaluate import accumulators, sampling
 from car_tf.blackbox import postprocess
 from car_tf.data import examples, info
+from car_tf.evaluate import accumulators, sampling
 from car_tf.metrics import raters
 from car_tf.metrics import scores as metrics_scores
 from car_tf.models import sampler
@@ -166,8 +166,8 @@ def summary_lines(
             if "hm_iou" in values:
                 line += f", HM-IoU {shown(values['hm_iou'])}"
             lines.append(line)
-    if "readers" in metrics:
-        lines += _rater_lines(metrics["readers"])
+    if "raters" in metrics:
+        lines += _rater_lines(metrics["raters"])
     oracles = {
         name[len("ged_flip_oracle_") :]: value
         for name, value in metrics.items()

@@ -1,4 +1,4 @@
-"""What proposals are worth to an annotator: a simulation on a run's own split."""
+"""What proposals are worth to an rater: a simulation on a run's own split."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import Any, Callable, DefaultDict, Dict, List, Optional, Sequence
 
 import numpy as np
 
-from car_tf.evaluate import sampling
 from car_tf.data import class_flips, examples, info
+from car_tf.evaluate import sampling
 from car_tf.metrics import proposals
 from car_tf.models import sampler
 
 RESULTS_FILE = "proposals.json"
-# Annotators whose draws of the flips stand for people, per image.
+# Raters whose draws of the flips stand for people, per image.
 NUM_DRAWN = 4
 MAX_REGIONS = 10
 # Of the image's pixels; what is smaller is not clicked on.
@@ -37,10 +37,10 @@ def simulate(
     seed: int,
     progress: Callable = lambda stream, total: stream,
 ) -> Dict[str, Any]:
-    """Lets annotators choose among proposals, and compares with a single guess.
+    """Lets raters choose among proposals, and compares with a single guess.
 
-    Each rater's mask is what one annotator wants. Where classes flip there is one label
-    per image: `NUM_DRAWN` annotators want it with flips of their own, drawn from the
+    Each rater's mask is what one rater wants. Where classes flip there is one label
+    per image: `NUM_DRAWN` raters want it with flips of their own, drawn from the
     true probabilities.
 
     Args:
@@ -48,12 +48,12 @@ def simulate(
       source: the split.
       dataset_info: of its data set.
       num_samples: S.
-      seed: of the samples and of the annotators' flips.
+      seed: of the samples and of the raters' flips.
       progress: wraps the iteration over images.
 
     Returns:
       `methods`: for each of `METHODS`, `iou`, `wrong_pixels` and `picks` as means over
-      `num_targets` pairs of image and annotator; where there are raters, `marked` has
+      `num_targets` pairs of image and rater; where there are raters, `marked` has
       the same over those who marked something. `closer`: share of the pairs in which
       the proposals are closer than the single guess. `table`: all of it as text, the
       heads first. Ready for JSON.
@@ -89,7 +89,7 @@ def simulate(
 def wanted(
     labels: np.ndarray, dataset_info: info.DatasetInfo, rng: np.random.Generator
 ) -> np.ndarray:
-    """Returns the maps `[A, H, W]` that annotators want, of labels `[N, H, W]`."""
+    """Returns the maps `[A, H, W]` that raters want, of labels `[N, H, W]`."""
     if not dataset_info.flips:
         return labels
     return class_flips.flip_oracle(
@@ -110,8 +110,8 @@ def thresholded(probs: np.ndarray, num: int) -> np.ndarray:
 def _compare(
     drawn: sampling.SampledImage, label: np.ndarray, dataset_info: info.DatasetInfo
 ) -> Dict[str, proposals.Effort]:
-    """All methods for one image and one annotator."""
-    # Readers mark lesions; the background is no class to be scored.
+    """All methods for one image and one rater."""
+    # Raters mark lesions; the background is no class to be scored.
     classes: Sequence[int] = (
         range(dataset_info.num_classes) if dataset_info.flips else (1,)
     )
@@ -191,5 +191,5 @@ def markdown(summary: Dict[str, Any]) -> str:
     heads, *rows = summary["table"]
     lines = [heads, ["---", *["---:"] * (len(heads) - 1)], *rows]
     text = "".join(f"| {' | '.join(line)} |\n" for line in lines)
-    where = f"{summary['num_targets']} pairs of image and annotator"
+    where = f"{summary['num_targets']} pairs of image and rater"
     return f"{where}, {summary['num_images']} images\n\n{text}"

@@ -1,8 +1,8 @@
-"""How much closer proposals come to each annotator than a single guess.
+"""How much closer proposals come to each rater than a single guess.
 
     python -m car_tf.evaluate.proposals --workdir RUN
 
-Simulates annotators on the split that a finished run reports on. Each wants a label map:
+Simulates raters on the split that a finished run reports on. Each wants a label map:
 a rater's own of CT crops, and of a street scene its label with the classes flipped at
 random, four draws an image. Each is shown samples and takes the best one whole, or mixes
 them: in up to ten regions, the variant that suits best. Prints the mean IoU with what
@@ -16,8 +16,8 @@ from absl import flags
 
 from car_tf import config as config_lib
 from car_tf.config import cli
-from car_tf.runtime import run_dir
 from car_tf.data import io
+from car_tf.runtime import run_dir
 
 FLAGS = flags.FLAGS
 
@@ -41,9 +41,9 @@ def main() -> int:
 
 def _simulate(config: config_lib.Config, workdir: run_dir.RunDir) -> None:
     # TensorFlow starts here.
-    from car_tf.report import write
-    from car_tf.evaluate import proposal_study, sampling, saved_run
     from car_tf.blackbox import attach
+    from car_tf.evaluate import proposal_study, sampling, saved_run
+    from car_tf.report import write
 
     dataset = attach.load(config)
     saved_run.require_same_images(workdir, dataset)

@@ -10,8 +10,7 @@ from car_tf import config as config_lib
 from car_tf.blackbox import postprocess
 from car_tf.data import examples, io
 from car_tf.data import load as data_load
-from car_tf.evaluate import accumulators, before_stage2, evaluation, realism
-from car_tf.evaluate import sampling
+from car_tf.evaluate import accumulators, before_stage2, evaluation, realism, sampling
 from car_tf.models import sampler
 from car_tf.report import before_after, figures
 from car_tf.runtime import checkpoints, run_dir

@@ -8,8 +8,8 @@ from typing import Callable, Dict, Iterator, Sequence
 import numpy as np
 import tensorflow as tf
 
-from car_tf.evaluate import tiles
 from car_tf.data import examples
+from car_tf.evaluate import tiles
 from car_tf.models import sampler
 
 # Float values of one batch's samples on a replica; bounds the memory that drawing takes,
@@ -76,7 +76,7 @@ def sample(
         size = -(-len(rows) // num_replicas)
         parts = np.resize(rows, [num_replicas, size])
         sampled = tiles.compute(
-            tiles.cut((height, width), model.reach),
+            tiles.cut((height, width), model.receptive_field),
             lambda seen: _sample(model, source, parts, seen, num_samples, seed),
             AXES,
         )

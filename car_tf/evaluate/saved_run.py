@@ -7,13 +7,12 @@ from typing import Optional, Sequence, Tuple
 
 import tensorflow as tf
 
-from car_tf.blackbox import attach
-from car_tf.data import load as data_load
-from car_tf.runtime import checkpoints
 from car_tf import config as config_lib
-from car_tf.runtime import run_dir
+from car_tf.blackbox import attach
 from car_tf.data import info
+from car_tf.data import load as data_load
 from car_tf.models import build, sampler
+from car_tf.runtime import checkpoints, run_dir
 
 
 def data_of(

@@ -43,7 +43,7 @@ def _spans(length: int, side: int, margin: int) -> Iterator[Tuple[slice, slice, 
 
 def cut(
     size: Tuple[int, int],
-    reach: Optional[int],
+    receptive_field: Optional[int],
     *,
     max_pixels: int = MAX_PIXELS,
     side: int = SIDE,
@@ -52,14 +52,14 @@ def cut(
 
     Args:
       size: (height, width).
-      reach: of the sampler; None for an image that cannot be cut.
+      receptive_field: of the sampler; None for an image that cannot be cut.
       max_pixels: an image of no more stays whole.
       side: of what a tile keeps, a multiple of `STRIDE`.
     """
     height, width = size
-    if reach is None or height * width <= max_pixels:
-        reach, side = 0, max(size)
-    margin = -(-reach // STRIDE) * STRIDE
+    if receptive_field is None or height * width <= max_pixels:
+        receptive_field, side = 0, max(size)
+    margin = -(-receptive_field // STRIDE) * STRIDE
     return [
         Tile(*zip(rows, columns))
         for rows in _spans(height, side, margin)

@@ -57,7 +57,7 @@ flags.DEFINE_string(
 )
 
 
-def _say(line: str) -> None:
+def _log(line: str) -> None:
     print(line, flush=True)
 
 
@@ -74,7 +74,7 @@ def regression() -> None:
         # TensorFlow starts here.
         from car_tf.experiment.regression import run as regression_run
 
-        regression_run.run(config, workdir, _say)
+        regression_run.run(config, workdir, _log)
 
 
 def table(name: str) -> None:
@@ -100,7 +100,7 @@ def table(name: str) -> None:
         tables.scaled(config, steps, width),
         num_seeds=FLAGS.num_seeds,
         output=output.expanduser().resolve(),
-        say=_say,
+        log=_log,
     )
 
 

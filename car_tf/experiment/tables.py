@@ -14,15 +14,14 @@ import shutil
 import statistics
 from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 
-
 from car_tf import config as config_lib
+from car_tf.config import fields
+from car_tf.data import io
+from car_tf.models.keras_api import keras
 from car_tf.report import paper_tables
 from car_tf.report import write as report_write
-from car_tf.train import run as train_run
-from car_tf.config import fields
 from car_tf.runtime import run_dir
-from car_tf.models.keras_api import keras
-from car_tf.data import io
+from car_tf.train import run as train_run
 
 METRICS_FILE = "metrics.json"
 DATA_FILE = "data.json"
@@ -59,7 +58,7 @@ def run(
     *,
     num_seeds: int,
     output: pathlib.Path,
-    say: Callable[[str], None] = print,
+    log: Callable[[str], None] = print,
 ) -> Dict[str, Any]:
     """Makes the runs of a table that are not finished yet, and writes the table.
 
@@ -70,7 +69,7 @@ def run(
       output: folder of the runs; `<table>.md` and `<table>.json` are written to it
         after every run, of all finished runs there, so that other seeds can run
         beside these or be added later.
-      say: takes lines for people.
+      log: takes lines for people.
 
     Returns:
       What the JSON file holds.
@@ -91,10 +90,10 @@ def run(
     for number, (row, seed) in enumerate(jobs, 1):
         # Asked here, since another command may have finished it meanwhile.
         if not _is_finished(folders[number - 1]):
-            say(f"{table}: run {number} of {len(jobs)}, {row.method}, seed {seed}")
-            _train(configs[number - 1], folders[number - 1], say)
+            log(f"{table}: run {number} of {len(jobs)}, {row.method}, seed {seed}")
+            _train(configs[number - 1], folders[number - 1], log)
             result, text = write(table, base, output)
-    say(text)
+    log(text)
     return result
 
 
@@ -109,13 +108,13 @@ def _is_finished(folder: pathlib.Path) -> bool:
 
 
 def _train(
-    config: config_lib.Config, folder: pathlib.Path, say: Callable[[str], None]
+    config: config_lib.Config, folder: pathlib.Path, log: Callable[[str], None]
 ) -> None:
     workdir = run_dir.RunDir(str(folder), config)
     try:
         _take_data_record(config, workdir)
-        _take_calibration_net(config, folder, say)
-        train_run.run(config, workdir, say=say)
+        _take_calibration_net(config, folder, log)
+        train_run.run(config, workdir, log=log)
     finally:
         workdir.close()
         _forget_graphs()
@@ -156,7 +155,7 @@ def _take_data_record(config: config_lib.Config, workdir: run_dir.RunDir) -> Non
 
 
 def _take_calibration_net(
-    config: config_lib.Config, folder: pathlib.Path, say: Callable[[str], None]
+    config: config_lib.Config, folder: pathlib.Path, log: Callable[[str], None]
 ) -> None:
     """Copies stage 1 of a finished run that trained the same F, if there is one."""
     stage = pathlib.Path("checkpoints") / "stage1"
@@ -171,7 +170,7 @@ def _take_calibration_net(
         shutil.copy(other / "stage1_log.jsonl", folder)
         with io.atomic_folder(folder / stage) as work:
             shutil.copytree(other / stage, work, dirs_exist_ok=True)
-        say(f"stage 1: taken from {other.name}, which trained the same network")
+        log(f"stage 1: taken from {other.name}, which trained the same network")
         return
 
 
@@ -219,7 +218,9 @@ def write(
         for seed, metrics in finished.items():
             runs.append({"seed": seed, "values": _values(metrics)})
             notes.add(metrics["data"])
-            for name, scores in metrics["readers"]["comparisons"].items():
+            # Runs of before say readers.
+            raters = metrics.get("raters") or metrics["readers"]
+            for name, scores in raters["comparisons"].items():
                 comparisons.setdefault(name, {})[seed] = scores
         rows.append(
             {

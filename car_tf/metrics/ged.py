@@ -12,8 +12,7 @@ from typing import Optional, Sequence, Tuple
 
 import numpy as np
 
-from car_tf.metrics import class_flip_modes
-from car_tf.metrics import iou
+from car_tf.metrics import class_flip_modes, iou
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,7 +138,7 @@ def _expectation(values: np.ndarray, weights: np.ndarray) -> Optional[float]:
 def multi_rater_distances(samples: np.ndarray, labels: np.ndarray) -> PairDistances:
     """Distances of all pairs of binary masks.
 
-    Two empty masks are at distance 0, an empty and another one at 1. Annotators weigh
+    Two empty masks are at distance 0, an empty and another one at 1. Raters weigh
     the same.
 
     Args:

@@ -10,8 +10,7 @@ from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence
 
 import numpy as np
 
-from car_tf.metrics import ged
-from car_tf.metrics import hungarian
+from car_tf.metrics import ged, hungarian
 
 Progress = Callable[[Iterable[int]], Iterable[int]]
 

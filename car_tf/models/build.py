@@ -13,15 +13,15 @@ import tensorflow as tf
 from car_tf import config as config_lib
 from car_tf.data import info
 from car_tf.models import calibration_net as calibration_nets
-from car_tf.models.keras_api import keras
 from car_tf.models import (
-    draw_refinement_net,
     discriminator,
+    draw_refinement_net,
     posterior_net,
     refinement_net,
     sampler,
     segnet,
 )
+from car_tf.models.keras_api import keras
 
 
 def _dummy_inputs(config: config_lib.Config, dataset_info: info.DatasetInfo):

@@ -41,7 +41,7 @@ class BlackBoxCalibrator(keras.Model):
         self.logits_layer = keras.layers.Conv2D(num_classes, 1, name="logits")
 
     @property
-    def reach(self) -> int:
+    def receptive_field(self) -> int:
         """Pixels away from which the input can change a pixel of the result."""
         return len(self.blocks)
 
@@ -77,7 +77,7 @@ class TrueDistribution(keras.Model):
     zeros, where Lcal would be infinite, so `uniform` of it is spread over all classes.
     """
 
-    reach = 0
+    receptive_field = 0
 
     def __init__(
         self,

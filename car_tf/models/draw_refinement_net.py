@@ -55,7 +55,7 @@ class _Up(keras.layers.Layer):
 
     def call(self, features: tf.Tensor, skip: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
         """Maps `[N, H, W, C]`, `[N, 2H, 2W, S]` and z `[N, Z]` to `[N, 2H, 2W, c]`."""
-        merged = layers.enlarge(self.up(features)) + self.skip(skip)
+        merged = layers.upsample_nearest(self.up(features)) + self.skip(skip)
         factor, residual = self.inject(noise[:, None])
         merged = layers.pixel_norm(merged) * factor[:, 0] + residual[:, 0]
         merged = _leaky(merged)
@@ -104,7 +104,7 @@ class DrawRefinementNet(keras.Model):
         )
 
     @property
-    def reach(self) -> Optional[int]:
+    def receptive_field(self) -> Optional[int]:
         """Pixels away from which the input can change a sample's pixel."""
         # At scales 1, 2, 4, 8: 2 and 2 on the way down, 2 and 1 on the way up, and up to
         # 15 within a pixel of the coarsest scale: 121.

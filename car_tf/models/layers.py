@@ -168,7 +168,7 @@ def reparameterize(mean: tf.Tensor, std: tf.Tensor, noise: tf.Tensor) -> tf.Tens
 
 
 @tf.custom_gradient
-def enlarge(features: tf.Tensor):
+def upsample_nearest(features: tf.Tensor):
     """Makes four equal pixels of each, `[B, H, W, C]` to `[B, 2H, 2W, C]`.
 
     TensorFlow's own gradient of it is slower, and XLA has none.

@@ -16,7 +16,7 @@ from car_tf.models import layers
 from car_tf.models.keras_api import keras
 
 
-def in_turn(
+def in_parts(
     function: Callable[..., tf.Tensor],
     parts: Sequence[Sequence[tf.Tensor]],
     shared: Sequence[tf.Tensor],
@@ -106,7 +106,7 @@ def up_block(
     def merge(part, skip_term, kernel) -> tf.Tensor:
         batch, num = tf.shape(part)[0], tf.shape(part)[1]
         raised = tf.nn.conv2d(layers.merge_samples(part), kernel, 1, "SAME")
-        raised = layers.split_samples(layers.enlarge(raised), batch, num)
+        raised = layers.split_samples(layers.upsample_nearest(raised), batch, num)
         return raised + skip_term[:, None]
 
     def moments(index, part, skip_term, kernel) -> tf.Tensor:
@@ -115,7 +115,7 @@ def up_block(
         return tf.stack(tf.nn.moments(merged, [0, 1, 2, 3]))
 
     each = tf.stack(
-        in_turn(moments, [[part] for part in features], [skip_term, kernel])
+        in_parts(moments, [[part] for part in features], [skip_term, kernel])
     )
     num_samples = sum(one.shape[1] for one in noise)
     count = num_samples * tf.reduce_prod(tf.shape(skip_term)[:3])
@@ -133,7 +133,7 @@ def up_block(
         return raised
 
     top = [] if logits_layer is None else [tf.cast(logits_layer.kernel, kind)]
-    outputs = in_turn(
+    outputs = in_parts(
         rest,
         [[part, *block.inject(one)] for part, one in zip(features, noise)],
         [skip_term, kernel, scale, offset, *top],

@@ -19,9 +19,8 @@ from typing import List, Optional
 
 import tensorflow as tf
 
-from car_tf.models import layers
+from car_tf.models import layers, recompute
 from car_tf.models import noise as noise_lib
-from car_tf.models import recompute
 from car_tf.models.keras_api import keras
 
 NUM_BLOCKS = layers.NUM_DOWN_BLOCKS
@@ -78,7 +77,7 @@ class UpBlock(keras.layers.Layer):
           `[B, M, 2H, 2W, channels]`, normalised.
         """
         batch, num = tf.shape(features)[0], tf.shape(features)[1]
-        merged = layers.enlarge(self.up(layers.merge_samples(features)))
+        merged = layers.upsample_nearest(self.up(layers.merge_samples(features)))
         merged = layers.split_samples(merged, batch, num) + skip_term[:, None]
         merged = self.norm(layers.merge_samples(merged), training=training)
         return layers.split_samples(merged, batch, num)
@@ -122,7 +121,7 @@ class UpBlock(keras.layers.Layer):
         factor *= scale
         raised = self.up(layers.merge_samples(features))
         raised = layers.split_samples(raised, batch, num) * factor + residual
-        raised = layers.enlarge(layers.merge_samples(raised))
+        raised = layers.upsample_nearest(layers.merge_samples(raised))
         raised = layers.split_samples(raised, batch, num)
         return self._activate(raised + skip_term[:, None] * factor, seed)
 
@@ -189,7 +188,7 @@ class RefinementNet(keras.Model):
         )
 
     @property
-    def reach(self) -> Optional[int]:
+    def receptive_field(self) -> Optional[int]:
         """Pixels away from which the input can change a sample's pixel.
 
         None where z depends on the whole image.

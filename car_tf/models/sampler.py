@@ -51,13 +51,17 @@ class Sampler(tf.Module):
         self.stratified = stratified
 
     @property
-    def reach(self) -> Optional[int]:
+    def receptive_field(self) -> Optional[int]:
         """Pixels away from which the input can change a sample's pixel.
 
         None where a sample depends on the whole image.
         """
-        reach = self.refinement_net.reach
-        return None if reach is None else reach + self.calibration_net.reach
+        receptive_field = self.refinement_net.receptive_field
+        return (
+            None
+            if receptive_field is None
+            else receptive_field + self.calibration_net.receptive_field
+        )
 
     def log_probs(
         self, image: tf.Tensor, blackbox: Optional[tf.Tensor] = None

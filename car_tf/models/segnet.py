@@ -84,7 +84,7 @@ class SegNet(keras.Model):
         )
 
     @property
-    def reach(self) -> int:
+    def receptive_field(self) -> int:
         """Pixels away from which the input can change a pixel of the result."""
         # Both ways through the levels, and from one end of a coarsest pixel to the other.
         one_way = sum(depth * 2**level for level, depth in enumerate(DEPTHS))

@@ -19,9 +19,8 @@ from typing import Any, Dict, Optional
 from absl import flags, logging
 
 from car_tf import config as config_lib
-from car_tf.runtime import run_dir
-from car_tf.runtime import workers
 from car_tf.config import cli, schema
+from car_tf.runtime import run_dir, workers
 from export import versions
 from export.clients import common
 
@@ -110,8 +109,8 @@ def _predict(
     images: Dict[str, pathlib.Path],
     drawn: Optional[config_lib.Config],
 ) -> int:
-    from car_tf.predict import predictor as predict_predictor
     from car_tf.predict import images as predict_images
+    from car_tf.predict import predictor as predict_predictor
     from car_tf.predict import run as predict_run
     from car_tf.runtime import devices  # TensorFlow starts here.
 

@@ -12,9 +12,9 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 import export
-from car_tf.predict import grouping
 from car_tf.data import io
 from car_tf.metrics import calibration
+from car_tf.predict import grouping
 
 STATISTICS_FILE = "statistics.json"
 _TILE_WIDTH = 320

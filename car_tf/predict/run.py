@@ -14,8 +14,8 @@ import numpy as np
 import tensorflow as tf
 
 from car_tf.data import io
-from car_tf.predict import images as predict_images
 from car_tf.predict import black_boxes as predict_black_boxes
+from car_tf.predict import images as predict_images
 from car_tf.predict import output as predict_output
 from car_tf.predict import predictor as predict_predictor
 from export.clients import common
@@ -26,7 +26,7 @@ def predict(
     images: Dict[str, pathlib.Path],
     output: pathlib.Path,
     options: predict_predictor.Options,
-    say: Callable[[str], None] = print,
+    log: Callable[[str], None] = print,
 ) -> List[str]:
     """Predicts images into `output/<name>/`; what is there already is left.
 
@@ -35,7 +35,7 @@ def predict(
       images: name -> file, of `common.find_images`.
       output: the folder to write to.
       options: how.
-      say: takes lines for people.
+      log: takes lines for people.
 
     Returns:
       The names of images that failed; each was reported.
@@ -50,7 +50,7 @@ def predict(
         if predict_output.recorded_key(output / name) != key:
             todo.append((name, key))
     if len(todo) < len(images):
-        say(f"{len(images) - len(todo)} of {len(images)} images were predicted before")
+        log(f"{len(images) - len(todo)} of {len(images)} images were predicted before")
     bar = io.progress(total=len(todo), desc="predicting", unit="image")
 
     def one(name: str, key: str) -> None:

@@ -13,8 +13,8 @@ from typing import Callable, Iterator, List, Sequence
 
 import tensorflow as tf
 
-from car_tf.runtime import run_dir
 from car_tf.data import io
+from car_tf.runtime import run_dir
 
 # What TensorFlow raises on checkpoints that are truncated, missing or of other code.
 _UNREADABLE = (
@@ -149,7 +149,7 @@ def elsewhere(checkpoint: tf.train.Checkpoint) -> tf.train.CheckpointManager:
 def restore_latest(
     checkpoint: tf.train.Checkpoint,
     manager: tf.train.CheckpointManager,
-    say: Callable[[str], None],
+    log: Callable[[str], None],
 ) -> None:
     """Restores the newest checkpoint that can be read; an older one is said aloud."""
     for path in reversed(manager.checkpoints):
@@ -158,7 +158,7 @@ def restore_latest(
             return
         except _UNREADABLE as error:
             reason = str(error).splitlines()[0]
-            say(f"checkpoint {path} cannot be read ({reason}): using the one before")
+            log(f"checkpoint {path} cannot be read ({reason}): using the one before")
     if manager.checkpoints:
         raise run_dir.RunError(
             f"no checkpoint in {manager.directory} can be read; remove it to begin again"

@@ -9,8 +9,7 @@ from typing import Callable, Dict, List, Optional, Sequence
 
 import tensorflow as tf
 
-from car_tf.runtime import run_dir
-from car_tf.runtime import workers
+from car_tf.runtime import run_dir, workers
 
 
 @functools.lru_cache(maxsize=None)

@@ -14,8 +14,8 @@ from typing import Any, Dict, List, Mapping, Optional
 
 import numpy as np
 
-from car_tf.config import fields
 from car_tf import config as config_lib
+from car_tf.config import fields
 from car_tf.data import io as data_io
 from car_tf.runtime import environment
 

@@ -111,7 +111,7 @@ def main() -> int:
     return 0
 
 
-def _say(line: str) -> None:
+def _log(line: str) -> None:
     print(line, flush=True)
 
 
@@ -125,13 +125,13 @@ def _run(config: config_lib.Job, path: str) -> None:
             "TF_CONFIG share, got none"
         )
     workdir = run_dir.RunDir(path, config, writes=worker.is_chief)
-    say = _say if worker.is_chief else lambda line: None
+    log = _log if worker.is_chief else lambda line: None
     try:
-        say(f"run directory: {workdir.path}")
+        log(f"run directory: {workdir.path}")
         if worker.num_workers > 1:
-            say(f"waiting for {worker.num_workers} workers")
+            log(f"waiting for {worker.num_workers} workers")
         # TensorFlow starts here, after the cheap checks.
-        importlib.import_module(config.JOB).run(config, workdir, say=say)
+        importlib.import_module(config.JOB).run(config, workdir, log=log)
     finally:
         workdir.close()
 

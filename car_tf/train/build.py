@@ -11,15 +11,12 @@ from typing import Callable, Iterator, Optional, Sequence
 
 import tensorflow as tf
 
-
-from car_tf.data import load as data_load
 from car_tf import config as config_lib
+from car_tf.data import load as data_load
 from car_tf.data import pipeline
 from car_tf.models import build as networks
 from car_tf.models.keras_api import keras
-from car_tf.train import stage1
-from car_tf.train import optimization
-from car_tf.train import stage2
+from car_tf.train import optimization, stage1, stage2
 
 # Epochs after which the paper halves its learning rates (CAR, A.1).
 HALVE_AFTER_EPOCHS = 30

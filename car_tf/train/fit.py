@@ -9,12 +9,11 @@ from typing import Callable, Dict, List, Optional, Tuple
 import numpy as np
 import tensorflow as tf
 
-from car_tf.train import build, tensorboard
-from car_tf.data import load as data_load
-from car_tf.runtime import checkpoints, devices
 from car_tf import config as config_lib
+from car_tf.data import load as data_load
 from car_tf.models.keras_api import keras
-from car_tf.runtime import run_dir, stop_signal
+from car_tf.runtime import checkpoints, devices, run_dir, stop_signal
+from car_tf.train import build, tensorboard
 
 FAILED_BATCH_FILE = "failed_batch.npz"
 
@@ -28,7 +27,7 @@ def fit(
     stage: int,
     workdir: run_dir.RunDir,
     stop: stop_signal.StopSignal,
-    say: Callable[[str], None],
+    log: Callable[[str], None],
     every_epoch: Callable[[int], Dict[str, float]] = lambda step: {},
 ) -> None:
     """Trains from the last checkpoint to the stage's last step.
@@ -44,16 +43,16 @@ def fit(
     steps, every = settings.steps, config.train.checkpoint_every
     folder = workdir.path / "checkpoints" / f"stage{stage}"
     manager = checkpoints.manager_of(checkpoint, folder, repairs=workdir.writes)
-    checkpoints.restore_latest(checkpoint, manager, say)
+    checkpoints.restore_latest(checkpoint, manager, log)
     first = int(trainer.step.numpy())
     strategy = trainer.distribute_strategy
     devices.require_agreement(strategy, f"the checkpoints of stage {stage}", str(first))
     if first >= steps:
-        say(f"stage {stage}: finished before")
+        log(f"stage {stage}: finished before")
         return
     name = {1: "calibration network", 2: "refinement network"}[stage]
     where = f", from step {first}" if first else ""
-    say(f"stage {stage}: training the {name} for {steps} steps{where}")
+    log(f"stage {stage}: training the {name} for {steps} steps{where}")
     workdir.read_lines(f"stage{stage}_{run_dir.LOG_FILE}", last_step=first)
 
     def batches(start: int, end: int) -> tf.data.Dataset:
@@ -61,7 +60,7 @@ def fit(
             config, dataset, stage=stage, first_step=start, num_steps=end
         )
 
-    keeper = Keeper(
+    keeper = CheckpointCallback(
         stage=stage,
         manager=manager if workdir.writes else checkpoints.elsewhere(checkpoint),
         workdir=workdir,
@@ -93,7 +92,7 @@ def fit(
             if devices.has_workers(strategy):
                 raise _alone(error, where, kept) from error
             raise
-    say(keeper.costs())
+    log(keeper.costs())
 
 
 def stretches(first: int, last: int, every: int) -> List[Tuple[int, int, int]]:
@@ -139,7 +138,7 @@ def _alone(error, where: str, kept: Optional[str]) -> Exception:
     )
 
 
-class Keeper(keras.callbacks.Callback):
+class CheckpointCallback(keras.callbacks.Callback):
     """Checkpoints, logs and stops at the ends of epochs; stops at any step if asked."""
 
     def __init__(self, *, stage, manager, workdir, stop, every_epoch):

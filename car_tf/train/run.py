@@ -7,22 +7,18 @@ from typing import Any, Callable, Dict, Optional
 
 import tensorflow as tf
 
-from car_tf.evaluate import before_stage2
+from car_tf import config as config_lib
+from car_tf.blackbox import attach
+from car_tf.config import quiet
+from car_tf.data import load as data_load
+from car_tf.evaluate import before_stage2, saved_run
 from car_tf.evaluate import run as evaluate_run
 from car_tf.models import build as networks
-from car_tf.train import build, fit
-from car_tf.blackbox import attach
-from car_tf.data import load as data_load
-from car_tf.runtime import checkpoints, devices
-from car_tf.report import context, write
-from car_tf.evaluate import saved_run
-from car_tf.train import tensorboard
-from car_tf import config as config_lib
-from car_tf.config import quiet
 from car_tf.models.keras_api import keras
+from car_tf.report import context, write
+from car_tf.runtime import checkpoints, devices, run_dir, stop_signal, workers
+from car_tf.train import build, fit, tensorboard
 from car_tf.train import selection as train_selection
-from car_tf.runtime import run_dir, stop_signal
-from car_tf.runtime import workers
 from export import run as run_export
 
 
@@ -30,7 +26,7 @@ def run(
     config: config_lib.Config,
     workdir: run_dir.RunDir,
     strategy: Optional[tf.distribute.Strategy] = None,
-    say: Callable[[str], None] = print,
+    log: Callable[[str], None] = print,
 ) -> Dict[str, Any]:
     """Runs the whole job, or what is left of it.
 
@@ -39,7 +35,7 @@ def run(
       workdir: the run directory; a finished stage in it is skipped, an interrupted
         one goes on from its last checkpoint.
       strategy: where to train; as `train.devices` says if None.
-      say: takes lines for people.
+      log: takes lines for people.
 
     Returns:
       The evaluation's metrics; none on a worker that is not the chief, whose part ends
@@ -52,7 +48,7 @@ def run(
     """
     worker = workers.this_worker()
     strategy = strategy or devices.build_strategy(config.train.devices, worker)
-    say(devices.describe(strategy, worker))
+    log(devices.describe(strategy, worker))
     devices.check_batch_size(
         strategy, stage1=config.stage1.batch_size, stage2=config.stage2.batch_size
     )
@@ -62,13 +58,13 @@ def run(
         tf.config.experimental.enable_op_determinism()
     dataset = attach.load(config)
     for note in dataset.notes:
-        say(f"note: {note}")
+        log(f"note: {note}")
     sizes = ", ".join(f"{name} {len(split)}" for name, split in dataset.splits.items())
-    say(f"data: {dataset.info.title} ({sizes} images)")
+    log(f"data: {dataset.info.title} ({sizes} images)")
     workdir.begin(config)
     other = workdir.other_tensorflow()
     if other:
-        say(f"note: {other}")
+        log(f"note: {other}")
     _record_data(workdir, dataset)
     prints = [split.fingerprint() for split in dataset.splits.values()]
     devices.require_agreement(strategy, "data", " ".join(prints))
@@ -77,10 +73,10 @@ def run(
     board.configuration(fields, dataset.notes)
     with stop_signal.StopSignal() as stop, quiet.filtered():
         calibration_net = train_calibration(
-            config, dataset, workdir, strategy, stop, say
+            config, dataset, workdir, strategy, stop, log
         )
         selection = train_refinement(
-            config, dataset, calibration_net, workdir, strategy, stop, say
+            config, dataset, calibration_net, workdir, strategy, stop, log
         )
     if not workdir.writes:
         return {}
@@ -91,7 +87,7 @@ def run(
         model = saved_run.load_sampler(
             config, dataset.info, workdir, None if alone else strategy
         )
-    metrics = evaluate_run.evaluate_run(config, dataset, model, workdir, say)
+    metrics = evaluate_run.evaluate_run(config, dataset, model, workdir, log)
     finals = {name: metrics.get(name) for name in ("ged", "hm_iou", "ece")}
     finals = {name: value for name, value in finals.items() if value is not None}
     finals.update(before_stage2.scalars(metrics))
@@ -105,10 +101,10 @@ def run(
             folder,
             notes=dataset.notes,
             metrics=metrics,
-            say=say,
+            log=log,
         )
-    say(f"exported: {exported}")
-    say(f"report: {write.write(workdir.path)}")
+    log(f"exported: {exported}")
+    log(f"report: {write.write(workdir.path)}")
     return metrics
 
 
@@ -131,7 +127,7 @@ def train_calibration(
     workdir: run_dir.RunDir,
     strategy: tf.distribute.Strategy,
     stop: stop_signal.StopSignal,
-    say: Callable[[str], None],
+    log: Callable[[str], None],
 ) -> keras.Model:
     """Runs stage 1, or what is left of it; returns F with its trained weights."""
     synchronized = strategy.num_replicas_in_sync > 1
@@ -152,7 +148,7 @@ def train_calibration(
         stage=1,
         workdir=workdir,
         stop=stop,
-        say=say,
+        log=log,
     )
     return trainer.calibration_net
 
@@ -164,7 +160,7 @@ def train_refinement(
     workdir: run_dir.RunDir,
     strategy: tf.distribute.Strategy,
     stop: stop_signal.StopSignal,
-    say: Callable[[str], None],
+    log: Callable[[str], None],
 ) -> train_selection.Selection:
     """Runs stage 2, or what is left of it; returns what knows G's best weights."""
     synchronized = strategy.num_replicas_in_sync > 1
@@ -187,7 +183,7 @@ def train_refinement(
         discriminator_optimizer=trainer.discriminator_optimizer,
         **nets,
     )
-    selection = train_selection.Selection(config, dataset, trainer, workdir, say)
+    selection = train_selection.Selection(config, dataset, trainer, workdir, log)
     fit.fit(
         trainer,
         checkpoint,
@@ -196,7 +192,7 @@ def train_refinement(
         stage=2,
         workdir=workdir,
         stop=stop,
-        say=say,
+        log=log,
         every_epoch=selection.consider,
     )
     return selection

@@ -10,21 +10,20 @@ import tensorflow as tf
 
 from car_tf.evaluate import accumulators, evaluation
 from car_tf.models import build as networks
-from car_tf.train import tensorboard
-from car_tf.runtime import checkpoints, devices
-from car_tf.runtime import run_dir
 from car_tf.models import sampler
 from car_tf.models.keras_api import keras
+from car_tf.runtime import checkpoints, devices, run_dir
+from car_tf.train import tensorboard
 
 
 class Selection:
     """Keeps the weights of G with the lowest GED on the selection split."""
 
-    def __init__(self, config, dataset, trainer, workdir, say):
+    def __init__(self, config, dataset, trainer, workdir, log):
         self._config = config
         self._dataset = dataset
         self._workdir = workdir
-        self._say = say
+        self._log = log
         self._board = tensorboard.Board.of(workdir)
         self._selectable = trainer.selectable
         nets = [trainer.calibration_net, trainer.refinement_net]
@@ -90,9 +89,9 @@ class Selection:
             )
             self._forget(keep=name)
         if ged is None:
-            self._say(f"step {step}: no GED is defined on the selection split")
+            self._log(f"step {step}: no GED is defined on the selection split")
             return {}
-        self._say(f"step {step}: GED {ged:.4f} on the selection split")
+        self._log(f"step {step}: GED {ged:.4f} on the selection split")
         return {"selection_ged": ged}
 
     def _forget(self, keep: str) -> None:
@@ -108,7 +107,7 @@ class Selection:
         best = self._workdir.read_json(run_dir.BEST_FILE)
         checkpoints.read_weights(self._weights, self._workdir.path / best["weights"])
         score = "undefined" if best["ged"] is None else f"{best['ged']:.4f}"
-        self._say(f"best weights: step {best['step']}, GED {score}")
+        self._log(f"best weights: step {best['step']}, GED {score}")
         return self._model
 
 

@@ -11,12 +11,12 @@ import numpy as np
 import tensorflow as tf
 from tensorboard.plugins.hparams import api as hparams
 
-from car_tf.report import figures
-from car_tf.evaluate import accumulators, sampling
-from car_tf.runtime import run_dir
 from car_tf.blackbox import postprocess
 from car_tf.data import examples, info
+from car_tf.evaluate import accumulators, sampling
 from car_tf.metrics import calibration
+from car_tf.report import figures
+from car_tf.runtime import run_dir
 
 FOLDER = "tensorboard"
 NUM_IMAGES = 3

@@ -19,8 +19,8 @@ from fastapi import testclient  # noqa: E402
 
 from car_tf.app import inputs, server, views
 from car_tf.app import session as app_session  # noqa: E402
-from car_tf.predict import predictor as predict_predictor  # noqa: E402
 from car_tf.data import io as data_io  # noqa: E402
+from car_tf.predict import predictor as predict_predictor  # noqa: E402
 
 SIZE, BOTH, png = app_double.SIZE, app_double.BOTH, app_double.png
 
@@ -218,7 +218,7 @@ def test_the_page_holds_the_model_and_loads_nothing_from_elsewhere(client):
 
 def test_what_took_how_long_is_said(predictor):
     said = []
-    client = serve(predictor, say=said.append)
+    client = serve(predictor, log=said.append)
     # What a terminal would take for a command is not printed.
     key = post(client, "/images?name=%1ba.png", png()).json()["key"]
     post(client, f"/images/{key}/more")

@@ -18,8 +18,8 @@ from typing import Any, Dict, List
 import numpy as np
 from absl import flags, logging
 
-from car_tf.config import cli
 from car_tf import config as config_lib
+from car_tf.config import cli
 from tests.benchmarks import timing
 
 FLAGS = flags.FLAGS
@@ -41,9 +41,9 @@ def build(config: config_lib.Config) -> Any:
     """Returns an untrained sampler whose samples differ, and the facts of its data."""
     import tensorflow as tf
 
-    from car_tf.models.keras_api import keras
     from car_tf.blackbox import attach
     from car_tf.models import build as networks
+    from car_tf.models.keras_api import keras
 
     few = config_lib.change(config, data={"num_drawn": (4, 1, 1)})
     dataset_info = attach.load(few).info

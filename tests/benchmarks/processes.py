@@ -140,11 +140,11 @@ def row_memory(peaks: Dict[str, float], small: bool) -> List[report.Table]:
     for num_samples in (1, 2) if small else (1, 5, 20, 50):
         point = call(memory_of_step, num_samples, small)
         rows.append([num_samples, point["before"], point["peak"]])
-    in_turn = []
+    in_parts = []
     for at_once in (0, 2) if small else (0, 5, 2):
         point = call(memory_of_crops, at_once, small)
         shown = at_once or "all"
-        in_turn.append([shown, point["before"], point["peak"], point["seconds"]])
+        in_parts.append([shown, point["before"], point["peak"], point["seconds"]])
     return [
         report.Table(
             "Peak resident memory of a stage-2 step with D's update, sizes as in `step`",
@@ -154,7 +154,7 @@ def row_memory(peaks: Dict[str, float], small: bool) -> List[report.Table]:
         report.Table(
             "The same on CT crops as in the paper: batch 32, 128x128, M = 20",
             ("samples_at_once", "MB before the step", "MB at the peak", "s"),
-            in_turn,
+            in_parts,
         ),
     ]
 
@@ -174,9 +174,9 @@ def seconds_of(arguments: Sequence[str]) -> float:
 def first_steps(config_name: str, overrides: Sequence[str]) -> Dict[str, float]:
     """Returns the seconds until TensorFlow, the data and each stage's first step."""
     started = time.perf_counter()
-    from car_tf.train import build
-    from car_tf.blackbox import attach
     from car_tf import config as config_lib
+    from car_tf.blackbox import attach
+    from car_tf.train import build
 
     marks = {"imports": time.perf_counter()}
     config = config_lib.load(config_name, overrides)

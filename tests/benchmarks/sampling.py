@@ -6,8 +6,8 @@ from typing import Callable, Dict, List, Tuple
 
 import tensorflow as tf
 
-from tests.benchmarks import report, timing
 from car_tf.models import refinement_net, sampler
+from tests.benchmarks import report, timing
 
 NUM_CLASSES = 24
 NOISE_DIM = 32

@@ -8,9 +8,9 @@ from typing import Callable, Dict, List, Tuple
 
 import numpy as np
 
-from tests.benchmarks import report, timing
 from car_tf.data import class_flips
 from car_tf.metrics import ged, hungarian
+from tests.benchmarks import report, timing
 
 
 def blobs(rng: np.random.Generator, count: int, size: Tuple[int, int], ids: int):
@@ -92,12 +92,12 @@ def plain_flips_ged(
 
 
 def raters_side(size: Tuple[int, int], num_samples: int) -> Callable[[], float]:
-    """Returns a function that scores masks against four readers, HM-IoU included."""
+    """Returns a function that scores masks against four raters, HM-IoU included."""
     rng = np.random.default_rng(0)
     rows, columns = np.ogrid[: size[0], : size[1]]
 
     def discs(count: int) -> np.ndarray:
-        """Discs about the centre; one in five masks is empty, as many readers' are."""
+        """Discs about the centre; one in five masks is empty, as many raters' are."""
         radii = rng.uniform(5, size[0] / 6, count) * (rng.random(count) > 0.2)
         shift = rng.normal(0, 3, (2, count, 1, 1))
         distance = (rows - size[0] / 2 - shift[0]) ** 2
@@ -146,7 +146,7 @@ def row(peaks: Dict[str, float], small: bool) -> List[report.Table]:
                 *(
                     [
                         f"GED and HM-IoU, {masks[0]}x{masks[1]}, {num_samples} samples, "
-                        "4 readers",
+                        "4 raters",
                         1e3 * seconds[f"raters, {num_samples}"],
                         None,
                         None,

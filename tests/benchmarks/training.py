@@ -9,13 +9,11 @@ from typing import Callable, Dict, List, Tuple
 import numpy as np
 import tensorflow as tf
 
-from car_tf import losses
-from car_tf.train import build
 from car_tf import config as config_lib
-from tests.benchmarks import report, timing
+from car_tf import losses
 from car_tf.data import class_flips, examples, info
-from car_tf.train import optimization
-from car_tf.train import stage2
+from car_tf.train import build, optimization, stage2
+from tests.benchmarks import report, timing
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,7 +66,7 @@ def _dataset_info(num_classes: int, **changes) -> info.DatasetInfo:
 
 
 STREETS = _dataset_info(24, flips=class_flips.CITYSCAPES_FLIPS, num_blackbox_classes=19)
-CROPS = _dataset_info(2, image_channels=1, num_annotators=4, random_crop=False)
+CROPS = _dataset_info(2, image_channels=1, num_raters=4, random_crop=False)
 
 
 def random_dataset(
@@ -81,7 +79,7 @@ def random_dataset(
     rng = np.random.default_rng(0)
     shape = (num_images, *config.data.size)
     names = tuple(map(str, range(num_images)))
-    each = (num_images, dataset_info.num_annotators, *config.data.size)
+    each = (num_images, dataset_info.num_raters, *config.data.size)
     labels = rng.integers(0, num_ids, each, np.uint8)
     labels[:, :, :4] = info.IGNORE_LABEL
     blackbox = None

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from car_tf import config
-from car_tf.blackbox import attach
-from car_tf.blackbox import inference, prediction_cache
+from car_tf.blackbox import attach, inference, prediction_cache
 from car_tf.data import io
 
 K = models.NUM_CLASSES

@@ -8,8 +8,8 @@ import typing
 
 import pytest
 
-from car_tf.config import fields as config_fields
 from car_tf import config as config_lib
+from car_tf.config import fields as config_fields
 
 CONFIG_FILE = """
 from car_tf import config as config_lib

@@ -111,10 +111,10 @@ def test_long_lists_are_cut_in_the_table_alone(tmp_path):
 def write_crop(root, split, patient, stem, seed, *, size=(8, 6), empty=False):
     grey = np.random.default_rng(seed).integers(0, 256, size, dtype=np.uint8)
     tree.write_image(root / split / "images" / patient / f"{stem}.png", grey)
-    for reader in range(4):
+    for rater in range(4):
         mask = np.zeros(size, np.uint8)
-        mask[reader, :2] = 0 if empty else 255
-        tree.write_image(root / split / "gt" / patient / f"{stem}_l{reader}.png", mask)
+        mask[rater, :2] = 0 if empty else 255
+        tree.write_image(root / split / "gt" / patient / f"{stem}_l{rater}.png", mask)
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from car_tf.data import class_flips, examples, pipeline
 FLIPS = class_flips.CITYSCAPES_FLIPS
 
 
-def coordinates(num, height, width, *, annotators=1, blackbox="labels"):
+def coordinates(num, height, width, *, raters=1, blackbox="labels"):
     """Images whose pixels say where they come from: (number, row, column).
 
     Labels and black box say it too, in one byte: their parities make a pattern that
@@ -23,7 +23,7 @@ def coordinates(num, height, width, *, annotators=1, blackbox="labels"):
     images[..., 0] = np.arange(num)[:, None, None]
     images[..., 1], images[..., 2] = rows, columns
     code = (rows * 16 + columns) % 251
-    labels = np.tile(code.astype(np.uint8), (num, annotators, 1, 1))
+    labels = np.tile(code.astype(np.uint8), (num, raters, 1, 1))
     maps = {
         "labels": labels[:, 0],
         "probs": (images[..., 1:] / 256).astype(np.float16),
@@ -66,7 +66,7 @@ def test_a_stream_is_a_function_of_its_seed():
 
 @pytest.mark.parametrize("first_step", [1, 4])
 def test_starting_in_the_middle_goes_on_as_the_whole_stream(first_step):
-    source = coordinates(7, 32, 48, annotators=3)
+    source = coordinates(7, 32, 48, raters=3)
     options = dict(scale_range=(0.8, 1.5), flips=FLIPS)
     whole = batches(source, **options)
     rest = batches(source, first_step=first_step, **options)
@@ -109,7 +109,7 @@ def test_each_image_occurs_once_per_epoch(num, batch_size):
 def test_annotators_are_drawn_evenly_and_belong_to_their_image():
     source = coordinates(50, 16, 16, blackbox=None)
     labels = np.zeros((50, 4, 16, 16), np.uint8)
-    # A label says its image and its annotator.
+    # A label says its image and its rater.
     labels += (np.arange(50)[:, None] * 4 + np.arange(4)).astype(np.uint8)[
         ..., None, None
     ]
@@ -170,7 +170,7 @@ def mapped(source, folder):
 
 @pytest.mark.parametrize("blackbox", ["labels", "probs"])
 def test_arrays_in_files_give_the_same_batches(tmp_path, blackbox):
-    source = coordinates(9, 20, 24, annotators=3, blackbox=blackbox)
+    source = coordinates(9, 20, 24, raters=3, blackbox=blackbox)
     in_files, rows = mapped(source, tmp_path), [7, 2, 3, 8]
     assert_equal_batches(batches(in_files), batches(source))
     some, same = in_files.take(rows), source.take(rows)
@@ -186,7 +186,7 @@ def test_arrays_in_files_give_the_same_batches(tmp_path, blackbox):
 
 @pytest.mark.parametrize("key", [2, -1, slice(1, 3), [2, 0], (1, 0), ([1, 0], 2)])
 def test_rows_of_rows_are_read_like_those_of_arrays(tmp_path, key):
-    source = coordinates(9, 6, 5, annotators=3)
+    source = coordinates(9, 6, 5, raters=3)
     some = mapped(source, tmp_path).take([7, 2, 3, 8]).take([3, 0, 1]).labels
     wanted = source.labels[[8, 7, 2]]
     np.testing.assert_array_equal(some[key], wanted[key])

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import tqdm
 
-
 from car_tf.data import io
 from car_tf.data.synthetic import street_painter, street_scenes, street_things
 

@@ -18,14 +18,14 @@ import pytest
 from PIL import Image
 
 from car_tf import config as config_lib
-from car_tf.predict import images as predict_images
 from car_tf.blackbox import base, frozen_graph, keras_model
-from car_tf.data import npz
 from car_tf.data import io as data_io
-from car_tf.data.lidc import pickle_file
-from car_tf.data.lidc import read as lidc
+from car_tf.data import npz
 from car_tf.data.lidc import folders as lidc_folders
 from car_tf.data.lidc import hdf5 as lidc_hdf5
+from car_tf.data.lidc import pickle_file
+from car_tf.data.lidc import read as lidc
+from car_tf.predict import images as predict_images
 
 
 @pytest.fixture(scope="module")

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from car_tf.config import fields
 from car_tf import config as config_lib
 from car_tf.blackbox import attach
+from car_tf.config import fields
 from car_tf.evaluate import before_stage2, evaluation, realism, sampling, saved_run
 from car_tf.runtime import run_dir
 from car_tf.train import run as train_run

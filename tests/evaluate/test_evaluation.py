@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import stripes
 
-from car_tf.report import figures
-from car_tf.evaluate import evaluation
 from car_tf.data import examples, info
+from car_tf.evaluate import evaluation
+from car_tf.report import figures
 
 
 def evaluate(source, *, dataset_info=stripes.FLIP_FACTS, model=None, **kwargs):
@@ -156,21 +156,21 @@ def test_labels_of_a_class_that_no_class_can_flip_to_are_undefined():
     assert metrics["miou_calibration_net"] == 1.0
 
 
-# Annotators instead of flips
+# Raters instead of flips
 
 
 def test_annotators_are_compared_as_they_are():
     dataset_info = info.DatasetInfo(
-        title="two readers",
+        title="two raters",
         class_names=("none", "lesion"),
         class_colors=((0, 0, 0), (255, 255, 255)),
         image_channels=3,
-        num_annotators=2,
+        num_raters=2,
     )
     images = np.zeros((2, 4, 4, 3), np.uint8)
     images[:, :2, :, 0] = 1
     labels = np.zeros((2, 2, 4, 4), np.uint8)
-    # One reader draws what the sampler says, the other half of it.
+    # One rater draws what the sampler says, the other half of it.
     labels[:, 0, :2], labels[:, 1, :1] = 1, 1
     source = examples.Examples(("a", "b"), ("a", "b"), images, labels)
     metrics, _ = evaluate(
@@ -182,7 +182,7 @@ def test_annotators_are_compared_as_they_are():
     assert metrics["ged"] == pytest.approx(0.25)
     # Half of the samples match with IoU 1, half with 1/2.
     assert metrics["hm_iou"] == pytest.approx(0.75)
-    # Sure of all pixels; the second reader says otherwise on 4 of 16: 1/2 * 1/4.
+    # Sure of all pixels; the second rater says otherwise on 4 of 16: 1/2 * 1/4.
     assert metrics["ece"] == pytest.approx(1 / 8)
     assert "calibration" not in metrics
 

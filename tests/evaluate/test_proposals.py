@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from car_tf.evaluate import proposal_study, sampling
 from car_tf.data import class_flips, examples, info
+from car_tf.evaluate import proposal_study, sampling
 from car_tf.metrics import proposals
 
 # Two lesions of 4 x 2 pixels in an image of 4 x 8.
@@ -118,7 +118,7 @@ def test_a_mixture_is_what_its_counts_say():
 class TwoMinds:
     """Draws the left lesion in even and the right one in odd samples."""
 
-    reach = None
+    receptive_field = None
 
     def __init__(self):
         layer = types.SimpleNamespace(filters=2)
@@ -145,7 +145,7 @@ FACTS = info.DatasetInfo(
     class_names=("background", "lesion"),
     class_colors=((0, 0, 0), (255, 255, 255)),
     image_channels=1,
-    num_annotators=4,
+    num_raters=4,
 )
 
 
@@ -176,7 +176,7 @@ def test_four_readers_by_hand():
     # The right one, both and, mixed to nothing, none.
     assert summary["closer"] == {"best": 1 / 4, "mixture": 3 / 4}
     text = proposal_study.markdown(summary)
-    assert "4 pairs of image and annotator, 1 images" in text
+    assert "4 pairs of image and rater, 1 images" in text
     assert "| best of 2 samples of G | 0.625 | 0.833 |" in text
 
 

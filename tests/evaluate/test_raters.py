@@ -1,4 +1,4 @@
-"""Evaluation against several readers: all sample counts at once, and the figure."""
+"""Evaluation against several raters: all sample counts at once, and the figure."""
 
 import types
 
@@ -6,20 +6,20 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from car_tf.report import figures
-from car_tf.evaluate import evaluation, sampling
 from car_tf.data import examples
 from car_tf.data.lidc import read as lidc
+from car_tf.evaluate import evaluation, sampling
 from car_tf.metrics import ged, hungarian
+from car_tf.report import figures
 
-FACTS = lidc.dataset_info("four readers")
+FACTS = lidc.dataset_info("four raters")
 SIDE = 6
 
 
 class SeededSampler:
     """Marks each pixel with probability 1/4, from the seed alone."""
 
-    reach = None
+    receptive_field = None
 
     def __init__(self):
         layer = types.SimpleNamespace(filters=2)
@@ -82,23 +82,23 @@ def test_a_number_of_one_s_own_stands_beside_the_usual_ones():
 
 def test_comparisons_and_means_are_reported(result):
     metrics, _ = result
-    readers = metrics["readers"]
-    assert set(readers["comparisons"]) == {
+    raters = metrics["raters"]
+    assert set(raters["comparisons"]) == {
         "argmax",
         "independent",
         "leave_one_out",
         "level_sets",
         "readers_drawn",
     }
-    # F says 1/4 everywhere, the readers' mean is 0 to 4 quarters.
+    # F says 1/4 everywhere, the raters' mean is 0 to 4 quarters.
     mean = _source().labels.mean(axis=1)
-    assert readers["mean_difference"]["calibration_net_all_pixels"] == pytest.approx(
+    assert raters["mean_difference"]["calibration_net_all_pixels"] == pytest.approx(
         np.abs(mean - 0.25).mean()
     )
     lines = "\n".join(evaluation.summary_lines(metrics, FACTS))
     for words in ("GED16 ", "GED50 ", "GED100 ", "HM-IoU", "constant sampler"):
         assert words in lines
-    # Sure by 3/4 that nothing is there, and right where the readers' mean is low.
+    # Sure by 3/4 that nothing is there, and right where the raters' mean is low.
     assert metrics["ece"] == pytest.approx(abs((1 - mean).mean() - 0.75))
 
 
@@ -119,14 +119,14 @@ def test_the_figure_shows_readers_means_and_samples(result):
     titles = [axis.get_title() for axis in axes[:14]]
     assert titles[:8] == [
         "input",
-        *(f"reader {i}" for i in (1, 2, 3, 4)),
-        *("mean of readers", "F", "mean of G"),
+        *(f"rater {i}" for i in (1, 2, 3, 4)),
+        *("mean of raters", "F", "mean of G"),
     ]
     assert len(axes) == 2 * 14
     shown = [axis.images[0].get_array() for axis in axes[:14]]
     labels = source.labels[gallery[0].index]
-    for reader in range(4):
-        np.testing.assert_array_equal(shown[1 + reader][..., 0], 255 * labels[reader])
+    for rater in range(4):
+        np.testing.assert_array_equal(shown[1 + rater][..., 0], 255 * labels[rater])
     np.testing.assert_array_equal(shown[5][..., 0], np.rint(255 * labels.mean(0)))
     # A quarter of white is 64.
     np.testing.assert_array_equal(shown[6], np.full((SIDE, SIDE, 3), 64))

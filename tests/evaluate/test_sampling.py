@@ -6,8 +6,8 @@ import pytest
 import stripes
 import tensorflow as tf
 
-from car_tf.evaluate import sampling
 from car_tf.data import examples
+from car_tf.evaluate import sampling
 
 
 def test_seeds_belong_to_images_and_not_to_batches(monkeypatch):

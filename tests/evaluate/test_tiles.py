@@ -8,9 +8,9 @@ import pytest
 import stripes
 import tensorflow as tf
 
-from car_tf.predict import predictor as predict_predictor
 from car_tf.evaluate import sampling, tiles
 from car_tf.models import calibration_net, refinement_net, sampler, segnet
+from car_tf.predict import predictor as predict_predictor
 
 SMALL = functools.partial(tiles.cut, max_pixels=0, side=64)
 K, KB, Z = 3, 2, 4
@@ -83,7 +83,7 @@ def test_tiles_give_what_the_whole_image_gives(kind, size):
         return model.sample(tf.constant(image[crop]), blackbox, seed, tf.constant(2))
 
     whole = compute((slice(0, size[0]), slice(0, size[1])))
-    cut = SMALL(size, model.reach)
+    cut = SMALL(size, model.receptive_field)
     assert (cut[0].seen[0].stop, cut[0].seen[1].stop) != size
     parts = tiles.compute(cut, compute, sampling.AXES)
     for name in ("probs", "sample_mean", "first_probs"):
@@ -118,13 +118,13 @@ def test_a_network_sees_as_far_as_it_says(kind):
     call(tf.zeros([1, 32, 32, 1]))
     _counting(net)
     call, reached = tf.function(call), []
-    middle = -(-net.reach // 32) * 32 + 32
+    middle = -(-net.receptive_field // 32) * 32 + 32
     for row in range(middle, middle + 32):
         image = np.zeros((1, 2 * middle + 32, 32, 1), np.float32)
         image[:, row] = 1.0
         seen = np.nonzero(call(tf.constant(image)).numpy()[0, :, 0, 0])[0]
         reached.append(abs(seen - row).max())
-    assert max(reached) == net.reach
+    assert max(reached) == net.receptive_field
 
 
 @pytest.mark.parametrize("stride", [segnet.STRIDE, refinement_net.STRIDE])
@@ -134,7 +134,7 @@ def test_tiles_begin_where_features_do(stride):
 
 def test_a_code_of_the_whole_image_has_no_reach():
     net = refinement_net.RefinementNet(num_classes=K, noise_dim=Z, encoded_noise=True)
-    assert net.reach is None
+    assert net.receptive_field is None
 
 
 def test_a_split_is_drawn_in_tiles(monkeypatch, two_replicas):

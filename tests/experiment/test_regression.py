@@ -183,9 +183,9 @@ class StopAfter:
         return 2 if self._looks > 3 else None
 
 
-def run_in(path, config, say):
+def run_in(path, config, log):
     with contextlib.closing(run_dir.RunDir(str(path), config)) as workdir:
-        return regression_run.run(config, workdir, say)
+        return regression_run.run(config, workdir, log)
 
 
 def test_a_stopped_job_goes_on_and_ends_like_an_uninterrupted_one(

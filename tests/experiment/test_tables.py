@@ -6,9 +6,9 @@ import job
 import pytest
 
 from car_tf import config as config_lib
-from car_tf.report import paper_tables
-from car_tf.experiment import tables
 from car_tf.config import fields
+from car_tf.experiment import tables
+from car_tf.report import paper_tables
 from car_tf.runtime import environment, run_dir, stop_signal
 
 COMPARISONS = {"argmax": {"ged": 0.7, "hm_iou": 0.4}}
@@ -19,7 +19,7 @@ def _metrics(ged, hm_iou):
     return {
         "data": "drawn",
         "by_num_samples": {"16": scores},
-        "readers": {"comparisons": COMPARISONS},
+        "raters": {"comparisons": COMPARISONS},
     }
 
 
@@ -33,7 +33,7 @@ class FakeJob:
         self.data_records = []
         monkeypatch.setattr(tables.train_run, "run", self)
 
-    def __call__(self, config, workdir, say):
+    def __call__(self, config, workdir, log):
         stage = workdir.path / "checkpoints" / "stage1"
         self.had_calibration_net.append((stage / "ckpt").is_file())
         self.data_records.append(workdir.read_json("data.json"))
@@ -63,7 +63,7 @@ def _constant(config):
 def _run(table, base, output, num_seeds=1):
     lines = []
     result = tables.run(
-        table, base, num_seeds=num_seeds, output=output, say=lines.append
+        table, base, num_seeds=num_seeds, output=output, log=lines.append
     )
     return result, lines
 

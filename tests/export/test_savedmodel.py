@@ -91,7 +91,11 @@ def test_a_model_that_did_not_change_is_not_written_again(tmp_path):
     for change in (0.0, 0.0, 1.0):
         sampler.refinement_net.logits_layer.bias.assign_add(tf.fill([24], change))
         labels = description.labels(
-            settings, name="x", embedded=False, reach=sampler.reach, config=None
+            settings,
+            name="x",
+            embedded=False,
+            receptive_field=sampler.receptive_field,
+            config=None,
         )
         content.append(description.content_hash(labels, sampler.variables, ()))
     assert content[0] == content[1] != content[2]

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from car_tf.data import class_flips
-from car_tf.metrics import ged
-from car_tf.metrics import iou
+from car_tf.metrics import ged, iou
 
 CITYSCAPES = dict(
     originals=[flip.original for flip in class_flips.CITYSCAPES_FLIPS],

@@ -10,9 +10,7 @@ import numpy as np
 import pytest
 
 from car_tf.data import class_flips
-from car_tf.metrics import ged
-from car_tf.metrics import hungarian
-from car_tf.metrics import iou
+from car_tf.metrics import ged, hungarian, iou
 from car_tf.metrics import scores as metrics_scores
 
 FLIPS = dict(originals=[0], flipped=[2], probabilities=[0.25], num_classes=3)
@@ -216,7 +214,7 @@ def test_real_readers_against_each_other():
     )
     masks = (masks[:, :, 26:154, 26:154] > 0).astype(np.uint8)
     scores = metrics_scores.score_multi_rater(masks, masks)
-    # The readers drawn as samples are the distribution itself.
+    # The raters drawn as samples are the distribution itself.
     assert scores["ged"] == pytest.approx(0, abs=1e-12)
     assert scores["hm_iou"] == pytest.approx(1)
     pairs = [(a, b) for image in masks for a in image for b in image]

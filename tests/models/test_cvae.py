@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from car_tf import losses
-from car_tf.train import build
-from car_tf.blackbox import attach
 from car_tf import config as config_lib
+from car_tf import losses
+from car_tf.blackbox import attach
 from car_tf.models import layers, posterior_net, refinement_net, sampler
 from car_tf.models.keras_api import keras
+from car_tf.train import build
 
 K, Z = 2, 3
 SIDE = 16

@@ -5,8 +5,8 @@ import pytest
 import scipy.stats
 import tensorflow as tf
 
-from car_tf.models import noise as noise_lib
 from car_tf.models import calibration_net, discriminator, layers, refinement_net
+from car_tf.models import noise as noise_lib
 
 B, M, K, Z, C = 2, 3, 5, 4, 3
 SEED = tf.constant([3, 4])
@@ -77,7 +77,7 @@ def test_enlarging_makes_four_of_one_and_sums_their_gradients():
     features = tf.reshape(tf.range(1.0, 5.0), [1, 1, 2, 2])
     with tf.GradientTape() as tape:
         tape.watch(features)
-        enlarged = layers.enlarge(features)
+        enlarged = layers.upsample_nearest(features)
     np.testing.assert_array_equal(enlarged[0, :, :, 0], [[1, 1, 3, 3]] * 2)
     upstream = tf.reshape(tf.range(16.0), [1, 2, 4, 2])
     # Channel 0 of the first four: 0 + 2 + 8 + 10.

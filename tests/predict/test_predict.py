@@ -12,12 +12,12 @@ import pytest
 from PIL import Image, ImageOps
 
 from car_tf import config as config_lib
-from car_tf.predict import predictor as predict_predictor
+from car_tf.data import io
 from car_tf.predict import black_boxes as predict_black_boxes
 from car_tf.predict import images as predict_images
-from car_tf.predict import run as predict_run
 from car_tf.predict import output as predict_output
-from car_tf.data import io
+from car_tf.predict import predictor as predict_predictor
+from car_tf.predict import run as predict_run
 from export.clients import common
 
 

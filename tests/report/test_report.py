@@ -258,7 +258,7 @@ def test_raters_are_compared_and_a_rater_alone_has_no_ged(folder):
     names = ("argmax", "leave_one_out", "readers_drawn")
     raters = {"comparisons": {name: scores for name in names}}
     by_count = {"16": {**FLIPS["by_num_samples"]["16"], "hm_iou": 0.55}}
-    change(folder, readers=raters, by_num_samples=by_count)
+    change(folder, raters=raters, by_num_samples=by_count)
     text = text_of(folder)
     assert "this run, cGAN+Lcal 0.300 0.250 0.550 0.500" in text
     assert "F's arg-max, always the same 0.700 – 0.400" in text

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from car_tf.runtime import checkpoints
-from car_tf.runtime import run_dir
+from car_tf.runtime import checkpoints, run_dir
 
 
 @pytest.fixture

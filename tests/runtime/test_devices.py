@@ -14,9 +14,8 @@ import replicas
 import tensorflow as tf
 
 from car_tf import config as config_lib
-from car_tf.runtime import devices, workers
 from car_tf.config import fields
-from car_tf.runtime import run_dir
+from car_tf.runtime import devices, run_dir, workers
 
 # With D updated in every third step: seven of its updates.
 STEPS = 20

@@ -11,12 +11,11 @@ import matplotlib.figure
 import numpy as np
 import pytest
 import tensorflow as tf
-from tests.train import test_fit as test_fitting
 
-from car_tf.report import figures
-from car_tf.runtime import checkpoints
-from car_tf.runtime import run_dir
 from car_tf.data import cache
+from car_tf.report import figures
+from car_tf.runtime import checkpoints, run_dir
+from tests.train import test_fit as test_fitting
 
 job = test_fitting.job
 

@@ -8,8 +8,8 @@ import signal
 
 import pytest
 
-from car_tf.config import fields
 from car_tf import config as config_lib
+from car_tf.config import fields
 from car_tf.runtime import run_dir, stop_signal
 
 CONFIG = config_lib.Config(name="one")

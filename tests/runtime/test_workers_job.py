@@ -10,11 +10,11 @@ import dying_worker
 import job
 import numpy as np
 import pytest
+
+from car_tf.runtime import workers
+from car_tf.train import build
 from tests.runtime import test_devices
 from tests.train import test_train_job
-
-from car_tf.train import build
-from car_tf.runtime import workers
 
 # The whole job in two processes takes a minute.
 needs_time = pytest.mark.skipif(not test_devices.LONG, reason="CAR_TF_LONG=1 runs it")

@@ -4,10 +4,10 @@ import types
 
 import pytest
 
-from car_tf.train import build
-from car_tf.config import fields
 from car_tf import config as config_lib
+from car_tf.config import fields
 from car_tf.data import cityscapes
+from car_tf.train import build
 
 TINY = (
     *("data.size=32,32", "data.crop_size=16,16", "data.scale_range=1,1"),

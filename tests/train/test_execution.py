@@ -7,12 +7,11 @@ import pytest
 import tensorflow as tf
 import tiny_trainers as trainers
 
-from car_tf.train import build
-from car_tf.config import fields
 from car_tf import config as config_lib
+from car_tf.config import fields
 from car_tf.data import info
 from car_tf.models.keras_api import keras
-from car_tf.train import optimization
+from car_tf.train import build, optimization
 
 TINY = (
     *("data.size=24,24", "data.crop_size=16,16", "data.scale_range=1,1"),

@@ -8,12 +8,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from car_tf.train import build, fit
-from car_tf.config import fields
 from car_tf import config as config_lib
+from car_tf.config import fields
 from car_tf.models.keras_api import keras
 from car_tf.runtime import run_dir, stop_signal
-from car_tf.train import optimization
+from car_tf.train import build, fit, optimization
 
 # Stretches
 
@@ -112,7 +111,7 @@ class Job:
             stage=1,
             workdir=self.workdir,
             stop=self.stop,
-            say=self.said.append,
+            log=self.said.append,
             every_epoch=self.every_epoch,
         )
         return float(trainer.weight)
@@ -164,21 +163,21 @@ def test_a_finished_stage_is_skipped(job):
 
 @pytest.mark.parametrize("step", [1, 3, 5, 10])
 def test_a_stopped_stage_goes_on_as_if_nothing_had_happened(job, step, monkeypatch):
-    whole = fit.Keeper.on_train_batch_end
+    whole = fit.CheckpointCallback.on_train_batch_end
 
     def stop_at(keeper, batch, logs=None):
         if keeper._step() == step:
             job.stop.number = signal.SIGTERM
         whole(keeper, batch, logs)
 
-    monkeypatch.setattr(fit.Keeper, "on_train_batch_end", stop_at)
+    monkeypatch.setattr(fit.CheckpointCallback, "on_train_batch_end", stop_at)
     with pytest.raises(stop_signal.Stopped, match=f"stage 1 after step {step};"):
         job.run()
     assert f"ckpt-{step}" in job.checkpoints()
     # At an epoch's end everything that belongs to it is done before stopping.
     assert job.epochs == [s for s in (3, 6, 9, 10) if s <= step]
     job.stop.number = None
-    monkeypatch.setattr(fit.Keeper, "on_train_batch_end", whole)
+    monkeypatch.setattr(fit.CheckpointCallback, "on_train_batch_end", whole)
     assert job.run() == expected_weight()
     assert job.epochs == [3, 6, 9, 10]
     assert [line["step"] for line in job.log()] == [3, 6, 9, 10]
@@ -188,16 +187,16 @@ def test_a_killed_stage_goes_on_from_its_last_checkpoint(job, monkeypatch):
     class Killed(BaseException):
         pass
 
-    whole = fit.Keeper.on_train_batch_end
+    whole = fit.CheckpointCallback.on_train_batch_end
 
     def kill_at(keeper, batch, logs=None):
         if keeper._step() == 8:
             raise Killed
 
-    monkeypatch.setattr(fit.Keeper, "on_train_batch_end", kill_at)
+    monkeypatch.setattr(fit.CheckpointCallback, "on_train_batch_end", kill_at)
     with pytest.raises(Killed):
         job.run()
-    monkeypatch.setattr(fit.Keeper, "on_train_batch_end", whole)
+    monkeypatch.setattr(fit.CheckpointCallback, "on_train_batch_end", whole)
     assert job.run() == expected_weight()
     assert "from step 6" in job.said[-2]
     assert [line["step"] for line in job.log()] == [3, 6, 9, 10]
@@ -241,19 +240,19 @@ def test_executions_of_several_steps_end_where_epochs_do(job, steps_per_executio
 def test_an_execution_is_finished_before_stopping(job, monkeypatch):
     # Steps 3 and 4 are one execution: asked to stop in them, the run stops after 5.
     job.compiled = {"steps_per_execution": 2}
-    whole = fit.Keeper.on_train_batch_end
+    whole = fit.CheckpointCallback.on_train_batch_end
 
     def stop_at(keeper, batch, logs=None):
         if keeper._step() >= 4:
             job.stop.number = signal.SIGTERM
         whole(keeper, batch, logs)
 
-    monkeypatch.setattr(fit.Keeper, "on_train_batch_end", stop_at)
+    monkeypatch.setattr(fit.CheckpointCallback, "on_train_batch_end", stop_at)
     with pytest.raises(stop_signal.Stopped, match="stage 1 after step 5;"):
         job.run()
     assert job.epochs == [3] and "ckpt-5" in job.checkpoints()
     job.stop.number = None
-    monkeypatch.setattr(fit.Keeper, "on_train_batch_end", whole)
+    monkeypatch.setattr(fit.CheckpointCallback, "on_train_batch_end", whole)
     assert job.run() == expected_weight()
     assert job.epochs == [3, 6, 9, 10]
 

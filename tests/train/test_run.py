@@ -7,8 +7,8 @@ import pytest
 
 from car_tf import config as config_lib
 from car_tf.evaluate import saved_run
-from car_tf.train import run as train_run
 from car_tf.runtime import run_dir
+from car_tf.train import run as train_run
 
 
 def test_data_that_are_not_those_a_run_was_begun_with_are_refused(tmp_path):

@@ -7,13 +7,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from car_tf.evaluate import evaluation
-from car_tf.models import build
-from car_tf.config import fields
 from car_tf import config as config_lib
-from car_tf.train import selection
+from car_tf.config import fields
+from car_tf.evaluate import evaluation
+from car_tf.models import build, calibration_net
 from car_tf.runtime import run_dir
-from car_tf.models import calibration_net
+from car_tf.train import selection
 
 
 class Net(tf.Module):

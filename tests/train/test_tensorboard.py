@@ -1,14 +1,14 @@
-"""What TensorBoard is given, read back by TensorBoard's own reader."""
+"""What TensorBoard is given, read back by TensorBoard's own rater."""
 
 import numpy as np
 import PIL.Image
 import pytest
 from tensorboard.backend.event_processing import event_accumulator
 
-from car_tf.report import figures
-from car_tf.evaluate import sampling
-from car_tf.train import tensorboard
 from car_tf.data import class_flips, examples, info
+from car_tf.evaluate import sampling
+from car_tf.report import figures
+from car_tf.train import tensorboard
 
 FACTS = info.DatasetInfo(
     title="two classes",

@@ -14,14 +14,14 @@ import pytest
 import tensorflow as tf
 from tensorboard.backend.event_processing import event_accumulator
 
-from car_tf.evaluate import saved_run
-from car_tf.train import build
-from car_tf.evaluate import run as evaluate_run
+from car_tf import config as config_lib
 from car_tf.blackbox import attach
 from car_tf.config import fields
-from car_tf import config as config_lib
-from car_tf.runtime import run_dir
 from car_tf.data import info
+from car_tf.evaluate import run as evaluate_run
+from car_tf.evaluate import saved_run
+from car_tf.runtime import run_dir
+from car_tf.train import build
 from export import description
 from export import run as export_run
 
@@ -51,10 +51,10 @@ class Runs:
         if which == "best":
             best = json.loads((self.folder / name / "best.json").read_text())
             path = str(self.folder / name / best["weights"])
-        reader = tf.train.load_checkpoint(path)
-        names = reader.get_variable_to_shape_map()
+        rater = tf.train.load_checkpoint(path)
+        names = rater.get_variable_to_shape_map()
         return {
-            key: reader.get_tensor(key)
+            key: rater.get_tensor(key)
             for key in names
             if not key.startswith(("_CHECKPOINTABLE", "save_counter"))
         }

@@ -5,10 +5,10 @@ import pytest
 import tensorflow as tf
 from tiny_trainers import (
     ACTIVE,
-    K,
     KB,
     PERIOD,
     SEED,
+    K,
     Z,
     assert_close,
     assert_equal,

@@ -15,7 +15,7 @@ import numpy as np
 from car_tf.data import cache, examples, io, splits
 from car_tf.data.lidc import pickle_file
 
-NUM_READERS = 4
+NUM_RATERS = 4
 _FORMAT_VERSION = 2
 
 
@@ -214,7 +214,7 @@ def _load_records(path: pathlib.Path) -> Dict[str, Dict[str, Any]]:
                     f"{path}: {key!r} of entry {name!r} is missing or of type "
                     f"{type(record.get(key)).__name__}"
                 )
-        if len(record["masks"]) != NUM_READERS:
+        if len(record["masks"]) != NUM_RATERS:
             raise io.DataError(
                 f"{path}: entry {name!r} has {len(record['masks'])} masks, wanted four"
             )
@@ -227,7 +227,7 @@ def _shapes(path, records, names) -> Tuple[Tuple[int, ...], Tuple[int, ...]]:
         raise io.DataError(
             f"{path}: image of entry {names[0]!r} is {shape}, wanted (H, W)"
         )
-    return (len(names), *shape, 1), (len(names), NUM_READERS, *shape)
+    return (len(names), *shape, 1), (len(names), NUM_RATERS, *shape)
 
 
 def _fill(path, records, names, images: np.ndarray, labels: np.ndarray) -> None:
@@ -236,7 +236,7 @@ def _fill(path, records, names, images: np.ndarray, labels: np.ndarray) -> None:
     for index, name in enumerate(bar):
         image, what = records[name]["image"], f"{path}: entry {name!r}"
         store(as_grey(image, what), images[index, ..., 0], what)
-        for reader, mask in enumerate(records[name]["masks"]):
-            labels[index, reader] = as_mask(
-                np.asarray(mask), image.shape, f"{what}, mask {reader}"
+        for rater, mask in enumerate(records[name]["masks"]):
+            labels[index, rater] = as_mask(
+                np.asarray(mask), image.shape, f"{what}, mask {rater}"
             )

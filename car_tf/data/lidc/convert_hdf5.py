@@ -20,7 +20,7 @@ import numpy as np
 from car_tf.data import io, splits
 from car_tf.data.lidc import arrays as lidc_arrays
 
-NUM_READERS = lidc_arrays.NUM_READERS
+NUM_RATERS = lidc_arrays.NUM_RATERS
 # What no compression exceeds: deflate makes of a byte 1032 at most.
 _MAX_EXPANSION = 1100
 # Several times what a sound file takes.
@@ -93,7 +93,7 @@ def _has_negative(group: Any) -> bool:
 def _write_arrays(group: Any, folder: pathlib.Path, split: str, offset: float) -> None:
     images, labels = group["images"], group["labels"]
     num, height, width = images.shape[:3]
-    last, second = (num, height, width, NUM_READERS), (num, NUM_READERS, height, width)
+    last, second = (num, height, width, NUM_RATERS), (num, NUM_RATERS, height, width)
     if labels.shape not in (last, second):
         raise ValueError(
             f"{group.name}/labels are {labels.shape}, wanted {last} or {second}"

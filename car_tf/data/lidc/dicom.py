@@ -1,7 +1,7 @@
 """Makes LIDC crops from an LIDC-IDRI download of DICOM files.
 
 Follows the published crops (Kohl et al. 2018, Appendix H): 180 x 180 crops at 0.5 mm,
-one for each lesion and slice that a reader outlined; slices whose SliceLocation and
+one for each lesion and slice that a rater outlined; slices whose SliceLocation and
 ImagePositionPatient disagree are left out. Grey values differ from theirs: here they
 are Hounsfield units of a fixed window, so that crops compare with each other.
 """
@@ -167,8 +167,8 @@ def _prepare_patient(
                     name = f"{stem}_c{taken[stem]}"
                     taken[stem] += 1
                     PIL.Image.fromarray(crop.image).save(image_dir / f"{name}.png")
-                    for reader, mask in enumerate(crop.masks):
-                        path = gt_dir / f"{name}_l{reader}.png"
+                    for rater, mask in enumerate(crop.masks):
+                        path = gt_dir / f"{name}_l{rater}.png"
                         PIL.Image.fromarray(mask * 255).save(path)
                     counts["crops"] += 1
     return counts

@@ -20,9 +20,9 @@ import numpy as np
 from car_tf.data import cache, examples, io, splits
 from car_tf.data.lidc import arrays as lidc_arrays
 
-NUM_READERS = lidc_arrays.NUM_READERS
+NUM_RATERS = lidc_arrays.NUM_RATERS
 _NUM_LOOKED_AT = 16
-_MASK_STEM = re.compile(r"(?P<image>.+)_l(?P<reader>\d+)")
+_MASK_STEM = re.compile(r"(?P<image>.+)_l(?P<rater>\d+)")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,9 +31,9 @@ class SplitFiles:
 
     Attributes:
       images: (patient, name) -> file, in order.
-      masks: (patient, name) of an image -> reader's number -> file.
+      masks: (patient, name) of an image -> rater's number -> file.
       strays: masks of no image.
-      wanted: the numbers of the four readers, from 0 or from 1 as most crops have it.
+      wanted: the numbers of the four raters, from 0 or from 1 as most crops have it.
     """
 
     images: Dict[Tuple[str, str], pathlib.Path]
@@ -62,12 +62,12 @@ def find(folder: pathlib.Path) -> SplitFiles:
     for (patient, stem), path in _png_files(folder / "gt").items():
         match = _MASK_STEM.fullmatch(stem)
         if match and (patient, match["image"]) in images:
-            _add(masks[patient, match["image"]], int(match["reader"]), path)
+            _add(masks[patient, match["image"]], int(match["rater"]), path)
         else:
             strays.append(path)
     starts = collections.Counter(min(found) for found in masks.values() if found)
     first = starts.most_common(1)[0][0] if starts else 0
-    return SplitFiles(images, masks, strays, range(first, first + NUM_READERS))
+    return SplitFiles(images, masks, strays, range(first, first + NUM_RATERS))
 
 
 def _patients(folder: pathlib.Path) -> List[str]:
@@ -121,22 +121,22 @@ def _pair(folder: pathlib.Path, on_error: str) -> Tuple[List[_Crop], List[str]]:
     for (patient, stem), image in found.images.items():
         masks = found.masks[patient, stem]
         if set(masks) == set(found.wanted):
-            paths = [masks[reader] for reader in found.wanted]
+            paths = [masks[rater] for rater in found.wanted]
             crops.append(_Crop(f"{patient}/{stem}", patient, image, paths))
             continue
         if on_error == "skip":
             skipped.append(f"{patient}/{stem}")
             continue
-        for reader in found.wanted:
-            if reader not in masks:
-                mask = folder / "gt" / patient / f"{stem}_l{reader}.png"
+        for rater in found.wanted:
+            if rater not in masks:
+                mask = folder / "gt" / patient / f"{stem}_l{rater}.png"
                 raise FileNotFoundError(
-                    f"{mask}: no such mask; all four readers' are wanted, empty "
-                    "where a reader saw nothing"
+                    f"{mask}: no such mask; all four raters' are wanted, empty "
+                    "where a rater saw nothing"
                 )
         other = masks[min(set(masks) - set(found.wanted))]
         raise io.DataError(
-            f"{other}: wanted the masks of readers {found.wanted[0]} to "
+            f"{other}: wanted the masks of raters {found.wanted[0]} to "
             f"{found.wanted[-1]} alone, as most crops have them"
         )
     if not crops:
@@ -172,7 +172,7 @@ def read(
     height, width = _common_size(crops, size, on_error)
     specs = {
         "images": ((height, width, 1), np.uint8),
-        "labels": ((NUM_READERS, height, width), np.uint8),
+        "labels": ((NUM_RATERS, height, width), np.uint8),
     }
     load = functools.partial(_load, size=size, specs=specs)
     if cache_dir is None:
@@ -231,9 +231,9 @@ def _load(
     image = read_grey(crop.image)
     fitted = lidc_arrays.fit(image, size)
     lidc_arrays.store(fitted, arrays["images"][..., 0], str(crop.image))
-    for reader, path in enumerate(crop.masks):
+    for rater, path in enumerate(crop.masks):
         mask = lidc_arrays.as_mask(read_grey(path), image.shape, str(path))
-        arrays["labels"][reader] = lidc_arrays.fit(mask, size)
+        arrays["labels"][rater] = lidc_arrays.fit(mask, size)
     return arrays
 
 

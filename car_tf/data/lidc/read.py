@@ -1,4 +1,4 @@
-"""LIDC: CT crops with the masks of four readers, from the layouts that users have.
+"""LIDC: CT crops with the masks of four raters, from the layouts that users have.
 
 Three layouts are read, told apart by what lies on disk:
 
@@ -28,18 +28,18 @@ from car_tf.data.lidc import arrays as lidc_arrays
 from car_tf.data.lidc import folders as lidc_folders
 from car_tf.data.lidc import hdf5 as lidc_hdf5
 
-NUM_READERS = lidc_arrays.NUM_READERS
+NUM_RATERS = lidc_arrays.NUM_RATERS
 _ARRAY_FILES = (".hdf5", ".h5", ".pickle", ".pkl")
 
 
 def dataset_info(title: str) -> info.DatasetInfo:
-    """Returns the facts of LIDC: lesions in grey images, as four readers saw them."""
+    """Returns the facts of LIDC: lesions in grey images, as four raters saw them."""
     return info.DatasetInfo(
         title=title,
         class_names=("background", "lesion"),
         class_colors=((0, 0, 0), (255, 255, 255)),
         image_channels=1,
-        num_annotators=NUM_READERS,
+        num_raters=NUM_RATERS,
         random_crop=False,
     )
 
@@ -67,13 +67,13 @@ def read(
         cannot be read; of folders, with a cache. One file is read whole or not at all.
 
     Returns:
-      `images` `[N, H, W, 1]` grey values and `labels` `[N, 4, H, W]`, the readers' masks,
+      `images` `[N, H, W, 1]` grey values and `labels` `[N, 4, H, W]`, the raters' masks,
       1 lesion and 0 elsewhere, in the order of the names; `groups` are patients or
       series.
 
     Raises:
       FileNotFoundError: nothing readable lies there, or the split, or the mask of a
-        reader, is not in it.
+        rater, is not in it.
       DataError: a file is broken, a mask does not fit its image, or a patient is in
         two splits; the message names it.
     """

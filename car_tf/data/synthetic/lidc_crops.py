@@ -2,14 +2,14 @@
 
 Everything here is drawn from random numbers: lung texture, vessels, chest wall, a
 lesion in the centre, blur and noise of a reconstructed slice, and the outlines of four
-imitated readers. It exists so that the LIDC configuration runs without a download. A
+imitated raters. It exists so that the LIDC configuration runs without a download. A
 score on these crops says nothing about real scans.
 
-The readers disagree as LIDC's do, in presence (a faint or small lesion is marked by
+The raters disagree as LIDC's do, in presence (a faint or small lesion is marked by
 some of them only, at least by one), in extent (each draws the contour at a level of
 their own of the lesion's soft edge; part-solid lesions with or without their halo) and
 in shape (each outline wobbles in its own way). On 1000 crops the mean 1 - IoU over all
-16 pairs of readers is 0.38; on real crops it is 0.39.
+16 pairs of raters is 0.38; on real crops it is 0.39.
 
 Lengths are pixels of 0.5 mm, intensities Hounsfield units.
 """
@@ -27,7 +27,7 @@ import PIL.ImageDraw
 
 from car_tf.data import io
 
-NUM_READERS = 4
+NUM_RATERS = 4
 _MARGIN = 18  # Drawn around the crop, so that filters do not wrap into it.
 _NUM_ANGLES = 720
 _AIR, _FAT, _TISSUE, _MARROW, _CORTEX = -990.0, -90.0, 45.0, 250.0, 900.0
@@ -54,7 +54,7 @@ def draw_crops(
       images `[N, size, size, 1]` uint8 and masks `[N, 4, size, size]` uint8 of 0 and 1.
     """
     images = np.empty((num, size, size, 1), np.uint8)
-    masks = np.empty((num, NUM_READERS, size, size), np.uint8)
+    masks = np.empty((num, NUM_RATERS, size, size), np.uint8)
     indices = range(first_index, first_index + num)
     bar = io.progress(
         iterable=indices, desc="drawing crops", unit="crop", disable=not progress
@@ -67,7 +67,7 @@ def draw_crops(
 def draw_crop(
     index: int, *, seed: int, size: int = 180
 ) -> Tuple[np.ndarray, np.ndarray]:
-    """Draws one crop with the masks of four imitated readers.
+    """Draws one crop with the masks of four imitated raters.
 
     Args:
       index: of the crop; it and the seed alone decide what is drawn.
@@ -181,7 +181,7 @@ class _Lesion:
       core_outline: `[720]` outline of a solid core, or None.
       softness: width of the edge in pixels.
       density: Hounsfield units outside the core.
-      conspicuity: how easily it is seen; each reader marks it with even odds at 0.
+      conspicuity: how easily it is seen; each rater marks it with even odds at 0.
       wall_distance: from the centre to the pleura it touches, in pixels, or None.
     """
 
@@ -292,10 +292,10 @@ class _Canvas:
         size = (self._length, self._length)
         return np.asarray(self._image.resize(size, PIL.Image.Resampling.BOX))
 
-    def draw_branch(self, rng, start, direction, caliber, reach):
+    def draw_branch(self, rng, start, direction, caliber, receptive_field):
         """Draws a piece that bends and tapers; returns its end and direction."""
         x, y = (float(value) for value in start)
-        num_steps = int(reach / 2)
+        num_steps = int(receptive_field / 2)
         turns = rng.normal(0, 0.1, num_steps).tolist()
         self._draw(x, y, x, y, caliber)
         for index, turn in enumerate(turns, 1):
@@ -320,8 +320,10 @@ class _Canvas:
             if not pending:
                 return
             start, direction, caliber = pending.pop(0)
-            reach = caliber * rng.uniform(5, 16)
-            end, direction = self.draw_branch(rng, start, direction, caliber, reach)
+            receptive_field = caliber * rng.uniform(5, 16)
+            end, direction = self.draw_branch(
+                rng, start, direction, caliber, receptive_field
+            )
             turn = rng.uniform(0.3, 1.0) * rng.choice([-1, 1])
             for share, angle, odds in ((0.8, -0.3 * turn, 0.9), (0.55, turn, 0.6)):
                 if caliber * share > 0.35 and rng.random() < odds:
@@ -392,22 +394,22 @@ def _to_grey(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
 
 
 def _read(rng: np.random.Generator, lesion: _Lesion, grid: _Grid) -> np.ndarray:
-    """Returns the masks `[4, S, S]` bool of four readers, not all of them empty."""
-    odds = lesion.conspicuity + rng.normal(0, 0.4, NUM_READERS)
-    marks = rng.random(NUM_READERS) < _sigmoid(1.2 * odds)
+    """Returns the masks `[4, S, S]` bool of four raters, not all of them empty."""
+    odds = lesion.conspicuity + rng.normal(0, 0.4, NUM_RATERS)
+    marks = rng.random(NUM_RATERS) < _sigmoid(1.2 * odds)
     if not marks.any():
-        marks[rng.integers(NUM_READERS)] = True
-    masks = np.zeros((NUM_READERS, *grid.x.shape), bool)
+        marks[rng.integers(NUM_RATERS)] = True
+    masks = np.zeros((NUM_RATERS, *grid.x.shape), bool)
     generosity = rng.normal(0, 0.6)
-    for reader in np.flatnonzero(marks):
+    for rater in np.flatnonzero(marks):
         spicules = lesion.outline - lesion.smooth_outline
         outline = lesion.smooth_outline + rng.random() * spicules
         if lesion.core_outline is not None and rng.random() < 0.35:
             outline = lesion.core_outline
-        # The contour lies where the density falls to the reader's level:
+        # The contour lies where the density falls to the rater's level:
         # sigmoid((outline - r) / softness) = sigmoid(-logit), solved for r.
         logit = generosity + rng.normal(0, 0.9)
         wobble = (0.35 + 0.06 * outline.mean()) * _angular_noise(rng, 7, 0.8)
         contour = outline + lesion.softness * logit + wobble + rng.normal(0.2, 0.5)
-        masks[reader] = grid.radius < np.maximum(contour, 1.2)[grid.angle_index]
+        masks[rater] = grid.radius < np.maximum(contour, 1.2)[grid.angle_index]
     return masks

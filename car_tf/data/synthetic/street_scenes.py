@@ -156,9 +156,11 @@ def _draw_ground(painter: st.Painter, rng, right, down, image, label) -> None:
     colours[paint] = colours[paint] * 0.25 + rng.uniform(150, 175)
     shade = _shadows(painter, label.shape)[first:]
     if rng.random() < 0.5:  # buildings on the sun's side darken their half
-        reach = world.half_road * rng.uniform(-0.3, 1.1)
+        receptive_field = world.half_road * rng.uniform(-0.3, 1.1)
         ragged = 0.8 * painter.look_up(world.blobs, z, 0 * z, 0.5)
-        shade = np.maximum(shade, s * math.copysign(1, world.sun[0]) > reach + ragged)
+        shade = np.maximum(
+            shade, s * math.copysign(1, world.sun[0]) > receptive_field + ragged
+        )
     depth = (1 - world.ambient) * (1.0 if not world.overcast else 2.0)
     colours *= (1.0 - depth * shade)[..., None]
     seen = np.clip(painter.through_air(colours, z), 0, 255).astype(np.uint8)
@@ -195,11 +197,19 @@ def _draw_extras(painter: st.Painter, rng) -> None:
             st.choice(rng, st.PAINTS) * 0.8,
             rng.uniform(0.04, 0.11) * height,
         )
-        middle, reach = rng.uniform(0.42, 0.58) * width, rng.uniform(0.6, 0.9) * width
+        middle, receptive_field = (
+            rng.uniform(0.42, 0.58) * width,
+            rng.uniform(0.6, 0.9) * width,
+        )
         for step in np.linspace(0, 1, 8):
             colour = tuple(np.clip(paint * (1.3 - 0.6 * step) + 14, 0, 255).astype(int))
             top = height - rise * (1 - 0.8 * step)
-            box = (middle - reach, top, middle + reach, top + 3 * rise)
+            box = (
+                middle - receptive_field,
+                top,
+                middle + receptive_field,
+                top + 3 * rise,
+            )
             painter.pens[0].ellipse(box, colour)
             if step == 0:
                 painter.pens[1].ellipse(box, st.IGNORED)

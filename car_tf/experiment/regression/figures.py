@@ -120,8 +120,13 @@ def _grid(problems, curves, iterations, averaged: bool) -> matplotlib.figure.Fig
 def _draw_samples(axis, item: SampledRun) -> None:
     """Data, F, samples, their mean, and D's landscape (CAR, Fig. 2b, c)."""
     # Red is real. At the end D hardly leaves 1/2, so that the colours take its range.
-    reach = max(float(np.abs(item.realness - 0.5).max()), 1e-6)
-    shades = dict(cmap="RdBu_r", vmin=0.5 - reach, vmax=0.5 + reach, alpha=0.45)
+    receptive_field = max(float(np.abs(item.realness - 0.5).max()), 1e-6)
+    shades = dict(
+        cmap="RdBu_r",
+        vmin=0.5 - receptive_field,
+        vmax=0.5 + receptive_field,
+        alpha=0.45,
+    )
     place = dict(extent=EXTENT, origin="lower", aspect="auto")
     axis.imshow(item.realness, **place, **shades)
     axis.scatter(*item.data, s=2.5, color="black", lw=0, label="data")

@@ -14,10 +14,9 @@ import numpy as np
 import tensorflow as tf
 
 from car_tf.data import io
-from car_tf.experiment.regression import figures, report
 from car_tf.experiment.regression import config as regression_config
+from car_tf.experiment.regression import figures, report, stacked_mlp, trainers
 from car_tf.experiment.regression import scores as regression_scores
-from car_tf.experiment.regression import stacked_mlp, trainers
 from car_tf.report import figures as report_figures
 from car_tf.report import write
 from car_tf.runtime import checkpoints, run_dir, stop_signal
@@ -43,14 +42,14 @@ def use_one_thread_per_operation() -> None:
 def run(
     config: regression_config.Regression,
     workdir: run_dir.RunDir,
-    say: Callable[[str], None] = print,
+    log: Callable[[str], None] = print,
 ) -> Dict[str, Any]:
     """Trains all runs of a configuration, or what is left of them.
 
     Args:
       config: the configuration.
       workdir: the run directory, new or to be resumed.
-      say: takes lines for people.
+      log: takes lines for people.
 
     Returns:
       The results, as written to `results.json`.
@@ -63,16 +62,16 @@ def run(
     workdir.begin(config)
     results = workdir.read_json(regression_scores.RESULTS_FILE)
     if results is not None:
-        say(f"finished before: {workdir.path / regression_scores.RESULTS_FILE}")
+        log(f"finished before: {workdir.path / regression_scores.RESULTS_FILE}")
         return results
-    say(f"{len(config.runs)} runs on {len(config.problems)} calibration networks")
+    log(f"{len(config.runs)} runs on {len(config.problems)} calibration networks")
     stacks = build(config)
     with stop_signal.StopSignal() as stop:
-        _train(stacks, config, workdir, stop, say)
+        _train(stacks, config, workdir, stop, log)
     results = _finish(stacks, config, workdir)
-    say(regression_scores.to_markdown(results))
-    say(f"results and figures: {workdir.path}")
-    say(f"report: {write.write(workdir.path, sections=report.sections(workdir.path))}")
+    log(regression_scores.to_markdown(results))
+    log(f"results and figures: {workdir.path}")
+    log(f"report: {write.write(workdir.path, sections=report.sections(workdir.path))}")
     return results
 
 
@@ -167,17 +166,17 @@ def block_of(stage: Sequence[Any]) -> Callable[[], Any]:
     return tf.function(lambda: [t.train_block() for t in stage], autograph=False)
 
 
-def _train(stacks: Stacks, config, workdir, stop, say) -> None:
+def _train(stacks: Stacks, config, workdir, stop, log) -> None:
     """Trains both stages from the last checkpoint to the end."""
     checkpoint = tf.train.Checkpoint(stage1=stacks.stage1, stage2=stacks.stage2)
     manager = checkpoints.manager_of(checkpoint, workdir.path / "checkpoints")
-    checkpoints.restore_latest(checkpoint, manager, say)
+    checkpoints.restore_latest(checkpoint, manager, log)
     every, before = config.evaluation.every, 0
     for number, stage in ((1, stacks.stage1), (2, stacks.stage2)):
         steps = (config.stage1, config.stage2)[number - 1].steps
         step, started = int(stage[0].step.numpy()), time.monotonic()
         if step:
-            say(f"stage {number}: resuming after step {step}")
+            log(f"stage {number}: resuming after step {step}")
         elif number == 2:
             for trainer in stage:
                 trainer.begin()
@@ -200,7 +199,7 @@ def _train(stacks: Stacks, config, workdir, stop, say) -> None:
                         f"stopped in stage {number} after step {step}; the same "
                         f"command on {workdir.path} goes on from there"
                     )
-        say(f"stage {number}: {time.monotonic() - started:.0f} s")
+        log(f"stage {number}: {time.monotonic() - started:.0f} s")
         before += steps
 
 

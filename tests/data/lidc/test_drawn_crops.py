@@ -1,4 +1,4 @@
-"""Tests of car_tf.data.synthetic.lidc_crops: what is drawn, and how the readers differ."""
+"""Tests of car_tf.data.synthetic.lidc_crops: what is drawn, and how the raters differ."""
 
 import itertools
 
@@ -14,7 +14,7 @@ def crops():
 
 
 def _pair_iou(masks):
-    """IoU `[N, 6]` of the readers' pairs; 1 where both are empty, 0 where one is."""
+    """IoU `[N, 6]` of the raters' pairs; 1 where both are empty, 0 where one is."""
     pairs = []
     for a, b in itertools.combinations(range(4), 2):
         both = (masks[:, a] & masks[:, b]).sum((1, 2))
@@ -61,8 +61,8 @@ def test_somebody_marks_every_lesion_and_near_the_centre(crops):
 
 def test_readers_disagree_as_real_readers_do(crops):
     # On real crops: mean 1 - IoU over all 16 pairs 0.39 (over 6 distinct ones 0.52);
-    # 30, 15, 22 and 33 % of the lesions marked by 1, 2, 3 and 4 readers; IoU of two
-    # readers who both marked a lesion 0.67. Bounds are 3 standard errors of 100 crops.
+    # 30, 15, 22 and 33 % of the lesions marked by 1, 2, 3 and 4 raters; IoU of two
+    # raters who both marked a lesion 0.67. Bounds are 3 standard errors of 100 crops.
     _, masks = crops
     iou = _pair_iou(masks.astype(bool))
     assert 0.32 < (1 - iou).mean() * 12 / 16 < 0.46
@@ -74,7 +74,7 @@ def test_readers_disagree_as_real_readers_do(crops):
         [marked[:, a] & marked[:, b] for a, b in itertools.combinations(range(4), 2)], 1
     )
     assert 0.58 < iou[both].mean() < 0.76
-    # No reader is the generous or the careful one throughout.
+    # No rater is the generous or the careful one throughout.
     np.testing.assert_allclose(marked.mean(axis=0), marked.mean(), atol=0.12)
 
 

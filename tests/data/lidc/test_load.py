@@ -3,14 +3,13 @@
 import numpy as np
 import PIL.Image
 import pytest
-
 import real_data
-from car_tf.train import build
-from car_tf.blackbox import attach
-from car_tf.data import load as data_load
-from car_tf.data import requirements
+
 from car_tf import config as config_lib
-from car_tf.data import io, pipeline
+from car_tf.blackbox import attach
+from car_tf.data import io, pipeline, requirements
+from car_tf.data import load as data_load
+from car_tf.train import build
 
 SPLITS = {"train": 3, "val": 1, "test": 2}  # Patients.
 SIDE = 20
@@ -46,8 +45,8 @@ def crops(tmp_path):
                 image, masks = _crop(patient, index)
                 folder = tmp_path / "crops" / split
                 for kind, name, pixels in [("images", f"s{index}", image)] + [
-                    ("gt", f"s{index}_l{reader}", 255 * mask)
-                    for reader, mask in enumerate(masks)
+                    ("gt", f"s{index}_l{rater}", 255 * mask)
+                    for rater, mask in enumerate(masks)
                 ]:
                     path = folder / kind / f"P{patient}" / f"{name}.png"
                     path.parent.mkdir(parents=True, exist_ok=True)
@@ -72,7 +71,7 @@ def test_all_masks_of_the_centre_are_delivered(crops, cache_dir):
     assert (dataset.selection, dataset.evaluation) == ("val", "test")
     dataset_info = dataset.info
     assert dataset_info.class_names == ("background", "lesion")
-    assert (dataset_info.image_channels, dataset_info.num_annotators) == (1, 4)
+    assert (dataset_info.image_channels, dataset_info.num_raters) == (1, 4)
     assert dataset_info.num_blackbox_classes == 0
     assert not dataset_info.flips and not dataset_info.random_crop
 
@@ -127,11 +126,11 @@ def test_training_meets_every_reader_under_every_symmetry(crops, cache_dir):
     dataset = attach.load(config)
     batches = build.build_batches(config, dataset, stage=1, first_step=0, num_steps=40)
     train, met = dataset.splits["train"], set()
-    rows, readers = pipeline.draw(
+    rows, raters = pipeline.draw(
         6, 4, batch_size=6, seed=config.train.seed * 10 + 1, first_step=0, num_steps=40
     )
-    for batch, row, reader in zip(batches, rows, readers):
-        for image, label, i, r in zip(batch["image"], batch["label"], row, reader):
+    for batch, row, rater in zip(batches, rows, raters):
+        for image, label, i, r in zip(batch["image"], batch["label"], row, rater):
             seen = [
                 (turns, mirrored)
                 for turns in range(4)

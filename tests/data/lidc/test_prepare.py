@@ -14,9 +14,9 @@ import pydicom
 import pytest
 
 from car_tf.data import splits
-from car_tf.data.lidc import read as lidc
-from car_tf.data.lidc import dicom as lidc_dicom
 from car_tf.data.lidc import contours as lidc_contours
+from car_tf.data.lidc import dicom as lidc_dicom
+from car_tf.data.lidc import read as lidc
 
 SPLITS = ("train", "val", "test")
 CHECKOUT = pathlib.Path(__file__).resolve().parents[3]
@@ -103,13 +103,13 @@ def test_lesions_are_matched_by_boxes():
 
 def test_masks_are_assigned_to_readers():
     left, right, both = _box(2, 2, 5, 5), _box(2, 9, 5, 12), _box(3, 3, 4, 11)
-    readers = lidc_contours.assign_readers([left, right, both])
-    assert readers.shape == (4, 30, 30)
-    np.testing.assert_array_equal(readers[0], left | right)
-    np.testing.assert_array_equal(readers[1], both)
-    assert not readers[2:].any()
-    readers = lidc_contours.assign_readers([_box(2, 2, 5, 5 + i) for i in range(5)])
-    assert [mask.sum() for mask in readers] == [16, 20, 24, 28]
+    raters = lidc_contours.assign_raters([left, right, both])
+    assert raters.shape == (4, 30, 30)
+    np.testing.assert_array_equal(raters[0], left | right)
+    np.testing.assert_array_equal(raters[1], both)
+    assert not raters[2:].any()
+    raters = lidc_contours.assign_raters([_box(2, 2, 5, 5 + i) for i in range(5)])
+    assert [mask.sum() for mask in raters] == [16, 20, 24, 28]
 
 
 def test_crop_at_half_a_millimetre_is_a_slice():

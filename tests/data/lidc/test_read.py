@@ -12,10 +12,10 @@ import PIL.Image
 import pytest
 
 from car_tf.data import io, splits
-from car_tf.data.lidc import read as lidc
 from car_tf.data.lidc import arrays as lidc_arrays
 from car_tf.data.lidc import folders as lidc_folders
 from car_tf.data.lidc import hdf5 as lidc_hdf5
+from car_tf.data.lidc import read as lidc
 
 SPLITS = ("train", "val", "test")
 SIZE = (9, 7)
@@ -26,10 +26,10 @@ def _image(index):
 
 
 def _masks(index):
-    """Four masks that name their image and their reader: row `reader`, `index` wide."""
+    """Four masks that name their image and their rater: row `rater`, `index` wide."""
     masks = np.zeros((4, *SIZE), np.uint8)
-    for reader in range(4):
-        masks[reader, reader, : index % SIZE[1]] = 1
+    for rater in range(4):
+        masks[rater, rater, : index % SIZE[1]] = 1
     return masks
 
 
@@ -40,8 +40,8 @@ def _save(path, array):
 
 def _write_crop(folder, patient, stem, index, *, first=0):
     _save(folder / "images" / patient / f"{stem}.png", _image(index))
-    for reader, mask in enumerate(_masks(index)):
-        path = folder / "gt" / patient / f"{stem}_l{reader + first}.png"
+    for rater, mask in enumerate(_masks(index)):
+        path = folder / "gt" / patient / f"{stem}_l{rater + first}.png"
         _save(path, mask * 255)
 
 
@@ -254,7 +254,7 @@ def _break_two_splits(image, mask):
     "damage, named",
     [
         (_break_remove_mask, r"z-1\.5_c1_l3\.png: no such mask"),
-        (_break_extra_mask, r"z-1\.5_c1_l4\.png: wanted the masks of readers 0 to 3"),
+        (_break_extra_mask, r"z-1\.5_c1_l4\.png: wanted the masks of raters 0 to 3"),
         (_break_stray_mask, r"z-9_c0_l3\.png: found no image"),
         (_break_mask_size, r"z-1\.5_c1_l3\.png: mask is \(7, 9\), its image \(9, 7\)"),
         (_break_grey_mask, r"z-1\.5_c1_l3\.png: mask holds \[128\]"),
@@ -293,7 +293,7 @@ def test_a_stray_mask_of_a_reader_0_beside_1_to_4_is_named(tmp_path):
     root = _write_folders(tmp_path, first=1)
     mask = root / "train" / "gt" / "train-B" / "z-1.5_c2_l4.png"
     shutil.copy(mask, mask.with_name("z-1.5_c2_l0.png"))
-    named = r"B/z-1\.5_c2_l0\.png: wanted the masks of readers 1 to 4"
+    named = r"B/z-1\.5_c2_l0\.png: wanted the masks of raters 1 to 4"
     with pytest.raises(io.DataError, match=named):
         lidc.read(root, "train", seed=0)
     got = lidc.read(root, "train", seed=0, on_error="skip")
