@@ -1,0 +1,55 @@
+"""CAR whose G redraws calibrated draws, for photographs at 48 x 96: work in progress.
+
+G sees a draw of F that is calibrated already and learns its shapes from D, which sees
+arg-maxed maps; Lcal is paired with the draws; D is trained alone at first, and G waits
+while D's loss is above 1.15 (docs/method.md, "Stage 2").
+
+Cost: about half an hour on one CPU core with CamVid and a DeepLab.
+Score: see docs/method.md; not yet better in GED than the draws that it starts from.
+"""
+
+from car_tf import config as config_lib
+
+
+def get_config() -> config_lib.Config:
+    return config_lib.Config(
+        name="cityscapes_draw",
+        data=config_lib.Data(
+            size=(48, 96),
+            crop_size=(48, 96),
+            scale_range=(1.0, 1.5),
+            num_drawn=(300, 30, 60),
+        ),
+        calibration_net=config_lib.CalibrationNet(channels=32, dropout=0.1),
+        refinement_net=config_lib.RefinementNet(base_channels=16, logits="draw"),
+        discriminator=config_lib.Discriminator(
+            base_channels=24, patches=True, presence=True
+        ),
+        stage1=config_lib.Stage1(
+            steps=1000, batch_size=8, labels_per_image=8, learning_rate=3e-3
+        ),
+        stage2=config_lib.Stage2(
+            steps=3000,
+            batch_size=4,
+            num_samples=4,
+            labels_per_image=2,
+            sample_maps="argmax",
+            calibration_estimator="paired",
+            calibration_weight=10.0,
+            adversarial_weight=1.0,
+            warmup_steps=150,
+            balance=(0.5, 1.15),
+            r1_gamma=0.02,
+            r1_every=8,
+            average_decay=0.98,
+            learning_rate=5e-4,
+            discriminator_learning_rate=1e-3,
+            discriminator_active=1,
+            discriminator_period=1,
+            decay="constant",
+            l2=0.0,
+        ),
+        # The weights of the last step: by GED alone the first would be taken.
+        train=config_lib.Train(checkpoint_every=250, select_every=3000),
+        evaluation=config_lib.Evaluation(realism_steps=1000),
+    )
