@@ -295,6 +295,18 @@ class Stage2(fields.Section, key="stage2"):
             "stage2.discriminator_active: wanted 1 to discriminator_period "
             f"({self.discriminator_period}), got {self.discriminator_active}",
         )
+        is_paired = self.calibration_estimator == "paired"
+        fields.require(
+            not is_paired or self.num_samples > 1,
+            "stage2.num_samples: calibration_estimator=paired compares samples of an "
+            f"image, so wanted at least 2, got {self.num_samples}",
+        )
+        fields.require(
+            self.sample_maps == "probabilities" or is_paired,
+            "stage2.sample_maps: what D sees is to be what is calibrated, and "
+            "calibration_estimator=kl takes probabilities, so wanted probabilities, or "
+            "stage2.calibration_estimator=paired",
+        )
         return self
 
 
@@ -418,5 +430,20 @@ class Config(Job):
             self.stage2.pixel_loss != "elbo" or self.refinement_net.noise == "standard",
             "refinement_net.noise: the prior of stage2.pixel_loss=elbo is N(0, I), so "
             f"wanted standard, got {self.refinement_net.noise}",
+        )
+        draws = self.refinement_net.logits == "draw"
+        fields.require(
+            draws or self.stage2.calibration_estimator != "paired",
+            "stage2.calibration_estimator: paired needs the draws of "
+            f"refinement_net.logits=draw, got logits={self.refinement_net.logits}",
+        )
+        fields.require(
+            not draws
+            or (
+                self.refinement_net.noise == "standard"
+                and self.stage2.pixel_loss != "elbo"
+            ),
+            "refinement_net.logits: draw takes z from N(0, I), so wanted "
+            "refinement_net.noise=standard and no stage2.pixel_loss=elbo",
         )
         return self

@@ -148,7 +148,7 @@ def _labels(
 ) -> tf.Tensor:
     """Returns `[B, H, W]`, or `[B, N, H, W]` where N > 1, of labels `[B, H, W]` each.
 
-    An rater's label is cut once, however often it is repeated.
+    A rater's label is cut once, however often it is repeated.
     """
     repeated = [cut[index % len(cut)] for index in range(labels_per_image)]
     label = tf.concat(repeated, axis=0)

@@ -1,4 +1,4 @@
-"""What proposals are worth to an rater: a simulation on a run's own split."""
+"""What proposals are worth to a rater: a simulation on a run's own split."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""How close proposals come to what an rater would have drawn.
+"""How close proposals come to what a rater would have drawn.
 
-An rater who is offered S label maps takes the best one whole, or mixes: region by
+A rater who is offered S label maps takes the best one whole, or mixes: region by
 region the variant that suits best. Both are compared with a single guess.
 """
 
@@ -18,7 +18,7 @@ _NEIGHBOURS = np.ones((3, 3), int)
 
 @dataclasses.dataclass(frozen=True)
 class Effort:
-    """One map against what an rater wants.
+    """One map against what a rater wants.
 
     Attributes:
       iou: mean over the counted classes that occur in either map; 1 where none does.
@@ -33,7 +33,7 @@ class Effort:
 
 
 class Target:
-    """What an rater wants, to be compared with maps and their mixtures.
+    """What a rater wants, to be compared with maps and their mixtures.
 
     Args:
       label: `[H, W]` integer class ids; `ignore_label` counts nowhere.

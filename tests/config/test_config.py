@@ -12,7 +12,6 @@ from car_tf import config as config_lib
 from car_tf.config import fields as config_fields
 
 CONFIG_FILE = """
-from car_tf import config as config_lib
 
 def get_config():
     return config_lib.Config(name="mine", stage1=config_lib.Stage1(steps=3))
@@ -470,3 +469,26 @@ def test_what_an_earlier_run_saved_is_read(base):
         for section, names in FIELDS_OF_RUNS.items()
     }
     assert config_lib.from_json(json.dumps({"name": "base", **saved})) == base
+
+
+@pytest.mark.parametrize(
+    "texts, words",
+    [
+        (["stage2.calibration_estimator=paired"], "needs the draws"),
+        (["stage2.sample_maps=argmax"], "wanted probabilities, or"),
+        (
+            [
+                *("refinement_net.logits=draw", "stage2.num_samples=1"),
+                "stage2.calibration_estimator=paired",
+            ],
+            "wanted at least 2, got 1",
+        ),
+        (
+            ["refinement_net.logits=draw", "refinement_net.noise=encoded"],
+            "draw takes z from",
+        ),
+    ],
+)
+def test_forms_of_stage_2_that_do_not_fit_together(texts, words):
+    with pytest.raises(config_lib.ConfigError, match=words):
+        config_lib.load("cityscapes", texts)
