@@ -180,7 +180,7 @@ def test_bad_arguments_stop_with_one_clear_line(arguments, message, tmp_path):
 def test_help_needs_no_heavy_import(tmp_path):
     code = (
         "import sys, runpy, absl.app\n"
-        "absl.app.run = lambda main: None\n"
+        "absl.app.run = lambda main, **unused: None\n"
         "runpy.run_module('car_tf.score', run_name='__main__')\n"
         "print(sorted({'numpy', 'scipy', 'tensorflow'} & set(sys.modules)))"
     )
