@@ -288,7 +288,7 @@ def test_of_two_files_at_a_position_the_lower_instance_counts(tmp_path):
             lidc_download.pixels(0, 0),
             instance=instance,
         )
-    (entry,) = lidc_dicom.read_slices(tmp_path, "1.2")
+    (entry,) = lidc_dicom.read_slices(lidc_dicom.index_series(tmp_path)["1.2"])
     assert entry.instance == 3 and entry.path.name == "3.dcm" and entry.consistent
 
 
@@ -401,7 +401,7 @@ def test_values_of_unknown_kind_are_named(tmp_path, tag):
     content[place : place + 2] = b"U\xff"
     path.write_bytes(content)
     with pytest.raises(ValueError, match=r"a\.dcm: not a readable DICOM file"):
-        lidc_dicom.read_slices(tmp_path, "1.2.0")
+        lidc_dicom.index_series(tmp_path)
 
 
 def test_missing_packages_are_named(tmp_path, monkeypatch):
