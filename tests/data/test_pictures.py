@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from car_tf.blackbox import base, precomputed
 from car_tf.data import check, cityscapes, io
 from car_tf.data.lidc import folders
+from export.clients import common
 
 IDS = np.array([[0, 1, 2, 3], [15, 7, 8, 11]], np.uint8)
 
@@ -207,6 +209,11 @@ def test_links_are_followed_and_leftovers_of_macos_are_not_read(tmp_path):
     (tmp_path / "maps").mkdir()
     (tmp_path / "maps/city").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "maps/._a.png").write_bytes(b"")
+    before = base.folder_hash(str(tmp_path / "maps"))
+    (tmp_path / "elsewhere/deep/a.png").write_bytes(b"new")
+    assert base.folder_hash(str(tmp_path / "maps")) != before
+    assert list(precomputed.find(tmp_path / "maps", ["a"])) == ["a"]
+    assert list(common.find_images([str(tmp_path / "maps")])) == ["city/deep/a"]
     assert list(io.walk(tmp_path / "maps")) == [tmp_path / "maps/city/deep/a.png"]
     assert len(cityscapes.find(tmp_path / "data", "train")) == 6
     assert check.check(str(tmp_path / "data"))["problems"] == []
