@@ -143,7 +143,7 @@ def read_image(path: pathlib.Path) -> Image.Image:
     """Reads an image that has a label, which may not be turned as it is (EXIF)."""
     with io.opened(path) as image:
         pictures.map_size(image)
-        return pictures.to_rgb(image)
+    return io.read_png(path, mode="RGB")
 
 
 def read(
