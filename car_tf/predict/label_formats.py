@@ -9,7 +9,7 @@ import contourpy
 import numpy as np
 import scipy.ndimage
 
-from car_tf.data import cityscapes
+from car_tf.data import load as data_load
 
 
 def originals(labels: Dict[str, Any]) -> List[Dict[str, Any]]:
@@ -26,7 +26,7 @@ def originals(labels: Dict[str, Any]) -> List[Dict[str, Any]]:
 
 def label_ids(labels: Dict[str, Any]) -> Optional[np.ndarray]:
     """Returns the label id of each class, `[K]` uint8; None for other data sets."""
-    return cityscapes.label_ids([entry["name"] for entry in originals(labels)])
+    return data_load.label_ids([entry["name"] for entry in originals(labels)])
 
 
 def to_cityscapes(

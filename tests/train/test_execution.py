@@ -22,7 +22,7 @@ TINY = (
     *("stage1.steps=2", "stage2.steps=2", "train.seed=2"),
 )
 DATASET = types.SimpleNamespace(
-    dataset_info=info.DatasetInfo(
+    info=info.DatasetInfo(
         title="random pixels",
         class_names=tuple("abcdef"),
         class_colors=((0, 0, 0),) * 6,

@@ -51,8 +51,8 @@ def test_calibration_and_reliability_by_hand(glimpse):
         glimpse.add(drawn(index, (0.5, 0.5), (0.9, 0.1)))
     shown = glimpse.figures()
     assert set(shown) == {"samples", "entropies", "reliability", "calibration"}
-    heights = [bar.get_height() for bar in shown["calibration"].axes[0].patches]
-    assert heights == pytest.approx([0.25, 0.5, 0.125])
+    lengths = [bar.get_width() for bar in shown["calibration"].axes[0].patches]
+    assert lengths == pytest.approx([0.25, 0.5, 0.125])
     # G is sure of `road` by 0.9 and right in 3 of 4 images.
     title = shown["reliability"].axes[0].get_title()
     assert title == "Reliability of the mean of G, ECE 15.00 %"
