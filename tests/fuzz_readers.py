@@ -36,7 +36,7 @@ from car_tf import config as config_lib
 from car_tf.blackbox import frozen_graph
 from car_tf.config import fields
 from car_tf.data import io as data_io
-from car_tf.data import npz
+from car_tf.data import npz, pictures
 from car_tf.data.lidc import contours, pickle_file
 from car_tf.data.lidc import dicom as lidc_dicom
 from car_tf.data.lidc import folders as lidc_folders
@@ -104,13 +104,13 @@ def dicom(folder):
 
 def read_photograph(path):
     with data_io.opened(path) as image:
-        data_io.upright_size(image)
+        pictures.map_size(image)
     data_io.read_png(path, mode="RGB")
 
 
 def read_dicom(path):
-    lidc_dicom.index_series(path.parent)
-    lidc_dicom.read_slices(path.parent, "1.2.3")
+    for headers in lidc_dicom.index_series(path.parent).values():
+        lidc_dicom.read_slices(headers)
     outline = contours.Outline(1, np.array([(2, 2), (6, 2), (6, 6), (2, 6)]), False)
     contours.crops_of_slice(*lidc_dicom.read_hounsfield(path), [outline])
 

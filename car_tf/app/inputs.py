@@ -149,10 +149,10 @@ class Reader:
             name = path.stem
             given = dataclasses.replace(self._options, blackbox=str(path.parent))
             config = predict_black_boxes.blackbox_config(self._predictor, given)
-        turned = folder / "turned.bmp"
-        picture.save(turned)
         config = config_lib.change(config, data={"cache_dir": str(folder / "cache")})
-        maps, _ = predict_black_boxes.read_maps(config, {name: turned}, [name], size)
+        maps, _ = predict_black_boxes.read_maps(
+            config, {name: folder / "upload"}, [name], size
+        )
         return maps[name]
 
 

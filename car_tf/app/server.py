@@ -31,11 +31,14 @@ _POLICY = (
     "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; "
     "script-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
+# Of classes of Cityscapes alone.
+_CITYSCAPES = ("labelids.png", "cityscapes.json")
 _BINARY = "application/octet-stream"
 # Kind -> (end of the file's name, media type).
 _SAVED = {
     "color.png": ("_color.png", "image/png"),
-    "ids.png": ("_labelIds.png", "image/png"),
+    "ids.png": ("_classIds.png", "image/png"),
+    "labelids.png": ("_labelIds.png", "image/png"),
     "cityscapes.json": ("_polygons.json", "application/json"),
     "coco.json": ("_coco.json", "application/json"),
 }
@@ -93,6 +96,7 @@ def page(session: app_session.Session) -> str:
         title=html.escape(session.labels["title"]),
         max_bytes=MAX_BYTES,
         needs_map=json.dumps(session.reader.needs_map),
+        cityscapes=json.dumps(label_formats.label_ids(session.labels) is not None),
     )
 
 
@@ -185,6 +189,8 @@ def _add_choices(app: fastapi.FastAPI, session: app_session.Session) -> None:
     def save(key: str, kind: str, base: int, take: str = "") -> Any:
         if kind not in _SAVED:
             raise PageError("There is no such format.")
+        if kind in _CITYSCAPES and label_formats.label_ids(session.labels) is None:
+            raise PageError("This model has other classes than Cityscapes.")
         ids = session.mix(key, base, parse_taken(take))
         content = _saved(session, session.picture(key), ids, kind)
         ending, media_type = _SAVED[kind]
@@ -203,13 +209,17 @@ def _saved(
     kind: str,
 ) -> Any:
     """Returns a map `[H, W]` as a file's content, at the size of the given image."""
-    classes = session.labels["classes"]
     if kind == "cityscapes.json":
-        return label_formats.to_cityscapes(ids, classes, picture.own_size)
+        return label_formats.to_cityscapes(ids, session.labels, picture.own_size)
     ids = io.resize_nearest(ids, picture.own_size)
     if kind == "coco.json":
+        classes = session.labels["classes"]
         return label_formats.to_coco(ids, picture.name, classes)
-    array = session.colors[ids] if kind == "color.png" else ids
+    tables = {
+        "color.png": session.colors,
+        "labelids.png": label_formats.label_ids(session.labels),
+    }
+    array = tables[kind][ids] if kind in tables else ids
     return views.encoded(Image.fromarray(array), "PNG")
 
 

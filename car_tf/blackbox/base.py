@@ -103,9 +103,9 @@ class Backend(Protocol):
 def folder_hash(path: str) -> str:
     """Returns a SHA-256 over the names and contents of all files below a folder."""
     root = pathlib.Path(path)
-    paths = sorted(item for item in root.rglob("*") if item.is_file())
     lines = [
-        f"{item.relative_to(root).as_posix()} {io.file_hash(item)}" for item in paths
+        f"{item.relative_to(root).as_posix()} {io.file_hash(item)}"
+        for item in io.walk(root)
     ]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from car_tf.blackbox import base
 from car_tf.blackbox import postprocess as maps
-from car_tf.data import cache, io
+from car_tf.data import cache, io, pictures
 
 # `*_prior_preds_trainIds.npy` in the wild hold label ids in spite of their name, which
 # is why the encoding is told from the ids themselves.
@@ -40,7 +40,7 @@ def find(folder: pathlib.Path, names: Sequence[str]) -> Dict[str, pathlib.Path]:
     if not folder.is_dir():
         raise io.DataError(f"{folder}: wanted a folder of predictions, found none")
     by_path: Dict[str, List[pathlib.Path]] = {}
-    for path in sorted(folder.rglob("*")):
+    for path in io.walk(folder):
         if path.suffix in (".npy", ".png"):
             for key in {path.relative_to(folder).as_posix(), path.name}:
                 by_path.setdefault(key, []).append(path)
@@ -203,7 +203,9 @@ def predictions(
         if not image_files:
             return [size]
         with io.opened(image_files[index]) as image:
-            return [size, io.upright_size(image)]
+            own = pictures.map_size(image)
+            # A map of another size does not tell whether it is turned.
+            return [own] if pictures.orientation(image) > 1 else [size, own]
 
     if output == base.AUTO:
         output = base.PROBABILITIES if _holds_scores(paths[0]) else base.LABELS

@@ -13,7 +13,7 @@ import numpy as np
 
 from car_tf.data import io
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 
 def folder(configured: str = "") -> pathlib.Path:
@@ -39,7 +39,8 @@ def content_hashes(
             stat = path.stat()
         except OSError:
             raise io.DataError(f"{path}: wanted a file, found none") from None
-        return f"{path.resolve()}|{stat.st_size}|{stat.st_mtime_ns}"
+        times = f"{stat.st_mtime_ns}|{stat.st_ctime_ns}"
+        return f"{path.resolve()}|{stat.st_size}|{times}"
 
     keys = [key_of(path) for path in paths]
     missing = [(k, path) for k, path in zip(keys, paths) if k not in memory]

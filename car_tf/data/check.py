@@ -50,7 +50,7 @@ def check(data_dir: str, dataset: str = "") -> Dict[str, Any]:
             problems += item.problems
             bar.update()
     problems += findings.duplicates(items) + findings.leaks(items)
-    problems += findings.odd_sizes(items) if dataset == "lidc" else _train_ids(items)
+    problems += findings.odd_sizes(items) if dataset == "lidc" else _labels(items)
     return {
         "dataset": dataset,
         "data_dir": str(root),
@@ -99,11 +99,11 @@ def _plan_cityscapes(root: pathlib.Path) -> Plan:
                 words = f"the label of {image} is missing"
                 problems.append(findings.error("missing label", split, label, words))
         for path in sorted((root / "gtFine" / split).glob("*/*_gtFine_labelIds.png")):
-            if path not in labels:
+            if path not in labels and not path.name.startswith("._"):
                 words = "the image of this label is missing"
                 problems.append(findings.error("missing image", split, path, words))
         for path in sorted((root / "leftImg8bit" / split).glob("*/*.*")):
-            if path not in images:
+            if path not in images and not path.name.startswith("._"):
                 words = "not named <city>/<name>_leftImg8bit.png, so it is not read"
                 problems.append(findings.warning("other name", split, path, words))
     return jobs, problems
@@ -114,7 +114,7 @@ def _read_scene(
 ) -> findings.Item:
     problems, size, digest, ids = [], None, None, None
     try:
-        pixels = np.asarray(io.read_png(image, mode="RGB"))
+        pixels = np.asarray(cityscapes.read_image(image))
         size, digest = pixels.shape[:2], findings.digest(pixels)
     except io.DataError as error:
         problems.append(findings.unreadable(split, image, error))
@@ -144,22 +144,21 @@ def _read_scene(
         problems=tuple(problems),
         size=size,
         digest=digest,
-        ids=frozenset(np.flatnonzero(counts).tolist()),
+        counts=counts,
         num_labels=int(ids is not None),
         num_empty=int(is_empty),
     )
 
 
-def _train_ids(items: Sequence[findings.Item]) -> List[findings.Problem]:
-    """Splits whose labels hold train ids under the name of label ids."""
+def _labels(items: Sequence[findings.Item]) -> List[findings.Problem]:
+    """Splits at whose labels a training would stop."""
     problems = []
-    possible = {*range(cityscapes.NUM_TRAIN_IDS), info.IGNORE_LABEL}
     for split in dict.fromkeys(item.split for item in items):
-        ids = frozenset().union(*(item.ids for item in items if item.split == split))
-        # Label ids of street scenes: at least vegetation 21, sky 23 or car 26.
-        if ids - {info.IGNORE_LABEL} and ids <= possible:
-            words = "no id above 18: these look like train ids, wanted label ids"
-            problems.append(findings.error("train ids", split, "gtFine", words))
+        counts = [i.counts for i in items if i.split == split and i.num_labels]
+        words = cityscapes.complaint(np.sum(counts, 0)) if counts else ""
+        if words:
+            kind = "train ids" if "train ids" in words else "no label"
+            problems.append(findings.error(kind, split, "gtFine", words))
     return problems
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import pathlib
-from typing import Dict, Tuple
+from typing import Dict, Optional, Sequence, Tuple
 
 import numpy as np
+from PIL import Image
 
-from car_tf.data import cache, class_flips, examples, info, io
+from car_tf.data import cache, class_flips, examples, info, io, pictures
 
 HELD_OUT_CITIES = ("darmstadt", "monchengladbach", "ulm")
 SPLITS = ("train", "selection", "val")
@@ -17,6 +18,9 @@ _TRAIN_LABEL_IDS = (
     *(7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33),
 )
 NUM_TRAIN_IDS = len(_TRAIN_LABEL_IDS)
+
+# Of label ids, that are no train ids; below, the labels are taken for train ids.
+_MIN_HIGH_SHARE = 0.01
 
 _CLASSES = (
     ("road", (128, 64, 128)),
@@ -63,6 +67,35 @@ def train_id_table() -> np.ndarray:
     return table
 
 
+def label_ids(names: Sequence[str]) -> Optional[np.ndarray]:
+    """Returns the label id of each class, `[K]` uint8; None unless all are Cityscapes'."""
+    known = {name: i for (name, _), i in zip(_CLASSES, _TRAIN_LABEL_IDS)}
+    if not set(names) <= set(known):
+        return None
+    return np.array([known[name] for name in names], np.uint8)
+
+
+def complaint(counts: np.ndarray) -> str:
+    """Returns what is wrong with all labels of a split, empty for nothing.
+
+    Args:
+      counts: `[256]` pixels of each id, as stored.
+    """
+    if not counts[label_id_table() != info.IGNORE_LABEL].any():
+        return (
+            "no pixel of any class in any label, so that nothing can be learnt or "
+            "scored (those of Cityscapes' test split are dummies)"
+        )
+    # Street scenes have many pixels of vegetation 21, sky 23 and car 26.
+    low, high = counts[:NUM_TRAIN_IDS].sum(), counts[NUM_TRAIN_IDS:34].sum()
+    if high < _MIN_HIGH_SHARE * low:
+        return (
+            f"{high} of {low + high} pixels have ids above 18: these look like train "
+            "ids, wanted label ids"
+        )
+    return ""
+
+
 def dataset_info(title: str) -> info.DatasetInfo:
     """Returns the facts of Cityscapes with its five class flips."""
     return info.DatasetInfo(
@@ -92,6 +125,7 @@ def find(data_dir: pathlib.Path, split: str) -> Dict[str, Tuple[pathlib.Path, st
     found = {
         path.name[: -len(ending)]: (path, path.parent.name)
         for path in sorted(root.glob(f"*/*{ending}"))
+        if not path.name.startswith("._")  # What macOS leaves beside files.
     }
     if not found:
         raise io.DataError(
@@ -103,6 +137,13 @@ def find(data_dir: pathlib.Path, split: str) -> Dict[str, Tuple[pathlib.Path, st
 def label_file(data_dir: pathlib.Path, split: str, city: str, name: str):
     """Returns where the label ids of an image lie."""
     return data_dir / "gtFine" / split / city / f"{name}_gtFine_labelIds.png"
+
+
+def read_image(path: pathlib.Path) -> Image.Image:
+    """Reads an image that has a label, which may not be turned as it is (EXIF)."""
+    with io.opened(path) as image:
+        pictures.map_size(image)
+    return io.read_png(path, mode="RGB")
 
 
 def read(
@@ -127,7 +168,8 @@ def read(
 
     Raises:
       DataError: empty split, missing or unreadable file, label of another size than
-        its image, unknown label id; naming the file.
+        its image, unknown label id; naming the file. Labels without a class, or in
+        train ids, naming the folder.
     """
     root = pathlib.Path(data_dir).expanduser()
     found = find(root, split)
@@ -145,7 +187,7 @@ def read(
     table = label_id_table()
 
     def read_one(index: int) -> Dict[str, np.ndarray]:
-        image = io.read_png(image_files[index], mode="RGB")
+        image = read_image(image_files[index])
         ids = io.read_ids(label_files[index])
         if ids.shape != (image.height, image.width):
             raise io.DataError(
@@ -158,17 +200,25 @@ def read(
         return {
             "images": io.resize_antialiased(image, size),
             "labels": io.resize_nearest(label, size)[None],
+            "counts": np.bincount(ids.ravel(), minlength=256),
         }
 
     stored, kept = cache.arrays(
         key=key,
         cache_dir=cache_dir,
-        specs={"images": ((*size, 3), np.uint8), "labels": ((1, *size), np.uint8)},
+        specs={
+            "images": ((*size, 3), np.uint8),
+            "labels": ((1, *size), np.uint8),
+            "counts": ((256,), np.int64),
+        },
         num=len(names),
         read=read_one,
         what=f"reading {split}",
         on_error=on_error,
     )
+    words = complaint(stored.pop("counts").sum(0))
+    if words:
+        raise io.DataError(f"{root / 'gtFine' / split}: {words}")
     return examples.Examples(
         names=tuple(names[i] for i in kept),
         groups=tuple(found[names[i]][1] for i in kept),

@@ -10,7 +10,6 @@ from typing import (
     Any,
     Callable,
     Dict,
-    FrozenSet,
     List,
     Optional,
     Sequence,
@@ -56,7 +55,7 @@ class Item:
       problems: what is wrong with it alone.
       size: (height, width) of its image; None if it cannot be read.
       digest: SHA-256 of its pixels; None if it cannot be read.
-      ids: in its label as stored, of data sets with many classes.
+      counts: `[256]` pixels of each id in its label as stored, of street scenes.
       num_labels: labels that could be read.
       num_empty: those of them without any class, or without a lesion.
     """
@@ -67,7 +66,7 @@ class Item:
     problems: Tuple[Problem, ...] = ()
     size: Optional[Tuple[int, int]] = None
     digest: Optional[str] = None
-    ids: FrozenSet[int] = frozenset()
+    counts: Optional[np.ndarray] = None
     num_labels: int = 0
     num_empty: int = 0
 

@@ -23,7 +23,9 @@ from typing import IO, Any, Callable, Dict, Iterable, Iterator, List, Tuple, Uni
 
 import numpy as np
 import tqdm
-from PIL import ExifTags, Image
+from PIL import Image
+
+from car_tf.data import pictures
 
 MAX_PIXELS = 64_000_000
 # Without those for which Pillow starts other programs, such as EPS.
@@ -65,6 +67,8 @@ def opened(path: pathlib.Path) -> Iterator[Image.Image]:
         raise DataError(f"{path}: wanted an image file, found none") from None
     except DataError:
         raise
+    except pictures.PictureError as error:
+        raise DataError(f"{path}: {error}") from None
     except Image.DecompressionBombError as error:
         raise DataError(
             f"{path}: wanted at most {MAX_PIXELS} pixels ({error})"
@@ -73,52 +77,22 @@ def opened(path: pathlib.Path) -> Iterator[Image.Image]:
         raise DataError(f"{path}: not a readable image ({error})") from error
 
 
-def upright_size(image: Image.Image) -> Tuple[int, int]:
-    """Returns (height, width) of an opened image as people look at it (EXIF)."""
-    # Pillow has turned a TIFF, and would decode all of a PNG to look for EXIF data.
-    is_known = image.format == "TIFF" or (
-        image.format == "PNG" and "exif" not in image.info
-    )
-    with contextlib.suppress(Exception):  # Pillow raises many types on damaged data.
-        orientation = 1 if is_known else image.getexif()[ExifTags.Base.Orientation]
-        if orientation in (5, 6, 7, 8):  # A quarter turn, mirrored or not.
-            return image.width, image.height
-    return image.height, image.width
-
-
 def read_png(path: pathlib.Path, *, mode: str) -> Image.Image:
-    """Decodes an image file whole.
+    """Decodes an image file whole: the one reader of pictures and maps.
 
     Args:
       path: the file.
-      mode: Pillow's mode to convert to, `RGB` or `L`; a colour image is not taken
-        for `L`, since class ids in it would be changed.
+      mode: `RGB` for a picture, see `pictures.to_rgb`; `L` for a map of ids, see `pictures.to_ids`.
 
     Returns:
       The decoded image.
 
     Raises:
-      DataError: missing, truncated, too large, or no image.
+      DataError: missing, truncated, too large, no image, or its values would have to
+        be guessed.
     """
     with opened(path) as image:
-        if mode == "L" and image.mode not in ("L", "P", "I", "I;16", "1"):
-            raise DataError(
-                f"{path}: wanted one channel of class ids, got mode {image.mode}"
-            )
-        image.load()
-        # A palette image of class ids keeps its indices.
-        if mode == "L" and image.mode != "1":
-            return image if image.mode in ("L", "P") else _narrow(image, path)
-        return image.convert(mode)
-
-
-def _narrow(image: Image.Image, path: pathlib.Path) -> Image.Image:
-    values = np.asarray(image)
-    if values.min() < 0 or values.max() > 255:
-        raise DataError(
-            f"{path}: wanted ids 0 to 255, got {values.min()} to {values.max()}"
-        )
-    return Image.fromarray(values.astype(np.uint8))
+        return pictures.to_ids(image) if mode == "L" else pictures.to_rgb(image)
 
 
 def resize_antialiased(image: Image.Image, size: tuple) -> np.ndarray:
@@ -266,6 +240,22 @@ def read_json_lines(path: pathlib.Path) -> List[Dict[str, Any]]:
         with contextlib.suppress(ValueError):
             lines.append(json.loads(text))
     return lines
+
+
+def walk(folder: pathlib.Path, above: Tuple[pathlib.Path, ...] = ()):
+    """Yields all files below a folder in order, through links and without macOS' `._*`.
+
+    Args:
+      folder: where to begin.
+      above: real folders that this one lies in: a link back to one is not followed.
+    """
+    above = (*above, folder.resolve())
+    for name in sorted(os.listdir(folder)):
+        path = folder / name
+        if path.is_dir() and path.resolve() not in above:
+            yield from walk(path, above)
+        elif path.is_file() and not name.startswith("._"):
+            yield path
 
 
 def file_hash(path: Union[str, pathlib.Path]) -> str:

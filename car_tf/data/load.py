@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Optional, Sequence
 
 import numpy as np
 
@@ -75,6 +75,11 @@ def id_encodings() -> Dict[str, np.ndarray]:
         "train_ids": cityscapes.train_id_table(),
         "label_ids": cityscapes.label_id_table(),
     }
+
+
+def label_ids(names: Sequence[str]) -> Optional[np.ndarray]:
+    """Returns the label id of each class, `[K]` uint8; None of another data set's."""
+    return cityscapes.label_ids(names)
 
 
 def read_data(config: config_lib.Config) -> Dataset:

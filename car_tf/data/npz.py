@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import zipfile
-from typing import IO, Iterator, Tuple
+from typing import IO, Iterator, Sequence, Tuple
 
 import numpy as np
 from numpy.lib import format as npy
@@ -35,7 +35,7 @@ class NpzArray:
             _read_header(stream)
             if self._fortran_order:
                 # Images are interleaved in the file: no way around reading it whole.
-                yield from np.load(self._path)[self._key]
+                yield from self.whole()
                 return
             num_bytes = int(np.prod(self.shape[1:])) * self.dtype.itemsize
             for index in range(self.shape[0]):
@@ -46,6 +46,15 @@ class NpzArray:
                 if index == self.shape[0] - 1 and stream.read(1):
                     raise ValueError(f"array {self._key!r} is longer than its shape")
                 yield np.frombuffer(data, self.dtype).reshape(self.shape[1:])
+
+    def reordered(self, axes: Sequence[int]) -> "_Reordered":
+        """Returns the array with its axes in another order, as `np.transpose` does."""
+        return _Reordered(self, axes)
+
+    def whole(self) -> np.ndarray:
+        """Reads it all."""
+        with self._opened():
+            return np.load(self._path)[self._key]
 
     @contextlib.contextmanager
     def _opened(self) -> Iterator[IO[bytes]]:
@@ -62,6 +71,21 @@ class NpzArray:
             raise
         except Exception as error:  # Of zipfile, zlib, NumPy, tokenize and ast.
             raise ValueError(f"not a sound .npz: {error}") from error
+
+
+class _Reordered:
+    """An `NpzArray` with other axes; read whole where images are not its first."""
+
+    def __init__(self, array: NpzArray, axes: Sequence[int]):
+        self._array, self._axes = array, tuple(axes)
+        self.shape, self.dtype = tuple(array.shape[i] for i in axes), array.dtype
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        if self._axes[0] != 0:
+            yield from self._array.whole().transpose(self._axes)
+            return
+        for image in self._array:
+            yield image.transpose([axis - 1 for axis in self._axes[1:]])
 
 
 def _read_header(stream: IO[bytes]) -> Tuple[Tuple[int, ...], bool, np.dtype]:

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from car_tf.blackbox import attach
-from car_tf.data import io
+from car_tf.data import io, pictures
 from car_tf.metrics import baselines, calibration
 from car_tf.predict import black_boxes, images
 from car_tf.predict import predictor as predict_predictor
@@ -132,6 +132,8 @@ class Sampler:
 
     def _inputs(self, image: ImageLike, blackbox: Optional[ImageLike]):
         """Returns what the model takes, and the image's own (height, width)."""
+        if blackbox is not None:
+            _check_turned(image)
         picture = images.as_picture(image, self._predictor.labels["image_channels"])
         own = (picture.height, picture.width)
         options = predict_predictor.Options(size="trained")
@@ -145,10 +147,16 @@ class Sampler:
                 raise io.DataError("blackbox: this model takes images alone")
             return None
         if given is not None:
-            maps = given if isinstance(given, np.ndarray) else np.asarray(_open(given))
-            if maps.ndim not in (2, 3):
+            maps = given if isinstance(given, np.ndarray) else _read_ids(given)
+            is_ids = self._predictor.labels["blackbox"]["input"] == "labels"
+            wanted = ("[h, w] ids", 2, "iu") if is_ids else ("[h, w, K] floats", 3, "f")
+            if maps.ndim != wanted[1] or maps.dtype.kind not in wanted[2]:
                 raise io.DataError(
-                    f"blackbox: wanted [h, w] ids or [h, w, K], got shape {maps.shape}"
+                    f"blackbox: wanted {wanted[0]}, got {maps.dtype} {maps.shape}"
+                )
+            if is_ids and (maps.min() < 0 or maps.max() > 255):
+                raise io.DataError(
+                    f"blackbox: wanted ids 0 to 255, got {maps.min()} to {maps.max()}"
                 )
             if maps.shape[:2] != size:
                 maps = _resized(maps[None], size)[0]
@@ -170,8 +178,27 @@ class Sampler:
         return seen.shape[:2] if size == "trained" else tuple(size)
 
 
-def _open(source: Union[str, os.PathLike, Image.Image]) -> Image.Image:
-    return source if isinstance(source, Image.Image) else Image.open(source)
+def _read_ids(source: Union[str, os.PathLike, Image.Image]) -> np.ndarray:
+    if not isinstance(source, Image.Image):
+        return io.read_ids(pathlib.Path(source).expanduser())
+    try:
+        return np.asarray(pictures.to_ids(source))
+    except pictures.PictureError as error:
+        raise io.DataError(f"blackbox: {error}") from None
+
+
+def _check_turned(image: ImageLike) -> None:
+    """Refuses an image that its map may or may not be turned with."""
+    if isinstance(image, np.ndarray):
+        return
+    try:
+        if isinstance(image, Image.Image):
+            pictures.map_size(image)
+            return
+        with io.opened(pathlib.Path(image).expanduser()) as opened:
+            pictures.map_size(opened)
+    except pictures.PictureError as error:
+        raise io.DataError(f"image: {error}") from None
 
 
 def _resized(maps: np.ndarray, size: Tuple[int, int]) -> np.ndarray:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import pathlib
 from typing import Any, Dict, Tuple
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from car_tf import config as config_lib
 from car_tf.blackbox import attach
-from car_tf.data import io
+from car_tf.data import io, pictures
 from car_tf.predict import predictor as predict_predictor
 
 
@@ -19,18 +18,9 @@ def read_image(path: pathlib.Path, channels: int) -> Image.Image:
     """Reads an image, `RGB` or grey, as people look at it (EXIF).
 
     Raises:
-      DataError: unreadable, or of more than 8 bits per channel.
+      DataError: unreadable, or refused by `pictures.to_rgb`.
     """
-    with io.opened(path) as opened:
-        mode = opened.mode
-    if mode.startswith(("I", "F")):
-        raise io.DataError(
-            f"{path}: wanted 8 bits per channel, got mode {mode}: scale it first"
-        )
     image = io.read_png(path, mode="RGB")
-    # Pillow raises many types on damaged EXIF data.
-    with contextlib.suppress(Exception):
-        image = ImageOps.exif_transpose(image)
     return image if channels == 3 else image.convert("L")
 
 
@@ -45,11 +35,10 @@ def as_picture(source: Any, channels: int) -> Image.Image:
       DataError: unreadable, or neither of these.
     """
     if isinstance(source, Image.Image):
-        picture = ImageOps.exif_transpose(source)
-        if picture.mode.startswith(("I", "F")):
-            raise io.DataError(
-                f"image: wanted 8 bits per channel, got mode {picture.mode}"
-            )
+        try:
+            picture = pictures.to_rgb(source)
+        except pictures.PictureError as error:
+            raise io.DataError(f"image: {error}") from None
     elif isinstance(source, np.ndarray):
         flat = source[..., 0] if source.ndim == 3 and source.shape[-1] == 1 else source
         is_image = flat.ndim == 2 or (flat.ndim == 3 and flat.shape[-1] == 3)
@@ -78,7 +67,7 @@ def working_size(
 
 def own_size(file: pathlib.Path) -> Tuple[int, int]:
     with io.opened(file) as image:
-        return io.upright_size(image)
+        return pictures.upright_size(image)
 
 
 def write_examples(

@@ -3,31 +3,54 @@
 from __future__ import annotations
 
 import json
-from typing import Any, Dict, List, Sequence, Tuple
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import contourpy
 import numpy as np
 import scipy.ndimage
 
+from car_tf.data import load as data_load
+
+
+def originals(labels: Dict[str, Any]) -> List[Dict[str, Any]]:
+    """Returns of each class the one that it is a twin of, or itself.
+
+    Args:
+      labels: a model's `labels.json`.
+    """
+    classes = list(labels["classes"])
+    for flip in labels["flips"]:
+        classes[flip["flipped"]] = labels["classes"][flip["original"]]
+    return classes
+
+
+def label_ids(labels: Dict[str, Any]) -> Optional[np.ndarray]:
+    """Returns the label id of each class, `[K]` uint8; None for other data sets."""
+    return data_load.label_ids([entry["name"] for entry in originals(labels)])
+
 
 def to_cityscapes(
-    ids: np.ndarray, classes: Sequence[Dict[str, Any]], size: Tuple[int, int]
+    ids: np.ndarray, labels: Dict[str, Any], size: Tuple[int, int]
 ) -> str:
     """Returns a map as JSON with polygons per object, as gtFine files hold them.
 
     Args:
       ids: `[h, w]` class ids.
-      classes: `id`, `name` and more of each class.
+      labels: the model's `labels.json`; a twin is written as its original, which has
+        its own name as an attribute.
       size: (height, width) of the image, to which the outlines are scaled.
     """
     height, width = size
     scale = np.array([width / ids.shape[1], height / ids.shape[0]])
     found = []
-    for entry in classes:
+    for entry, original in zip(labels["classes"], originals(labels)):
+        named = {"label": original["name"]}
+        if entry is not original:
+            named["attributes"] = {"class": entry["name"]}
         for area, corners in outlines(ids == entry["id"]):
             # Centres of pixels lie at whole numbers, at both sizes.
             polygon = ((corners + 0.5) * scale - 0.5).round(1).tolist()
-            found.append((area, {"label": entry["name"], "polygon": polygon}))
+            found.append((area, {**named, "polygon": polygon}))
     # Later objects cover earlier ones.
     found.sort(key=lambda item: -item[0])
     objects = [item for _, item in found]
@@ -88,8 +111,17 @@ def outlines(mask: np.ndarray) -> List[Tuple[int, np.ndarray]]:
         part = parts[rows, columns] == number
         filled = scipy.ndimage.binary_fill_holes(part)
         (line,) = edges(filled)
+        line = _simplified(line)
         found.append((int(filled.sum()), line + [columns.start, rows.start]))
     return found
+
+
+def _simplified(line: np.ndarray) -> np.ndarray:
+    """Leaves out corners `[n, 2]` of a closed line at which it goes straight on."""
+    ring = line[:-1]
+    before, after = ring - np.roll(ring, 1, 0), np.roll(ring, -1, 0) - ring
+    turns = before[:, 0] * after[:, 1] != before[:, 1] * after[:, 0]
+    return ring[turns]
 
 
 def edges(mask: np.ndarray) -> List[np.ndarray]:

@@ -76,11 +76,21 @@ def _images_in(folder: pathlib.Path, output: str) -> Iterable[pathlib.Path]:
     results = pathlib.Path(output).expanduser().resolve() if output else None
     if results is not None and folder.resolve() not in results.parents:
         results = None
-    for item in sorted(folder.rglob("*")):
+    for item in _walk(folder):
         if results is not None and results in item.resolve().parents:
             continue
         if not (item.parent / "statistics.json").is_file():
             yield item
+
+
+def _walk(folder: pathlib.Path, above: Tuple[pathlib.Path, ...] = ()):
+    """Yields all files below a folder, as `car_tf.data.io.walk` does."""
+    above = (*above, folder.resolve())
+    for path in sorted(folder.iterdir()):
+        if path.is_dir() and path.resolve() not in above:
+            yield from _walk(path, above)
+        elif path.is_file() and not path.name.startswith("._"):
+            yield path
 
 
 def sentence(text: str) -> str:
@@ -115,7 +125,11 @@ def read_map(path: pathlib.Path) -> np.ndarray:
     if path.suffix == ".npy":
         array = np.load(path, allow_pickle=False)
         return array.astype(np.float32 if array.dtype.kind == "f" else np.uint8)
-    return np.asarray(Image.open(path))
+    with Image.open(path) as image:
+        # Pillow spreads ids of fewer bits over 0 to 255.
+        if image.mode not in ("L", "P") or image.tile[0][3] in ("L;2", "L;4"):
+            raise ClientError(f"{path}: wanted 8-bit grey class ids, got {image.mode}")
+        return np.asarray(image)
 
 
 def read_colors(path: str) -> Optional[np.ndarray]:

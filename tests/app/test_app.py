@@ -19,6 +19,7 @@ from fastapi import testclient  # noqa: E402
 
 from car_tf.app import inputs, server, views
 from car_tf.app import session as app_session  # noqa: E402
+from car_tf.data import cityscapes  # noqa: E402
 from car_tf.data import io as data_io  # noqa: E402
 from car_tf.predict import predictor as predict_predictor  # noqa: E402
 
@@ -111,7 +112,8 @@ def test_a_mixture_is_saved_in_every_format_at_the_size_of_the_image(client):
     np.testing.assert_array_equal(colors, 255 * large[..., None].repeat(3, 2))
     lesion = json.loads(get("coco.json"))["annotations"][1]
     assert lesion["area"] == large.sum()
-    assert json.loads(get("cityscapes.json"))["imgWidth"] == 96
+    words = error_of(client.get(f"/images/{key}/save/labelids.png{mix}"))
+    assert words == "This model has other classes than Cityscapes."
 
 
 def test_pictures_show_the_mixture(client):
@@ -258,7 +260,12 @@ def test_a_map_comes_with_the_image(street_predictor):
     path = f"/images?name=a.png&map_name=b.png&image_bytes={len(image)}"
     found = post(client, path, image + stream.getvalue()).json()
     assert found["working_size"] == list(exported.SIZE)
-    got = opened(client.get(f"/images/{found['key']}/save/ids.png?base=0"))
+    assert 'data-cityscapes="true"' in client.get("/").text
+    saved = client.get(f"/images/{found['key']}/save/labelids.png?base=0")
+    assert "a_labelIds.png" in saved.headers["Content-Disposition"]
+    label_ids, got = opened(saved), opened(
+        client.get(f"/images/{found['key']}/save/ids.png?base=0")
+    )
     # What the model itself gives for the image and the map at the trained size.
     size = (exported.SIZE[1], exported.SIZE[0])
     resized = Image.open(io.BytesIO(image)).resize(size, Image.Resampling.BILINEAR)
@@ -268,6 +275,10 @@ def test_a_map_comes_with_the_image(street_predictor):
     )
     want = Image.fromarray(samples[0]).resize((90, 70), Image.Resampling.NEAREST)
     np.testing.assert_array_equal(got, want)
+    # The twins 19 to 23 have the label ids of 1, 11, 13, 8 and 0.
+    train_ids = np.array([*range(19), 1, 11, 13, 8, 0])[np.asarray(got)]
+    read = cityscapes.label_id_table()[np.asarray(label_ids)]
+    np.testing.assert_array_equal(read, train_ids)
     words = error_of(post(client, path, image + b"no map"))
     assert "b.png" in words and "not a readable image" in words and "/" not in words
 

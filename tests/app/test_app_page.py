@@ -139,7 +139,7 @@ def test_the_main_path(open_page):
     assert page.inner_text("#chosen") == "proposal 3, 1 region changed"
     with page.expect_download() as download:
         page.get_by_text("PNG, class ids").click()
-    assert download.value.suggested_filename == "a_labelIds.png"
+    assert download.value.suggested_filename == "a_classIds.png"
     ids = np.asarray(Image.open(download.value.path()))
     np.testing.assert_array_equal(ids, app_double.BOTH)
     # What was changed stays when more are drawn, and can be undone.

@@ -102,6 +102,33 @@ def test_undefined_everywhere_is_null(tmp_path):
     assert "undefined" in done.stdout
 
 
+@pytest.mark.parametrize("axes", [(0, 2, 3, 1), (1, 0, 2, 3)])
+def test_axes_are_told_by_the_shapes(tmp_path, axes):
+    samples, labels = street_set()
+    np.savez(tmp_path / "as_is.npz", samples=samples, labels=labels)
+    np.savez(tmp_path / "other.npz", samples=samples.transpose(axes), labels=labels)
+    first, other = (
+        score("--protocol=class_flips", f"{name}.npz", cwd=tmp_path)
+        for name in ("as_is", "other")
+    )
+    assert first.stdout == other.stdout and first.returncode == 0, other.stderr
+
+
+def test_axes_that_shapes_do_not_tell_are_asked_for(tmp_path):
+    samples, labels = street_set()
+    np.savez(tmp_path / "a.npz", samples=samples[:, :3], labels=labels)
+    done = score("--protocol=class_flips", "a.npz", cwd=tmp_path)
+    assert done.returncode == 1 and "say --axes" in done.stderr
+    assert "samples ISHW, labels IHW; samples SIHW, labels IHW" in done.stderr
+    scored = [
+        score("--protocol=class_flips", f"--axes={axes}", "a.npz", cwd=tmp_path)
+        for axes in ("ISHW", "SIHW", "IHWS")
+    ]
+    assert [done.returncode for done in scored] == [0, 0, 1]
+    assert scored[0].stdout != scored[1].stdout
+    assert "do not fit --axes=IHWS" in scored[2].stderr
+
+
 def write_street(path, **changes):
     samples, labels = street_set()
     arrays = {"samples": samples, "labels": labels, **changes}

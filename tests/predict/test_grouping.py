@@ -1,11 +1,13 @@
 """Proposals in groups and regions, and label maps in other tools' formats."""
 
+import dataclasses
 import json
 
 import app_double
 import matplotlib.path
 import numpy as np
 
+from car_tf.data import cityscapes
 from car_tf.predict import grouping, label_formats
 
 SIZE, LEFT, RIGHT, BOTH = (
@@ -100,9 +102,7 @@ def test_polygons_paint_the_map_again():
     ids[12:14, 6:8] = 0  # a hole
     ids[0, 31] = 1  # one pixel at the edge
     for height, width in ((SIZE, SIZE), (2 * SIZE, 3 * SIZE)):
-        text = label_formats.to_cityscapes(
-            ids, app_double.LABELS["classes"], (height, width)
-        )
+        text = label_formats.to_cityscapes(ids, app_double.LABELS, (height, width))
         found = json.loads(text)
         assert (found["imgHeight"], found["imgWidth"]) == (height, width)
         painted = np.full((height, width), 9)
@@ -114,3 +114,19 @@ def test_polygons_paint_the_map_again():
         # Corners are cut, which shows when they are magnified.
         allowed = 0 if height == SIZE else 0.005
         assert (painted != wanted).mean() <= allowed
+
+
+def test_twins_are_written_as_their_originals_in_few_corners():
+    facts = dataclasses.asdict(cityscapes.dataset_info("street scenes"))
+    classes = [{"id": i, "name": name} for i, name in enumerate(facts["class_names"])]
+    labels = {"classes": classes, "flips": facts["flips"]}
+    ids = np.full((20, 20), 10)
+    ids[5:15, 5:15] = 21  # the car's twin
+    found = json.loads(label_formats.to_cityscapes(ids, labels, (20, 20)))["objects"]
+    assert [item["label"] for item in found] == ["sky", "car"]
+    assert "attributes" not in found[0]
+    assert found[1]["attributes"] == {"class": "car2"}
+    # Eight corners of a square whose own corners are cut.
+    assert len(found[1]["polygon"]) == 8
+    assert label_formats.label_ids(labels)[[10, 13, 21]].tolist() == [23, 26, 26]
+    assert label_formats.label_ids(app_double.LABELS) is None

@@ -272,7 +272,11 @@ function show() {
     chip.classList.toggle('changed', one.number in chosen.taken);
   });
   const kinds = [['PNG, colours', 'color.png'], ['PNG, class ids', 'ids.png'],
-    ['Cityscapes JSON', 'cityscapes.json'], ['COCO JSON', 'coco.json']];
+    ['COCO JSON', 'coco.json']];
+  if (document.body.dataset.cityscapes === 'true') {
+    kinds.push(['PNG, Cityscapes’ label ids', 'labelids.png'],
+      ['Cityscapes JSON', 'cityscapes.json']);
+  }
   $('links').replaceChildren(...kinds.map(([words, kind]) =>
     element('a', {href: address(`save/${kind}`, chosen), download: ''}, words)));
   showVariants();

@@ -25,6 +25,13 @@ from car_tf.data.lidc import contours as lidc_contours
 
 _SAME_POSITION = 0.01  # mm
 _SPACINGS = (0.02, 20.0)  # mm, of pixels; beyond, a crop would take any memory.
+_TAGS = (
+    *("SeriesInstanceUID", "ImagePositionPatient", "SliceLocation", "InstanceNumber"),
+    "ImageType",
+)
+
+# Of the files of a series, the values of `_TAGS`.
+Headers = Dict[pathlib.Path, Dict[str, Any]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,7 +65,7 @@ def prepare(
     the whole.
 
     Args:
-      dicom_dir: any tree of folders with one series of `*.dcm` files each.
+      dicom_dir: any tree of folders with DICOM files, whatever they are called.
       output_dir: made if missing; gets `<split>/images/<patient>/z-<z>_c<n>.png`,
         `<split>/gt/<patient>/z-<z>_c<n>_l<0..3>.png`, `splits.json` and
         `prepared.json`.
@@ -76,9 +83,9 @@ def prepare(
     """
     database = lidc_contours.ContourDatabase(contours)
     wanted = database.series_by_patient()
-    folders = index_series(dicom_dir)
+    found_series = index_series(dicom_dir)
     found = {
-        patient: [uid for uid in series if uid in folders]
+        patient: [uid for uid in series if uid in found_series]
         for patient, series in wanted.items()
     }
     found = {patient: series for patient, series in found.items() if series}
@@ -95,7 +102,7 @@ def prepare(
                 counts = _prepare_patient(
                     split_dir,
                     patient,
-                    {uid: folders[uid] for uid in series},
+                    {uid: found_series[uid] for uid in series},
                     database,
                 )
                 record[patient] = {"series": series, "counts": counts}
@@ -137,7 +144,7 @@ def _load_json(path: pathlib.Path) -> Any:
 def _prepare_patient(
     split_dir: pathlib.Path,
     patient: str,
-    folders: Mapping[str, pathlib.Path],
+    series: Mapping[str, Headers],
     database: lidc_contours.ContourDatabase,
 ) -> Dict[str, int]:
     """Writes a patient's crops, all or none; returns counts of what was met."""
@@ -150,8 +157,8 @@ def _prepare_patient(
         image_dir = stack.enter_context(io.atomic_folder(images))
         gt_dir = stack.enter_context(io.atomic_folder(gt))
         taken: Dict[str, int] = collections.Counter()
-        for uid, folder in folders.items():
-            slices = {entry.position: entry for entry in read_slices(folder, uid)}
+        for uid, headers in series.items():
+            slices = {entry.position: entry for entry in read_slices(headers)}
             positions = np.array(sorted(slices))
             for z, outlines in sorted(database.outlines(uid).items()):
                 nearest = positions[np.abs(positions - z).argmin()]
@@ -187,61 +194,61 @@ def _read_dicom(path: pathlib.Path, **options: Any) -> Any:
         raise io.DataError(f"{path}: not a readable DICOM file ({error})") from error
 
 
-def _read_header(path: pathlib.Path, *tags: str) -> Dict[str, Any]:
-    """Returns the values of tags, None for those that the file lacks."""
-    header = _read_dicom(path, stop_before_pixels=True, specific_tags=list(tags))
+def _read_header(path: pathlib.Path) -> Dict[str, Any]:
+    """Returns the values of `_TAGS`, None for those that the file lacks."""
+    header = _read_dicom(path, stop_before_pixels=True, specific_tags=list(_TAGS))
     try:
         # A value is decoded when it is asked for.
-        return {tag: header.get(tag) for tag in tags}
+        return {tag: header.get(tag) for tag in _TAGS}
     except Exception as error:
         raise io.DataError(f"{path}: not a readable DICOM file ({error})") from error
 
 
-def index_series(dicom_dir: pathlib.Path) -> Dict[str, pathlib.Path]:
-    """Returns the folder of each series, found by one file of every folder.
+def index_series(dicom_dir: pathlib.Path) -> Dict[str, Headers]:
+    """Returns the files of each series with their headers, wherever they lie.
 
     Raises:
       FileNotFoundError: there is no such folder, or no DICOM file in it.
+      DataError: a file is broken.
     """
     if not dicom_dir.is_dir():
         raise FileNotFoundError(f"{dicom_dir}: no such folder of DICOM files")
-    first = {}
-    for path in sorted(dicom_dir.rglob("*.dcm")):
-        if not path.name.startswith("."):
-            first.setdefault(path.parent, path)
-    if not first:
-        raise FileNotFoundError(f"{dicom_dir}: no *.dcm files in it")
-    bar = io.progress(total=len(first), desc="finding series", unit="folder")
-    series = {}
-    with bar:
-        for folder, path in first.items():
-            uid = _read_header(path, "SeriesInstanceUID")["SeriesInstanceUID"]
-            series.setdefault(str(uid or ""), folder)
+    paths = [path for path in io.walk(dicom_dir) if _is_dicom(path)]
+    if not paths:
+        raise FileNotFoundError(f"{dicom_dir}: no DICOM files in it")
+    series: Dict[str, Headers] = {}
+    with io.progress(total=len(paths), desc="finding series", unit="file") as bar:
+        for path, header in zip(paths, io.read_ahead(_read_header, paths)):
+            # A scout shows the whole patient from the side.
+            if "LOCALIZER" not in (header["ImageType"] or ()):
+                uid = str(header["SeriesInstanceUID"] or "")
+                series.setdefault(uid, {})[path] = header
             bar.update()
     return series
 
 
-def read_slices(folder: pathlib.Path, series_uid: str) -> List[Slice]:
-    """Reads the headers of a series.
+def _is_dicom(path: pathlib.Path) -> bool:
+    """Tells by a file's name, or by what stands behind its first 128 bytes."""
+    if path.suffix.lower() == ".dcm" and not path.name.startswith("."):
+        return True
+    try:
+        with open(path, "rb") as file:
+            return file.read(132)[128:] == b"DICM"
+    except OSError as error:
+        raise io.DataError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def read_slices(headers: Headers) -> List[Slice]:
+    """Makes slices of the headers of a series.
 
     Returns:
       The slices, one for each position: the one with the lowest InstanceNumber.
 
     Raises:
-      DataError: the folder holds another series too, or a file lacks its position.
+      DataError: a file lacks its position.
     """
     slices: Dict[float, Slice] = {}
-    tags = ("SeriesInstanceUID", "ImagePositionPatient", "SliceLocation")
-    for path in sorted(folder.glob("*.dcm")):
-        if path.name.startswith("."):
-            continue
-        header = _read_header(path, *tags, "InstanceNumber")
-        found = str(header["SeriesInstanceUID"] or "")
-        if found != series_uid:
-            raise io.DataError(
-                f"{path}: series {found} in the folder of series {series_uid}; wanted "
-                "a folder for each, as the archive's download has it"
-            )
+    for path, header in headers.items():
         try:
             if header["ImagePositionPatient"] is None:
                 raise ValueError("no ImagePositionPatient")

@@ -17,7 +17,7 @@ from typing import Dict, Hashable, List, Optional, Tuple
 
 import numpy as np
 
-from car_tf.data import cache, examples, io, splits
+from car_tf.data import cache, examples, io, pictures, splits
 from car_tf.data.lidc import arrays as lidc_arrays
 
 NUM_RATERS = lidc_arrays.NUM_RATERS
@@ -240,13 +240,10 @@ def _load(
 def read_grey(path: pathlib.Path) -> np.ndarray:
     """Returns a grey image `[H, W]` uint8; the channels of a colour image are equal."""
     with io.opened(path) as image:
-        mode = image.mode
-    # Conversion would cut 16-bit grey values off at 255.
-    if mode not in ("1", "L", "RGB"):
-        raise io.DataError(f"{path}: wanted 8-bit grey values, got mode {mode}")
-    pixels = np.asarray(io.read_png(path, mode="RGB" if mode == "RGB" else "L"))
-    if mode != "RGB":
-        return pixels
+        turn = pictures.orientation(image)
+        if turn > 1:  # Masks and images belong together pixel by pixel.
+            raise io.DataError(f"{path}: turned by EXIF ({turn}): save it upright")
+        pixels = np.asarray(pictures.to_rgb(image))
     if (pixels != pixels[..., :1]).any():
         raise io.DataError(f"{path}: channels differ, wanted grey or three equal")
-    return pixels[..., 0]
+    return np.ascontiguousarray(pixels[..., 0])

@@ -260,7 +260,7 @@ def _break_two_splits(image, mask):
         (_break_grey_mask, r"z-1\.5_c1_l3\.png: mask holds \[128\]"),
         (_break_mixed_mask, r"z-1\.5_c1_l3\.png: mask holds \[1\]"),
         (_break_colours, r"z-1\.5_c1\.png: channels differ"),
-        (_break_sixteen_bits, r"z-1\.5_c1\.png: wanted 8-bit"),
+        (_break_sixteen_bits, r"z-1\.5_c1\.png: wanted 8 bits"),
         (_break_truncate, r"z-1\.5_c1\.png: .*truncated"),
         (_break_no_image, r"z-1\.5_c1\.png: not a readable image"),
         (_break_image_size, r"z-1\.5_c1\.png: image is \(8, 7\), wanted \(9, 7\)"),

@@ -1,0 +1,146 @@
+"""Pictures and maps of ids as Pillow opens them: read to their values, or refused.
+
+Nothing is guessed: Pillow cuts 16 bits down to 8, spreads 4-bit ids over 0 to 255 and
+drops what is transparent without a word.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from typing import Tuple
+
+import numpy as np
+from PIL import ExifTags, Image, ImageOps
+
+_STACKS = ("PNG", "TIFF", "WEBP")
+# What Pillow multiplies grey values of few bits by.
+_SCALES = {"L;2": 85, "L;4": 17}
+
+
+class PictureError(ValueError):
+    """An image that is not what is wanted; the message says what was found."""
+
+
+def orientation(image: Image.Image) -> int:
+    """Returns how an image that is not decoded yet is turned (EXIF): 1 for upright."""
+    # Pillow would decode all of a PNG to look for EXIF data.
+    known = ("exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif")
+    if image.format != "PNG" or any(name in image.info for name in known):
+        with contextlib.suppress(Exception):  # Many types, on damaged data.
+            found = image.getexif().get(ExifTags.Base.Orientation)
+            return found if found in range(1, 9) else 1
+    return 1
+
+
+def upright_size(image: Image.Image) -> Tuple[int, int]:
+    """Returns (height, width) of an opened image as people look at it (EXIF)."""
+    # Pillow gives the size of a TIFF as it is when turned.
+    if image.format != "TIFF" and orientation(image) >= 5:  # A quarter turn.
+        return image.width, image.height
+    return image.height, image.width
+
+
+def map_size(image: Image.Image) -> Tuple[int, int]:
+    """Returns the (height, width) of a map that belongs to an opened image.
+
+    Raises:
+      PictureError: the image is turned by its EXIF data, and the size of a map does not
+        tell whether it is turned as well.
+    """
+    height, width = upright_size(image)
+    turn = orientation(image)
+    if turn > 1 and (turn < 5 or height == width):
+        raise PictureError(
+            f"turned by its EXIF data (orientation {turn}), and nothing tells "
+            "whether its labels are turned as well: save it upright"
+        )
+    return height, width
+
+
+def _raw_mode(image: Image.Image) -> str:
+    """Returns how the values lie in the file, such as `L;4`; empty once decoded."""
+    # A photograph of two frames (MPO) has the second for other uses.
+    num = getattr(image, "n_frames", 1) if image.format in _STACKS else 1
+    if num > 1:
+        raise PictureError(f"wanted one image, got {num} frames")
+    args = image.tile[0][3] if getattr(image, "tile", None) else ""
+    return str(args[0] if isinstance(args, tuple) else args or "")
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Returns a picture as 8-bit `RGB`, turned as people look at it (EXIF).
+
+    Args:
+      image: opened by Pillow, decoded or not.
+
+    Raises:
+      PictureError: more than 8 bits, colours that need a profile, transparent pixels, or
+        several frames.
+    """
+    raw = _raw_mode(image)
+    image.load()
+    if image.mode[0] in "IF" or re.match(r"(L|LA|RGB|RGBA|RGBX|CMYK);16", raw):
+        values = np.asarray(image)
+        low, high = values.min().item(), values.max().item()
+        if image.mode[0] not in "IF":  # Pillow has cut the lower half off.
+            low, high = 256 * low, 256 * high + 255
+        raise PictureError(
+            f"wanted 8 bits per channel, got mode {raw or image.mode} with "
+            f"values {low} to {high}: scale it to 0 to 255 first"
+        )
+    if image.mode not in ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "YCbCr"):
+        raise PictureError(
+            f"wanted grey or RGB values, got mode {image.mode}: convert it"
+        )
+    if image.mode in ("LA", "PA", "RGBA") or "transparency" in image.info:
+        if image.convert("RGBA").getchannel("A").getextrema()[0] < 255:
+            raise PictureError(
+                "wanted an opaque picture, got transparent pixels: what is "
+                "behind them is not known"
+            )
+    if orientation(image) > 1:
+        image = ImageOps.exif_transpose(image)
+    return image.convert("RGB")
+
+
+def to_ids(image: Image.Image) -> Image.Image:
+    """Returns a map of ids as `L`, each as it is stored: a palette's index, too.
+
+    Args:
+      image: opened by Pillow, decoded or not.
+
+    Raises:
+      PictureError: colours, ids above 255, lossy compression, a turned map (EXIF), or
+        values that may stand for others.
+    """
+    raw, turn = _raw_mode(image), orientation(image)
+    if image.mode[0] not in "LPI" or image.mode in ("LA", "La", "PA", "LAB"):
+        raise PictureError(f"wanted one channel of class ids, got mode {image.mode}")
+    if turn > 1:
+        raise PictureError(f"wanted an upright map, got EXIF orientation {turn}")
+    if image.format in ("JPEG", "MPO") or "jpeg" in str(image.info.get("compression")):
+        raise PictureError("wanted exact class ids, got JPEG, which alters them")
+    image.load()
+    values = np.asarray(image)
+    if image.mode == "P":
+        _check_palette(image)
+    elif raw in _SCALES:  # Pillow has spread them over 0 to 255.
+        values = values // _SCALES[raw]
+    elif raw.startswith("L;"):
+        raise PictureError(f"wanted plain class ids, got {raw} (inverted?)")
+    if values.min() < 0 or values.max() > 255:
+        raise PictureError(f"wanted ids 0 to 255, got {values.min()} to {values.max()}")
+    return Image.fromarray(values.astype(np.uint8))
+
+
+def _check_palette(image: Image.Image) -> None:
+    """Refuses a grey palette: what programs make of grey ids to save bytes."""
+    colors = np.reshape(image.getpalette() or [], (-1, 3))
+    grey = colors[:, 0]
+    is_grey = (colors == grey[:, None]).all() and len(set(grey)) == len(grey) > 1
+    if is_grey and (grey != np.arange(len(grey))).any():
+        raise PictureError(
+            f"its palette is of grey values {grey[:4].tolist()}..., and nothing "
+            "tells whether the ids are these or the palette's indices: save it as grey"
+        )
