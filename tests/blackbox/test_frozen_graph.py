@@ -180,7 +180,9 @@ def test_probabilities_as_the_only_output_are_taken(tmp_path):
         tf.identity(scores, "SemanticProbabilities")
     path = write(tmp_path, graph.as_graph_def().SerializeToString())
     usage = {"output_name": "SemanticProbabilities", "input_size": (8, 8)}
-    models.check(load(path, **usage, output="auto"), models.class_image(np.ones((1, 8, 8))))
+    models.check(
+        load(path, **usage, output="auto"), models.class_image(np.ones((1, 8, 8)))
+    )
 
 
 def test_a_graph_that_fails_says_why_in_a_sentence(tmp_path):
@@ -190,7 +192,9 @@ def test_a_graph_that_fails_says_why_in_a_sentence(tmp_path):
         tf.identity(tf.cast(fixed[..., 0], tf.int64), "SemanticPredictions")
     path = write(tmp_path, graph.as_graph_def().SerializeToString())
     with pytest.raises(data_io.DataError, match="on an image of 16 x 16.*reshape"):
-        load(path, input_size=(16, 16)).predict(np.zeros((1, 16, 16, 3), np.uint8), (8, 8))
+        load(path, input_size=(16, 16)).predict(
+            np.zeros((1, 16, 16, 3), np.uint8), (8, 8)
+        )
 
 
 def test_other_names_are_listed_and_can_be_given(tmp_path, graphs):
