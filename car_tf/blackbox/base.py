@@ -161,6 +161,6 @@ def first_line(error: BaseException) -> str:
     """Returns an error's type and the first line of its message that says what."""
     lines = [line for line in str(error).splitlines() if line.strip()] or [""]
     # What TensorFlow says of a graph starts with where it happened.
-    wheres = ("Graph execution error", "Detected at node", "  File ", "    ")
+    wheres = ("Graph execution error", "Detected at node", "<stack", "  ")
     lines = [line for line in lines if not line.startswith(wheres)] or lines
     return f"{type(error).__name__}: {lines[0][:300]}".rstrip(": ")
