@@ -13,6 +13,7 @@ from car_tf.config import fields as config_fields
 from car_tf.config import schema
 
 CONFIG_FILE = """
+from car_tf import config as config_lib
 
 def get_config():
     return config_lib.Config(name="mine", stage1=config_lib.Stage1(steps=3))
