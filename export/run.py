@@ -105,9 +105,8 @@ def export_workdir(
     blackbox_function = None
     if embed_blackbox:
         # As in training, whatever `auto` would choose now.
-        as_trained = {"output": dataset_info.blackbox_output}
         segmenter = attach.build_blackbox(
-            config_lib.change(config, blackbox=as_trained)
+            attach.as_trained(config, dataset_info.blackbox_output)
         )
         if segmenter is None:
             raise config_lib.ConfigError(

@@ -33,6 +33,12 @@ flags.DEFINE_string(
     "Segmenter, or folder of its predictions, for a model that works on one (default: "
     "that of the training; where there is none, each image must come with its map).",
 )
+flags.DEFINE_multi_string(
+    "set",
+    [],
+    "Sets how --blackbox is understood, other than in training, such as "
+    "blackbox.encoding=label_ids; may be repeated.",
+)
 flags.DEFINE_enum(
     "size", "trained", ["trained", "own"], "Size at which images are predicted."
 )
@@ -69,6 +75,7 @@ def _build() -> Any:
         seed=FLAGS.seed,
         size=FLAGS.size,
         blackbox=FLAGS.blackbox,
+        blackbox_settings=schema.blackbox_settings(FLAGS.set),
     )
     session = app_session.Session(
         predictor.Predictor(path),

@@ -32,6 +32,12 @@ flags.DEFINE_multi_string(
     "data.size=128,256; may be repeated, and works likewise in training.",
 )
 
+flags.DEFINE_boolean(
+    "try_other_inputs",
+    True,
+    "Run the black box on eight images with other channel orders, ranges and sizes.",
+)
+
 _NUM_ROWS = 6
 _NUM_TRIED = 8
 
@@ -86,14 +92,15 @@ def check(
     height, width = config.data.size
     print(f"{len(source)} images of {split}, compared at {height} x {width}:")
     print(report.table(counts, names), flush=True)
-    hints = [report.order_hint(counts)]
-    if segmenter is not None:
+    hints = [*report.findings(counts, names), report.order_hint(counts)]
+    if segmenter is not None and FLAGS.try_other_inputs and counts.any():
         chosen = _evenly(len(source), _NUM_TRIED)
         tried = report.try_other_inputs(
             segmenter,
             [source.image_files[i] for i in chosen],
             labels[chosen],
             predictions[chosen],
+            cache.folder(config.data.cache_dir),
         )
         print(f"pixel accuracy on {len(chosen)} images, by how they are given:")
         for words, values in tried.items():

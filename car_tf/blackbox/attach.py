@@ -8,7 +8,7 @@ from typing import List, Optional, Tuple
 import numpy as np
 
 from car_tf import config as config_lib
-from car_tf.blackbox import imitation, inference, precomputed
+from car_tf.blackbox import base, imitation, inference, precomputed
 from car_tf.blackbox import segmenter as segmenter_lib
 from car_tf.data import cache, examples
 from car_tf.data import load as data_load
@@ -114,6 +114,8 @@ def with_blackbox(
         num_classes=data_load.NUM_BLACKBOX_CLASSES,
         output=config.blackbox.output,
         class_map=config.blackbox.class_map,
+        labels=split.labels[:, 0] if split.labels.ndim == 4 else None,
+        note=lambda text: _note(notes, text),
         **shared,
     )
     words = encoding.replace("_", " ")
@@ -154,6 +156,17 @@ def build_blackbox(config: config_lib.Config) -> Optional[segmenter_lib.Segmente
         input_name=settings.input_name,
         output_name=settings.output_name,
     )
+
+
+def as_trained(config: config_lib.Config, output: str) -> config_lib.Config:
+    """Returns a configuration whose black box gives `labels` or `probabilities`.
+
+    What its scores were taken for in training is kept.
+    """
+    settings = config.blackbox
+    if output == base.PROBABILITIES and settings.output in (base.LOGITS, base.SIGMOID):
+        return config
+    return config_lib.change(config, blackbox={"output": output})
 
 
 def _note(notes: List[str], text: str) -> None:

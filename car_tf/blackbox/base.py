@@ -12,6 +12,7 @@ import tensorflow as tf
 from car_tf.data import io
 
 LABELS, LOGITS, PROBABILITIES = "labels", "logits", "probabilities"
+SIGMOID = "sigmoid"
 AUTO = "auto"
 
 
@@ -21,7 +22,8 @@ class Options:
 
     Attributes:
       num_classes: classes of the data set.
-      output: `labels`, `probabilities`, or `auto`: probabilities where it has scores.
+      output: `labels`, `probabilities`, or `auto`: probabilities where it has scores;
+        `logits` or `sigmoid`: probabilities, from scores that are taken for those.
       class_map: the data set's class of each of the black box's own classes, 255 for
         one that the data set lacks; empty where both have the same classes.
       input_size: (height, width) of the images it is given; None for its own choice.
@@ -61,6 +63,11 @@ class Options:
         """Whether scores are to be used where the black box has both."""
         return self.output != LABELS
 
+    def kind(self, found: str) -> str:
+        """Returns what an output is taken for: what it looks like, unless it is told."""
+        is_told = found != LABELS and self.output in (LOGITS, SIGMOID)
+        return self.output if is_told else found
+
     def gives_probabilities(self, kind: str) -> bool:
         """Tells whether a black box's output of some `kind` becomes probabilities."""
         return self.prefers_scores and not (kind == LABELS and self.output == AUTO)
@@ -71,7 +78,8 @@ class Backend(Protocol):
 
     Attributes:
       description: how its inputs and outputs were understood, for people.
-      kind: `labels`, `logits` or `probabilities`; empty where each output tells.
+      kind: `labels`, `logits`, `probabilities` or `sigmoid` (scores from 0 to 1 of any
+        sum); empty where each output tells.
       input_dtype: of the images.
       input_size: (height, width) to give it images at; None for their own.
       single: whether it takes one image at a time.
@@ -150,6 +158,9 @@ def wrong_number_of_classes(path: str, options: Options, found: Any) -> io.DataE
 
 
 def first_line(error: BaseException) -> str:
-    """Returns an error's type and the first line of its message."""
-    lines = str(error).strip().splitlines() or [""]
+    """Returns an error's type and the first line of its message that says what."""
+    lines = [line for line in str(error).splitlines() if line.strip()] or [""]
+    # What TensorFlow says of a graph starts with where it happened.
+    wheres = ("Graph execution error", "Detected at node", "<stack", "  ")
+    lines = [line for line in lines if not line.startswith(wheres)] or lines
     return f"{type(error).__name__}: {lines[0][:300]}".rstrip(": ")

@@ -17,6 +17,7 @@ from car_tf.data import io
 GRAPH_NAME = "frozen_inference_graph.pb"
 ARCHIVE_ENDINGS = (".tar.gz", ".tgz", ".tar")
 INPUT_NAME, OUTPUT_NAME = "ImageTensor", "SemanticPredictions"
+_SCORES_NAME = "SemanticProbabilities"
 
 # The images that DeepLab's Cityscapes graphs were trained on.
 _DEFAULT_INPUT_SIZE = (1024, 2048)
@@ -140,13 +141,14 @@ def find_scores(graph_def: tf.compat.v1.GraphDef, output: str) -> Optional[str]:
     return None
 
 
-def are_probabilities(graph_def: tf.compat.v1.GraphDef, scores: str) -> bool:
+def kind_of(graph_def: tf.compat.v1.GraphDef, scores: str) -> str:
     """Tells averaged softmaxes, of exports over several scales, from logits."""
     nodes = {node.name: node for node in graph_def.node}
     node = nodes[_operation(scores)]
     while node.op == "Identity":
         node = nodes[_operation(node.input[0])]
-    return node.op in ("Mean", "Softmax")
+    known = {"Mean": base.PROBABILITIES, "Softmax": base.PROBABILITIES}
+    return {**known, "Sigmoid": base.SIGMOID}.get(node.op, base.LOGITS)
 
 
 def _take_weights(graph_def: tf.compat.v1.GraphDef) -> Dict[str, tf.Variable]:
@@ -220,13 +222,17 @@ class FrozenGraph(tf.Module):
         self._output = _operation(options.output_name or OUTPUT_NAME)
         _check_ends(path, graph_def, self._input, self._output)
         scores = find_scores(graph_def, self._output)
-        if options.output == base.PROBABILITIES and scores is None:
+        is_needed = options.output not in (base.AUTO, base.LABELS)
+        if is_needed and scores is None and self._output != _SCORES_NAME:
             raise io.DataError(
-                f"{path}: blackbox.output=probabilities, but no arg-max was found "
+                f"{path}: blackbox.output={options.output}, but no arg-max was found "
                 f"between the graph's {self._output} and its network"
             )
         self._wants_scores = options.prefers_scores and scores is not None
         labels, found = self._import(graph_def, scores)
+        if self._output == _SCORES_NAME and labels.shape.rank == 4:
+            self._take_probabilities(path, labels, options)
+            return
         if not labels.dtype.is_integer or labels.shape.rank != 3:
             raise io.DataError(
                 f"{path}: wanted integer class ids [1, H, W] from {self._output}, got "
@@ -239,13 +245,26 @@ class FrozenGraph(tf.Module):
         self.kind = base.LABELS
         words = f"class ids from {self._output}, {labels.dtype.name}"
         if self._wants_scores:
-            averaged = are_probabilities(graph_def, scores)
-            self.kind = base.PROBABILITIES if averaged else base.LOGITS
+            self.kind = options.kind(kind_of(graph_def, scores))
             words = f"{self.kind} from {scores}, the arg-max of which is {self._output}"
         self.description = (
             f"frozen graph: image from {self._input}, uint8, one at a time; {words}"
         )
         self._is_checked = not self._wants_scores
+
+    def _take_probabilities(
+        self, path: str, probs: tf.Tensor, options: base.Options
+    ) -> None:
+        """Takes the output itself, which covers the image, for probabilities."""
+        if probs.shape[-1] not in (None, options.num_own_classes):
+            raise base.wrong_number_of_classes(path, options, probs.shape[-1])
+        self._padded, self._is_checked = [None, None], True
+        self.input_size = _input_size(path, self._padded, options.input_size)
+        self.kind = options.kind(base.PROBABILITIES)
+        self.description = (
+            f"frozen graph: image from {self._input}, uint8, one at a time; {self.kind} "
+            f"from {self._output}"
+        )
 
     def _import(
         self, graph_def: tf.compat.v1.GraphDef, scores: Optional[str]
@@ -289,9 +308,18 @@ class FrozenGraph(tf.Module):
 
     def __call__(self, images: tf.Tensor) -> tf.Tensor:
         """Segments one image; see `base.Backend`."""
+        try:
+            labels, *rest = self._function(images)
+        except tf.errors.OpError as error:
+            height, width = images.shape[1:3]
+            raise io.DataError(
+                f"{self._path}: the graph failed on an image of {height} x {width}, "
+                "which may be more than it was made for (blackbox.input_size gives it "
+                f"less): {base.first_line(error)}"
+            ) from error
         if not self._wants_scores:
-            return self._function(images)[0]
-        labels, scores = self._function(images)
+            return labels
+        (scores,) = rest
         shape = tf.shape(images)
         scores = scores[:, : shape[1], : shape[2]]
         if tf.executing_eagerly() and not self._is_checked:

@@ -74,6 +74,8 @@ def load(
     if python_function.is_name(path) and not file.exists():
         opener, content_hash = python_function, python_function.content_hash(path)
         return _segmenter(path, content_hash, options, opener)
+    if not file.exists():
+        raise io.DataError(f"{path}: does not exist")
     if file.name == _SAVED_MODEL_FILE:
         file = file.parent
     if file.is_dir():

@@ -17,8 +17,10 @@ from car_tf.data import info, io
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_STD = (0.229, 0.224, 0.225)
 # How far the probabilities of a pixel may be from summing to one: half precision adds
-# up 19 terms to about 0.005.
-_SUM_TOLERANCE = 0.02
+# up 19 terms to about 0.005, eight bits to 0.03.
+_SUM_TOLERANCE = 0.05
+# How far scores may leave [0, 1] by rounding.
+_RANGE_TOLERANCE = 1e-3
 
 
 def prepare(
@@ -59,19 +61,38 @@ def prepare(
     return tf.cast(pixels, dtype)
 
 
-def is_distribution(scores: Any, tolerance: float = _SUM_TOLERANCE) -> bool:
-    """Tells probabilities from logits: not negative, and one in sum at every pixel."""
-    scores = tf.cast(scores, tf.float32)
+def _is_in_range(scores: tf.Tensor) -> bool:
+    low, high = tf.reduce_min(scores), tf.reduce_max(scores)
+    return bool(low >= -_RANGE_TOLERANCE) and bool(high <= 1 + _RANGE_TOLERANCE)
+
+
+def _sum_to_one(scores: tf.Tensor) -> bool:
+    """Tells whether the scores of every pixel do, but for masked ones that are zero."""
     sums = tf.reduce_sum(scores, axis=-1)
-    far = tf.reduce_max(tf.abs(sums - 1.0))
-    return bool(tf.reduce_min(scores) >= -1e-6) and bool(far <= tolerance)
+    far = tf.abs(tf.boolean_mask(sums, sums > 0) - 1.0)
+    return bool(tf.size(far) > 0) and bool(tf.reduce_max(far) <= _SUM_TOLERANCE)
 
 
 def kind_of(raw: Any) -> str:
-    """Returns what an output holds: `labels`, `probabilities` or `logits`."""
+    """Returns what an output holds: `labels`, `probabilities`, `sigmoid` or `logits`.
+
+    Scores from 0 to 1 are hardly ever logits: where they do not sum to one they are
+    taken for sigmoids, one for each class.
+    """
     if tf.as_dtype(raw.dtype).is_integer:
         return base.LABELS
-    return base.PROBABILITIES if is_distribution(raw) else base.LOGITS
+    scores = tf.cast(raw, tf.float32)
+    if not _is_in_range(scores):
+        return base.LOGITS
+    return base.PROBABILITIES if _sum_to_one(scores) else base.SIGMOID
+
+
+def in_words(kind: str) -> str:
+    """Returns what becomes of an output of a kind, for people."""
+    return {
+        base.SIGMOID: "sigmoid scores (0 to 1, not one in sum), divided by their sum",
+        base.LOGITS: "logits (not all from 0 to 1), of which the softmax is taken",
+    }.get(kind, kind)
 
 
 def check(raw: Any, *, kind: str, path: str, options: base.Options) -> None:
@@ -84,10 +105,13 @@ def check(raw: Any, *, kind: str, path: str, options: base.Options) -> None:
       options: how it is used.
 
     Raises:
-      DataError: ids out of range, another number of classes, NaN, or probabilities
-        that do not sum to one.
+      DataError: ids out of range (255 is none of the classes), another number of
+        classes, NaN, or probabilities that are not from 0 to 1.
     """
     if kind == base.LABELS:
+        if options.num_own_classes <= info.IGNORE_LABEL:
+            is_none = tf.equal(raw, tf.cast(info.IGNORE_LABEL, raw.dtype))
+            raw = tf.where(is_none, tf.zeros_like(raw), raw)
         low, high = int(tf.reduce_min(raw)), int(tf.reduce_max(raw))
         if low < 0 or high >= options.num_own_classes:
             found = f"class ids {low} to {high}"
@@ -98,8 +122,11 @@ def check(raw: Any, *, kind: str, path: str, options: base.Options) -> None:
     if not bool(tf.reduce_all(tf.math.is_finite(raw))):
         num = int(tf.reduce_sum(tf.cast(~tf.math.is_finite(raw), tf.int32)))
         raise io.DataError(f"{path}: gave {num} {kind} that are NaN or infinite")
-    if kind == base.PROBABILITIES and not is_distribution(raw):
-        raise io.DataError(f"{path}: gave probabilities that do not sum to one")
+    if kind != base.LOGITS and not _is_in_range(tf.cast(raw, tf.float32)):
+        raise io.DataError(
+            f"{path}: taken for {kind}, but gave scores outside 0 to 1 "
+            "(blackbox.output=logits takes them for logits)"
+        )
 
 
 def finish(
@@ -110,7 +137,8 @@ def finish(
     Labels are resized by nearest neighbour, probabilities by area; scores coarser than
     the maps are interpolated first, as networks with coarse outputs are meant. A class
     that the data set lacks becomes 255 in labels and leaves its share out of
-    probabilities.
+    probabilities. Scores from 0 to 1 are divided by their sum; where all are zero there
+    is no class.
 
     Args:
       raw: `[B, h, w]` integer ids or `[B, h, w, K']` scores of the black box.
@@ -131,20 +159,32 @@ def finish(
             raise io.DataError(
                 "blackbox.output=probabilities, but this black box gives labels only"
             )
-        probs = tf.nn.softmax(scores) if kind == base.LOGITS else scores
+        sums = tf.reduce_sum(scores, axis=-1, keepdims=True)
+        probs = tf.math.divide_no_nan(scores, sums)
+        if kind == base.LOGITS:
+            probs = tf.nn.softmax(scores)
         if options.class_map:
             matrix = _class_matrix(options)
             flat = tf.matmul(tf.reshape(probs, [-1, matrix.shape[0]]), matrix)
             shape = tf.concat([tf.shape(probs)[:3], [options.num_classes]], 0)
             probs = tf.reshape(flat, shape)
         return tf.image.resize(probs, size, method="area")
-    ids = raw if is_labels else tf.argmax(scores, -1, output_type=tf.int32)
+    ids = raw if is_labels else _likeliest(scores, kind)
     # Resized first, so that only what is kept is mapped.
     ids = tf.image.resize(tf.cast(ids, tf.int32)[..., None], size, method="nearest")
     ids = ids[..., 0]
     if options.class_map:
-        ids = tf.gather(tf.constant(options.class_map, tf.int32), ids)
+        # 255 is none of the black box's classes either.
+        none = [info.IGNORE_LABEL] * (256 - len(options.class_map))
+        ids = tf.gather(tf.constant([*options.class_map, *none], tf.int32), ids)
     return tf.cast(ids, tf.uint8)
+
+
+def _likeliest(scores: tf.Tensor, kind: str) -> tf.Tensor:
+    ids = tf.argmax(scores, -1, output_type=tf.int32)
+    if kind == base.LOGITS:
+        return ids
+    return tf.where(tf.reduce_max(scores, -1) > 0, ids, info.IGNORE_LABEL)
 
 
 def _enlarge(scores: tf.Tensor, size: tf.Tensor) -> tf.Tensor:

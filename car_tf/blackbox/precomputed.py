@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pathlib
-from typing import Dict, List, Sequence, Tuple
+from typing import Callable, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -21,6 +21,11 @@ ENDINGS = (
     ".npy",
     ".png",
 )
+# Agreement with the labels by which ids are told: at least, and by more than the other.
+_FITS, _CLEARLY = 0.2, 0.1
+# Share of pixels that may hold ids of no class, where there are no labels to ask.
+_MAX_STRAY = 0.25
+_NUM_ASKED = 16
 
 
 def find(folder: pathlib.Path, names: Sequence[str]) -> Dict[str, pathlib.Path]:
@@ -99,8 +104,8 @@ def read_probs(
     """Reads class probabilities, `[H, W, K]` float16.
 
     Args:
-      path: `.npy` of floats, `[h, w, K]` or with axes of length 1: probabilities, or
-        logits, told by whether they sum to one.
+      path: `.npy` of floats, `[h, w, K]` or with axes of length 1: probabilities,
+        logits or sigmoid scores; see `postprocess.kind_of`.
       image_shapes: (height, width) pairs that the map may have.
       size: (H, W) to resize to, by area.
       options: the number of classes, and their mapping.
@@ -119,7 +124,7 @@ def read_probs(
             f"{scores.dtype} {list(scores.shape)}"
         )
     _check_size(path, scores.shape[:2], image_shapes)
-    kind = maps.kind_of(scores)
+    kind = options.kind(maps.kind_of(scores))
     maps.check(scores, kind=kind, path=str(path), options=options)
     probs = maps.finish(scores[None], kind=kind, options=options, size=size)
     return probs[0].numpy().astype(np.float16)
@@ -147,17 +152,59 @@ def read_ids(path: pathlib.Path, image_shapes: Sequence[Tuple[int, int]]) -> np.
     return ids.astype(np.uint8)
 
 
-def detect_encoding(maps: Sequence[np.ndarray], num_train_ids: int) -> str:
-    """Tells train ids from label ids by what occurs in a few maps.
+def choose_encoding(
+    maps: Sequence[np.ndarray],
+    tables: Dict[str, np.ndarray],
+    labels: Optional[Sequence[np.ndarray]] = None,
+) -> Tuple[str, str]:
+    """Tells which ids maps hold: by the labels, else by which ids have a meaning.
 
-    Most street scenes hold road, 0 as a train id and 7 as a label id; and most maps of
-    label ids have ids above the train ids' range (sky 23, car 26).
+    A single id decides nothing: what counts is how many labelled pixels come out right
+    with each table or, where that is few with either, how many pixels hold the id of a
+    class.
+
+    Args:
+      maps: `[H, W]` ids of some images.
+      tables: encoding -> `[256]` int16 to train ids, 255 for none, -1 for no id.
+      labels: `[h, w]` train ids of the images, 255 ignored; None where there are none.
+
+    Returns:
+      The encoding, and the evidence in words.
+
+    Raises:
+      DataError: neither fits, or both do.
     """
-    present = np.unique(np.concatenate([np.unique(ids) for ids in maps]))
-    present = present[present != 255]
-    if (present >= num_train_ids).any():
-        return "label_ids"
-    return "label_ids" if 7 in present and 0 not in present else "train_ids"
+    right, known = {}, {}
+    for name, table in tables.items():
+        used = np.concatenate([table[ids[ids != 255]] for ids in maps])
+        known[name] = float(np.mean((used >= 0) & (used < 255))) if used.size else 0.0
+        hits = [np.zeros(0, bool)]
+        for ids, label in zip(maps, [] if labels is None else labels):
+            resized = table[io.resize_nearest(ids, label.shape)]
+            hits.append((resized == label)[label != 255])
+        hits = np.concatenate(hits)
+        right[name] = float(hits.mean()) if hits.size else 0.0
+    is_labelled = hits.size > 0
+    evidence = "; ".join(
+        f"as {name.replace('_', ' ')} {known[name]:.1%} of the pixels are of a class"
+        + (
+            f" and {right[name]:.1%} of the labelled ones are right"
+            if is_labelled
+            else ""
+        )
+        for name in tables
+    )
+    other, best = sorted(right, key=right.get)
+    if right[best] >= _FITS and right[best] - right[other] >= _CLEARLY:
+        return best, evidence
+    other, best = sorted(known, key=known.get)
+    stray, others = 1 - known[best], 1 - known[other]
+    if stray <= _MAX_STRAY and others > 4 * stray + 0.01:
+        return best, evidence
+    raise io.DataError(
+        f"which ids the predictions hold cannot be told ({evidence}): set "
+        f"blackbox.encoding to {' or '.join(tables)}, or blackbox.class_map"
+    )
 
 
 def predictions(
@@ -172,6 +219,8 @@ def predictions(
     cache_dir: pathlib.Path,
     output: str = base.LABELS,
     class_map: Sequence[int] = (),
+    labels: Optional[np.ndarray] = None,
+    note: Callable[[str], None] = lambda text: None,
 ) -> Tuple[np.ndarray, str]:
     """Reads the predictions of a split, from the cache if they were read before.
 
@@ -180,14 +229,16 @@ def predictions(
       names: N image names.
       image_files: N image files: a prediction may have its image's size.
       size: working (height, width): a prediction may have it, and is resized to it.
-      encoding: `train_ids`, `label_ids`, or `auto` to tell from the ids.
+      encoding: `train_ids`, `label_ids`, or `auto`; see `choose_encoding`.
       tables: encoding -> `[256]` int16 to train ids, -1 for ids that must not occur.
       num_classes: train ids.
       cache_dir: the cache folder.
-      output: `labels`, `probabilities` for `.npy` files of those, or `auto` to tell
-        from the first file.
+      output: `labels`, `probabilities` (`logits`, `sigmoid`) for `.npy` files of those,
+        or `auto` to tell from the first file.
       class_map: train id of each class in the files, 255 for none; instead of
         `encoding`.
+      labels: `[N, h, w]` train ids, 255 ignored, by which `auto` is told.
+      note: is told, in a sentence, by what evidence something was decided.
 
     Returns:
       `[N, H, W]` uint8 train ids or `[N, H, W, K]` float16 probabilities, and what the
@@ -211,23 +262,34 @@ def predictions(
         output = base.PROBABILITIES if _holds_scores(paths[0]) else base.LABELS
     options = base.Options(num_classes, output=output, class_map=tuple(class_map))
     spec = (tuple(size), np.uint8)
-    if output == base.PROBABILITIES:
+    if output != base.LABELS:
         encoding, spec = "probabilities", ((*size, num_classes), np.float16)
+        looks = maps.kind_of(_read_array(paths[0])) if paths[0].suffix == ".npy" else ""
+        if looks not in ("", base.LABELS):
+            taken = maps.in_words(options.kind(looks))
+            note(f"the predictions in {folder} are taken for {taken}")
     elif class_map:
         encoding = "class_map"
         table = np.full(256, -1, np.int16)
-        table[: len(class_map)] = class_map
+        table[255] = 255
+        table[: len(class_map)] = class_map[:256]
     else:
         if encoding == "auto":
-            chosen = range(0, len(paths), max(1, len(paths) // 16))
+            chosen = range(0, len(paths), max(1, len(paths) // _NUM_ASKED))
             sample = [read_ids(paths[i], shapes_of(i)) for i in chosen]
-            encoding = detect_encoding(sample, num_classes)
+            asked = None if labels is None else [labels[i] for i in chosen]
+            try:
+                encoding, evidence = choose_encoding(sample, tables, asked)
+            except io.DataError as error:
+                raise io.DataError(f"{folder}: {error}") from error
+            note(f"ids of the predictions, told from {len(sample)} maps: {evidence}")
         table = tables[encoding]
     wanted = f"{encoding.replace('_', ' ')} of {options.num_own_classes} classes"
+    wanted += " or 255 for none (blackbox.class_map takes others)"
 
     def read_one(index: int) -> Dict[str, np.ndarray]:
         path, shapes = paths[index], shapes_of(index)
-        if output == base.PROBABILITIES:
+        if output != base.LABELS:
             probs = read_probs(path, shapes, size=tuple(size), options=options)
             return {"blackbox": probs}
         ids = io.map_ids(read_ids(path, shapes), table, path=path, wanted=wanted)

@@ -85,7 +85,8 @@ class PythonFunction:
         self.input_dtype = tf.float32 if is_scaled else tf.uint8
         self.description = (
             f"Python function: {self.input_dtype.name} images [B, H, W, 3]; integers "
-            "are class ids, floats probabilities where they sum to one, else logits"
+            "are class ids, floats from 0 to 1 probabilities (divided by their sum), "
+            "other floats logits"
         )
 
     def takes(self, size: Tuple[int, int]) -> bool:

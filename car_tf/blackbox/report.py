@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pathlib
-from typing import Any, Dict, Mapping, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 import scipy.optimize
@@ -16,6 +16,11 @@ _PIXEL_SCALES = ("0..255", "0..1", "-1..1", "imagenet")
 # Another way to give the images must be better by so much accuracy, and on so large a
 # share of the images, to be pointed out.
 _CLEARLY, _MOSTLY = 0.03, 0.875
+# What no segmenter that is understood right stays below: agreement beyond chance
+# (Cohen's kappa) and mIoU.
+_MIN_KAPPA, _MIN_MIOU = 0.2, 0.1
+# Share of the pixels that one class, or none, does not fill by itself.
+_MAX_SHARE = 0.95
 
 
 def confusion(
@@ -72,6 +77,37 @@ def table(counts: np.ndarray, class_names: Sequence[str]) -> str:
     return "\n".join(lines)
 
 
+def findings(counts: np.ndarray, class_names: Sequence[str]) -> List[str]:
+    """Returns what speaks against an understood segmenter, a sentence each.
+
+    Args:
+      counts: of `confusion`.
+      class_names: of K classes.
+    """
+    total = counts.sum()
+    if not total:
+        return [
+            "not one labelled pixel: whether the black box is understood cannot be told"
+        ]
+    found = []
+    true, predicted = counts.sum(1) / total, counts.sum(0) / total
+    top = int(predicted.argmax())
+    name = class_names[top] if top < len(class_names) else "none of the classes"
+    if predicted[top] > _MAX_SHARE and not (top < len(true) and true[top] > _MAX_SHARE):
+        found.append(f"{predicted[top]:.1%} of the pixels are predicted as {name}")
+    right, chance = accuracy(counts), float((true * predicted[:-1]).sum())
+    square = np.vstack([counts, np.zeros_like(counts[:1])])
+    miou = float(iou.per_class_iou(square)[:-1][true > 0].mean())
+    # Where there is one class alone, all agreement is chance.
+    is_chance = right < 0.99 and (right - chance) / (1 - chance) < _MIN_KAPPA
+    if is_chance or miou < _MIN_MIOU:
+        found.append(
+            f"predictions and labels hardly agree: pixel accuracy {right:.3f}, of which "
+            f"{chance:.3f} comes by chance, mIoU {miou:.3f}"
+        )
+    return found
+
+
 def order_hint(counts: np.ndarray) -> str:
     """Returns advice where the classes seem to have another order, else nothing.
 
@@ -100,6 +136,7 @@ def try_other_inputs(
     image_files: Sequence[pathlib.Path],
     labels: np.ndarray,
     predictions: np.ndarray,
+    cache_dir: pathlib.Path,
 ) -> Dict[str, np.ndarray]:
     """Measures what another channel order, range of grey levels or size would give.
 
@@ -108,28 +145,29 @@ def try_other_inputs(
       image_files: N images.
       labels: `[N, H, W]` class ids, 255 ignored.
       predictions: `[N, H, W]` class ids as it is used now.
+      cache_dir: the cache folder.
 
     Returns:
       Setting in words -> `[N]` pixel accuracies; the one in use first.
     """
     settings = _other_inputs(blackbox, image_files[0])
     tried = {}
-    bar = io.progress(
-        total=len(settings) * len(image_files), desc="trying other inputs", unit="image"
-    )
-    with bar:
-        for words, changes in settings.items():
-            bar.update(len(image_files))
-            if changes is not None:
-                variant = blackbox.variant(**changes)
-                try:
-                    predictions = _predict(variant, image_files, labels.shape[1:])
-                except Exception:  # Whatever a model raises that bears no other input.
-                    continue
-            num_classes = blackbox.options.num_classes
-            pairs = zip(labels[:, None], predictions[:, None])
-            counts = [confusion(*pair, num_classes=num_classes) for pair in pairs]
-            tried[words] = np.array([accuracy(count) for count in counts])
+    for words, changes in settings.items():
+        if changes is not None:
+            try:
+                found = inference.predictions(
+                    blackbox.variant(**changes),
+                    image_files=image_files,
+                    size=labels.shape[1:],
+                    cache_dir=cache_dir,
+                )
+            except io.DataError:  # A model that bears no other input.
+                continue
+            predictions = postprocess.hard_labels(found)
+        num_classes = blackbox.options.num_classes
+        pairs = zip(labels[:, None], predictions[:, None])
+        counts = [confusion(*pair, num_classes=num_classes) for pair in pairs]
+        tried[words] = np.array([accuracy(count) for count in counts])
     return tried
 
 
@@ -159,17 +197,6 @@ def _other_inputs(
             words = f"blackbox.input_size={other[0]},{other[1]}"
             settings[words] = {**now, "input_size": other}
     return settings
-
-
-def _predict(
-    blackbox: segmenter.Segmenter,
-    image_files: Sequence[pathlib.Path],
-    size: Tuple[int, int],
-) -> np.ndarray:
-    found = [
-        blackbox.predict(inference.read_image(path)[None], size) for path in image_files
-    ]
-    return postprocess.hard_labels(np.concatenate(found))
 
 
 def input_hint(tried: Mapping[str, np.ndarray]) -> str:

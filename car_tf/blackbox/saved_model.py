@@ -14,6 +14,11 @@ def open_backend(path: str, options: base.Options) -> signature.SignatureBackend
     Raises:
       DataError: damaged, or without a signature that is clearly a segmentation.
     """
+    if set(path) & set("[]*?"):
+        raise io.DataError(
+            f"{path}: TensorFlow reads [ ] * ? in the path of a SavedModel as a pattern "
+            "and does not find its variables; rename the folder"
+        )
     try:
         loaded = tf.saved_model.load(path)
     except Exception as error:  # The loader raises many types on damaged files.

@@ -52,9 +52,10 @@ class Segmenter:
         if self._backend is None:
             self._backend = self._open_backend(self.path, self.options)
             kind = self._backend.kind
-            if self.options.output == base.PROBABILITIES and kind == base.LABELS:
+            output = self.options.output
+            if output not in (base.AUTO, base.LABELS) and kind == base.LABELS:
                 raise io.DataError(
-                    f"{self.path}: blackbox.output=probabilities, but this black box "
+                    f"{self.path}: blackbox.output={output}, but this black box "
                     "gives labels only"
                 )
             scaled = self.options.pixel_scale != "0..255"
@@ -125,7 +126,7 @@ class Segmenter:
         raw = self.backend(
             _prepare(tf.constant(images), self.backend, self.options, self.input_size)
         )
-        kind = self.backend.kind or postprocess.kind_of(raw)
+        kind = self.backend.kind or self.options.kind(postprocess.kind_of(raw))
         postprocess.check(raw, kind=kind, path=self.path, options=self.options)
         return postprocess.finish(
             tf.convert_to_tensor(raw), kind=kind, options=self.options, size=size

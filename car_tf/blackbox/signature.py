@@ -52,6 +52,8 @@ def _is_image(spec: tf.TensorSpec) -> bool:
         return False
     if spec.shape.rank is None:
         return True
+    if spec.shape.rank == 3:  # One image without a batch axis, as DeepLab2 exports.
+        return spec.shape[-1] == 3
     return spec.shape.rank == 4 and (spec.shape[-1] in (3, None) or spec.shape[1] == 3)
 
 
@@ -108,11 +110,13 @@ class Output:
       name: of the tensor.
       kind: `labels`, `logits` or `probabilities`.
       class_axis: of scores; of labels, the axis of length 1 to drop, or None.
+      stride: of scores `[B, h * w, K]`, by which the image is larger; 0 for others.
     """
 
     name: str
     kind: str
     class_axis: Optional[int]
+    stride: int = 0
 
 
 def choose_output(
@@ -120,6 +124,8 @@ def choose_output(
     outputs: Mapping[str, np.ndarray],
     *,
     classes_first: bool,
+    size: Tuple[int, int],
+    is_open: bool,
     options: base.Options,
 ) -> Output:
     """Chooses the output to use from what a trial image gave.
@@ -128,6 +134,9 @@ def choose_output(
       path: of the model, for messages.
       outputs: name -> array of the trial, batch of one.
       classes_first: whether the model's images have their channels before the pixels.
+      size: (height, width) of the trial image.
+      is_open: whether the model takes images of any size: scores of more pixels than
+        the image are padded then, and not taken.
       options: what is wanted.
 
     Raises:
@@ -144,16 +153,21 @@ def choose_output(
         array = outputs[name]
         if tf.as_dtype(array.dtype).is_integer:
             labels += _as_labels(name, array.shape)
+        elif array.ndim == 3 and tf.as_dtype(array.dtype).is_floating:
+            scores += _as_flat_scores(name, array, size, options.num_own_classes)
+        elif _is_padded(array, size, is_open, classes_first):
+            offered += f" ({name}: padded, or blackbox.input_size is too small)"
         elif array.ndim == 4 and tf.as_dtype(array.dtype).is_floating:
             found = _as_scores(name, array, classes_first, options.num_own_classes)
             scores += found
             others += [] if found else [array.shape[1 if classes_first else 3]]
+    labels = _prefer(labels, "semantic")
     if options.prefers_scores:
-        found = _prefer(scores, "probab", "softmax") or labels
+        found = _prefer(scores, "prob", "softmax") or labels
         if len(found) > 1 and labels and options.output == base.AUTO:
             found = labels
     else:
-        found = labels or _prefer(scores, "logit", "probab", "softmax")
+        found = labels or _prefer(scores, "logit", "prob", "softmax")
     if not found and others:
         raise base.wrong_number_of_classes(path, options, f"{others[0]} in {offered}")
     if not found:
@@ -175,6 +189,27 @@ def _as_labels(name: str, shape: Tuple[int, ...]) -> List[Output]:
         return [Output(name, base.LABELS, None)]
     axes = [axis for axis in (3, 1) if len(shape) == 4 and shape[axis] == 1]
     return [Output(name, base.LABELS, axes[0])] if axes else []
+
+
+def _is_padded(
+    array: np.ndarray, size: Tuple[int, int], is_open: bool, classes_first: bool
+) -> bool:
+    if not is_open or array.ndim != 4:
+        return False
+    pixels = array.shape[2:] if classes_first else array.shape[1:3]
+    # One pixel more is how sizes such as 1025 x 2049 come about.
+    return any(mine > asked + 1 for mine, asked in zip(pixels, size))
+
+
+def _as_flat_scores(
+    name: str, array: np.ndarray, size: Tuple[int, int], num_classes: int
+) -> List[Output]:
+    """Takes `[B, h * w, K]`, where h and w are the image's by a whole stride."""
+    for stride in (1, 2, 4, 8, 16, 32):
+        num = (size[0] // stride) * (size[1] // stride)
+        if array.shape[1:] == (num, num_classes):
+            return [Output(name, postprocess.kind_of(array), 3, stride)]
+    return []
 
 
 def _as_scores(
@@ -229,6 +264,8 @@ class SignatureBackend(tf.Module):
         self._run = chosen.run
         spec = chosen.inputs[self._input]
         shape = [None] * 4 if spec.shape.rank is None else spec.shape.as_list()
+        self._is_batched = len(shape) == 4
+        shape = shape if self._is_batched else [1, *shape]
         self._channels_first = shape[1] == 3 and shape[3] != 3
         if shape[0] not in (None, 1):
             raise io.DataError(
@@ -241,10 +278,16 @@ class SignatureBackend(tf.Module):
         self.single = shape[0] == 1
         outputs = self._try(chosen, options)
         self._output = choose_output(
-            path, outputs, classes_first=self._channels_first, options=options
+            path,
+            outputs,
+            classes_first=self._channels_first,
+            size=self.input_size or _TRIAL_SIZE,
+            is_open=None in self._fixed,
+            options=options,
         )
-        self.kind = self._output.kind
+        self.kind = options.kind(self._output.kind)
         layout = "[B, 3, H, W]" if self._channels_first else "[B, H, W, 3]"
+        layout = layout if self._is_batched else "[H, W, 3]"
         output = _describe(self._output.name, outputs[self._output.name])
         self.description = (
             f"{title}: image from {_describe(self._input, spec)} as {layout}; "
@@ -265,9 +308,10 @@ class SignatureBackend(tf.Module):
         try:
             outputs = self._call(images)
         except Exception as error:  # Whatever the model's operations raise.
+            layout = "[B, 3, H, W]" if self._channels_first else "[B, H, W, 3]"
             raise io.DataError(
-                f"{self._path}: {chosen.name} failed on an image of {size[0]} x "
-                f"{size[1]} ({base.first_line(error)}); blackbox.input_size sets the "
+                f"{self._path}: {chosen.name} failed on {layout}, {size[0]} x "
+                f"{size[1]} pixels ({base.first_line(error)}); blackbox.input_size sets the "
                 "size of the images it is given"
             ) from error
         return {name: outputs[name].numpy() for name in sorted(outputs)}
@@ -275,6 +319,8 @@ class SignatureBackend(tf.Module):
     def _call(self, images: tf.Tensor) -> Mapping[str, tf.Tensor]:
         if self._channels_first:
             images = tf.transpose(images, [0, 3, 1, 2])
+        if not self._is_batched:
+            images = images[0]
         return self._run(**{self._input: images})
 
     def takes(self, size: Tuple[int, int]) -> bool:
@@ -284,7 +330,10 @@ class SignatureBackend(tf.Module):
     def __call__(self, images: tf.Tensor) -> tf.Tensor:
         """Segments images; see `base.Backend`."""
         raw = self._call(images)[self._output.name]
-        axis = self._output.class_axis
+        axis, stride = self._output.class_axis, self._output.stride
+        if stride:
+            size = tf.shape(images)[1:3] // stride
+            return tf.reshape(raw, [-1, size[0], size[1], raw.shape[-1]])
         if self.kind == base.LABELS:
             return raw if axis is None else tf.squeeze(raw, axis)
         return tf.transpose(raw, [0, 2, 3, 1]) if axis == 1 else raw

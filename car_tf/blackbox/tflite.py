@@ -11,6 +11,8 @@ import tensorflow as tf
 from car_tf.blackbox import base, postprocess
 from car_tf.data import io
 
+# Where the model leaves the size open.
+_TRIAL_SIZE = (128, 256)
 # What may stand between the arg-max and the output.
 _BETWEEN = ("CAST", "EXPAND_DIMS", "RESHAPE", "SQUEEZE")
 
@@ -47,19 +49,22 @@ class TFLiteModel:
         except OSError as error:
             raise io.DataError(f"{path}: cannot be read ({error})") from error
         except (ValueError, RuntimeError) as error:
-            raise io.DataError(
-                f"{path}: not a TFLite model ({base.first_line(error)})"
-            ) from error
+            is_one = pathlib.Path(path).read_bytes()[4:8] == b"TFL3"
+            what = "cannot be run by TensorFlow" if is_one else "not a TFLite model"
+            raise io.DataError(f"{path}: {what} ({base.first_line(error)})") from error
         self._input = self._choose_input()
         self.input_dtype = tf.as_dtype(self._input["dtype"])
-        fixed = tuple(int(n) for n in self._input["shape"][1:3])
-        self.input_size = base.settle_input_size(path, fixed, options.input_size)
+        # `shape` holds 1 where any size may be given.
+        self._fixed = tuple(
+            None if n < 0 else int(n) for n in self._input["shape_signature"][1:3]
+        )
+        self.input_size = base.settle_input_size(path, self._fixed, options.input_size)
         self._output = self._choose_output(options)
         if wants_scores and self._is_labels():
             self._output = self._behind_arg_max() or self._output
         self.kind = base.LABELS
         if not self._is_labels():
-            self.kind = self._kind_of_scores()
+            self.kind = options.kind(self._kind_of_scores())
         self.description = (
             f"TFLite model: image from {_describe(self._input)}, one at a time; "
             f"{self.kind} from {_describe(self._output)}"
@@ -67,14 +72,11 @@ class TFLiteModel:
 
     def _kind_of_scores(self) -> str:
         """Tells logits from probabilities by the scores of a noise image."""
-        noise = np.random.default_rng(0).random(self._input["shape"])
+        size = self.input_size or _TRIAL_SIZE
+        noise = np.random.default_rng(0).random((1, *size, 3))
         if self.input_dtype.is_integer:
             noise *= 255
-        scores = self._run(noise.astype(self._input["dtype"]))
-        # Each of K quantised probabilities is off by half a step at most.
-        rounding = scores.shape[-1] * self._output["quantization"][0] / 2
-        is_distribution = postprocess.is_distribution(scores, tolerance=0.02 + rounding)
-        return base.PROBABILITIES if is_distribution else base.LOGITS
+        return postprocess.kind_of(self._run(noise.astype(self._input["dtype"])))
 
     def _choose_input(self) -> Dict[str, Any]:
         inputs = self._interpreter.get_input_details()
@@ -87,9 +89,14 @@ class TFLiteModel:
             and detail["dtype"] in (np.uint8, np.float32)
         ]
         if len(inputs) != 1 or not fitting:
+            first = any(
+                len(d["shape"]) == 4 and d["shape"][1] == 3 and d["shape"][3] != 3
+                for d in inputs
+            )
             raise io.DataError(
                 f"{self._path}: wanted one image uint8 or float32 [1, H, W, 3], got "
                 + "; ".join(map(_describe, inputs))
+                + (" (channels before the pixels, NCHW)" if first else "")
             )
         return fitting[0]
 
@@ -99,13 +106,18 @@ class TFLiteModel:
             detail
             for detail in outputs
             if options.output_name in ("", detail["name"])
-            and (len(detail["shape"]) == 3 or detail["shape"][-1] > 1)
-            and len(detail["shape"]) in (3, 4)
+            and (
+                len(detail["shape"]) == 3
+                and np.issubdtype(detail["dtype"], np.integer)
+                and not detail["quantization"][0]
+                or len(detail["shape"]) == 4
+                and detail["shape"][-1] > 1
+            )
         ]
         if len(fitting) != 1:
             raise io.DataError(
-                f"{self._path}: wanted one output of class ids [1, h, w] or scores "
-                f"[1, h, w, {options.num_own_classes}] (blackbox.output_name chooses), "
+                f"{self._path}: wanted one output of whole class ids [1, h, w] or "
+                f"scores [1, h, w, {options.num_own_classes}] (blackbox.output_name chooses), "
                 f"got {'; '.join(map(_describe, outputs))}"
             )
         return fitting[0]
@@ -135,16 +147,16 @@ class TFLiteModel:
 
     def takes(self, size: Tuple[int, int]) -> bool:
         """See `base.Backend`."""
-        return base.fits(size, self.input_size)
+        return base.fits(size, self._fixed)
 
     def __call__(self, images: tf.Tensor) -> np.ndarray:
         """Segments one image; see `base.Backend`."""
-        raw = self._run(images.numpy())
-        if self.kind == base.PROBABILITIES:
-            raw = raw / raw.sum(axis=-1, keepdims=True)
-        return raw
+        return self._run(images.numpy())
 
     def _run(self, images: np.ndarray) -> np.ndarray:
+        if tuple(self._interpreter.get_input_details()[0]["shape"]) != images.shape:
+            self._interpreter.resize_tensor_input(self._input["index"], images.shape)
+            self._interpreter.allocate_tensors()
         self._interpreter.set_tensor(self._input["index"], images)
         self._interpreter.invoke()
         raw = self._interpreter.get_tensor(self._output["index"])
@@ -155,5 +167,5 @@ class TFLiteModel:
 
 
 def _describe(detail: Dict[str, Any]) -> str:
-    shape = [int(length) for length in detail["shape"]]
+    shape = [int(length) for length in detail["shape_signature"]]
     return f"{detail['name']} {np.dtype(detail['dtype']).name} {shape}"

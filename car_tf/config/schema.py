@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from typing import Annotated, ClassVar, Literal, Tuple
+from typing import Annotated, ClassVar, Literal, Sequence, Tuple
 
 import pydantic
 from pydantic import Field
@@ -110,10 +110,11 @@ class BlackBox(fields.Section, key="blackbox"):
     path: Text = ""
     """Model, `package.module:function` or folder of predictions; see `--blackbox`."""
     encoding: Literal["auto", "train_ids", "label_ids"] = "auto"
-    """What ids mean that files hold or a model gives; `auto` tells files by the ids in
-    them and takes a model's for train ids."""
-    output: Literal["auto", "labels", "probabilities"] = "auto"
-    """Labels, class probabilities, or `auto`: probabilities where it has them."""
+    """What ids mean that files hold or a model gives; `auto` tells files by how well
+    either reading agrees with the labels and takes a model's for train ids."""
+    output: Literal["auto", "labels", "probabilities", "logits", "sigmoid"] = "auto"
+    """Labels, class probabilities, or `auto`: probabilities where it has them; `logits`
+    or `sigmoid`: probabilities, from scores that are taken for those."""
     class_map: Annotated[Tuple[ClassId, ...], Field(max_length=1024)] = ()
     """The data set's class of each of the segmenter's classes, 255 for one that the
     data set lacks; empty where both have the same."""
@@ -149,6 +150,16 @@ class BlackBox(fields.Section, key="blackbox"):
 def is_segmenter_here(path: str) -> bool:
     """Whether a `blackbox.path` is a file or folder of this machine, or a function."""
     return os.path.exists(os.path.expanduser(path)) or ":" in path
+
+
+def blackbox_settings(texts: Sequence[str]) -> Tuple[str, ...]:
+    """Returns `blackbox.field=value` texts of a flag `--set`; refuses other sections."""
+    for text in texts:
+        fields.require(
+            text.strip().startswith("blackbox."),
+            f"--set: wanted blackbox.field=value here, got {fields.short(text)}",
+        )
+    return tuple(texts)
 
 
 class CalibrationNet(fields.Section, key="calibration_net"):

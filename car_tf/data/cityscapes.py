@@ -61,8 +61,9 @@ def label_id_table() -> np.ndarray:
 
 
 def train_id_table() -> np.ndarray:
-    """Returns `[256]` int16: train ids to themselves, -1 for everything else."""
+    """Returns `[256]` int16: train ids and 255 to themselves, -1 for all else."""
     table = np.full(256, -1, np.int16)
+    table[info.IGNORE_LABEL] = info.IGNORE_LABEL
     table[:NUM_TRAIN_IDS] = np.arange(NUM_TRAIN_IDS)
     return table
 

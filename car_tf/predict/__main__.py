@@ -50,6 +50,12 @@ flags.DEFINE_string(
     "Segmenter, or folder of its predictions, for a model that works on one (default: "
     "that of the training).",
 )
+flags.DEFINE_multi_string(
+    "set",
+    [],
+    "Sets how --blackbox is understood, other than in training, such as "
+    "blackbox.encoding=label_ids; may be repeated.",
+)
 flags.DEFINE_string(
     "devices",
     "",
@@ -120,7 +126,11 @@ def _predict(
         images, maps = predict_images.write_examples(drawn, folder, _NUM_EXAMPLES)
         blackbox = blackbox or maps
     options = predict_predictor.Options(
-        num_samples=FLAGS.num_samples, seed=FLAGS.seed, size=size, blackbox=blackbox
+        num_samples=FLAGS.num_samples,
+        seed=FLAGS.seed,
+        size=size,
+        blackbox=blackbox,
+        blackbox_settings=schema.blackbox_settings(FLAGS.set),
     )
     strategy = devices.build_strategy(FLAGS.devices, workers.Worker())
     predictor = predict_predictor.Predictor(path, devices.names(strategy))

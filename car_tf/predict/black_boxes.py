@@ -14,6 +14,7 @@ from PIL import Image
 
 from car_tf import config as config_lib
 from car_tf.blackbox import attach
+from car_tf.config import fields
 from car_tf.data import examples, io
 from car_tf.predict import images as predict_images
 from car_tf.predict import predictor as predict_predictor
@@ -78,16 +79,20 @@ def blackbox_config(
 ) -> config_lib.Config:
     """Returns the configuration of the training with the black box of the options."""
     config = config_lib.from_json(json.dumps(predictor.labels["config"]))
+    output = predictor.labels["blackbox"]["input"]
+    config = attach.as_trained(config, output)
+    config = fields.override(config, options.blackbox_settings)
     path = options.blackbox or config.blackbox.path
     if not path:
         raise io.DataError(
             "--blackbox: wanted a segmenter, or a folder of its predictions: this model "
             f"works on the {predictor.labels['blackbox']['input']} of one"
         )
-    output = predictor.labels["blackbox"]["input"]
+    if (config.blackbox.output == "labels") != (output == "labels"):
+        raise io.DataError(f"--set blackbox.output: this model works on {output}")
     return config_lib.change(
         config,
-        blackbox={"kind": "auto", "path": path, "output": output},
+        blackbox={"kind": "auto", "path": path},
         # No F is built from this, and some ask for a certain black box.
         calibration_net={"kind": "blackbox_calibrator"},
     )

@@ -25,12 +25,14 @@ class Options:
       size: (height, width) that images are resized to; `trained` for that of the
         training, `own` for each image's own.
       blackbox: a model, or a folder of predictions; empty for that of the training.
+      blackbox_settings: `blackbox.field=value`, other than in training.
     """
 
     num_samples: int = 16
     seed: int = 0
     size: Any = "trained"
     blackbox: str = ""
+    blackbox_settings: Sequence[str] = ()
 
 
 class Predictor:

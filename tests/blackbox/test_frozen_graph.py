@@ -172,6 +172,31 @@ def test_labels_without_an_arg_max_are_taken_probabilities_are_not(tmp_path):
         load(path, output="probabilities").describe()
 
 
+def test_probabilities_as_the_only_output_are_taken(tmp_path):
+    with tf.Graph().as_default() as graph:
+        image = tf.compat.v1.placeholder(tf.uint8, [1, None, None, 3], "ImageTensor")
+        red = tf.cast(image[..., :1], tf.float32) * (19 / 255)
+        scores = tf.nn.softmax(-tf.square(red - tf.range(19.0) - 0.5))
+        tf.identity(scores, "SemanticProbabilities")
+    path = write(tmp_path, graph.as_graph_def().SerializeToString())
+    usage = {"output_name": "SemanticProbabilities", "input_size": (8, 8)}
+    models.check(
+        load(path, **usage, output="auto"), models.class_image(np.ones((1, 8, 8)))
+    )
+
+
+def test_a_graph_that_fails_says_why_in_a_sentence(tmp_path):
+    with tf.Graph().as_default() as graph:
+        image = tf.compat.v1.placeholder(tf.uint8, [1, None, None, 3], "ImageTensor")
+        fixed = tf.reshape(image, [1, 8, 8, 3])
+        tf.identity(tf.cast(fixed[..., 0], tf.int64), "SemanticPredictions")
+    path = write(tmp_path, graph.as_graph_def().SerializeToString())
+    with pytest.raises(data_io.DataError, match="on an image of 16 x 16.*reshape"):
+        load(path, input_size=(16, 16)).predict(
+            np.zeros((1, 16, 16, 3), np.uint8), (8, 8)
+        )
+
+
 def test_other_names_are_listed_and_can_be_given(tmp_path, graphs):
     graph = models.frozen_graph(
         crop_size=CROP, input_name="input_1", output_name="classes"
@@ -256,7 +281,7 @@ def test_bad_files_are_named(tmp_path, name, content, message):
 
 
 def test_missing_and_unknown_files_are_named(tmp_path):
-    with pytest.raises(data_io.DataError, match="none.pb: cannot be read"):
+    with pytest.raises(data_io.DataError, match="none.pb: does not exist"):
         load(tmp_path / "none.pb")
     with pytest.raises(data_io.DataError, match="a.onnx: wanted a SavedModel folder"):
         load(write(tmp_path, b"", "a.onnx"))

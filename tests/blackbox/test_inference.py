@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from car_tf import config
-from car_tf.blackbox import attach, inference, prediction_cache
+from car_tf.blackbox import attach, inference, prediction_cache, report
 from car_tf.data import io
 
 K = models.NUM_CLASSES
@@ -171,6 +171,16 @@ def test_whatever_changes_is_predicted_anew_and_nothing_else(box):
         source.write("# changed\n")
     box.predict(paths)
     assert box.calls() == [8, 1]
+
+
+def test_other_inputs_are_tried_once(box):
+    paths, labels = box.write(3)
+    segmenter = inference.load(f"{box.module}:labels", num_classes=K)
+    arguments = (segmenter, paths, labels, labels.astype(np.uint8))
+    first = report.try_other_inputs(*arguments, box.folder / "cache")
+    assert box.calls() and len(first) > 2
+    again = report.try_other_inputs(*arguments, box.folder / "cache")
+    assert list(again) == list(first) and box.calls() == []
 
 
 def test_a_damaged_prediction_is_made_anew(box):

@@ -277,6 +277,44 @@ def test_coarse_scores_are_interpolated():
     np.testing.assert_allclose(finish("probabilities", size=(2, 1)), [[0.6, 0.4]])
 
 
+def finish(scores, kind, output="auto"):
+    options = base.Options(scores.shape[-1], output=output)
+    postprocess.check(scores, kind=kind, path="box", options=options)
+    found = postprocess.finish(
+        tf.constant(scores), kind=kind, options=options, size=scores.shape[1:3]
+    )
+    return found.numpy()[0, 0]
+
+
+def test_scores_from_0_to_1_are_never_taken_for_logits():
+    sigmoid = np.array([[[[0.95, 0.05, 0.05], [0.5, 0.5, 0.25]]]], np.float32)
+    assert postprocess.kind_of(sigmoid) == "sigmoid"
+    # 0.95 / 1.05, and 0.5 / 1.25.
+    got = finish(sigmoid, "sigmoid")
+    np.testing.assert_allclose(got[:, 0], [0.95 / 1.05, 0.4], rtol=1e-6)
+    # A masked pixel, and eight bits of which the sum is 0.97 to 1.03.
+    softmax = np.array([[[[0.0, 0, 0], [0.9, 0.05, 0.02], [0.9, 0.13, 0]]]], np.float32)
+    assert postprocess.kind_of(softmax) == "probabilities"
+    got = finish(softmax, "probabilities")
+    np.testing.assert_allclose(got[:, 0], [0, 0.9 / 0.97, 0.9 / 1.03], rtol=1e-6)
+    assert finish(softmax, "probabilities", "labels").tolist() == [255, 0, 0]
+    assert postprocess.kind_of(sigmoid - 0.5) == "logits"
+    assert base.Options(3, output="logits").kind("sigmoid") == "logits"
+    with pytest.raises(io.DataError, match="outside 0 to 1.*output=logits"):
+        finish(sigmoid - 0.5, "sigmoid")
+
+
+def test_255_is_none_of_a_model_s_classes():
+    labels = np.array([[[0, 255, 1]]], np.int64)
+    for class_map, wanted in (((), [0, 255, 1]), ((1, 0), [1, 255, 0])):
+        options = base.Options(2, class_map=class_map)
+        postprocess.check(labels, kind="labels", path="box", options=options)
+        got = postprocess.finish(
+            tf.constant(labels), kind="labels", options=options, size=(1, 3)
+        )
+        assert got.numpy()[0, 0].tolist() == wanted
+
+
 def test_fingerprints_change_with_whatever_changes_predictions(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "sources_a.py").write_text("def f(x): return 1\ndef g(x): return 2")
@@ -356,6 +394,77 @@ def test_tflite_models(tflite_files, images, name, output):
     models.check(blackbox, images)
     with pytest.raises(io.DataError, match="cannot be embedded"):
         blackbox.as_module()
+
+
+def test_models_met_in_the_wild(red, images, tmp_path):
+    """Without a batch axis and with padded logits; and one row per pixel."""
+
+    def deeplab2(image):
+        logits = red.logits(image[None])
+        padded = tf.pad(logits, [[0, 0], [0, 900], [0, 900], [0, 0]])
+        ids = tf.argmax(logits, -1, output_type=tf.int32)
+        return {
+            "semantic_pred": ids,
+            "panoptic_pred": ids * 1000,
+            "semantic_logits": padded,
+            "semantic_probs": tf.nn.softmax(logits),
+        }
+
+    def flat(image):
+        return {"y": tf.reshape(tf.nn.softmax(red.logits(image)), [-1, 16 * 32, K])}
+
+    single = tf.TensorSpec([None, None, 3], tf.uint8, "image")
+    fixed = tf.TensorSpec([None, 16, 32, 3], tf.float32, "image")
+    path = models.save(
+        red, tmp_path / "wild", deeplab2=(deeplab2, single), flat=(flat, fixed)
+    )
+    for signature in ("deeplab2", "flat"):
+        for output in ("probabilities", "labels"):
+            models.check(load(path, signature=signature, output=output), images)
+
+
+def test_saved_models_below_brackets_and_what_does_not_exist_are_named(tmp_path):
+    folder = tmp_path / "run [1]"
+    folder.mkdir()
+    (folder / "saved_model.pb").write_bytes(b"")
+    with pytest.raises(io.DataError, match="as a pattern"):
+        load(folder).describe()
+    with pytest.raises(io.DataError, match="nothing: does not exist"):
+        load(tmp_path / "nothing")
+
+
+def write_tflite(path, module, function, spec):
+    concrete = tf.function(function).get_concrete_function(spec)
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([concrete], module)
+    path.write_bytes(converter.convert())
+    return path
+
+
+def test_tflite_models_of_open_size_and_of_other_layouts(red, images, tmp_path):
+    def probs(image):
+        return tf.nn.softmax(red.logits(image))
+
+    def flat(image):
+        return tf.reshape(red.logits(image), [1, 16 * 32, K])
+
+    def mask(image):
+        return tf.nn.sigmoid(image[..., 0] / 255)
+
+    def first(image):
+        return probs(tf.transpose(image, [0, 2, 3, 1]))
+
+    is_open = tf.TensorSpec([1, None, None, 3], tf.float32)
+    path = write_tflite(tmp_path / "open.tflite", red, probs, is_open)
+    models.check(load(path, output="auto"), images)
+    fixed = tf.TensorSpec([1, 16, 32, 3], tf.float32)
+    for function in (flat, mask):
+        path = write_tflite(tmp_path / "a.tflite", red, function, fixed)
+        with pytest.raises(io.DataError, match="whole class ids"):
+            load(path).describe()
+    swapped = tf.TensorSpec([1, 3, 16, 32], tf.float32)
+    path = write_tflite(tmp_path / "b.tflite", red, first, swapped)
+    with pytest.raises(io.DataError, match="NCHW"):
+        load(path).describe()
 
 
 def test_bad_tflite_models_are_refused(tflite_files, tmp_path):

@@ -83,7 +83,7 @@ def test_class_map_replaces_the_encoding(folder):
     maps, encoding = read(folder, class_map=(13, 255, 0))
     assert encoding == "class_map"
     np.testing.assert_array_equal(maps[0], np.array([13, 255, 0] * 8).reshape(SIZE))
-    with pytest.raises(io.DataError, match="wanted class map of 2 classes, got id 2"):
+    with pytest.raises(io.DataError, match="wanted class map of 2 classes .*got id 2"):
         read(folder, class_map=(13, 255))
 
 
@@ -104,7 +104,7 @@ def test_probabilities_are_averaged_over_areas(folder, are_logits):
     [
         (np.zeros((3, 3), int), {}, "wanted 4 x 6 or 8 x 12 pixels, got 3 x 3"),
         (np.zeros(SIZE), {}, "wanted integer class ids, got float64"),
-        (np.full(SIZE, 19), {"encoding": "train_ids"}, "19 classes, got id 19"),
+        (np.full(SIZE, 19), {"encoding": "train_ids"}, "19 classes .*got id 19"),
         (np.full(SIZE, 300), {}, "wanted class ids, got 300 to 300"),
         (np.zeros(SIZE, int), {"output": "probabilities"}, r"wanted floats \[h, w, 19"),
         (np.full((*SIZE, K), np.nan), {"output": "probabilities"}, "NaN"),
@@ -139,15 +139,75 @@ def test_of_predictions_with_one_name_that_at_the_image_s_path_is_meant(tmp_path
     [
         ([0, 13, 10], "train_ids"),
         ([7, 26, 23], "label_ids"),
-        ([7, 8, 11], "label_ids"),
         ([0, 7, 8], "train_ids"),
         # No road in sight.
         ([2, 8, 10, 11], "train_ids"),
         ([8, 11, 23], "label_ids"),
+        # One stray id decides nothing: train ids with 19 for none.
+        ([0] * 9 + [1, 2, 8, 10, 13, 19], "train_ids"),
+        # Both read them, or neither.
+        ([7, 8, 11], None),
+        ([100, 101, 102], None),
     ],
 )
 def test_encodings_are_told_from_the_ids(ids, encoding):
-    assert precomputed.detect_encoding([np.array(ids + [255])], K) == encoding
+    maps = [np.array([ids + [255]], np.uint8)]
+    if encoding is None:
+        with pytest.raises(io.DataError, match="set blackbox.encoding to train_ids or"):
+            precomputed.choose_encoding(maps, TABLES)
+    else:
+        assert precomputed.choose_encoding(maps, TABLES)[0] == encoding
+
+
+def test_labels_decide_where_there_are_some():
+    maps = [np.array([[7, 8, 11, 255]], np.uint8)]
+    for labels, encoding in (
+        # Label ids 7, 8 and 11 are road, sidewalk and building: 0, 1 and 2.
+        ([[0, 1, 255, 2]], "label_ids"),
+        ([[7, 8, 0, 255]], "train_ids"),
+    ):
+        found, words = precomputed.choose_encoding(
+            maps, TABLES, [np.array(labels, np.uint8)]
+        )
+        assert found == encoding
+        assert "as train ids 100.0% of the pixels are of a class and" in words
+    with pytest.raises(io.DataError, match="cannot be told"):
+        nothing = np.full((1, 4), 255, np.uint8)
+        precomputed.choose_encoding(maps, TABLES, [nothing])
+
+
+def test_void_is_void_in_every_encoding_and_said_how_it_was_told(folder):
+    ids = np.array([0, 13, 10, 255, 0, 0] * 4).reshape(SIZE)
+    write(folder, [ids] * 2)
+    notes = []
+    maps, encoding = read(folder, note=notes.append)
+    assert encoding == "train_ids" and "told from 2 maps" in notes[0]
+    np.testing.assert_array_equal(maps, [ids] * 2)
+    np.testing.assert_array_equal(
+        read(folder, class_map=range(19))[0], np.stack([ids] * 2)
+    )
+    # 19 for none is refused with the field that takes it.
+    write(folder, [np.where(ids == 255, 19, ids)] * 2)
+    with pytest.raises(io.DataError, match="train ids.*id 19|id 19.*class_map"):
+        read(folder, labels=np.stack([ids] * 2))
+    maps, _ = read(folder, class_map=(*range(19), 255))
+    np.testing.assert_array_equal(maps, [ids] * 2)
+
+
+def test_sigmoid_scores_on_disk_are_not_taken_for_logits(folder):
+    scores = np.full((2, *SIZE, K), 0.05, np.float32)
+    scores[..., 3] = 0.95
+    write(folder, scores)
+    notes = []
+    maps, _ = read(folder, output="auto", note=notes.append)
+    # 0.95 of 0.95 + 18 * 0.05.
+    np.testing.assert_allclose(maps[..., 3], 0.95 / 1.85, atol=1e-3)
+    assert "taken for sigmoid scores" in notes[0]
+    maps, _ = read(folder, output="logits")
+    # e^0.9 of e^0.9 + 18.
+    np.testing.assert_allclose(
+        maps[..., 3], np.exp(0.9) / (np.exp(0.9) + 18), atol=1e-3
+    )
 
 
 def test_missing_and_damaged_predictions_are_named(folder):

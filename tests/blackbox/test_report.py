@@ -53,6 +53,27 @@ def test_another_order_of_the_classes_is_noticed():
     assert report.order_hint(right) == ""
 
 
+def test_what_speaks_against_an_understood_segmenter_is_said():
+    names = ("road", "car", "tree")
+    assert report.findings(np.diag([50, 30, 20])[:, [0, 1, 2, 2]] * 0, names)[0] == (
+        "not one labelled pixel: whether the black box is understood cannot be told"
+    )
+    fine = np.array([[50, 0, 0, 0], [5, 25, 0, 0], [0, 10, 10, 0]])
+    assert report.findings(fine, names) == []
+    # By chance: 0.5 * 1/3 + 0.3 * 1/3 + 0.2 * 1/3.
+    chance = np.array([[50, 50, 50, 0], [30, 30, 30, 0], [20, 20, 20, 0]])
+    (found,) = report.findings(chance, names)
+    assert "hardly agree: pixel accuracy 0.333, of which 0.333 comes by chance" in found
+    for column, name in ((0, "road"), (3, "none of the classes")):
+        full = np.zeros((3, 4), int)
+        full[:, column] = [50, 30, 20]
+        assert report.findings(full, names)[0] == (
+            f"100.0% of the pixels are predicted as {name}"
+        )
+    # Right though it is one class.
+    assert report.findings(np.array([[99, 0, 0, 0]] + [[0] * 4] * 2), names) == []
+
+
 def test_only_clearly_better_input_is_pointed_out():
     now = np.full(8, 0.5)
     better = now + 0.1

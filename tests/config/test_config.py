@@ -10,8 +10,10 @@ import pytest
 
 from car_tf import config as config_lib
 from car_tf.config import fields as config_fields
+from car_tf.config import schema
 
 CONFIG_FILE = """
+from car_tf import config as config_lib
 
 def get_config():
     return config_lib.Config(name="mine", stage1=config_lib.Stage1(steps=3))
@@ -492,3 +494,10 @@ def test_what_an_earlier_run_saved_is_read(base):
 def test_forms_of_stage_2_that_do_not_fit_together(texts, words):
     with pytest.raises(config_lib.ConfigError, match=words):
         config_lib.load("cityscapes", texts)
+
+
+def test_predict_and_app_set_the_black_box_alone():
+    texts = ["blackbox.encoding=label_ids"]
+    assert schema.blackbox_settings(texts) == tuple(texts)
+    with pytest.raises(ValueError, match="wanted blackbox.field=value here, got 'data"):
+        schema.blackbox_settings(["data.size=1,2"])
