@@ -55,6 +55,43 @@ label, valid_mask)\n            per ==> label)\n            per
     :: test_an_image_without_a_labelled_pixel_adds_nothing
 variables, l2=self.l2 ==> variables, l2=0.0
     :: test_stage_1_descends_the_mean_loss_of_the_batch_with_coupled_l2
+step_seed(self.seed, self.step) ==> step_seed(self.seed, 0)
+    :: test_the_dropout_of_stage_1_changes_from_step_to_step
+@ car_tf/train/stage2.py tests/train/test_stage2.py
+return probs + tf.stop_gradient(hard - probs) ==> return hard
+    :: test_hard_samples_are_one_hot_with_the_gradient_of_probabilities
+seed=self.seed,\n            step=self.step,
+    ==> seed=self.seed,\n            step=0 * self.step,
+    :: test_every_step_draws_noise_of_its_own
+return self.r1_every * losses ==> return losses
+    :: test_r1_comes_every_so_many_steps_as_many_times_as_large
+now = self.step % self.r1_every == 0 ==> now = True
+    :: test_r1_comes_every_so_many_steps_as_many_times_as_large
+target = tfp.distributions.Categorical(logits=log_probs)
+    ==> target = tfp.distributions.Categorical(probs=0.99 * real[:, 0] + 1e-3)
+    :: test_lcal_holds_the_mean_of_the_samples_against_f
+losses.calibration(sample_mean, target, valid_mask)
+    ==> losses.calibration(sample_mean, target)
+    :: test_lcal_holds_the_mean_of_the_samples_against_f
+self.refinement_net.draws(log_probs, noise)
+    ==> self.refinement_net.draws(log_probs, -noise)
+    :: test_the_paired_loss_takes_the_draws_of_the_samples_own_noise
+losses.paired_calibration(maps, draws,
+    ==> losses.paired_calibration(tf.nn.softmax(logits), draws,
+    :: test_the_paired_loss_takes_the_draws_of_the_samples_own_noise
+optimization.update(self.generator_optimizer, gradients
+    ==> optimization.update(self.generator_optimizer, [0 * g for g in gradients]
+    :: test_g_comes_nearer_to_f_and_deceives_d
+heads = self.discriminator.heads(image, view(part))
+    ==> heads = self.discriminator.heads(image, part)
+    :: test_d_sees_images_labels_and_samples_changed_alike
+view(image), view(real), view(samples) ==> view(image), real, view(samples)
+    :: test_d_sees_images_labels_and_samples_changed_alike
+_mean([losses.adversarial(head) for head in heads]) ==> losses.adversarial(heads[0])
+    :: test_losses_of_d_and_g_are_means_over_its_heads
+_mean([losses.fake_logits_loss(head) for head in heads])
+    ==> losses.fake_logits_loss(heads[0])
+    :: test_losses_of_d_and_g_are_means_over_its_heads
 @ car_tf/train/stage2.py tests/train/test_trainers.py
 self.step % period >= active ==> self.step % period > active
     :: test_d_is_updated_in_active_steps_alone

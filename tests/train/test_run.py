@@ -9,9 +9,8 @@ import tensorflow as tf
 from car_tf import config as config_lib
 from car_tf.evaluate import saved_run
 from car_tf.runtime import run_dir
-from car_tf.train import build, fit
+from car_tf.train import build, fit, selection
 from car_tf.train import run as train_run
-from car_tf.train import selection
 
 
 def test_data_that_are_not_those_a_run_was_begun_with_are_refused(tmp_path):
