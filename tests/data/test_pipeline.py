@@ -106,6 +106,12 @@ def test_each_image_occurs_once_per_epoch(num, batch_size):
     assert num == 1 or len({tuple(epoch) for epoch in epochs}) > 1
 
 
+def test_every_epoch_has_an_order_of_its_own():
+    arguments = dict(batch_size=8, seed=1, first_step=0, num_steps=2)
+    for first, second in pipeline.draw(8, 3, **arguments):
+        assert np.any(first != second)
+
+
 def test_annotators_are_drawn_evenly_and_belong_to_their_image():
     source = coordinates(50, 16, 16, blackbox=None)
     labels = np.zeros((50, 4, 16, 16), np.uint8)

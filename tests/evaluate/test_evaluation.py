@@ -60,6 +60,23 @@ def test_a_perfect_predictor_that_never_flips():
     assert metrics["sample_mean_difference"] == 0.0
 
 
+def test_f_s_flips_are_judged_where_the_black_box_is_right():
+    source = stripes.examples_of()
+    # In half of the rows the black box takes what flips for class 2, and F with it.
+    wrong = np.zeros((8, 24), bool)
+    wrong[::2, :4] = True
+    source.blackbox[:, wrong] = 2
+    source.images[:, wrong] = 2
+    *others, road = evaluate(source)[0]["calibration"]["calibration_net"]["classes"]
+    assert road["num_pixels"] == 3 * 4 * 4 and others[0]["num_pixels"] == 3 * 4 * 8
+    assert road["class_probability"] == pytest.approx(road["true_probability"])
+    # Without a black box all pixels count, those of which F is wrong too.
+    source.blackbox[:, wrong] = source.labels[:, 0][:, wrong]
+    *_, road = evaluate(source)[0]["calibration"]["calibration_net"]["classes"]
+    assert road["num_pixels"] == 3 * 4 * 8
+    assert road["class_probability"] == pytest.approx(road["true_probability"] / 2)
+
+
 def test_flip_oracles_stand_where_their_maps_are_right():
     metrics, _ = evaluate(stripes.examples_of(40))
     # With 16 samples the floor is 0.5798 / 16 = 0.0362 in expectation; one image's

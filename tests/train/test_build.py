@@ -56,20 +56,3 @@ def test_learning_rates_halve_after_thirty_epochs():
     )
     assert rates(trainer.generator_optimizer, (240, 241)) == [1, 0.5]
     assert rates(trainer.discriminator_optimizer, (120, 121)) == [1, 0.5]
-
-
-def test_fields_become_arguments():
-    trainer = trainer_of(
-        *("stage2.num_samples=3", "stage2.r1_gamma=0.5", "stage2.l2=0.25"),
-        *("stage2.adversarial_weight=2", "stage2.calibration_weight=3"),
-        *("stage2.pixel_loss=cross_entropy", "refinement_net.noise_dim=7"),
-        *("refinement_net.logits=scratch", "train.seed=4"),
-    )
-    assert (trainer.num_samples, trainer.r1_gamma, trainer.l2) == (3, 0.5, 0.25)
-    assert (trainer.adversarial_weight, trainer.calibration_weight) == (2, 3)
-    assert trainer.pixel_loss == "cross_entropy"
-    assert trainer.refinement_net.noise_dim == 7
-    assert trainer.refinement_net.logits == "scratch"
-    assert (trainer.discriminator_active, trainer.discriminator_period) == (50, 250)
-    # The stages' seeds differ, and differ from those of other runs.
-    assert trainer.seed == 42

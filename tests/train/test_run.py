@@ -4,10 +4,12 @@ import json
 import types
 
 import pytest
+import tensorflow as tf
 
 from car_tf import config as config_lib
 from car_tf.evaluate import saved_run
 from car_tf.runtime import run_dir
+from car_tf.train import build, fit, selection
 from car_tf.train import run as train_run
 
 
@@ -39,3 +41,34 @@ def test_splits_of_other_images_are_not_evaluated(tmp_path):
         saved_run.require_same_images(run, dataset("a", "b", "c"))
     with pytest.raises(run_dir.RunError, match="their order differs"):
         saved_run.require_same_images(run, dataset("b", "a"))
+
+
+def test_checkpoints_hold_all_that_a_stage_goes_on_with(monkeypatch):
+    strategy, saved = tf.distribute.get_strategy(), {}
+
+    def trainer(*unused, **unused_too):
+        names = ("step", "judged", "optimizer", "calibration_net", "refinement_net")
+        names += ("discriminator", "posterior_net", "averages")
+        names += ("generator_optimizer", "discriminator_optimizer")
+        return types.SimpleNamespace(**{name: tf.Module(name) for name in names})
+
+    def keep(trainer, checkpoint, *unused, stage, **unused_too):
+        saved[stage] = {
+            key: checkpoint_part.name
+            for key, checkpoint_part in vars(checkpoint).items()
+            if isinstance(checkpoint_part, tf.Module)
+        }
+
+    monkeypatch.setattr(build, "build_calibration_trainer", trainer)
+    monkeypatch.setattr(build, "build_refinement_trainer", trainer)
+    monkeypatch.setattr(fit, "fit", keep)
+    Selection = lambda *unused: types.SimpleNamespace(consider=None)
+    monkeypatch.setattr(selection, "Selection", Selection)
+    config = config_lib.Config(name="toy")
+    arguments = dict(workdir=None, strategy=strategy, stop=None, log=print)
+    train_run.train_calibration(config, None, **arguments)
+    train_run.train_refinement(config, None, None, **arguments)
+    assert set(saved[1].values()) == {"step", "optimizer", "calibration_net"}
+    same = ("step", "judged", "refinement_net", "discriminator", "posterior_net")
+    same += ("averages", "generator_optimizer", "discriminator_optimizer")
+    assert saved[2] == {name: name for name in same}

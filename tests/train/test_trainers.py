@@ -87,6 +87,17 @@ def test_several_labels_of_an_image_count_as_their_mean():
     assert_close(results[2], [(a + b) / 2 for a, b in zip(*results[:2])])
 
 
+def test_the_dropout_of_stage_1_changes_from_step_to_step():
+    net = calibration_net.BlackBoxCalibrator(num_classes=K, channels=3, dropout=0.5)
+    net(image_zeros(3), image_zeros(KB))
+    trainer, found = stage_1(net=net, optimizer=keras.optimizers.SGD(0.0)), []
+    for step in (0, 0, 1):
+        trainer.step.assign(step)
+        trainer.loss_metric.reset_state()
+        found.append(float(trainer.train_step(one_batch())["cross_entropy"]))
+    assert found[0] == found[1] != found[2]
+
+
 # Adam and its schedule
 
 

@@ -1,0 +1,112 @@
+"""G on calibrated draws: what it starts from, and how far it sees."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from car_tf.models import draw_refinement_net
+
+B, M, K, Z, C = 2, 3, 5, 8, 3
+
+
+def normal(shape, seed=0):
+    return tf.random.stateless_normal(shape, [seed, 0])
+
+
+def log_probs_of(shape, num_classes=K):
+    return tf.nn.log_softmax(normal([*shape, num_classes], 1))
+
+
+def build(*, num_classes=K, trained=True):
+    net = draw_refinement_net.DrawRefinementNet(
+        num_classes=num_classes, base_channels=3, noise_dim=Z
+    )
+    net(
+        tf.zeros([1, 16, 16, C]),
+        log_probs_of([1, 16, 16], num_classes),
+        normal([1, 1, Z]),
+    )
+    if trained:
+        kernel = net.logits_layer.kernel
+        kernel.assign(normal(kernel.shape, 2))
+    return net
+
+
+def test_at_step_zero_samples_are_their_draws():
+    net = build(trained=False)
+    log_probs, noise = log_probs_of([B, 20, 20]), normal([B, M, Z], 3)
+    logits = net(normal([B, 20, 20, C]), log_probs, noise)
+    draws = net.draws(log_probs, noise)
+    np.testing.assert_array_equal(tf.argmax(logits, -1), tf.argmax(draws, -1))
+    # But for classes as good as impossible, whose gradient must stay finite.
+    np.testing.assert_allclose(logits, np.maximum(draws, -12))
+    drawn = tf.argmax(draws, -1)
+    assert np.any(drawn[:, 0] != drawn[:, 1])
+    assert all("class_gumbels" not in v.name for v in net.trainable_variables)
+
+
+@pytest.mark.parametrize("num_classes", [2, K])
+def test_draws_are_distributed_as_f_and_the_same_in_alike_pixels(num_classes):
+    net, num = build(num_classes=num_classes), 4000
+    probs = np.array([0.5, 0.3, 0.1, 0.06, 0.04])[-num_classes:]
+    probs /= probs.sum()
+    log_probs = tf.tile(
+        tf.constant(np.log(probs), tf.float32)[None, None, None], [1, 2, 2, 1]
+    )
+    drawn = tf.argmax(net.draws(log_probs, normal([1, num, Z])), -1).numpy()[0]
+    np.testing.assert_array_equal(drawn, drawn[:, :1, :1] + 0 * drawn)
+    shares = np.bincount(drawn[:, 0, 0], minlength=num_classes) / num
+    # Standard deviation at most sqrt(0.25 / 4000) = 0.008.
+    np.testing.assert_allclose(shares, probs, atol=0.03)
+
+
+@pytest.mark.parametrize("size", [(16, 32), (33, 17), (1, 50), (1, 1)])
+def test_any_size_and_the_parts_equal_the_whole(size):
+    net = build()
+    image, log_probs = normal([B, *size, C]), log_probs_of([B, *size])
+    noise = normal([B, M, Z], 3)
+    whole = net(image, log_probs, noise)
+    assert whole.shape == [B, M, *size, K] and np.isfinite(whole).all()
+    features = net.encode(image, log_probs)
+    np.testing.assert_array_equal(net.decode(features, log_probs, noise), whole)
+    # A sample is of its own image and noise; in training several are kept at once.
+    alone = net(image[1:], log_probs[1:], noise[1:, 2:])
+    np.testing.assert_allclose(alone[0, 0], whole[1, 2], atol=1e-3)
+    in_turn = net(image, log_probs, noise, training=True, at_once=1)
+    np.testing.assert_allclose(in_turn, whole, atol=1e-3)
+
+
+def test_image_f_and_noise_all_matter_after_training():
+    net = build()
+    image, log_probs = normal([1, 16, 16, C]), log_probs_of([1, 16, 16])
+    noise = normal([1, 1, Z], 3)
+    learned = lambda *inputs: net(*inputs) - tf.maximum(net.draws(*inputs[1:]), -12.0)
+    base = learned(image, log_probs, noise)
+    assert np.abs(base - learned(image + 1, log_probs, noise)).max() > 1e-2
+    assert (
+        np.abs(base - learned(image, log_probs_of([2, 16, 16])[1:], noise)).max() > 1e-2
+    )
+    # The last values of z reach the decoder alone, not the draw.
+    other = tf.concat([noise[..., :K], noise[..., K:] + 2], -1)
+    np.testing.assert_array_equal(
+        net.draws(log_probs, noise), net.draws(log_probs, other)
+    )
+    assert np.abs(base - learned(image, log_probs, other)).max() > 1e-2
+    with tf.GradientTape() as tape:
+        logits = net(image, log_probs, noise)
+    gradients = tape.gradient(logits, net.trainable_variables)
+    assert all(gradient is not None for gradient in gradients)
+
+
+def test_a_pixel_changes_nothing_beyond_the_receptive_field():
+    net, reached = build(), []
+    side = 2 * net.receptive_field + 64
+    image, log_probs = normal([1, side, 16, C]), log_probs_of([1, side, 16])
+    run = tf.function(net.call)
+    base = run(image, log_probs, normal([1, 1, Z]))
+    for row in range(side // 2 - 8, side // 2 + 8, 5):
+        pixel = tf.one_hot(row, side)[None, :, None, None]
+        other = run(image + 1e3 * pixel, log_probs, normal([1, 1, Z]))
+        differs = np.any(other != base, axis=(0, 1, 3, 4))
+        reached.append(np.abs(np.nonzero(differs)[0] - row).max())
+    assert 60 < max(reached) <= net.receptive_field
