@@ -17,7 +17,7 @@ from typing import Any
 
 from absl import flags
 
-from car_tf.config import cli
+from car_tf.config import cli, schema
 from car_tf.runtime import run_dir
 from export import versions
 
