@@ -55,7 +55,8 @@ def write(
       The report's path.
 
     Raises:
-      run_dir.RunError: a run or a file to compare with cannot be read.
+      run_dir.RunError: a run or a file to compare with cannot be read, or the report
+        not be written.
     """
     run = context.read(pathlib.Path(path))
     others, lines = [], []
@@ -66,7 +67,11 @@ def write(
         else:
             others.append(context.read(other))
     target = run.path / REPORT_FILE
-    io.write_text(target, render(run, others, lines, sections))
+    page = render(run, others, lines, sections)
+    try:
+        io.write_text(target, page)
+    except OSError as error:
+        raise run_dir.cannot_write(target, error.strerror) from error
     return target
 
 

@@ -35,7 +35,8 @@ def writing(path: pathlib.Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise run_dir.cannot_write(path, error.strerror or error) from error
+        file = error.filename or path
+        raise run_dir.cannot_write(file, error.strerror or error) from error
     except tf.errors.OpError as error:
         reasons = (os.strerror(number) for number in _DISK_ERRORS)
         found = [reason for reason in reasons if reason in str(error)]
