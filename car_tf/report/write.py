@@ -55,8 +55,7 @@ def write(
       The report's path.
 
     Raises:
-      run_dir.RunError: a run or a file to compare with cannot be read, or the report
-        not be written.
+      run_dir.RunError: something cannot be read, or the report not be written.
     """
     run = context.read(pathlib.Path(path))
     others, lines = [], []
@@ -68,10 +67,8 @@ def write(
             others.append(context.read(other))
     target = run.path / REPORT_FILE
     page = render(run, others, lines, sections)
-    try:
+    with run_dir.writing(target):
         io.write_text(target, page)
-    except OSError as error:
-        raise run_dir.cannot_write(target, error.strerror) from error
     return target
 
 
