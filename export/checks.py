@@ -8,15 +8,19 @@ shapes that a signature declares, whatever is fed, and would fold a check of the
 
 from __future__ import annotations
 
+import math
 from typing import Callable, Dict, List, Optional, Sequence, Tuple
 
 import tensorflow as tf
 
 # More would let one request take all memory and hours of time.
 MAX_SAMPLES = 256
+# Sides are counted up to multiples of it: small images are padded, and each image and
+# each sample takes some time however small it is.
+SIDE_STEP = 64
 # Of one request: 64 images of 256 x 512, or one of 2048 x 4096.
 MAX_PIXELS = 2**23
-# Bytes of the samples of one request; a message of 2 GiB cannot be sent at all.
+# Pixels x samples of one request: hours at most, and a message that can be sent.
 MAX_VALUES = 2**30
 
 # (condition, sentence): a scalar bool and a scalar string.
@@ -90,18 +94,24 @@ def image_checks(image: tf.Tensor, channels: int) -> List[Check]:
             [None, None, None, channels],
             f"image: wanted [B, H, W, {channels}] with at least one pixel",
         ),
-        _few_pixels(batch, height, width),
+        few_pixels([batch, height, width]),
     ]
 
 
-def _few_pixels(batch: tf.Tensor, height: tf.Tensor, width: tf.Tensor) -> Check:
+def _counted(image_size: Sequence[tf.Tensor]) -> tf.Tensor:
+    """Returns the pixels of B images of H x W as they are counted, float64."""
     # In float64, where the product of three int32 cannot overflow.
-    num = tf.reduce_prod(tf.cast([batch, height, width], tf.float64))
-    few = num <= MAX_PIXELS
-    return few, tf.strings.format(
-        f"image: wanted at most {MAX_PIXELS} pixels in a request, got {{}} images of "
-        "{} x {}",
-        [batch, height, width],
+    batch, *sides = [tf.cast(value, tf.float64) for value in image_size]
+    height, width = [tf.math.ceil(side / SIDE_STEP) * SIDE_STEP for side in sides]
+    return batch * height * width
+
+
+def few_pixels(image_size: Sequence[tf.Tensor]) -> Check:
+    """Checks scalars B, H and W of the images that are to be computed."""
+    return _counted(image_size) <= MAX_PIXELS, tf.strings.format(
+        f"image: wanted at most {MAX_PIXELS} pixels in a request, sides counted up to "
+        f"multiples of {SIDE_STEP}, got {{}} images of {{}} x {{}}",
+        list(image_size),
     )
 
 
@@ -119,7 +129,7 @@ def size_checks(sizes: tf.Tensor, name: str) -> List[Check]:
                 f"{name}: wanted images of one size in a request, got {{}}", sizes
             ),
         ),
-        _few_pixels(tf.shape(sizes)[0], first[0], first[1]),
+        few_pixels([tf.shape(sizes)[0], first[0], first[1]]),
     ]
 
 
@@ -169,7 +179,7 @@ def sampling_checks(
     single = tf.equal(tf.rank(num_samples), 0)
     each = tf.equal(tf.rank(num_samples), 1) & (dimensions(num_samples, 1)[0] == batch)
     seeded, _ = shape_is(seed, [batch, 2], "")
-    values = tf.reduce_prod(tf.cast([count, *image_size], tf.float64))
+    values = tf.cast(count, tf.float64) * _counted(image_size)
     return [
         (
             single | each,
@@ -197,7 +207,8 @@ def sampling_checks(
             values <= MAX_VALUES,
             tf.strings.format(
                 f"num_samples: wanted at most {MAX_VALUES} pixels of samples in a "
-                "request, got {} samples of {} images of {} x {}",
+                f"request, sides counted up to multiples of {SIDE_STEP}, got {{}} "
+                "samples of {} images of {} x {}",
                 [count, *image_size],
             ),
         ),
@@ -224,10 +235,15 @@ def encoded_checks(
             [None, None, None, num_classes],
             f"log_probs: wanted [B, H, W, {num_classes}] of `encode`",
         ),
-        _few_pixels(*dimensions(log_probs, 3)),
+        few_pixels(dimensions(log_probs, 3)),
         (
-            # Not a number compares as false.
-            tf.reduce_all(log_probs <= 1e-3),
+            # Not a number compares as false. The likeliest class has at least 1 / K;
+            # without axes nothing is reduced, and the shape's check speaks.
+            tf.reduce_all(log_probs <= 1e-3)
+            & tf.reduce_all(
+                tf.reduce_max(log_probs, tf.range(tf.rank(log_probs))[-1:])
+                >= -math.log(num_classes) - 1e-2
+            ),
             tf.constant("log_probs: wanted logarithms of probabilities, of `encode`"),
         ),
     ]

@@ -65,6 +65,7 @@ def labels(
             "samples_per_image": checks.MAX_SAMPLES,
             "pixels_per_request": checks.MAX_PIXELS,
             "sample_pixels_per_request": checks.MAX_VALUES,
+            "sides_counted_to_multiples_of": checks.SIDE_STEP,
         },
         "config": config,
     }
@@ -125,7 +126,9 @@ def _limits(described: Dict[str, Any]) -> List[str]:
         "The samples show the disagreement that the training data hold, on images like "
         "those; they say nothing of what such data lack.",
         f"A request may ask for at most {limits['samples_per_image']} samples per image "
-        f"and hold at most {limits['pixels_per_request']} pixels.",
+        f"and hold at most {limits['pixels_per_request']} pixels, pixels times samples "
+        f"at most {limits['sample_pixels_per_request']}, where each side is counted up "
+        f"to a multiple of {limits['sides_counted_to_multiples_of']}.",
         "Not for decisions on people without a validation on data of the place of use.",
     ]
     blackbox = described["blackbox"]

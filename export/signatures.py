@@ -179,10 +179,11 @@ class ServedSampler(tf.Module):
                 found += checks.blackbox_checks(
                     fed[1], size, dataset_info.num_blackbox_classes
                 )
+            embedded = self._computation.blackbox_function is not None
+            if embedded and self._settings.resizes:
+                size = [size[0], *self._settings.trained_size]
+                found.append(checks.few_pixels(size))
             if draws:
-                embedded = self._computation.blackbox_function is not None
-                if embedded and self._settings.resizes:
-                    size = [size[0], *self._settings.trained_size]
                 found += checks.sampling_checks(*fed[-2:], size)
             return found
 

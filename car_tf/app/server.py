@@ -8,14 +8,14 @@ import json
 import pathlib
 import re
 import string
+import urllib.parse
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
 import fastapi
 import numpy as np
 from fastapi import responses
 from PIL import Image
-from starlette import concurrency
-from starlette.middleware import trustedhost
+from starlette import concurrency, requests
 
 from car_tf import report
 from car_tf.app import inputs, views
@@ -24,6 +24,10 @@ from car_tf.data import io
 from car_tf.predict import label_formats
 
 MAX_BYTES = 30_000_000
+# Uploads that are received or wait for their turn.
+MAX_UPLOADS = 8
+# By which a page that is bound to this machine may be asked for.
+_LOCAL_NAMES = ("localhost", "127.0.0.1", "::1", "testserver")
 _PAGE = pathlib.Path(__file__).parent / "page"
 _PALETTE = pathlib.Path(report.__file__).parent / "templates/palette.css"
 # Nothing from elsewhere is loaded, and no other page may put this one into a frame.
@@ -56,12 +60,12 @@ def build(session: app_session.Session, host: str) -> fastapi.FastAPI:
         a name of its own.
     """
     app = fastapi.FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-    if _is_local(host):
-        names = ["localhost", "127.0.0.1", "[::1]", "::1", "testserver"]
-        app.add_middleware(trustedhost.TrustedHostMiddleware, allowed_hosts=names)
+    is_local = _is_local(host)
 
     @app.middleware("http")
     async def guard(request: fastapi.Request, call_next: Callable) -> Any:
+        if is_local and _asked_host(request) not in _LOCAL_NAMES:
+            return responses.PlainTextResponse("Invalid host header", 400)
         response = await call_next(request)
         response.headers["Content-Security-Policy"] = _POLICY
         response.headers["X-Content-Type-Options"] = "nosniff"
@@ -72,6 +76,10 @@ def build(session: app_session.Session, host: str) -> fastapi.FastAPI:
     @app.exception_handler(PageError)
     async def explain(unused: fastapi.Request, error: Exception) -> Any:
         return responses.JSONResponse({"error": str(error)}, 400)
+
+    @app.exception_handler(requests.ClientDisconnect)
+    async def forget(unused: fastapi.Request, unused_error: Exception) -> Any:
+        return fastapi.Response(status_code=400)  # Nobody is there to see it.
 
     _add_page(app, session)
     _add_examples(app, session)
@@ -84,7 +92,15 @@ def _is_local(host: str) -> bool:
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
-        return host == "localhost"
+        return host.lower() == "localhost"
+
+
+def _asked_host(request: fastapi.Request) -> Optional[str]:
+    """Returns the name in a request's header, in lower case and without the port."""
+    try:
+        return urllib.parse.urlsplit(f"//{request.headers.get('host', '')}").hostname
+    except ValueError:
+        return None
 
 
 def page(session: app_session.Session) -> str:
@@ -136,6 +152,8 @@ def _add_examples(app: fastapi.FastAPI, session: app_session.Session) -> None:
 
 
 def _add_images(app: fastapi.FastAPI, session: app_session.Session) -> None:
+    num_uploads = 0
+
     @app.post("/images")
     async def add(
         request: fastapi.Request,
@@ -144,17 +162,20 @@ def _add_images(app: fastapi.FastAPI, session: app_session.Session) -> None:
         image_bytes: Optional[int] = None,
     ) -> Any:
         # The image, and from `image_bytes` on the map.
+        nonlocal num_uploads
         _check_sender(request)
-        content = await _body(request)
-        split = len(content) if image_bytes is None else image_bytes
-        upload = inputs.Upload(
-            _plain(name), content[:split], _plain(map_name), content[split:]
-        )
-
-        def work() -> Dict[str, Any]:
-            return session.add(session.reader.read(upload))
-
-        return await concurrency.run_in_threadpool(work)
+        if num_uploads >= MAX_UPLOADS:
+            raise PageError("Too many images at once: wait for the others.")
+        num_uploads += 1
+        try:
+            content = await _body(request)
+            split = len(content) if image_bytes is None else image_bytes
+            upload = inputs.Upload(
+                _plain(name), content[:split], _plain(map_name), content[split:]
+            )
+            return await concurrency.run_in_threadpool(session.open, upload)
+        finally:
+            num_uploads -= 1
 
     @app.post("/images/{key}/more")
     def more(key: str, request: fastapi.Request) -> Any:

@@ -81,6 +81,8 @@ class Session:
         self._pictures: Dict[str, Picture] = collections.OrderedDict()
         # One image at a time: two would only slow each other down.
         self._lock = threading.Lock()
+        # Nor is one opened before: a few bytes may become hundreds of megabytes.
+        self._opening = threading.Lock()
         self.reader = inputs.Reader(predictor, options)
         self.labels = predictor.labels
         self.colors = output.color_table(self.labels)
@@ -107,6 +109,15 @@ class Session:
         with self._lock:
             features = self._predictor.encode(image, blackbox)
             self._predictor.decode(features, num_samples=2, seed=(0, 0))
+
+    def open(self, upload: inputs.Upload) -> Dict[str, Any]:
+        """Opens an upload when its turn has come; returns what `add` does.
+
+        Raises:
+          PageError: as `add` and the reader's `read`.
+        """
+        with self._opening:
+            return self.add(self.reader.read(upload))
 
     def add(self, opened: inputs.Opened) -> Dict[str, Any]:
         """Draws the first proposals for an image; returns what `describe` does.

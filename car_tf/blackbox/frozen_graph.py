@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import lzma
+import gzip
 import pathlib
 import tarfile
 import zlib
-from typing import Dict, List, Optional, Tuple
+from typing import BinaryIO, Dict, List, Optional, Tuple
 
 import tensorflow as tf
 from google.protobuf import message
@@ -26,6 +26,10 @@ _MIN_WEIGHT_BYTES = 1024
 # Protocol buffers, and with them graphs, end there.
 _MAX_GRAPH_BYTES = 2**31 - 1
 _MAX_MEMBERS = 1000
+# Of an archive's content once decompressed, and of a file's name and attributes in it.
+_MAX_ARCHIVE_BYTES, _MAX_HEADER_BYTES = 2**32, 2**16
+# Also of numbers that are none, and of names that describe names that describe names.
+_DAMAGES = (tarfile.TarError, EOFError, zlib.error, ValueError, RecursionError)
 # What the exporters put between the arg-max and the output: cropping the padding and
 # resizing to the image's size.
 _BETWEEN = ("Cast", "ExpandDims", "Identity", "ResizeNearestNeighbor", "Slice")
@@ -70,14 +74,52 @@ def _read_content(path: str) -> bytes:
         if file.name.endswith(ARCHIVE_ENDINGS):
             return _read_from_archive(file)
         return file.read_bytes()
-    except (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError) as error:
-        raise io.DataError(f"{path}: damaged archive ({error})") from error
-    except OSError as error:  # gzip's BadGzipFile is one.
+    except io.DataError:
+        raise
+    except OSError as error:
         raise io.DataError(f"{path}: cannot be read ({error})") from error
+    except _DAMAGES as error:
+        raise io.DataError(f"{path}: damaged archive ({error})") from error
+
+
+class _Bounded:
+    """What an archive holds, decompressed; no more than is allowed is ever read.
+
+    Python's reader of archives takes names and attributes into memory whole, as long as
+    they say they are.
+    """
+
+    def __init__(self, path: pathlib.Path, stream: BinaryIO):
+        self._path, self._stream = path, stream
+        self.max_bytes = _MAX_HEADER_BYTES
+        self.tell = stream.tell
+
+    def read(self, size: int) -> bytes:
+        self._check(size, self.max_bytes, "names and attributes of")
+        return self._stream.read(size)
+
+    def seek(self, position: int) -> int:
+        self._check(position, _MAX_ARCHIVE_BYTES, "an archive of")
+        return self._stream.seek(position)
+
+    def _check(self, size: int, limit: int, what: str) -> None:
+        if not 0 <= size <= limit:
+            found = f"wanted {what} at most {limit} bytes, got {size}"
+            raise io.DataError(f"{self._path}: {found}")
 
 
 def _read_from_archive(file: pathlib.Path) -> bytes:
-    with tarfile.open(file, "r:*") as archive:
+    with open(file, "rb") as stream:
+        is_compressed = stream.read(2) == b"\x1f\x8b"
+    with (gzip.open if is_compressed else open)(file, "rb") as stream:
+        bounded = _Bounded(file, stream)
+        return _read_from_tar(file, bounded, tarfile.open(fileobj=bounded, mode="r:"))
+
+
+def _read_from_tar(
+    file: pathlib.Path, bounded: _Bounded, opened: tarfile.TarFile
+) -> bytes:
+    with opened as archive:
         members = []
         for member in archive:
             members.append(member)
@@ -105,6 +147,7 @@ def _read_from_archive(file: pathlib.Path) -> bytes:
                 f"{file}: wanted one {GRAPH_NAME}, found {len(graphs)} among "
                 f"{', '.join(names[:10]) or 'no files'}"
             )
+        bounded.max_bytes = _MAX_GRAPH_BYTES
         return archive.extractfile(graphs[0]).read()
 
 

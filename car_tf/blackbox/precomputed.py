@@ -90,7 +90,7 @@ def _holds_scores(path: pathlib.Path) -> bool:
 def _check_size(path: pathlib.Path, size: Tuple[int, ...], image_shapes) -> None:
     if tuple(size) not in [tuple(shape) for shape in image_shapes]:
         wanted = " or ".join(f"{h} x {w}" for h, w in dict.fromkeys(image_shapes))
-        got = " x ".join(map(str, size))
+        got = " x ".join(map(str, size)) or "1"
         raise io.DataError(f"{path}: wanted {wanted} pixels, got {got}")
 
 

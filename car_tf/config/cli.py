@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import sys
 from typing import Callable, List, Sequence, Tuple
 
@@ -12,6 +13,8 @@ from absl import app, flags
 from car_tf.config import quiet, schema
 
 FAILED, INTERRUPTED = 1, 130
+# After "stopped" the process ends within that time.
+END_SECONDS = 10
 # Read by TensorFlow when it starts; what the environment says already counts.
 TENSORFLOW = {
     "TF_CPP_MIN_LOG_LEVEL": "2",
@@ -50,7 +53,10 @@ def run(
             return main(argv) if takes_arguments else main()
         except KeyboardInterrupt as stop:
             says = str(stop) or "interrupted" + (f"; {then}" if then else "")
-            print(says, file=sys.stderr)
+            print(says, file=sys.stderr, flush=True)
+            # TensorFlow's threads may keep the process from ending: the system ends it.
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+            signal.alarm(END_SECONDS)
             return INTERRUPTED
         except errors as error:
             print(f"error: {error}", file=sys.stderr)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import hashlib
 import json
 import os
 import pathlib
+import shutil
+import zlib
 from typing import Callable, Dict, Sequence, Tuple
 
 import numpy as np
@@ -14,6 +17,7 @@ import numpy as np
 from car_tf.data import io
 
 FORMAT_VERSION = 2
+_KEPT_FILE = "kept.json"
 
 
 def folder(configured: str = "") -> pathlib.Path:
@@ -27,18 +31,19 @@ def folder(configured: str = "") -> pathlib.Path:
 def content_hashes(
     paths: Sequence[pathlib.Path], cache_dir: pathlib.Path
 ) -> Tuple[str, ...]:
-    """Returns each file's SHA-256, remembered by path, size and time of change."""
+    """Returns each file's SHA-256, remembered by path, size and times of change."""
     memory_file = cache_dir / "hashes.json"
-    try:
-        memory: Dict[str, str] = json.loads(memory_file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        memory = {}
+    memory: Dict[str, str] = {}
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        known = json.loads(memory_file.read_text(encoding="utf-8")).items()
+        memory = {key: value for key, value in known if isinstance(value, str)}
 
     def key_of(path: pathlib.Path) -> str:
         try:
             stat = path.stat()
         except OSError:
             raise io.DataError(f"{path}: wanted a file, found none") from None
+        # A program may set the time of the content's change back, but not the other's.
         times = f"{stat.st_mtime_ns}|{stat.st_ctime_ns}"
         return f"{path.resolve()}|{stat.st_size}|{times}"
 
@@ -68,6 +73,8 @@ def arrays(
 ) -> Tuple[Dict[str, np.ndarray], Tuple[int, ...]]:
     """Returns memory-mapped arrays of N examples, reading them if not yet cached.
 
+    A folder of the cache that is damaged is named, and made anew.
+
     Args:
       key: identifies content and format, of any length.
       cache_dir: the cache folder.
@@ -83,16 +90,53 @@ def arrays(
     # Examples that a run with `skip` left out must not be missing from one with `stop`.
     name = hashlib.sha256(key.encode()).hexdigest()[:32]
     target = cache_dir / f"{name}-{on_error}"
-    if not target.is_dir():
-        with io.atomic_folder(target) as work:
-            kept = _fill(work, specs, num, read, what, on_error)
-            (work / "kept.json").write_text(json.dumps(kept), encoding="utf-8")
-    kept = json.loads((target / "kept.json").read_text(encoding="utf-8"))
-    loaded = {
-        name: np.load(target / f"{name}.npy", mmap_mode="r")[: len(kept)]
-        for name in specs
-    }
+    for _ in range(2):
+        if not target.is_dir():
+            with io.atomic_folder(target) as work:
+                kept = _fill(work, specs, num, read, what, on_error)
+                sums = {name: _checksum(work / f"{name}.npy") for name in specs}
+                sums["kept"] = zlib.crc32(str(kept).encode())
+                content = {"kept": kept, "checksums": sums}
+                io.write_text(work / _KEPT_FILE, json.dumps(content))
+        try:
+            return _load(target, specs, num)
+        except (OSError, ValueError, LookupError, TypeError) as error:
+            damage = error
+        io.progress().write(
+            f"the cache {target} is damaged, or of an older version: made anew"
+        )
+        shutil.rmtree(target, ignore_errors=True)
+    raise io.DataError(f"{target}: damaged twice ({damage}); is the disk sound?")
+
+
+def _load(target, specs, num) -> Tuple[Dict[str, np.ndarray], Tuple[int, ...]]:
+    """Maps what was cached.
+
+    Raises:
+      OSError, ValueError, LookupError, TypeError: it is not as it was written.
+    """
+    content = json.loads((target / _KEPT_FILE).read_text(encoding="utf-8"))
+    kept, loaded = content["kept"], {}
+    if zlib.crc32(str(kept).encode()) != content["checksums"]["kept"]:
+        raise ValueError(f"{_KEPT_FILE} has another checksum")
+    for name, (shape, dtype) in specs.items():
+        file = target / f"{name}.npy"
+        if _checksum(file) != content["checksums"][name]:
+            raise ValueError(f"{file.name} has another checksum")
+        array = np.load(file, mmap_mode="r")
+        if array.shape != (num, *shape) or array.dtype != dtype:
+            raise ValueError(f"{file.name} holds {array.dtype} {array.shape}")
+        loaded[name] = array[: len(kept)]
     return loaded, tuple(kept)
+
+
+def _checksum(path: pathlib.Path) -> int:
+    """Returns the CRC-32 of a file."""
+    value = 0
+    with open(path, "rb") as file:
+        for block in iter(lambda: file.read(1 << 20), b""):
+            value = zlib.crc32(block, value)
+    return value
 
 
 def _fill(work, specs, num, read, what, on_error) -> list:
@@ -120,8 +164,10 @@ def _fill(work, specs, num, read, what, on_error) -> list:
             for name, store in stores.items():
                 store[len(kept)] = example[name]
             kept.append(index)
-    for store in stores.values():
+    for name, store in stores.items():
         store.flush()
+        with open(work / f"{name}.npy", "rb") as file:
+            os.fsync(file.fileno())
     if not kept:
         raise io.DataError(f"{what}: not one of {num} examples could be read")
     return kept

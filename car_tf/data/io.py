@@ -213,7 +213,11 @@ def _remove_if_abandoned(work: pathlib.Path) -> None:
 
 @contextlib.contextmanager
 def atomic_file(path: pathlib.Path) -> Iterator[IO[bytes]]:
-    """Yields an open file that becomes `path`, durably, if the block succeeds."""
+    """Yields an open file that becomes `path`, durably, if the block succeeds.
+
+    Raises:
+      OSError: it cannot be written; `filename` says which.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     work = path.with_name(f".{path.name}.{os.getpid()}.new")
     try:
@@ -222,6 +226,10 @@ def atomic_file(path: pathlib.Path) -> Iterator[IO[bytes]]:
             file.flush()
             os.fsync(file.fileno())
         os.replace(work, path)
+    except OSError as error:
+        if error.errno is None or error.filename not in (None, str(work)):
+            raise
+        raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
     finally:
         with contextlib.suppress(OSError):
             work.unlink()

@@ -55,7 +55,7 @@ def write(
       The report's path.
 
     Raises:
-      run_dir.RunError: a run or a file to compare with cannot be read.
+      run_dir.RunError: something cannot be read, or the report not be written.
     """
     run = context.read(pathlib.Path(path))
     others, lines = [], []
@@ -66,7 +66,9 @@ def write(
         else:
             others.append(context.read(other))
     target = run.path / REPORT_FILE
-    io.write_text(target, render(run, others, lines, sections))
+    page = render(run, others, lines, sections)
+    with run_dir.writing(target):
+        io.write_text(target, page)
     return target
 
 

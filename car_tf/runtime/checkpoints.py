@@ -33,9 +33,8 @@ def writing(path: pathlib.Path) -> Iterator[None]:
       RunError: something at `path` cannot be written.
     """
     try:
-        yield
-    except OSError as error:
-        raise run_dir.cannot_write(path, error.strerror or error) from error
+        with run_dir.writing(path):
+            yield
     except tf.errors.OpError as error:
         reasons = (os.strerror(number) for number in _DISK_ERRORS)
         found = [reason for reason in reasons if reason in str(error)]

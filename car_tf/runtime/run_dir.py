@@ -10,7 +10,7 @@ import os
 import pathlib
 import re
 import time
-from typing import Any, Dict, List, Mapping, Optional
+from typing import Any, Dict, Iterator, List, Mapping, Optional
 
 import numpy as np
 
@@ -34,6 +34,20 @@ def cannot_write(path: pathlib.Path, reason: Any) -> RunError:
         f"{path}: cannot be written ({reason}); what was written before is kept, and "
         "the same command goes on from there"
     )
+
+
+@contextlib.contextmanager
+def writing(path: pathlib.Path) -> Iterator[None]:
+    """Turns what Python raises on full disks and the like into a sentence.
+
+    Raises:
+      RunError: a file, or something at `path`, cannot be written.
+    """
+    try:
+        yield
+    except OSError as error:
+        file = error.filename or path
+        raise cannot_write(file, error.strerror or error) from error
 
 
 def refuse_patterns(flag: str, path: pathlib.Path) -> None:

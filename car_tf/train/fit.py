@@ -16,6 +16,8 @@ from car_tf.runtime import checkpoints, devices, run_dir, stop_signal
 from car_tf.train import build, tensorboard
 
 FAILED_BATCH_FILE = "failed_batch.npz"
+# A cross-entropy is some units, and an adversarial loss some tens.
+DIVERGED = 1e4
 
 
 def fit(
@@ -62,12 +64,19 @@ def fit(
 
     keeper = CheckpointCallback(
         stage=stage,
+        log=log,
         manager=manager if workdir.writes else checkpoints.elsewhere(checkpoint),
         workdir=workdir,
         stop=stop,
         every_epoch=every_epoch,
     )
     keeper.completed = first
+    # Until the first step is done, which may take a minute to build, nothing is unsaved;
+    # but several workers must stop at the same step.
+    stop.message = str(keeper.stopped(first))
+    stop.unsaved = devices.has_workers(strategy)
+    if stop.number is not None and not stop.unsaved:
+        raise keeper.stopped(first)
     for start, end, epoch_steps in stretches(first, steps, every):
         first_epoch = start // every
         try:
@@ -141,9 +150,11 @@ def _alone(error, where: str, kept: Optional[str]) -> Exception:
 class CheckpointCallback(keras.callbacks.Callback):
     """Checkpoints, logs and stops at the ends of epochs; stops at any step if asked."""
 
-    def __init__(self, *, stage, manager, workdir, stop, every_epoch):
+    def __init__(self, *, stage, log, manager, workdir, stop, every_epoch):
         super().__init__()
         self._stage = stage
+        self._log = log
+        self._diverged = False
         self._manager = manager
         self._workdir = workdir
         self._stop = stop
@@ -168,6 +179,7 @@ class CheckpointCallback(keras.callbacks.Callback):
         self._started = time.monotonic()
 
     def on_train_batch_end(self, batch, logs=None):
+        self._stop.unsaved = True
         self.completed = self._step()
         # Several workers must stop at the same step: they do so at epochs' ends.
         if devices.has_workers(self.model.distribute_strategy):
@@ -175,7 +187,7 @@ class CheckpointCallback(keras.callbacks.Callback):
         # After an epoch's last step there is more to do than to save.
         if self._stop.number is not None and batch + 1 < self.params["steps"]:
             self._save()
-            raise self._stopped()
+            raise self.stopped(self._step())
 
     def on_epoch_end(self, epoch, logs=None):
         step = self._step()
@@ -190,6 +202,7 @@ class CheckpointCallback(keras.callbacks.Callback):
             for name, value in (logs or {}).items()
             if name not in idle
         }
+        self._warn(step, values)
         values.update(self._every_epoch(step))
         self._workdir.append_line(
             f"stage{self._stage}_{run_dir.LOG_FILE}",
@@ -202,7 +215,18 @@ class CheckpointCallback(keras.callbacks.Callback):
         if max(
             devices.gather(strategy, stop) if devices.has_workers(strategy) else [stop]
         ):
-            raise self._stopped()
+            raise self.stopped(self._step())
+
+    def _warn(self, step: int, values: Dict[str, float]) -> None:
+        """Says once that losses have grown beyond all that training can repair."""
+        large = {k: v for k, v in values.items() if abs(v) > DIVERGED}
+        if large and not self._diverged:
+            self._diverged = True
+            words = ", ".join(f"{name} {value:.3g}" for name, value in large.items())
+            self._log(
+                f"note: stage {self._stage} diverges at step {step} ({words}): stop it "
+                "and begin again with a lower learning rate"
+            )
 
     def _save(self) -> None:
         started = time.monotonic()
@@ -213,8 +237,9 @@ class CheckpointCallback(keras.callbacks.Callback):
     def _step(self) -> int:
         return int(self.model.step.numpy())
 
-    def _stopped(self) -> Exception:
+    def stopped(self, step: int) -> Exception:
+        """Returns what says after which step the stage was stopped."""
         return stop_signal.Stopped(
-            f"stopped in stage {self._stage} after step {self._step()}; the same "
+            f"stopped in stage {self._stage} after step {step}; the same "
             f"command with --workdir {self._workdir.path} goes on from there"
         )

@@ -1,10 +1,14 @@
 """The proposal page's server, without a browser."""
 
+import concurrent.futures
 import io
 import json
 import re
+import socket
 import subprocess
 import sys
+import threading
+import time
 
 import app_double
 import exported
@@ -331,6 +335,66 @@ def test_examples_are_drawn_when_they_are_asked_for(street_predictor):
 def test_warming_up_asks_for_what_the_model_takes(street_predictor, predictor):
     for each in (street_predictor, predictor):
         app_session.Session(each, predict_predictor.Options()).warm_up()
+
+
+@pytest.mark.parametrize(
+    "host, code",
+    [
+        ("[::1]:8765", 200),
+        ("LOCALHOST:8765", 200),
+        ("127.0.0.1", 200),
+        ("evil.example", 400),
+        ("[::1", 400),
+        ("localhost.evil.example:8765", 400),
+    ],
+)
+def test_this_machine_s_names_alone_are_answered(client, host, code):
+    assert client.get("/page.css", headers={"Host": host}).status_code == code
+
+
+def test_one_upload_at_a_time_is_opened(predictor, monkeypatch):
+    options = predict_predictor.Options(num_samples=8, seed=3)
+    session = app_session.Session(predictor, options, log=lambda words: None)
+    whole, turn = session.reader.read, threading.Lock()
+
+    def read(upload):
+        assert turn.acquire(blocking=False), "two are open at once"
+        time.sleep(0.2)
+        turn.release()
+        return whole(upload)
+
+    monkeypatch.setattr(session.reader, "read", read)
+    with concurrent.futures.ThreadPoolExecutor(3) as pool:
+        uploads = [inputs.Upload("a.png", png())] * 3
+        assert len(list(pool.map(session.open, uploads))) == 3
+
+
+def test_uploads_that_wait_are_bounded(client, monkeypatch):
+    monkeypatch.setattr(server, "MAX_UPLOADS", 0)
+    assert "wait for the others" in error_of(post(client, "/images", png()))
+    monkeypatch.undo()
+    monkeypatch.setattr(server, "MAX_UPLOADS", 1)
+    for _ in range(2):
+        assert "not a readable" in error_of(post(client, "/images", b"no image"))
+
+
+def test_an_aborted_upload_is_nothing_to_tell(client, caplog):
+    uvicorn = pytest.importorskip("uvicorn")
+    running = uvicorn.Server(uvicorn.Config(client.app, log_config=None))
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=running.run, args=([listening],))
+        thread.start()
+        try:
+            lines = "POST /images HTTP/1.1", "Host: localhost", "Content-Length: 999"
+            lines += "Content-Type: application/octet-stream", "", "x"
+            with socket.create_connection(listening.getsockname()) as connection:
+                connection.sendall("\r\n".join(lines).encode())
+                time.sleep(0.5)
+            time.sleep(0.5)
+        finally:
+            running.should_exit = True
+            thread.join()
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []
 
 
 # The command

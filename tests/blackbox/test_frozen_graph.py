@@ -249,7 +249,20 @@ def archive_of(entries):
     return buffer.getvalue()
 
 
+def archive_of_headers(kind, *, size, num=1):
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
+        for _ in range(num):
+            entry = tarfile.TarInfo("x")
+            entry.type, entry.size = kind, size
+            archive.addfile(entry, io.BytesIO(bytes(size)))
+    return buffer.getvalue()
+
+
 GRAPH_NAME = frozen_graph.GRAPH_NAME
+LONG_NAME = archive_of_headers(tarfile.GNUTYPE_LONGNAME, size=2**20)
+LONG_PAX = archive_of_headers(tarfile.XHDTYPE, size=2**20)
+NESTED = archive_of_headers(tarfile.XHDTYPE, size=0, num=2000)
 
 
 @pytest.mark.parametrize(
@@ -265,12 +278,16 @@ GRAPH_NAME = frozen_graph.GRAPH_NAME
             archive_of({f"a/{GRAPH_NAME}": b"", f"b/{GRAPH_NAME}": b""}),
             "found 2 among a/",
         ),
+        ("a.tar.gz", LONG_NAME, "names and attributes of at most 65536 bytes"),
+        ("a.tar.gz", LONG_PAX, "names and attributes of at most 65536 bytes"),
+        ("a.tar.gz", NESTED, "damaged archive"),
         ("a.pb", b"", "not a TensorFlow graph"),
         ("a.pb", b"What is it?\n" * 9, "not a TensorFlow graph"),
         ("a.pb", bytes(range(256)), "not a TensorFlow graph"),
     ],
     # Archives hold the time: processes that share the tests would name them otherwise.
-    ids="garbage cut-off parent root no-graph two-graphs empty text bytes".split(),
+    ids="garbage cut-off parent root no-graph two-graphs long-name long-pax nested "
+    "empty text bytes".split(),
 )
 def test_bad_files_are_named(tmp_path, name, content, message):
     path = write(tmp_path, content, name)

@@ -1,6 +1,7 @@
 """How entry points end."""
 
 import os
+import signal
 import subprocess
 import sys
 
@@ -15,6 +16,11 @@ def main():
 
 cli.run(main, errors=(OSError,), then={then!r})
 """
+# A thread that does not end.
+STANDING = (
+    "import threading, time; cli.END_SECONDS = 1; "
+    "threading.Thread(target=time.sleep, args=(60,)).start(); raise KeyboardInterrupt"
+)
 
 
 @pytest.mark.parametrize(
@@ -25,6 +31,7 @@ cli.run(main, errors=(OSError,), then={then!r})
         ("raise KeyboardInterrupt", "", 130, "interrupted\n"),
         ("raise KeyboardInterrupt", "it goes on", 130, "interrupted; it goes on\n"),
         ("raise KeyboardInterrupt('all is saved')", "x", 130, "all is saved\n"),
+        (STANDING, "", -signal.SIGALRM, "interrupted\n"),
     ],
 )
 def test_an_entry_point_ends_in_its_code_or_in_one_line(body, then, code, said):

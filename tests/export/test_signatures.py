@@ -212,8 +212,9 @@ def test_what_decode_is_given_must_come_from_encode():
         with pytest.raises(tf.errors.InvalidArgumentError) as caught:
             exported.call("decode", **{**encoded, name: value}, **last)
         assert words in str(caught.value)
-    # log 2 is no logarithm of a probability, and NaN is not smaller than anything.
-    for value in (0.7, np.nan):
+    # log 2 is no logarithm of a probability, NaN is not smaller than anything, and of 24
+    # classes one has 1 / 24 or more.
+    for value in (0.7, np.nan, -np.inf, -np.log(25)):
         with pytest.raises(tf.errors.InvalidArgumentError, match="logarithms"):
             wrong = np.full_like(encoded["log_probs"], value)
             exported.call("decode", **{**encoded, "log_probs": wrong}, **last)
@@ -229,6 +230,22 @@ def test_a_request_is_bounded_before_anything_is_computed():
     inputs = dict(num_samples=np.int32(256), seed=NO_SEED)
     with pytest.raises(tf.errors.InvalidArgumentError, match="pixels of samples"):
         exported.call("sample", image=image, blackbox=image[..., 0], **inputs)
+    # Each is computed as 16 x 16, and takes its time: 2049 x 64 x 64 are too many.
+    image = np.zeros([2049, 1, 1, 3], np.uint8)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="2049 images of 1 x 1"):
+        exported.call("calibrate", image=image, blackbox=image[..., 0])
+    image = np.zeros([1025, 1, 1, 3], np.uint8)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="of 1025 images of 1 x 1"):
+        exported.call("sample", image=image, blackbox=image[..., 0], **inputs)
+
+
+def test_what_an_embedded_black_box_enlarges_is_bounded_too():
+    settings = program.Settings(exported.street_facts(), trained_size=(256, 512))
+    module = served(settings, exported.street_sampler(), ToyBlackBox())
+    image = tf.zeros([65, 16, 16, 3], tf.uint8)
+    for signature in (module.calibrate, module.encode):
+        with pytest.raises(tf.errors.InvalidArgumentError, match="65 images of 256 x"):
+            signature(image)
 
 
 def served(settings, model, blackbox_function=None):

@@ -6,6 +6,7 @@ On a file system of one megabyte where the tests may mount one, else by injected
 import errno
 import os
 import subprocess
+import types
 
 import matplotlib.figure
 import numpy as np
@@ -13,7 +14,9 @@ import pytest
 import tensorflow as tf
 
 from car_tf.data import cache
+from car_tf.report import context as report_context
 from car_tf.report import figures
+from car_tf.report import write as report_write
 from car_tf.runtime import checkpoints, run_dir
 from tests.train import test_fit as test_fitting
 
@@ -124,10 +127,28 @@ def test_figures_are_written_whole_or_not_at_all(small_disk):
     drawn = {"samples": matplotlib.figure.Figure()}
     (small_disk / "figures").mkdir()
     fill(small_disk)
-    with pytest.raises(run_dir.RunError, match=r"cannot be written \(No space left"):
+    with pytest.raises(run_dir.RunError, match=r"/samples.png: cannot be written"):
         with checkpoints.writing(small_disk / "figures"):
             figures.save_all(drawn, small_disk / "figures")
     assert list((small_disk / "figures").iterdir()) == []
+
+
+def test_a_report_on_a_full_disk_is_named_and_leaves_the_one_before(
+    small_disk, monkeypatch
+):
+    found = types.SimpleNamespace(path=small_disk)
+    monkeypatch.setattr(report_context, "read", lambda path: found)
+    monkeypatch.setattr(report_write, "render", lambda *unused: "x" * 9000)
+    (small_disk / "report.html").write_text("before")
+    fill(small_disk)
+    with pytest.raises(run_dir.RunError) as caught:
+        report_write.write(small_disk)
+    words = str(caught.value)
+    assert words.startswith(
+        f"{small_disk / 'report.html'}: cannot be written (No space"
+    )
+    assert "what was written before is kept" in words and "\n" not in words
+    assert (small_disk / "report.html").read_text() == "before"
 
 
 # The cache

@@ -3,8 +3,12 @@
 import importlib.metadata
 import json
 import os
+import pathlib
 import re
 import signal
+import subprocess
+import sys
+import time
 
 import pytest
 
@@ -13,6 +17,7 @@ from car_tf.config import fields
 from car_tf.runtime import run_dir, stop_signal
 
 CONFIG = config_lib.Config(name="one")
+CHECKOUT = pathlib.Path(__file__).resolve().parents[2]
 
 
 def fails(*words):
@@ -132,17 +137,47 @@ def test_a_log_forgets_what_a_killed_run_had_done_after_its_checkpoint(run):
     assert run.read_lines("absent", last_step=3) == []
 
 
-def test_the_first_signal_sets_a_flag_and_the_second_acts(capsys):
-    # A shell starts background jobs with SIGINT ignored; the test brings its own.
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        with stop_signal.StopSignal() as stop:
-            assert stop.number is None
-            os.kill(os.getpid(), signal.SIGINT)
-            assert stop.number == signal.SIGINT
-            assert "stopping after this step" in capsys.readouterr().err
-            with pytest.raises(KeyboardInterrupt):
-                os.kill(os.getpid(), signal.SIGINT)
-        assert signal.getsignal(signal.SIGINT) == signal.default_int_handler
-    finally:
-        signal.signal(signal.SIGINT, before)
+SIGNALLED = """
+import hashlib, os, signal, sys, threading, time
+sys.path.insert(0, sys.argv[1])
+from car_tf.runtime import stop_signal
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+def send():
+    for number in (signal.SIGTERM, signal.{second}):
+        time.sleep(0.3)
+        os.kill(os.getpid(), number)
+
+with stop_signal.StopSignal() as stop:
+    threading.Thread(target=send).start()
+    # In C, without returning to Python.
+    hashlib.pbkdf2_hmac("sha256", b"", b"", 2 * 10**9)
+"""
+
+
+@pytest.mark.parametrize("second", ["SIGTERM", "SIGINT"])
+def test_a_second_signal_always_ends_the_process(second):
+    code = SIGNALLED.replace("{second}", second)
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(CHECKOUT)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 130
+    assert done.stderr.strip().startswith("stopping after this step")
+
+
+def test_the_first_signal_sets_a_flag_or_stops_where_nothing_is_unsaved():
+    before = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]
+    with stop_signal.StopSignal() as stop:
+        assert stop.number is None
+        os.kill(os.getpid(), signal.SIGTERM)
+        while stop.number is None:
+            time.sleep(0.01)
+        assert stop.number == signal.SIGTERM
+    with stop_signal.StopSignal() as stop:
+        stop.unsaved, stop.message = False, "stopped before the first step"
+        with pytest.raises(stop_signal.Stopped, match="before the first step"):
+            os.kill(os.getpid(), signal.SIGTERM)
+    assert before == [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]

@@ -273,3 +273,22 @@ def test_other_errors_of_the_graph_stay_what_they_are(job, monkeypatch):
     monkeypatch.setattr(ToyTrainer, "train_step", broken)
     with pytest.raises(tf.errors.InvalidArgumentError, match="else"):
         job.run()
+
+
+def test_a_signal_before_the_first_step_waits_for_nothing(job):
+    job.stop.number = signal.SIGTERM
+    with pytest.raises(stop_signal.Stopped, match="stage 1 after step 0;"):
+        job.run()
+    assert job.checkpoints() == []
+    job.stop.number = None
+    assert job.run() == expected_weight()
+    # From the first step on there is something to save.
+    assert job.stop.unsaved and "after step 0;" in job.stop.message
+
+
+def test_losses_in_the_millions_are_said_once(job):
+    job.values = np.array([1, 1, 1] + [1e6] * 7, np.float32)
+    job.run()
+    (line,) = [line for line in job.said if line.startswith("note:")]
+    assert "stage 1 diverges at step 6 (value 1e+06)" in line
+    assert "learning rate" in line
