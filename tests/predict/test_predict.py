@@ -12,7 +12,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from car_tf import config as config_lib
-from car_tf.data import io
+from car_tf.data import io, pictures
 from car_tf.predict import black_boxes as predict_black_boxes
 from car_tf.predict import images as predict_images
 from car_tf.predict import output as predict_output
@@ -224,7 +224,7 @@ def test_damaged_exif_data_turn_nothing(folders):
         image.save(path, exif=exif)
         assert predict_images.read_image(path, 3).size == (32, 24)
         with io.opened(path) as opened:
-            assert io.upright_size(opened) == (24, 32)
+            assert pictures.upright_size(opened) == (24, 32)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
