@@ -9,7 +9,7 @@ import pathlib
 import re
 import string
 import urllib.parse
-from typing import Any, Callable, Dict, List, Optional, Tuple
+from typing import Any, Callable, List, Optional, Tuple
 
 import fastapi
 import numpy as np

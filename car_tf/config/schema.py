@@ -442,6 +442,11 @@ class Config(Job):
             "refinement_net.noise: the prior of stage2.pixel_loss=elbo is N(0, I), so "
             f"wanted standard, got {self.refinement_net.noise}",
         )
+        fields.require(
+            not self.discriminator.patches or min(self.data.crop_size) >= 20,
+            "discriminator.patches: patches are judged at an eighth of the size, so "
+            f"wanted a data.crop_size of at least 20,20, got {self.data.crop_size}",
+        )
         draws = self.refinement_net.logits == "draw"
         fields.require(
             draws or self.stage2.calibration_estimator != "paired",

@@ -489,6 +489,7 @@ def test_what_an_earlier_run_saved_is_read(base):
             ["refinement_net.logits=draw", "refinement_net.noise=encoded"],
             "draw takes z from",
         ),
+        (["discriminator.patches=true", "data.crop_size=16,16"], "at least 20,20"),
     ],
 )
 def test_forms_of_stage_2_that_do_not_fit_together(texts, words):
