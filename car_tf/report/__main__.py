@@ -16,7 +16,6 @@ from typing import Optional, Sequence
 
 from absl import app, flags
 
-from car_tf import config as config_lib
 from car_tf.config import cli
 from car_tf.report import context, write
 from car_tf.runtime import run_dir
@@ -41,17 +40,16 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _own_sections(workdir: pathlib.Path) -> Optional[Sequence[write.Section]]:
-    """Returns the sections of the module that the run's configuration names, if any.
+    """Returns the sections of the module that the run has noted for its report, if any.
 
     Not every run is a segmentation: its configuration's class then has `REPORT`, a
-    module with `sections(workdir)`.
+    module of this package with `sections(workdir)`.
     """
-    name = (context.read_json(workdir / "config.json") or {}).get("name")
-    # Of the files in configs/ alone: one that a run names must not be executed.
-    if name not in config_lib.available():
+    environment = context.read_json(workdir / "environment.json") or {}
+    module = environment.get("report") or ""
+    if not module.startswith("car_tf."):
         return None
-    module = getattr(config_lib.load(name), "REPORT", None)
-    return importlib.import_module(module).sections(workdir) if module else None
+    return importlib.import_module(module).sections(workdir)
 
 
 if __name__ == "__main__":

@@ -98,7 +98,9 @@ class RunDir:
     def begin(self, config: config_lib.Config) -> None:
         """Writes down what is run, once it is clear that it can be."""
         if not (self.path / "config.json").exists():
-            self.write_json("environment.json", environment.describe())
+            # Who writes the report's sections, where it is not a segmentation's.
+            report = {"report": getattr(config, "REPORT", None)}
+            self.write_json("environment.json", {**environment.describe(), **report})
             self.write_text("config.json", config_lib.to_json(config))
 
     def other_tensorflow(self) -> str:

@@ -381,8 +381,10 @@ def test_contrast_is_enough_in_light_and_dark():
 
 
 def test_the_command_finds_the_sections_of_a_regression(tmp_path):
-    config = config_lib.to_json(config_lib.load("regression"))
-    (tmp_path / "config.json").write_text(config)
+    config = config_lib.load("regression")
+    (tmp_path / "config.json").write_text(config_lib.to_json(config))
+    environment = json.dumps({"report": type(config).REPORT})
+    (tmp_path / "environment.json").write_text(environment)
     done = job.run("--workdir", tmp_path, module="car_tf.report")
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == str(tmp_path / "report.html")
