@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
+import lzma
 import pathlib
 import tarfile
 import zlib
@@ -29,7 +31,16 @@ _MAX_MEMBERS = 1000
 # Of an archive's content once decompressed, and of a file's name and attributes in it.
 _MAX_ARCHIVE_BYTES, _MAX_HEADER_BYTES = 2**32, 2**16
 # Also of numbers that are none, and of names that describe names that describe names.
-_DAMAGES = (tarfile.TarError, EOFError, zlib.error, ValueError, RecursionError)
+_DAMAGES = (
+    *(tarfile.TarError, EOFError, zlib.error, lzma.LZMAError),
+    *(ValueError, RecursionError),
+)
+# First bytes of a compressed archive -> what opens it.
+_COMPRESSIONS = {
+    b"\x1f\x8b": gzip.open,
+    b"BZh": bz2.open,
+    b"\xfd7zXZ\x00": lzma.open,
+}
 # What the exporters put between the arg-max and the output: cropping the padding and
 # resizing to the image's size.
 _BETWEEN = ("Cast", "ExpandDims", "Identity", "ResizeNearestNeighbor", "Slice")
@@ -110,8 +121,9 @@ class _Bounded:
 
 def _read_from_archive(file: pathlib.Path) -> bytes:
     with open(file, "rb") as stream:
-        is_compressed = stream.read(2) == b"\x1f\x8b"
-    with (gzip.open if is_compressed else open)(file, "rb") as stream:
+        start = stream.read(6)
+    opens = [opens for magic, opens in _COMPRESSIONS.items() if start.startswith(magic)]
+    with (opens[0] if opens else open)(file, "rb") as stream:
         bounded = _Bounded(file, stream)
         return _read_from_tar(file, bounded, tarfile.open(fileobj=bounded, mode="r:"))
 
