@@ -1,4 +1,4 @@
-"""What TensorBoard is given, read back by TensorBoard's own rater."""
+"""What TensorBoard is given, read back by TensorBoard's own reader."""
 
 import numpy as np
 import PIL.Image
