@@ -17,7 +17,7 @@ from typing import Any
 
 from absl import flags
 
-from car_tf.config import cli, schema
+from car_tf.config import cli, data_sections
 from car_tf.runtime import run_dir
 from export import versions
 
@@ -75,7 +75,7 @@ def _build() -> Any:
         seed=FLAGS.seed,
         size=FLAGS.size,
         blackbox=FLAGS.blackbox,
-        blackbox_settings=schema.blackbox_settings(FLAGS.set),
+        blackbox_settings=data_sections.blackbox_settings(FLAGS.set),
     )
     session = app_session.Session(
         predictor.Predictor(path),

@@ -14,7 +14,7 @@ from PIL import Image
 
 from car_tf import config as config_lib
 from car_tf.blackbox import attach
-from car_tf.config import schema
+from car_tf.config import data_sections
 from car_tf.data import io
 from car_tf.predict import black_boxes as predict_black_boxes
 from car_tf.predict import images as predict_images
@@ -162,7 +162,7 @@ def _map_path(folder: pathlib.Path, upload: Upload) -> pathlib.Path:
 
 def _is_here(blackbox: Optional[str]) -> bool:
     """Whether the black box of the training can be used on this machine."""
-    return bool(blackbox) and schema.is_segmenter_here(blackbox)
+    return bool(blackbox) and data_sections.is_segmenter_here(blackbox)
 
 
 def draw_examples(config: config_lib.Config) -> List[Opened]:

@@ -5,6 +5,7 @@ No TensorFlow. A file in `configs/` needs nothing but this package:
 nothing, and changed by `change`, which keeps the fields that it does not name.
 """
 
+from car_tf.config.data_sections import BlackBox, Data
 from car_tf.config.fields import ConfigError, change, override
 from car_tf.config.load import (
     available,
@@ -14,19 +15,9 @@ from car_tf.config.load import (
     summaries,
     to_json,
 )
-from car_tf.config.schema import (
-    BlackBox,
-    CalibrationNet,
-    Config,
-    Data,
-    Discriminator,
-    Evaluation,
-    Job,
-    RefinementNet,
-    Stage1,
-    Stage2,
-    Train,
-)
+from car_tf.config.network_sections import CalibrationNet, Discriminator, RefinementNet
+from car_tf.config.schema import Config, Job
+from car_tf.config.stage_sections import Evaluation, Stage1, Stage2, Train
 
 __all__ = ["BlackBox", "CalibrationNet", "Config", "Data", "Discriminator"]
 __all__ += ["Evaluation", "Job", "RefinementNet", "Stage1", "Stage2", "Train"]

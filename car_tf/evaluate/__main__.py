@@ -13,7 +13,7 @@ from __future__ import annotations
 from absl import flags, logging
 
 from car_tf import config as config_lib
-from car_tf.config import cli, schema
+from car_tf.config import cli, stage_sections
 from car_tf.runtime import run_dir, workers
 
 FLAGS = flags.FLAGS
@@ -54,7 +54,7 @@ def main() -> int:
     if FLAGS.realism_steps is not None:
         steps = FLAGS.realism_steps
         config = config_lib.change(config, evaluation={"realism_steps": steps})
-    schema.require_devices("--devices", FLAGS.devices)
+    stage_sections.require_devices("--devices", FLAGS.devices)
     workdir = run_dir.RunDir(FLAGS.workdir, config)
     logging.set_verbosity(logging.WARNING)
     # TensorFlow starts here.

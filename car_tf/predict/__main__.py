@@ -19,7 +19,7 @@ from typing import Any, Dict, Optional
 from absl import flags, logging
 
 from car_tf import config as config_lib
-from car_tf.config import cli, schema
+from car_tf.config import cli, data_sections, stage_sections
 from car_tf.runtime import run_dir, workers
 from export import versions
 from export.clients import common
@@ -98,7 +98,7 @@ def _drawn_data() -> config_lib.Config:
 
 def main() -> int:
     """Predicts; returns the exit code."""
-    schema.require_devices("--devices", FLAGS.devices)
+    stage_sections.require_devices("--devices", FLAGS.devices)
     path, size = _model_path(), _size()
     if FLAGS.images:
         images, drawn = common.find_images(FLAGS.images, FLAGS.output), None
@@ -130,7 +130,7 @@ def _predict(
         seed=FLAGS.seed,
         size=size,
         blackbox=blackbox,
-        blackbox_settings=schema.blackbox_settings(FLAGS.set),
+        blackbox_settings=data_sections.blackbox_settings(FLAGS.set),
     )
     strategy = devices.build_strategy(FLAGS.devices, workers.Worker())
     predictor = predict_predictor.Predictor(path, devices.names(strategy))

@@ -15,7 +15,7 @@ import os
 from absl import flags, logging
 
 from car_tf import config as config_lib
-from car_tf.config import cli, schema
+from car_tf.config import cli, data_sections
 from car_tf.data import requirements
 from car_tf.runtime import run_dir, workers
 
@@ -77,7 +77,7 @@ def _require_inputs(config: config_lib.Config) -> None:
     if data_dir and not os.path.exists(os.path.expanduser(data_dir)):
         raise config_lib.ConfigError(f"--data_dir: no file or folder {data_dir}")
     is_read = config.blackbox.kind in ("auto", "live", "predictions")
-    if is_read and segmenter and not schema.is_segmenter_here(segmenter):
+    if is_read and segmenter and not data_sections.is_segmenter_here(segmenter):
         raise config_lib.ConfigError(
             f"--blackbox: no file or folder {segmenter}, and no package.module:function"
         )

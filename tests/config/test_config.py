@@ -10,7 +10,7 @@ import pytest
 
 from car_tf import config as config_lib
 from car_tf.config import fields as config_fields
-from car_tf.config import schema
+from car_tf.config import data_sections
 
 CONFIG_FILE = """
 from car_tf import config as config_lib
@@ -499,6 +499,6 @@ def test_forms_of_stage_2_that_do_not_fit_together(texts, words):
 
 def test_predict_and_app_set_the_black_box_alone():
     texts = ["blackbox.encoding=label_ids"]
-    assert schema.blackbox_settings(texts) == tuple(texts)
+    assert data_sections.blackbox_settings(texts) == tuple(texts)
     with pytest.raises(ValueError, match="wanted blackbox.field=value here, got 'data"):
-        schema.blackbox_settings(["data.size=1,2"])
+        data_sections.blackbox_settings(["data.size=1,2"])

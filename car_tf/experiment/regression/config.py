@@ -15,7 +15,7 @@ from typing import Annotated, ClassVar, Tuple
 import pydantic
 from pydantic import Field
 
-from car_tf.config import fields, schema
+from car_tf.config import fields, ranges, schema
 
 Probability = Annotated[float, Field(gt=0, lt=1)]
 Noise = Annotated[float, Field(gt=0, le=100)]
@@ -36,51 +36,51 @@ class Networks(fields.Section, key="networks"):
 
     hidden_layers: Annotated[int, Field(gt=0, le=100)] = 4
     """Layers between input and output."""
-    hidden_units: schema.Channels = 64
+    hidden_units: ranges.Channels = 64
     """Units of each."""
 
 
 class Stage1(fields.Section, key="stage1"):
     """Training of F."""
 
-    steps: schema.Steps = 1500
+    steps: ranges.Steps = 1500
     """Iterations."""
-    batch_size: schema.Batch = 1000
+    batch_size: ranges.Batch = 1000
     """Pairs (x, y) per run and step."""
-    learning_rate: schema.Rate = 1e-4
+    learning_rate: ranges.Rate = 1e-4
     """Of Adam."""
 
 
 class Stage2(fields.Section, key="stage2"):
     """Training of G and D."""
 
-    steps: schema.Steps = 5000
+    steps: ranges.Steps = 5000
     """Iterations; G and D are both updated in each."""
-    batch_size: schema.Batch = 100
+    batch_size: ranges.Batch = 100
     """Pairs (x, y) per run and step."""
-    num_samples: schema.Samples = 10
+    num_samples: ranges.Samples = 10
     """M, samples per x. Runs without Lcal draw one, as nothing is averaged."""
-    learning_rate: schema.Rate = 1e-4
+    learning_rate: ranges.Rate = 1e-4
     """Of Adam, for G and D."""
-    calibration_weights: Annotated[Tuple[schema.Weight, ...], SEVERAL] = (1.0, 0.0)
+    calibration_weights: Annotated[Tuple[ranges.Weight, ...], SEVERAL] = (1.0, 0.0)
     """Values of lambda, the weight of Lcal."""
 
 
 class Train(fields.Section, key="train"):
     """Repetitions and checkpoints."""
 
-    seeds: Annotated[Tuple[schema.Seed, ...], SEVERAL] = (1,)
+    seeds: Annotated[Tuple[ranges.Seed, ...], SEVERAL] = (1,)
     """One run of every combination per seed."""
-    checkpoint_every: schema.Steps = 500
+    checkpoint_every: ranges.Steps = 500
     """Steps between checkpoints."""
 
 
 class Evaluation(fields.Section, key="evaluation"):
     """The log-likelihood curve."""
 
-    every: schema.Steps = 10
+    every: ranges.Steps = 10
     """Stage-2 steps between evaluations; both stages run in blocks of them."""
-    num_points: schema.Images = 2000
+    num_points: ranges.Images = 2000
     """Values of x, evenly spaced, with one sample each."""
 
 

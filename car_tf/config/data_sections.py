@@ -1,0 +1,130 @@
+"""Sections on images and black box."""
+
+from __future__ import annotations
+
+import os
+from typing import Annotated, Literal, Sequence, Tuple
+
+import pydantic
+from pydantic import Field
+
+from car_tf.config import fields, ranges
+
+
+class Data(fields.Section, key="data"):
+    """Which images, at which size, and how they are augmented."""
+
+    dataset: Literal["cityscapes", "lidc"] = "cityscapes"
+    """The reader. An empty `data_dir` draws an embedded stand-in."""
+    data_dir: ranges.Text = ""
+    """Folder of the data set on disk; set by `--data_dir`."""
+    cache_dir: ranges.Text = ""
+    """Where decoded data sets are kept; empty: the user's cache folder."""
+    size: ranges.Size = (256, 512)
+    """Working (height, width) in pixels, to which photographs are resized and CT crops
+    are cut around their centre."""
+    crop_size: Tuple[ranges.CropSide, ranges.CropSide] = (128, 128)
+    """(height, width) of training crops."""
+    scale_range: Tuple[ranges.Scale, ranges.Scale] = (0.75, 1.5)
+    """Factors by which a training crop is magnified, drawn uniformly."""
+    symmetries: Literal["mirror", "square"] = "mirror"
+    """That a training crop is seen under: `mirror`, left to right, as the paper, or
+    `square`, all eight of a square crop."""
+    num_drawn: Tuple[ranges.Images, ranges.Images, ranges.Images] = (400, 40, 60)
+    """Drawn scenes for (train, selection, evaluation)."""
+    drawn_seed: ranges.Seed = 1
+    """Seed of the drawn scenes."""
+    selection_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    """Share held out for model selection where the data set's own held-out cities or
+    patients do not exist."""
+    split_seed: ranges.Seed = 1
+    """Of the draws that split a data set; apart from `train.seed`, so that repetitions
+    of a training are judged on the same images."""
+    on_error: Literal["stop", "skip"] = "stop"
+    """`skip` leaves unreadable examples out and counts them."""
+
+    @pydantic.model_validator(mode="after")
+    def _crops_fit(self) -> "Data":
+        low, high = self.scale_range
+        fields.require(
+            low <= high,
+            f"data.scale_range: wanted 0 < low <= high, got {self.scale_range}",
+        )
+        # From the centre of the first to the centre of the last pixel.
+        fields.require(
+            all(
+                crop - 1 <= (size - 1) * low + 1e-6
+                for crop, size in zip(self.crop_size, self.size)
+            ),
+            f"data.crop_size {self.crop_size} does not fit into data.size {self.size}"
+            f" at the smallest data.scale_range {low}",
+        )
+        fields.require(
+            self.symmetries == "mirror" or self.crop_size[0] == self.crop_size[1],
+            f"data.crop_size: wanted a square for data.symmetries={self.symmetries}, "
+            f"got {self.crop_size}",
+        )
+        return self
+
+
+class BlackBox(fields.Section, key="blackbox"):
+    """The segmenter that CAR is put on top of."""
+
+    kind: Literal["auto", "none", "imitation", "truth", "predictions", "live"] = "auto"
+    """`none` (images alone), `imitation` (the true labels, degraded), `truth` (the
+    labels before their flips), `predictions` (files on disk), `live` (a model that is
+    run: see `path`), `auto` (`live` or `predictions` where `path` is set, else
+    `imitation`)."""
+    path: ranges.Text = ""
+    """Model, `package.module:function` or folder of predictions; see `--blackbox`."""
+    encoding: Literal["auto", "train_ids", "label_ids"] = "auto"
+    """What ids mean that files hold or a model gives; `auto` tells files by how well
+    either reading agrees with the labels and takes a model's for train ids."""
+    output: Literal["auto", "labels", "probabilities", "logits", "sigmoid"] = "auto"
+    """Labels, class probabilities, or `auto`: probabilities where it has them; `logits`
+    or `sigmoid`: probabilities, from scores that are taken for those."""
+    class_map: Annotated[Tuple[ranges.ClassId, ...], Field(max_length=1024)] = ()
+    """The data set's class of each of the segmenter's classes, 255 for one that the
+    data set lacks; empty where both have the same."""
+    input_size: Tuple[ranges.SideOrOwn, ranges.SideOrOwn] = (0, 0)
+    """(height, width) of the images that a model is given; 0,0 for its own: what it was
+    made for, else the size of the image file."""
+    channels: Literal["rgb", "bgr"] = "rgb"
+    """Order of the colours that a model is given."""
+    pixel_scale: Literal["0..255", "0..1", "-1..1", "imagenet"] = "0..255"
+    """Range of the grey levels that a model is given; `imagenet` is 0..1 less
+    ImageNet's mean, divided by its standard deviation."""
+    signature: ranges.Text = ""
+    """Of a SavedModel; empty to find it."""
+    input_name: ranges.Text = ""
+    """Of a model's image; empty to find it."""
+    output_name: ranges.Text = ""
+    """Of a model's labels or scores; empty to find it."""
+
+    @pydantic.model_validator(mode="after")
+    def _is_complete(self) -> "BlackBox":
+        fields.require(
+            self.kind not in ("predictions", "live") or bool(self.path),
+            f"blackbox.path: blackbox.kind={self.kind} needs a path",
+        )
+        fields.require(
+            min(self.input_size) > 0 or self.input_size == (0, 0),
+            "blackbox.input_size: wanted positive, or 0,0 for the model's own, got "
+            f"{self.input_size}",
+        )
+        return self
+
+
+def is_segmenter_here(path: str) -> bool:
+    """Whether a `blackbox.path` is a file or folder of this machine, or a function."""
+    return os.path.exists(os.path.expanduser(path)) or ":" in path
+
+
+def blackbox_settings(texts: Sequence[str]) -> Tuple[str, ...]:
+    """Returns `blackbox.field=value` texts of a flag `--set`; refuses other sections."""
+    for text in texts:
+        fields.require(
+            text.strip().startswith("blackbox."),
+            f"--set: wanted blackbox.field=value here, got {fields.short(text)}",
+        )
+    return tuple(texts)
