@@ -52,8 +52,7 @@ def export_run(
         num_samples=num_samples,
         blackbox=dataset_info.blackbox_output,
         trained_size=config.data.size,
-        # Where crops are cut at the centre of the files, nothing is resized.
-        resizes=dataset_info.random_crop,
+        resizes=dataset_info.resizes,
         blackbox_function=blackbox_function,
         config=_as_read(config, dataset_info),
         notes=notes,

@@ -25,6 +25,7 @@ LIDC_LIKE = info.DatasetInfo(
     image_channels=1,
     num_raters=4,
     random_crop=False,
+    resizes=False,
 )
 
 

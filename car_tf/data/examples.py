@@ -57,7 +57,8 @@ class Examples:
       names: N unique names.
       groups: N names of what must not be split: city, patient.
       images: `[N, H, W, C]` uint8.
-      labels: `[N, A, H, W]` uint8 class ids of A raters, 255 ignored.
+      labels: `[N, A, H, W]` uint8 class ids of A raters. 255 hides a pixel of one rater
+        alone; who did not label an image has a plane of 255.
       image_files: N files with the images at their own size; empty if drawn.
       skipped: names that were left out because they could not be read.
       blackbox: `[N, H, W]` uint8 class ids or `[N, H, W, K]` float16 probabilities.

@@ -21,12 +21,17 @@ class DatasetInfo:
       class_colors: K (red, green, blue) triples.
       flips: the class flips, empty where the raters disagree by themselves.
       image_channels: 1 or 3.
-      num_raters: N, labels per image.
+      num_raters: A, the largest number of labels per image.
+      rater_names: of the A raters; empty where they have none.
+      rater_word: what one who labels is called.
+      object_word: what is labelled, such as lesion.
       num_blackbox_classes: classes of the black box after mapping; 0 without one.
       blackbox_output: what it gives of them: `labels` or `probabilities`.
       blackbox_encoding: which ids its class ids on disk are; empty where it is not read
         from there.
       random_crop: whether training crops lie anywhere or in the centre.
+      resizes: whether images are brought to the working size by resizing.
+      image_range: of images of 16 bits, the values that become 0 and 255.
     """
 
     title: str
@@ -35,10 +40,15 @@ class DatasetInfo:
     flips: Tuple[class_flips.ClassFlip, ...] = ()
     image_channels: int = 3
     num_raters: int = 1
+    rater_names: Tuple[str, ...] = ()
+    rater_word: str = "rater"
+    object_word: str = "object"
     num_blackbox_classes: int = 0
     blackbox_output: str = "labels"
     blackbox_encoding: str = ""
     random_crop: bool = True
+    resizes: bool = True
+    image_range: Tuple[int, ...] = ()
 
     @property
     def num_classes(self) -> int:
@@ -53,6 +63,11 @@ def from_record(record: Dict[str, Any]) -> DatasetInfo:
     names = tuple(record["class_names"])
     # Runs of before say annotators.
     record = {OLD_FIELDS.get(key, key): value for key, value in record.items()}
-    return DatasetInfo(
-        **{**record, "class_names": names, "class_colors": colors, "flips": flips}
-    )
+    # Runs of before hold no words: what two classes tell apart is the second.
+    record.setdefault("object_word", names[1] if len(names) == 2 else "object")
+    # Nothing was resized where crops were cut at the centre of the files.
+    record.setdefault("resizes", record.get("random_crop", True))
+    record.update(class_names=names, class_colors=colors, flips=flips)
+    for name in ("rater_names", "image_range"):
+        record[name] = tuple(record.get(name, ()))
+    return DatasetInfo(**record)

@@ -57,11 +57,11 @@ def training_batches(
       or `[B, N, h, w]` where N > 1, and, with a black box, `blackbox` `[B, h, w]` uint8
       or `[B, h, w, K]` float32.
     """
-    num_raters = source.labels.shape[1]
-    num_cut = min(labels_per_image, num_raters)
+    order, num_rated = raters_of(source.labels)
+    num_cut = min(labels_per_image, order.shape[1])
     rows, raters = draw(
-        len(source),
-        num_raters,
+        num_rated,
+        order.shape[1],
         batch_size=batch_size,
         seed=seed,
         first_step=first_step,
@@ -70,7 +70,9 @@ def training_batches(
     # Captured by reference: a Python function in the pipeline would need the
     # interpreter's lock, on which an iterator that is dropped early can wait forever.
     with tf.device("/CPU:0"):
-        raters = tf.constant(raters)
+        order, raters = tf.constant(order), tf.constant(raters)
+        num_rated = tf.constant(num_rated)
+        rated_rows = tf.constant(rows)
         labels, label_rows = _tensors(source.labels, rows)
         seen = [source.images]
         seen += [] if source.blackbox is None else [source.blackbox]
@@ -80,7 +82,9 @@ def training_batches(
         place = step - first_step
         arrays = [tf.gather(array, array_rows[place]) for array, array_rows in seen]
         for index in range(num_cut):
-            rater = (raters[place] + index) % num_raters
+            images = rated_rows[place]
+            rank = (raters[place] + index) % tf.gather(num_rated, images)
+            rater = tf.gather_nd(order, tf.stack([images, rank], axis=1))
             where = tf.stack([label_rows[place], rater], axis=1)
             arrays.append(tf.gather_nd(labels, where))
         key = tf.stack([tf.constant(seed, tf.int64), step])
@@ -159,8 +163,28 @@ def _labels(
     return label
 
 
+def raters_of(labels: Any) -> Tuple[np.ndarray, np.ndarray]:
+    """Tells who labelled an image: a plane of 255 is of someone who did not.
+
+    Args:
+      labels: `[N, A, H, W]` uint8.
+
+    Returns:
+      The raters of each image before those who did not label it, `[N, A]` int32, and
+      their numbers, `[N]` int32. An image that nobody labelled keeps all.
+    """
+    num_images, num_raters = labels.shape[:2]
+    everyone = np.tile(np.arange(num_raters, dtype=np.int32), (num_images, 1))
+    if num_raters == 1:
+        return everyone, np.ones(num_images, np.int32)
+    rated = np.stack([(label != 255).any((1, 2)) for label in labels])
+    rated[~rated.any(1)] = True
+    order = np.argsort(~rated, axis=1, kind="stable").astype(np.int32)
+    return order, rated.sum(1).astype(np.int32)
+
+
 def draw(
-    num_images: int,
+    num_rated: np.ndarray,
     num_raters: int,
     *,
     batch_size: int,
@@ -170,16 +194,26 @@ def draw(
 ) -> Tuple[np.ndarray, np.ndarray]:
     """Draws which image and whose label each place of each batch takes.
 
+    Args:
+      num_rated: `[N]` raters of each image, of whom one is drawn.
+      num_raters: the largest possible.
+      batch_size: and what follows: see `training_batches`.
+
     Returns:
-      Rows and raters, `[num_steps - first_step, B]` int32 each.
+      Rows and raters, `[num_steps - first_step, B]` int32 each; a rater is counted among
+      those of his image.
     """
+    num_images = len(num_rated)
+    # NumPy draws other numbers for equal bounds in an array.
+    is_even = (num_rated == num_raters).all()
     first, last = first_step * batch_size, num_steps * batch_size
     rows = np.empty(last - first, np.int32)
     raters = np.empty(last - first, np.int32)
     for epoch in range(first // num_images, -(-last // num_images)):
         rng = np.random.default_rng([seed, epoch])
         order = rng.permutation(num_images)
-        whose = rng.integers(num_raters, size=num_images)
+        bound = num_raters if is_even else num_rated[order]
+        whose = rng.integers(bound, size=num_images)
         ends = np.clip([epoch * num_images, (epoch + 1) * num_images], first, last)
         places, images = slice(*(ends - first)), np.arange(*ends) % num_images
         rows[places] = order[images]

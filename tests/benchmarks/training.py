@@ -66,7 +66,9 @@ def _dataset_info(num_classes: int, **changes) -> info.DatasetInfo:
 
 
 STREETS = _dataset_info(24, flips=class_flips.CITYSCAPES_FLIPS, num_blackbox_classes=19)
-CROPS = _dataset_info(2, image_channels=1, num_raters=4, random_crop=False)
+CROPS = _dataset_info(
+    2, image_channels=1, num_raters=4, random_crop=False, resizes=False
+)
 
 
 def random_dataset(

@@ -108,7 +108,7 @@ def test_each_image_occurs_once_per_epoch(num, batch_size):
 
 def test_every_epoch_has_an_order_of_its_own():
     arguments = dict(batch_size=8, seed=1, first_step=0, num_steps=2)
-    for first, second in pipeline.draw(8, 3, **arguments):
+    for first, second in pipeline.draw(np.full(8, 3), 3, **arguments):
         assert np.any(first != second)
 
 
@@ -127,6 +127,24 @@ def test_annotators_are_drawn_evenly_and_belong_to_their_image():
     share = np.bincount(said % 4, minlength=4) / 2000
     # Standard deviation of a share: sqrt(.25 * .75 / 2000) = 0.0097.
     np.testing.assert_allclose(share, 0.25, atol=0.04)
+
+
+def test_who_did_not_label_an_image_is_not_drawn_for_it():
+    source = coordinates(30, 16, 16, blackbox=None)
+    labels = np.zeros((30, 3, 16, 16), np.uint8) + np.arange(3)[:, None, None]
+    labels = labels.astype(np.uint8)
+    # A third of the images has raters 0 and 2 alone, another rater 1 alone.
+    labels[:10, 1] = labels[10:20, ::2] = 255
+    source = examples.Examples(source.names, source.groups, source.images, labels)
+    found = batches(source, batch_size=30, num_steps=40, labels_per_image=2)
+    number = np.concatenate([b["image"][:, 0, 0, 0] for b in found]).astype(int)
+    said = np.concatenate([b["label"][:, :, 0, 0] for b in found])
+    first, second, third = (said[(number // 10) == part] for part in range(3))
+    assert set(map(tuple, first)) == {(0, 2), (2, 0)}
+    # Standard deviation of a share of 400 draws: sqrt(.25 / 400) = 0.025.
+    np.testing.assert_allclose(np.mean(first[:, 0] == 0), 0.5, atol=0.1)
+    assert set(map(tuple, second)) == {(1, 1)}
+    assert set(third[:, 0]) == {0, 1, 2}
 
 
 def test_several_labels_of_an_image_are_of_different_annotators():

@@ -22,7 +22,9 @@ from car_tf.train import build, optimization, stage1, stage2
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 SECTIONS = ("calibration_net", "refinement_net", "discriminator", "stage1", "stage2")
 # A fact that is not the default, to see it arrive.
-FACTS = dataclasses.replace(cityscapes.dataset_info("nothing"), random_crop=False)
+FACTS = dataclasses.replace(
+    cityscapes.dataset_info("nothing"), random_crop=False, resizes=False
+)
 NETWORKS = {
     "F": ("calibration_nets", "BlackBoxCalibrator"),
     "F segnet": ("segnet", "SegNet"),

@@ -40,7 +40,9 @@ def dataset_info(title: str) -> info.DatasetInfo:
         class_colors=((0, 0, 0), (255, 255, 255)),
         image_channels=1,
         num_raters=NUM_RATERS,
+        object_word="lesion",
         random_crop=False,
+        resizes=False,
     )
 
 

@@ -127,7 +127,12 @@ def test_training_meets_every_reader_under_every_symmetry(crops, cache_dir):
     batches = build.build_batches(config, dataset, stage=1, first_step=0, num_steps=40)
     train, met = dataset.splits["train"], set()
     rows, raters = pipeline.draw(
-        6, 4, batch_size=6, seed=config.train.seed * 10 + 1, first_step=0, num_steps=40
+        np.full(6, 4),
+        4,
+        batch_size=6,
+        seed=config.train.seed * 10 + 1,
+        first_step=0,
+        num_steps=40,
     )
     for batch, row, rater in zip(batches, rows, raters):
         for image, label, i, r in zip(batch["image"], batch["label"], row, rater):
