@@ -1,51 +1,52 @@
-"""Runs a black box on a split once and keeps what it says."""
+"""Runs a black box on a split once and keeps what it says.
+
+One file per image, named by the image's content, in a folder named by the black box:
+a changed image or black box never meets an old prediction, an interrupted run goes on
+where it stopped, and splits that share images, and working sizes, share predictions.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import pathlib
-from typing import Dict, Iterator, List, Optional, Sequence, Tuple
+import zipfile
+from typing import Any, Dict, Iterator, List, Sequence, Tuple
 
 import numpy as np
+import tensorflow as tf
 
 from car_tf.blackbox import (
     base,
     frozen_graph,
-    keras_model,
-    prediction_cache,
+    postprocess,
     python_function,
-    saved_model,
+    saved_models,
     segmenter,
     tflite,
 )
 from car_tf.data import cache, io
 
 _SAVED_MODEL_FILE = "saved_model.pb"
+_OPENERS = {
+    ".tflite": tflite,
+    **dict.fromkeys(saved_models.KERAS_ENDINGS, saved_models),
+    **dict.fromkeys((".pb", *frozen_graph.ARCHIVE_ENDINGS), frozen_graph),
+}
 # Images that are decoded before they are needed: 50 MB of 1024 x 2048.
 _NUM_AHEAD = 8
+_FORMAT_VERSION = 2
+# Probabilities are kept in steps of 1 / 255, so that each is off by 1 / 510 at most.
+_STEPS = 255
 
 
 def is_model(path: str) -> bool:
     """Tells what is run on images from a folder of predictions."""
     folder = pathlib.Path(path).expanduser()
-    if not folder.is_dir():
-        return True
-    graphs = (_SAVED_MODEL_FILE, frozen_graph.GRAPH_NAME)
-    return any((folder / name).is_file() for name in graphs)
+    names = (_SAVED_MODEL_FILE, frozen_graph.GRAPH_NAME)
+    return not folder.is_dir() or any((folder / name).is_file() for name in names)
 
 
-def load(
-    path: str,
-    *,
-    num_classes: int,
-    output: str = base.LABELS,
-    class_map: Sequence[int] = (),
-    input_size: Optional[Tuple[int, int]] = None,
-    channels: str = "rgb",
-    pixel_scale: str = "0..255",
-    signature: str = "",
-    input_name: str = "",
-    output_name: str = "",
-) -> segmenter.Segmenter:
+def load(path: str, **options: Any) -> segmenter.Segmenter:
     """Finds the black box that lies at a path, told by its kind of file.
 
     The model itself is opened when it is first needed.
@@ -53,61 +54,99 @@ def load(
     Args:
       path: frozen graph (`.pb`, archive, folder), TFLite, SavedModel folder, Keras
         model or `package.module:function`.
-      num_classes: of the data set.
-      output: and what follows: see `base.Options`.
+      **options: of `base.Options`.
 
     Raises:
       DataError: nothing there, or a kind that is not supported.
     """
-    options = base.Options(
-        num_classes=num_classes,
-        output=output,
-        class_map=tuple(class_map),
-        input_size=None if input_size is None else tuple(input_size),
-        channels=channels,
-        pixel_scale=pixel_scale,
-        signature=signature,
-        input_name=input_name,
-        output_name=output_name,
-    )
     file = pathlib.Path(path).expanduser()
-    if python_function.is_name(path) and not file.exists():
-        opener, content_hash = python_function, python_function.content_hash(path)
-        return _segmenter(path, content_hash, options, opener)
-    if not file.exists():
-        raise io.DataError(f"{path}: does not exist")
     if file.name == _SAVED_MODEL_FILE:
         file = file.parent
-    if file.is_dir():
-        is_saved_model = (file / _SAVED_MODEL_FILE).is_file()
-        if not is_saved_model and not (file / frozen_graph.GRAPH_NAME).is_file():
+    if python_function.is_name(path) and not file.exists():
+        opener, content_hash = python_function, python_function.content_hash(path)
+        file = path
+    elif not file.exists():
+        raise io.DataError(f"{path}: does not exist")
+    elif file.is_dir():
+        if not is_model(str(file)):
             raise io.DataError(
                 f"{path}: wanted a model, found a folder without {_SAVED_MODEL_FILE} or "
                 + frozen_graph.GRAPH_NAME
             )
-        opener = saved_model if is_saved_model else frozen_graph
-        return _segmenter(str(file), base.folder_hash(str(file)), options, opener)
-    openers = {
-        ".tflite": tflite,
-        **{ending: keras_model for ending in keras_model.ENDINGS},
-        **{ending: frozen_graph for ending in (".pb", *frozen_graph.ARCHIVE_ENDINGS)},
-    }
-    opener = next((o for ending, o in openers.items() if path.endswith(ending)), None)
-    if opener is None:
-        raise io.DataError(
-            f"{path}: wanted a SavedModel folder, a file ending in "
-            f"{', '.join(openers)}, package.module:function, or a folder of predictions"
-        )
-    return _segmenter(str(file), io.file_hash(str(file)), options, opener)
-
-
-def _segmenter(path, content_hash, options, opener) -> segmenter.Segmenter:
+        is_saved_model = (file / _SAVED_MODEL_FILE).is_file()
+        opener = saved_models if is_saved_model else frozen_graph
+        content_hash = base.folder_hash(file)
+    else:
+        opener = next((_OPENERS[end] for end in _OPENERS if path.endswith(end)), None)
+        if opener is None:
+            raise io.DataError(
+                f"{path}: wanted a SavedModel folder, a file ending in "
+                f"{', '.join(_OPENERS)}, package.module:function, or a folder of "
+                "predictions"
+            )
+        content_hash = io.file_hash(file)
     return segmenter.Segmenter(
-        path=path,
+        path=str(file),
         content_hash=content_hash,
-        options=options,
+        options=base.Options(**options),
         open_backend=opener.open_backend,
     )
+
+
+class Store:
+    """The predictions of one black box, which serve all working sizes but large ones."""
+
+    def __init__(
+        self, cache_dir: pathlib.Path, *, fingerprint: str, size: Tuple[int, int]
+    ):
+        """Names the folder; nothing is written yet.
+
+        Args:
+          cache_dir: the cache folder.
+          fingerprint: of the black box and how it is used.
+          size: working (height, width); see `postprocess.kept_size`.
+        """
+        is_large = size[0] * size[1] > postprocess.MAX_SHARED_PIXELS
+        own = tuple(size) if is_large else ""
+        text = f"{_FORMAT_VERSION}|{fingerprint}|{own}"
+        self.key = hashlib.sha256(text.encode()).hexdigest()
+        self._folder = cache_dir / "blackbox" / self.key[:32]
+
+    def file(self, image_hash: str) -> pathlib.Path:
+        """Returns where the prediction of an image lies, by the image's SHA-256."""
+        return self._folder / f"{image_hash[:32]}.npz"
+
+    def has(self, image_hash: str) -> bool:
+        """Tells whether an image's prediction is there and whole."""
+        # A file that a full disk or a crash cut short lacks the directory at its end.
+        return zipfile.is_zipfile(self.file(image_hash))
+
+    def write(self, image_hash: str, prediction: np.ndarray) -> None:
+        """Writes `[H, W]` uint8 ids or `[H, W, K]` probabilities, whole or not at all."""
+        if prediction.dtype != np.uint8:
+            prediction = np.rint(_STEPS * prediction).astype(np.uint8)
+        with io.atomic_file(self.file(image_hash)) as file:
+            np.savez_compressed(file, prediction=prediction)
+
+    def read(self, image_hash: str, size: Tuple[int, int]) -> np.ndarray:
+        """Reads a prediction at a size, `[H, W]` uint8 or `[H, W, K]` float16.
+
+        Raises:
+          DataError: a damaged file.
+        """
+        path = self.file(image_hash)
+        try:
+            with zipfile.ZipFile(path) as stored:
+                whole = io.decode_array(stored.read("prediction.npy"))
+        except Exception as error:  # NumPy and zlib raise many types.
+            raise io.DataError(
+                f"{path}: damaged prediction in the cache; delete it ({error})"
+            ) from error
+        if whole.ndim == 3:
+            whole = whole * np.float32(1 / _STEPS)
+        if whole.shape[:2] != tuple(size):
+            whole = postprocess.resize(tf.constant(whole[None]), size)[0].numpy()
+        return whole if whole.ndim == 2 else whole.astype(np.float16)
 
 
 def predictions(
@@ -133,24 +172,16 @@ def predictions(
       DataError: an unreadable image, or a black box that fails on one; naming it.
         What was predicted before is kept, and a rerun goes on from there.
     """
-    kept = prediction_cache.Store(
-        cache_dir, fingerprint=blackbox.fingerprint, size=size
-    )
+    kept = Store(cache_dir, fingerprint=blackbox.fingerprint, size=size)
     hashes = cache.content_hashes(image_files, cache_dir)
-
-    def read_one(index: int) -> Dict[str, np.ndarray]:
-        return {"blackbox": kept.read(hashes[index])}
-
     _predict_missing(blackbox, image_files, hashes, size, kept)
-    first = kept.read(hashes[0])
-    spec = (first.shape, np.uint8 if first.ndim == 2 else np.float16)
-    key = f"live|{cache.FORMAT_VERSION}|{kept.key}|{hashes}"
+    first = kept.read(hashes[0], size)
     stored, _ = cache.arrays(
-        key=key,
+        key=f"live|{cache.FORMAT_VERSION}|{kept.key}|{tuple(size)}|{hashes}",
         cache_dir=cache_dir,
-        specs={"blackbox": spec},
+        specs={"blackbox": (first.shape, first.dtype)},
         num=len(image_files),
-        read=read_one,
+        read=lambda index: {"blackbox": kept.read(hashes[index], size)},
         what="collecting predictions",
     )
     return stored["blackbox"]
@@ -161,7 +192,7 @@ def _predict_missing(
     image_files: Sequence[pathlib.Path],
     hashes: Sequence[str],
     size: Tuple[int, int],
-    kept: prediction_cache.Store,
+    kept: Store,
 ) -> None:
     """Predicts, in order, the images that have no prediction yet."""
     missing = {h: i for i, h in reversed(list(enumerate(hashes))) if not kept.has(h)}
@@ -225,7 +256,7 @@ def _predict_each(
     So the images before a bad one are kept, and the message names the bad one.
     """
     try:
-        predicted = blackbox.predict(images, size)
+        predicted = blackbox.predict_whole(images, size)
     except Exception as error:  # Functions and graphs raise whatever they like.
         if len(images) == 1:
             is_known = isinstance(error, io.DataError)

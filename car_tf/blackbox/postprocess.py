@@ -21,6 +21,8 @@ _IMAGENET_STD = (0.229, 0.224, 0.225)
 _SUM_TOLERANCE = 0.05
 # How far scores may leave [0, 1] by rounding.
 _RANGE_TOLERANCE = 1e-3
+# Working sizes of at most so many pixels, such as 256 x 512, share what is kept.
+MAX_SHARED_PIXELS = 3 << 16
 
 
 def prepare(
@@ -130,21 +132,27 @@ def check(raw: Any, *, kind: str, path: str, options: base.Options) -> None:
 
 
 def finish(
-    raw: tf.Tensor, *, kind: str, options: base.Options, size: tf.Tensor
+    raw: tf.Tensor,
+    *,
+    kind: str,
+    options: base.Options,
+    size: tf.Tensor,
+    image_size: Optional[tf.Tensor] = None,
 ) -> tf.Tensor:
-    """Turns an output into maps of the data set's classes and of one size.
+    """Turns an output into what is kept of it: maps of the data set's classes.
 
-    Labels are resized by nearest neighbour, probabilities by area; scores coarser than
-    the maps are interpolated first, as networks with coarse outputs are meant. A class
-    that the data set lacks becomes 255 in labels and leaves its share out of
-    probabilities. Scores from 0 to 1 are divided by their sum; where all are zero there
-    is no class.
+    They have the image's own size, so that they serve every working size, but see
+    `kept_size`. Scores coarser than that are interpolated first, as networks with
+    coarse outputs are meant. A class that the data set lacks becomes 255 in labels and
+    leaves its share out of probabilities. Scores from 0 to 1 are divided by their sum;
+    where all are zero there is no class.
 
     Args:
       raw: `[B, h, w]` integer ids or `[B, h, w, K']` scores of the black box.
       kind: of `raw`.
       options: how the black box is used.
-      size: `[2]` int32, (height, width).
+      size: `[2]` int32, to which `resize` will bring the maps.
+      image_size: `[2]` int32, (height, width) of the images; None for `size`.
 
     Returns:
       `[B, H, W]` uint8 class ids or `[B, H, W, K]` float32 probabilities.
@@ -152,9 +160,10 @@ def finish(
     Raises:
       DataError: probabilities are wanted of a black box that gives labels.
     """
-    is_labels = kind == base.LABELS
-    scores = None if is_labels else _enlarge(tf.cast(raw, tf.float32), size)
-    if options.gives_probabilities(kind):
+    is_labels, probable = kind == base.LABELS, options.gives_probabilities(kind)
+    kept = kept_size(size if image_size is None else image_size, size, probable)
+    scores = None if is_labels else _enlarge(tf.cast(raw, tf.float32), kept)
+    if probable:
         if is_labels:
             raise io.DataError(
                 "blackbox.output=probabilities, but this black box gives labels only"
@@ -168,16 +177,46 @@ def finish(
             flat = tf.matmul(tf.reshape(probs, [-1, matrix.shape[0]]), matrix)
             shape = tf.concat([tf.shape(probs)[:3], [options.num_classes]], 0)
             probs = tf.reshape(flat, shape)
-        return tf.image.resize(probs, size, method="area")
+        return tf.image.resize(probs, kept, method="area")
     ids = raw if is_labels else _likeliest(scores, kind)
     # Resized first, so that only what is kept is mapped.
-    ids = tf.image.resize(tf.cast(ids, tf.int32)[..., None], size, method="nearest")
-    ids = ids[..., 0]
+    ids = resize(tf.cast(ids, tf.int32), kept)
     if options.class_map:
         # 255 is none of the black box's classes either.
         none = [info.IGNORE_LABEL] * (256 - len(options.class_map))
         ids = tf.gather(tf.constant([*options.class_map, *none], tf.int32), ids)
     return tf.cast(ids, tf.uint8)
+
+
+def kept_size(
+    image_size: tf.Tensor, size: tf.Tensor, is_probabilities: bool
+) -> tf.Tensor:
+    """Returns the (height, width) at which a prediction is kept, `[2]` int32.
+
+    It is the image's own, for probabilities halved as long as more pixels are left than
+    any shared working size has; a working size beyond those has its own predictions.
+    """
+    image_size, size = tf.cast(image_size, tf.int32), tf.cast(size, tf.int32)
+    if is_probabilities:
+        pixels = tf.reduce_prod(tf.cast(image_size, tf.int64))
+        limits = MAX_SHARED_PIXELS * 4 ** tf.range(1, 12, dtype=tf.int64)
+        halvings = tf.reduce_sum(tf.cast(pixels > limits, tf.int32))
+        image_size = tf.maximum(1, tf.bitwise.right_shift(image_size, halvings))
+    is_large = tf.reduce_prod(tf.cast(size, tf.int64)) > MAX_SHARED_PIXELS
+    return tf.where(is_large, size, image_size)
+
+
+def resize(maps: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
+    """Resizes maps to (height, width).
+
+    Args:
+      maps: `[B, h, w]` class ids, by nearest neighbour, or `[B, h, w, K]` float32
+        probabilities, by area.
+      size: `[2]` int32.
+    """
+    if maps.shape.rank == 4:
+        return tf.image.resize(_enlarge(maps, size), size, method="area")
+    return tf.image.resize(maps[..., None], size, method="nearest")[..., 0]
 
 
 def _likeliest(scores: tf.Tensor, kind: str) -> tf.Tensor:

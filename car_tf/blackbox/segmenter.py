@@ -12,7 +12,7 @@ import tensorflow as tf
 from car_tf.blackbox import base, postprocess
 from car_tf.data import io
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 _MAX_BATCH = 8
 # Pixels of a batch: eight images of 256 x 512, one of 1024 x 2048.
 _MAX_BATCH_PIXELS = 1 << 20
@@ -121,15 +121,25 @@ class Segmenter:
         Raises:
           DataError: an output that does not fit, such as NaN or a class out of range.
         """
+        whole = tf.convert_to_tensor(self.predict_whole(images, size))
+        return postprocess.resize(whole, size).numpy()
+
+    def predict_whole(self, images: np.ndarray, size: Tuple[int, int]) -> np.ndarray:
+        """Segments images as `predict`, to maps that are not resized to `size` yet."""
         if self.backend.single and len(images) > 1:
-            return np.concatenate([self.predict(image[None], size) for image in images])
+            parts = [self.predict_whole(image[None], size) for image in images]
+            return np.concatenate(parts)
         raw = self.backend(
             _prepare(tf.constant(images), self.backend, self.options, self.input_size)
         )
         kind = self.backend.kind or self.options.kind(postprocess.kind_of(raw))
         postprocess.check(raw, kind=kind, path=self.path, options=self.options)
         return postprocess.finish(
-            tf.convert_to_tensor(raw), kind=kind, options=self.options, size=size
+            tf.convert_to_tensor(raw),
+            kind=kind,
+            options=self.options,
+            image_size=images.shape[1:3],
+            size=size,
         ).numpy()
 
     def as_module(self) -> "Embedded":
@@ -190,9 +200,14 @@ class Embedded(tf.Module):
         raw = self.backend(
             _prepare(images, self.backend, self._options, self._input_size)
         )
-        return postprocess.finish(
-            raw, kind=self.backend.kind, options=self._options, size=size
+        whole = postprocess.finish(
+            raw,
+            kind=self.backend.kind,
+            options=self._options,
+            image_size=tf.shape(images)[1:3],
+            size=size,
         )
+        return postprocess.resize(whole, size)
 
 
 def _prepare(

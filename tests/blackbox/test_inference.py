@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from car_tf import config
-from car_tf.blackbox import attach, inference, prediction_cache, report
+from car_tf.blackbox import attach, inference, postprocess, report
 from car_tf.data import io
 
 K = models.NUM_CLASSES
@@ -160,9 +160,7 @@ def test_whatever_changes_is_predicted_anew_and_nothing_else(box):
     changed = models.class_image(np.full(SIZE, 3))
     models.write_images(box.folder / "images", [changed])
     assert (box.predict(paths)[0] == 3).all() and box.calls() == [1]
-    # The size, the classes, the source.
-    assert box.predict(paths, size=(4, 4)).shape == (9, 4, 4)
-    assert box.calls() == [8, 1]
+    # The classes, the source.
     got = box.predict(paths, class_map=tuple(range(1, K)) + (255,))
     wanted = np.where(labels == K - 1, 255, labels + 1)
     np.testing.assert_array_equal(got[1:], wanted[1:])
@@ -171,6 +169,38 @@ def test_whatever_changes_is_predicted_anew_and_nothing_else(box):
         source.write("# changed\n")
     box.predict(paths)
     assert box.calls() == [8, 1]
+
+
+@pytest.mark.parametrize("function", ["labels", "probs"])
+def test_one_prediction_serves_all_working_sizes(box, function, monkeypatch):
+    paths, _ = box.write(3, (16, 32))
+    whole = box.predict(paths, function=function, size=(16, 32))
+    assert box.calls() == [3]
+    half = box.predict(paths, function=function, size=(8, 16))
+    assert box.calls() == [] and half.shape[1:3] == (8, 16)
+    if function == "labels":
+        # The centre of a pixel of half the size is the first of the four's second.
+        np.testing.assert_array_equal(half, whole[:, 1::2, 1::2])
+    else:
+        means = whole.reshape(3, 8, 2, 16, 2, K).astype(np.float32).mean((2, 4))
+        np.testing.assert_allclose(half, means, atol=1e-3)
+    # What a large working size shows is more than is kept for the others.
+    monkeypatch.setattr(postprocess, "MAX_SHARED_PIXELS", 16 * 32 - 1)
+    assert box.predict(paths, function=function, size=(16, 32)).shape == whole.shape
+    assert box.calls() == [3]
+
+
+def test_probabilities_of_large_images_are_kept_halved():
+    def kept(image, size, probable):
+        return postprocess.kept_size(image, size, probable).numpy().tolist()
+
+    # 1024 x 2048 are 2^21 pixels: more than 4 x 3 x 2^16, and 2^19 once halved.
+    assert kept((1024, 2048), (256, 512), True) == [512, 1024]
+    assert kept((1024, 2048), (96, 192), True) == [512, 1024]
+    assert kept((1025, 2049), (96, 192), True) == [512, 1024]
+    assert kept((768, 1024), (96, 192), True) == [768, 1024]
+    assert kept((1024, 2048), (256, 512), False) == [1024, 2048]
+    assert kept((1024, 2048), (1024, 2048), True) == [1024, 2048]
 
 
 def test_other_inputs_are_tried_once(box):
@@ -261,7 +291,7 @@ def test_reading_ahead_is_bounded_and_in_order():
 
 
 def test_store_writes_all_or_nothing(tmp_path, monkeypatch):
-    kept = prediction_cache.Store(tmp_path, fingerprint="a", size=(2, 2))
+    kept = inference.Store(tmp_path, fingerprint="a", size=(2, 2))
 
     def fail(file, **arrays):
         file.write(b"half")
@@ -272,5 +302,5 @@ def test_store_writes_all_or_nothing(tmp_path, monkeypatch):
         kept.write("0" * 64, np.zeros((2, 2), np.uint8))
     assert not kept.has("0" * 64)
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
-    other = prediction_cache.Store(tmp_path, fingerprint="b", size=(2, 2))
+    other = inference.Store(tmp_path, fingerprint="b", size=(2, 2))
     assert other.file("0" * 64) != kept.file("0" * 64)

@@ -1,10 +1,10 @@
-"""Keras model files: `.keras` and HDF5."""
+"""Segmenters as SavedModel folders and as Keras model files, `.keras` and HDF5."""
 
 from __future__ import annotations
 
 import json
 import zipfile
-from typing import Any, Dict
+from typing import Any, Dict, List
 
 import h5py
 import tensorflow as tf
@@ -13,31 +13,64 @@ from car_tf.blackbox import base, signature
 from car_tf.data import io
 from car_tf.models import keras_api
 
-ENDINGS = (".keras", ".h5", ".hdf5")
+KERAS_ENDINGS = (".keras", ".h5", ".hdf5")
 
 
 def open_backend(path: str, options: base.Options) -> signature.SignatureBackend:
-    """Opens a Keras model, of Keras 3 where that is installed.
+    """Opens a SavedModel, or a Keras model, of Keras 3 where that is installed.
 
     Raises:
-      DataError: damaged, made with layers that Keras does not know or with Python code
-        in them, of a Keras that is not here, or no clear segmentation.
+      DataError: damaged, without a signature that is clearly a segmentation, made with
+        layers that Keras does not know or with Python code in them, or of a Keras that
+        is not here.
     """
+    is_keras = path.endswith(KERAS_ENDINGS)
+    if not is_keras and set(path) & set("[]*?"):
+        raise io.DataError(
+            f"{path}: TensorFlow reads [ ] * ? in the path of a SavedModel as a pattern "
+            "and does not find its variables; rename the folder"
+        )
     try:
-        version = _version(path)
-        if version.startswith("3."):
-            model = _load_keras_3(path, version)
-        else:
-            # Without it, Keras runs the code of lambda layers in HDF5 files.
-            with keras_api.serialization_lib.SafeModeScope(True):
-                model = keras_api.keras.models.load_model(path, compile=False)
+        model = _load_keras(path) if is_keras else tf.saved_model.load(path)
     except io.DataError:
         raise
-    except Exception as error:  # Keras raises many types on damaged files.
+    except Exception as error:  # Both raise many types on damaged files.
+        hint = "; a model with layers of its own can be exported as a SavedModel"
         raise io.DataError(
-            f"{path}: cannot be loaded as a Keras model ({base.first_line(error)}); "
-            "a model with layers of its own can be exported as a SavedModel"
+            f"{path}: cannot be loaded as a {'Keras model' if is_keras else 'SavedModel'}"
+            f" ({base.first_line(error)}){hint if is_keras else ''}"
         ) from error
+    return signature.SignatureBackend(
+        path,
+        title="Keras model" if is_keras else "SavedModel",
+        signatures=_keras_signatures(path, model) if is_keras else _signatures(model),
+        owner=model,
+        options=options,
+    )
+
+
+def _signatures(loaded: Any) -> List[signature.Signature]:
+    default = tf.saved_model.DEFAULT_SERVING_SIGNATURE_DEF_KEY
+    return [
+        signature.Signature(
+            name=name,
+            inputs=loaded.signatures[name].structured_input_signature[1],
+            run=loaded.signatures[name],
+        )
+        for name in sorted(loaded.signatures, key=lambda name: (name != default, name))
+    ]
+
+
+def _load_keras(path: str) -> Any:
+    version = _version(path)
+    if version.startswith("3."):
+        return _load_keras_3(path, version)
+    # Without it, Keras runs the code of lambda layers in HDF5 files.
+    with keras_api.serialization_lib.SafeModeScope(True):
+        return keras_api.keras.models.load_model(path, compile=False)
+
+
+def _keras_signatures(path: str, model: Any) -> List[signature.Signature]:
     if not getattr(model, "inputs", None):
         raise io.DataError(f"{path}: wanted a Keras model with inputs of known shape")
     # What Keras 3 calls an input is the tensor's own name.
@@ -56,10 +89,7 @@ def open_backend(path: str, options: base.Options) -> signature.SignatureBackend
             return outputs
         return dict(zip(model.output_names, tf.nest.flatten(outputs)))
 
-    found = signature.Signature(name="model", inputs=inputs, run=run)
-    return signature.SignatureBackend(
-        path, title="Keras model", signatures=[found], owner=model, options=options
-    )
+    return [signature.Signature(name="model", inputs=inputs, run=run)]
 
 
 def _version(path: str) -> str:
