@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import pathlib
 import zipfile
-from typing import Any, Dict, Iterator, List, Sequence, Tuple
+from typing import Any, Iterator, List, Sequence, Tuple
 
 import numpy as np
 import tensorflow as tf
