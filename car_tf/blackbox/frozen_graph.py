@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import bz2
-import gzip
-import lzma
 import pathlib
-import tarfile
-import zlib
-from typing import BinaryIO, Dict, List, Optional, Tuple
+from typing import Dict, List, Optional, Tuple
 
 import tensorflow as tf
 from google.protobuf import message
 
-from car_tf.blackbox import base
+from car_tf.blackbox import archive, base
 from car_tf.data import io
 
 GRAPH_NAME = "frozen_inference_graph.pb"
-ARCHIVE_ENDINGS = (".tar.gz", ".tgz", ".tar")
 INPUT_NAME, OUTPUT_NAME = "ImageTensor", "SemanticPredictions"
 _SCORES_NAME = "SemanticProbabilities"
 
@@ -25,22 +19,6 @@ _SCORES_NAME = "SemanticProbabilities"
 _DEFAULT_INPUT_SIZE = (1024, 2048)
 # Constants from that size on are weights; shapes, axes and paddings are far smaller.
 _MIN_WEIGHT_BYTES = 1024
-# Protocol buffers, and with them graphs, end there.
-_MAX_GRAPH_BYTES = 2**31 - 1
-_MAX_MEMBERS = 1000
-# Of an archive's content once decompressed, and of a file's name and attributes in it.
-_MAX_ARCHIVE_BYTES, _MAX_HEADER_BYTES = 2**32, 2**16
-# Also of numbers that are none, and of names that describe names that describe names.
-_DAMAGES = (
-    *(tarfile.TarError, EOFError, zlib.error, lzma.LZMAError),
-    *(ValueError, RecursionError),
-)
-# First bytes of a compressed archive -> what opens it.
-_COMPRESSIONS = {
-    b"\x1f\x8b": gzip.open,
-    b"BZh": bz2.open,
-    b"\xfd7zXZ\x00": lzma.open,
-}
 # What the exporters put between the arg-max and the output: cropping the padding and
 # resizing to the image's size.
 _BETWEEN = ("Cast", "ExpandDims", "Identity", "ResizeNearestNeighbor", "Slice")
@@ -65,7 +43,13 @@ def read_graph(path: str) -> tf.compat.v1.GraphDef:
     Raises:
       DataError: unreadable or damaged, no graph in it, or several.
     """
-    content = _read_content(path)
+    file = pathlib.Path(path)
+    file = file / GRAPH_NAME if file.is_dir() else file
+    try:
+        is_archive = file.name.endswith(archive.ENDINGS)
+        content = archive.read(file, GRAPH_NAME) if is_archive else file.read_bytes()
+    except OSError as error:
+        raise io.DataError(f"{path}: cannot be read ({error})") from error
     graph_def = tf.compat.v1.GraphDef()
     try:
         graph_def.ParseFromString(content)
@@ -75,92 +59,6 @@ def read_graph(path: str) -> tf.compat.v1.GraphDef:
     if not graph_def.node or not all(node.op for node in graph_def.node):
         raise io.DataError(f"{path}: not a TensorFlow graph (no operations in it)")
     return graph_def
-
-
-def _read_content(path: str) -> bytes:
-    file = pathlib.Path(path)
-    if file.is_dir():
-        file = file / GRAPH_NAME
-    try:
-        if file.name.endswith(ARCHIVE_ENDINGS):
-            return _read_from_archive(file)
-        return file.read_bytes()
-    except io.DataError:
-        raise
-    except OSError as error:
-        raise io.DataError(f"{path}: cannot be read ({error})") from error
-    except _DAMAGES as error:
-        raise io.DataError(f"{path}: damaged archive ({error})") from error
-
-
-class _Bounded:
-    """What an archive holds, decompressed; no more than is allowed is ever read.
-
-    Python's reader of archives takes names and attributes into memory whole, as long as
-    they say they are.
-    """
-
-    def __init__(self, path: pathlib.Path, stream: BinaryIO):
-        self._path, self._stream = path, stream
-        self.max_bytes = _MAX_HEADER_BYTES
-        self.tell = stream.tell
-
-    def read(self, size: int) -> bytes:
-        self._check(size, self.max_bytes, "names and attributes of")
-        return self._stream.read(size)
-
-    def seek(self, position: int) -> int:
-        self._check(position, _MAX_ARCHIVE_BYTES, "an archive of")
-        return self._stream.seek(position)
-
-    def _check(self, size: int, limit: int, what: str) -> None:
-        if not 0 <= size <= limit:
-            found = f"wanted {what} at most {limit} bytes, got {size}"
-            raise io.DataError(f"{self._path}: {found}")
-
-
-def _read_from_archive(file: pathlib.Path) -> bytes:
-    with open(file, "rb") as stream:
-        start = stream.read(6)
-    opens = [opens for magic, opens in _COMPRESSIONS.items() if start.startswith(magic)]
-    with (opens[0] if opens else open)(file, "rb") as stream:
-        bounded = _Bounded(file, stream)
-        return _read_from_tar(file, bounded, tarfile.open(fileobj=bounded, mode="r:"))
-
-
-def _read_from_tar(
-    file: pathlib.Path, bounded: _Bounded, opened: tarfile.TarFile
-) -> bytes:
-    with opened as archive:
-        members = []
-        for member in archive:
-            members.append(member)
-            # Before what follows it is looked for, which means decompressing it.
-            if member.size > _MAX_GRAPH_BYTES or len(members) > _MAX_MEMBERS:
-                raise io.DataError(
-                    f"{file}: wanted a graph of at most 2 GiB among at most "
-                    f"{_MAX_MEMBERS} files, got {member.size} bytes in file "
-                    f"{len(members)}"
-                )
-            parts = pathlib.PurePosixPath(member.name)
-            if parts.is_absolute() or ".." in parts.parts:
-                raise io.DataError(
-                    f"{file}: refused, because it names a file outside itself: "
-                    f"{member.name}"
-                )
-        graphs = [
-            member
-            for member in members
-            if member.isfile() and pathlib.PurePosixPath(member.name).name == GRAPH_NAME
-        ]
-        if len(graphs) != 1:
-            names = [member.name for member in graphs or members]
-            raise io.DataError(
-                f"{file}: wanted one {GRAPH_NAME}, found {len(graphs)} among "
-                f"{', '.join(names[:10]) or 'no files'}"
-            )
-        bounded.max_bytes = _MAX_GRAPH_BYTES
-        return archive.extractfile(graphs[0]).read()
 
 
 def _operation(tensor: str) -> str:

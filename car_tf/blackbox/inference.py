@@ -16,6 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from car_tf.blackbox import (
+    archive,
     base,
     frozen_graph,
     postprocess,
@@ -30,7 +31,7 @@ _SAVED_MODEL_FILE = "saved_model.pb"
 _OPENERS = {
     ".tflite": tflite,
     **dict.fromkeys(saved_models.KERAS_ENDINGS, saved_models),
-    **dict.fromkeys((".pb", *frozen_graph.ARCHIVE_ENDINGS), frozen_graph),
+    **dict.fromkeys((".pb", *archive.ENDINGS), frozen_graph),
 }
 # Images that are decoded before they are needed: 50 MB of 1024 x 2048.
 _NUM_AHEAD = 8

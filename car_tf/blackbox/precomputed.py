@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import pathlib
 from typing import Callable, Dict, List, Optional, Sequence, Tuple
 
@@ -82,9 +83,12 @@ def _read_array(path: pathlib.Path) -> np.ndarray:
         raise io.DataError(f"{path}: not a readable array ({error})") from error
 
 
-def _holds_scores(path: pathlib.Path) -> bool:
-    """Tells a file of scores `[h, w, K]` from one of class ids."""
-    return path.suffix == ".npy" and _read_array(path).ndim == 3
+def _kind(output: str, path: pathlib.Path) -> str:
+    """Returns an output; for `auto` what the first file holds: ids or `[h, w, K]`."""
+    if output != base.AUTO:
+        return output
+    is_scores = path.suffix == ".npy" and _read_array(path).ndim == 3
+    return base.PROBABILITIES if is_scores else base.LABELS
 
 
 def _check_size(path: pathlib.Path, size: Tuple[int, ...], image_shapes) -> None:
@@ -226,17 +230,13 @@ def predictions(
 
     Args:
       folder: with one file per image, anywhere below it.
-      names: N image names.
-      image_files: N image files: a prediction may have its image's size.
+      names, image_files: of N images: a prediction may have its image's size.
       size: working (height, width): a prediction may have it, and is resized to it.
       encoding: `train_ids`, `label_ids`, or `auto`; see `choose_encoding`.
       tables: encoding -> `[256]` int16 to train ids, -1 for ids that must not occur.
       num_classes: train ids.
       cache_dir: the cache folder.
-      output: `labels`, `probabilities` (`logits`, `sigmoid`) for `.npy` files of those,
-        or `auto` to tell from the first file.
-      class_map: train id of each class in the files, 255 for none; instead of
-        `encoding`.
+      output, class_map: of `base.Options`; `auto` is told from the first file.
       labels: `[N, h, w]` train ids, 255 ignored, by which `auto` is told.
       note: is told, in a sentence, by what evidence something was decided.
 
@@ -245,65 +245,93 @@ def predictions(
       files were read as: the encoding, `class_map` or `probabilities`.
 
     Raises:
-      DataError: missing, unreadable or wrongly sized prediction, class out of range.
+      DataError: a file that is missing, unreadable or of another size, or a wrong id.
     """
     found = find(pathlib.Path(folder).expanduser(), names)
-    paths = [found[name] for name in names]
-
-    def shapes_of(index: int) -> Sequence[Tuple[int, int]]:
-        if not image_files:
-            return [size]
-        with io.opened(image_files[index]) as image:
-            own = pictures.map_size(image)
-            # A map of another size does not tell whether it is turned.
-            return [own] if pictures.orientation(image) > 1 else [size, own]
-
-    if output == base.AUTO:
-        output = base.PROBABILITIES if _holds_scores(paths[0]) else base.LABELS
-    options = base.Options(num_classes, output=output, class_map=tuple(class_map))
-    spec = (tuple(size), np.uint8)
-    if output != base.LABELS:
-        encoding, spec = "probabilities", ((*size, num_classes), np.float16)
-        looks = maps.kind_of(_read_array(paths[0])) if paths[0].suffix == ".npy" else ""
-        if looks not in ("", base.LABELS):
-            taken = maps.in_words(options.kind(looks))
-            note(f"the predictions in {folder} are taken for {taken}")
+    paths, size = [found[name] for name in names], tuple(size)
+    shapes_of = functools.partial(_shapes, image_files, size)
+    options = base.Options(num_classes, _kind(output, paths[0]), tuple(class_map))
+    if options.prefers_scores:
+        encoding = "probabilities"
+        _note_kind(folder, paths[0], options, note)
     elif class_map:
-        encoding = "class_map"
-        table = np.full(256, -1, np.int16)
-        table[255] = 255
-        table[: len(class_map)] = class_map[:256]
-    else:
-        if encoding == "auto":
-            chosen = range(0, len(paths), max(1, len(paths) // _NUM_ASKED))
-            sample = [read_ids(paths[i], shapes_of(i)) for i in chosen]
-            asked = None if labels is None else [labels[i] for i in chosen]
-            try:
-                encoding, evidence = choose_encoding(sample, tables, asked)
-            except io.DataError as error:
-                raise io.DataError(f"{folder}: {error}") from error
-            note(f"ids of the predictions, told from {len(sample)} maps: {evidence}")
-        table = tables[encoding]
-    wanted = f"{encoding.replace('_', ' ')} of {options.num_own_classes} classes"
-    wanted += " or 255 for none (blackbox.class_map takes others)"
+        encoding, none = "class_map", [-1] * (255 - len(class_map)) + [255]
+        tables = {encoding: np.array([*class_map, *none][:256], np.int16)}
+    elif encoding == "auto":
+        chosen = range(0, len(paths), max(1, len(paths) // _NUM_ASKED))
+        sample = [read_ids(paths[i], shapes_of(i)) for i in chosen]
+        asked = None if labels is None else [labels[i] for i in chosen]
+        encoding = _told_encoding(folder, sample, tables, asked, note)
+    table = tables.get(encoding)
+    read = functools.partial(_read, table=table, options=options, encoding=encoding)
+    key = f"{size}|{encoding}|{options}|{list(names)}"
+    stored = _stored(
+        paths, lambda i: read(paths[i], shapes_of(i), size), key, cache_dir
+    )
+    return stored, encoding
 
-    def read_one(index: int) -> Dict[str, np.ndarray]:
-        path, shapes = paths[index], shapes_of(index)
-        if output != base.LABELS:
-            probs = read_probs(path, shapes, size=tuple(size), options=options)
-            return {"blackbox": probs}
-        ids = io.map_ids(read_ids(path, shapes), table, path=path, wanted=wanted)
-        return {"blackbox": io.resize_nearest(ids, size)}
 
+def _stored(paths, read, key: str, cache_dir: pathlib.Path) -> np.ndarray:
+    """Returns what `read` gives of each index, memory-mapped from the cache."""
+    first = read(0)
     hashes = cache.content_hashes(paths, cache_dir)
-    settings = f"{size}|{encoding}|{options}|{list(names)}|{hashes}"
-    key = f"on_disk|{cache.FORMAT_VERSION}|{settings}"
     stored, _ = cache.arrays(
-        key=key,
+        key=f"on_disk|{cache.FORMAT_VERSION}|{key}|{hashes}",
         cache_dir=cache_dir,
-        specs={"blackbox": spec},
+        specs={"blackbox": (first.shape, first.dtype)},
         num=len(paths),
-        read=read_one,
+        read=lambda index: {"blackbox": read(index)},
         what="reading predictions",
     )
-    return stored["blackbox"], encoding
+    return stored["blackbox"]
+
+
+def _shapes(
+    image_files: Sequence[pathlib.Path], size: Tuple[int, int], index: int
+) -> List[Tuple[int, int]]:
+    """Returns the (height, width) pairs that an image's prediction may have."""
+    if not image_files:
+        return [size]
+    with io.opened(image_files[index]) as image:
+        own = pictures.map_size(image)
+        # A map of another size does not tell whether it is turned.
+        return [own] if pictures.orientation(image) > 1 else [size, own]
+
+
+def _told_encoding(folder, sample, tables, labels, note) -> str:
+    try:
+        encoding, evidence = choose_encoding(sample, tables, labels)
+    except io.DataError as error:
+        raise io.DataError(f"{folder}: {error}") from error
+    note(f"ids of the predictions, told from {len(sample)} maps: {evidence}")
+    return encoding
+
+
+def _read(
+    path: pathlib.Path,
+    shapes: Sequence[Tuple[int, int]],
+    size: Tuple[int, int],
+    *,
+    table: Optional[np.ndarray],
+    options: base.Options,
+    encoding: str,
+) -> np.ndarray:
+    """Reads one prediction at a size: ids through a table, or probabilities."""
+    if table is None:
+        return read_probs(path, shapes, size=size, options=options)
+    wanted = (
+        f"{encoding.replace('_', ' ')} of {options.num_own_classes} classes or 255 for "
+        "none (blackbox.class_map takes others)"
+    )
+    ids = io.map_ids(read_ids(path, shapes), table, path=path, wanted=wanted)
+    return io.resize_nearest(ids, size)
+
+
+def _note_kind(
+    folder: str, path: pathlib.Path, options: base.Options, note: Callable[[str], None]
+) -> None:
+    """Says what the scores in a folder are taken for, of which this is the first."""
+    looks = maps.kind_of(_read_array(path)) if path.suffix == ".npy" else base.LABELS
+    if looks != base.LABELS:
+        taken = maps.in_words(options.kind(looks))
+        note(f"the predictions in {folder} are taken for {taken}")

@@ -48,7 +48,8 @@ def _list(tensors: Mapping[str, Any]) -> str:
 
 
 def _is_image(spec: tf.TensorSpec) -> bool:
-    if not (spec.dtype.is_integer or spec.dtype.is_floating):
+    # Grey levels up to 255 do not fit into eight bits with a sign.
+    if spec.dtype == tf.int8 or not (spec.dtype.is_integer or spec.dtype.is_floating):
         return False
     if spec.shape.rank is None:
         return True
@@ -147,41 +148,48 @@ def choose_output(
         raise io.DataError(
             f"{path}: no output {options.output_name}; it gives {offered}"
         )
-    chosen = [options.output_name] if options.output_name else list(outputs)
+    num_classes = options.num_own_classes
     labels, scores, others = [], [], []
-    for name in chosen:
+    for name in [options.output_name] if options.output_name else outputs:
         array = outputs[name]
         if tf.as_dtype(array.dtype).is_integer:
             labels += _as_labels(name, array.shape)
         elif array.ndim == 3 and tf.as_dtype(array.dtype).is_floating:
-            scores += _as_flat_scores(name, array, size, options.num_own_classes)
+            scores += _as_flat_scores(name, array, size, num_classes)
         elif _is_padded(array, size, is_open, classes_first):
             offered += f" ({name}: padded, or blackbox.input_size is too small)"
         elif array.ndim == 4 and tf.as_dtype(array.dtype).is_floating:
-            found = _as_scores(name, array, classes_first, options.num_own_classes)
+            found = _as_scores(name, array, classes_first, num_classes)
             scores += found
             others += [] if found else [array.shape[1 if classes_first else 3]]
-    labels = _prefer(labels, "semantic")
-    if options.prefers_scores:
-        found = _prefer(scores, "prob", "softmax") or labels
-        if len(found) > 1 and labels and options.output == base.AUTO:
-            found = labels
-    else:
-        found = labels or _prefer(scores, "logit", "prob", "softmax")
-    if not found and others:
-        raise base.wrong_number_of_classes(path, options, f"{others[0]} in {offered}")
-    if not found:
-        raise io.DataError(
-            f"{path}: wanted integer class ids [B, h, w] or scores "
-            f"[B, h, w, {options.num_own_classes}]; it gives {offered}"
-        )
-    if len(found) > 1:
+    found = _wanted(labels, scores, options)
+    if len(found) == 1:
+        return found[0]
+    if found:
         raise io.DataError(
             f"{path}: {len(found)} outputs may be the segmentation: "
             f"{', '.join(output.name for output in found)}; set blackbox.output_name "
             f"to one of them (it gives {offered})"
         )
-    return found[0]
+    if others:
+        raise base.wrong_number_of_classes(path, options, f"{others[0]} in {offered}")
+    raise io.DataError(
+        f"{path}: wanted integer class ids [B, h, w] or scores [B, h, w, {num_classes}]; "
+        f"it gives {offered}"
+    )
+
+
+def _wanted(
+    labels: List[Output], scores: List[Output], options: base.Options
+) -> List[Output]:
+    """Returns the outputs of the kind that is wanted, one where a name tells it."""
+    labels = _prefer(labels, "semantic")
+    if not options.prefers_scores:
+        return labels or _prefer(scores, "logit", "prob", "softmax")
+    scores = _prefer(scores, "prob", "softmax")
+    if len(scores) > 1 and labels and options.output == base.AUTO:
+        return labels
+    return scores or labels
 
 
 def _as_labels(name: str, shape: Tuple[int, ...]) -> List[Output]:
@@ -314,7 +322,7 @@ class SignatureBackend(tf.Module):
                 f"{size[1]} pixels ({base.first_line(error)}); blackbox.input_size sets the "
                 "size of the images it is given"
             ) from error
-        return {name: outputs[name].numpy() for name in sorted(outputs)}
+        return {name: np.asarray(outputs[name]) for name in sorted(outputs)}
 
     def _call(self, images: tf.Tensor) -> Mapping[str, tf.Tensor]:
         if self._channels_first:

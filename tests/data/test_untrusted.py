@@ -18,7 +18,7 @@ import pytest
 from PIL import Image
 
 from car_tf import config as config_lib
-from car_tf.blackbox import base, frozen_graph, keras_model
+from car_tf.blackbox import archive, base, frozen_graph, saved_models
 from car_tf.data import io as data_io
 from car_tf.data import npz
 from car_tf.data.lidc import folders as lidc_folders
@@ -174,11 +174,11 @@ def test_formats_that_start_other_programs_are_refused(tmp_path, reader):
 
 
 def test_an_archive_of_very_many_files_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(frozen_graph, "_MAX_MEMBERS", 3)
+    monkeypatch.setattr(archive, "_MAX_MEMBERS", 3)
     path = tmp_path / "graph.tar.gz"
-    with tarfile.open(path, "w:gz") as archive:
+    with tarfile.open(path, "w:gz") as written:
         for index in range(9):
-            archive.addfile(tarfile.TarInfo(f"file{index}"))
+            written.addfile(tarfile.TarInfo(f"file{index}"))
     with pytest.raises(
         data_io.DataError, match="at most 3 files, got 0 bytes in file 4"
     ):
@@ -210,7 +210,7 @@ def test_code_in_keras_models_is_not_run(tmp_path, keras, ending):
     assert ran.exists()
     ran.unlink()
     with pytest.raises(data_io.DataError, match="cannot be loaded as a Keras model"):
-        keras_model.open_backend(str(tmp_path / f"model{ending}"), base.Options(3))
+        saved_models.open_backend(str(tmp_path / f"model{ending}"), base.Options(3))
     assert not ran.exists()
 
 
