@@ -166,6 +166,18 @@ def test_one_module_knows_which_keras_there_is(name):
     assert not found or name == "car_tf.models.keras_api", f"{name}: {found}"
 
 
+def test_one_module_opens_pictures():
+    # Clients of the export stand alone.
+    product = [name for name in TREES if not name.startswith("export.clients")]
+    opening = {
+        name
+        for name in product
+        for node in ast.walk(TREES[name])
+        if isinstance(node, ast.Attribute) and ast.unparse(node) == "Image.open"
+    }
+    assert opening == {"car_tf.data.io"}
+
+
 @pytest.mark.parametrize("name", CONFIGS)
 def test_configs_import_a_configuration_alone(name):
     for other in own_imports(CONFIGS[name]):

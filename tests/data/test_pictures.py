@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from car_tf.blackbox import base, precomputed
+from car_tf.blackbox import base, inference, precomputed
 from car_tf.data import check, cityscapes, io
 from car_tf.data.lidc import folders
+from car_tf.predict import images
 from export.clients import common
 
 IDS = np.array([[0, 1, 2, 3], [15, 7, 8, 11]], np.uint8)
@@ -128,18 +129,37 @@ def saved_in_every_mode(folder):
             yield path, image
 
 
+def picture_or_refusal(read, path):
+    """What one of the commands makes of a file: `[H, W, 3]` values, or None."""
+    try:
+        return np.asarray(read(path)).astype(int)
+    except io.DataError as error:
+        assert str(path) in str(error)
+        return None
+
+
+# Of the check, of training, of black boxes, of prediction, page and Python.
+READERS = (
+    lambda path: io.read_png(path, mode="RGB"),
+    cityscapes.read_image,
+    inference.read_image,
+    lambda path: images.read_image(path, 3),
+    lambda path: images.as_picture(str(path), 3),
+)
+
+
 def test_every_mode_is_read_to_its_values_or_refused(tmp_path):
     pictures, maps = set(), set()
     for path, image in saved_in_every_mode(tmp_path):
-        try:
-            got = np.asarray(io.read_png(path, mode="RGB")).astype(int)
+        got, *others = (picture_or_refusal(read, path) for read in READERS)
+        for other in others:
+            np.testing.assert_array_equal(other, got, str(path))
+        if got is not None:
             wanted = np.asarray(image.convert("RGB")).astype(int)
             # JPEG is not exact.
             lossy = path.suffix == ".jpg" or image.mode == "YCbCr"
             assert np.abs(got - wanted).mean() <= (12 if lossy else 0), path.name
             pictures.add(path.name)
-        except io.DataError as error:
-            assert str(path) in str(error)
         try:
             got = io.read_ids(path)
             np.testing.assert_array_equal(got, np.asarray(image), str(path))
