@@ -54,6 +54,7 @@ def labels(
         "flips": [dataclasses.asdict(flip) for flip in dataset_info.flips],
         "ignored_id": info.IGNORE_LABEL,
         "image_channels": dataset_info.image_channels,
+        "image_range": list(dataset_info.image_range),
         "trained_size": list(settings.trained_size),
         "resizes": settings.resizes,
         # Pixels away from which an image can change a sample's pixel, null for all:

@@ -105,7 +105,8 @@ def export_workdir(
     if embed_blackbox:
         # As in training, whatever `auto` would choose now.
         segmenter = attach.build_blackbox(
-            attach.as_trained(config, dataset_info.blackbox_output)
+            attach.as_trained(config, dataset_info.blackbox_output),
+            dataset_info.num_blackbox_classes,
         )
         if segmenter is None:
             raise config_lib.ConfigError(

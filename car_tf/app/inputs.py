@@ -82,7 +82,9 @@ class Reader:
         trained_on = (predictor.labels["config"] or {}).get("blackbox", {}).get("path")
         if options.blackbox or _is_here(trained_on):
             config = predict_black_boxes.blackbox_config(predictor, options)
-            self._segmenter = attach.build_blackbox(config)
+            self._segmenter = attach.build_blackbox(
+                config, predictor.labels["blackbox"]["num_classes"]
+            )
             # A folder of the training's predictions says nothing of new images.
             if options.blackbox or self._segmenter is not None:
                 self._config = config
@@ -104,7 +106,9 @@ class Reader:
             path = folder / "upload"
             path.write_bytes(upload.content)
             try:
-                picture = predict_images.read_image(path, 3)
+                picture = predict_images.read_image(
+                    path, 3, self._predictor.labels.get("image_range", ())
+                )
                 own = (picture.height, picture.width)
                 size = predict_images.working_size(
                     self._predictor.labels, self._options, own
@@ -151,7 +155,11 @@ class Reader:
             config = predict_black_boxes.blackbox_config(self._predictor, given)
         config = config_lib.change(config, data={"cache_dir": str(folder / "cache")})
         maps, _ = predict_black_boxes.read_maps(
-            config, {name: folder / "upload"}, [name], size
+            config,
+            {name: folder / "upload"},
+            [name],
+            size,
+            self._predictor.labels["blackbox"]["num_classes"],
         )
         return maps[name]
 

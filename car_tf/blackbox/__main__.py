@@ -69,7 +69,9 @@ def check(
     from car_tf.blackbox import attach, postprocess, report, sheet
     from car_tf.data import cache, cityscapes
 
-    segmenter = attach.build_blackbox(config)
+    dataset_info = cityscapes.dataset_info(config.data.data_dir)
+    names = dataset_info.class_names[: dataset_info.num_blackbox_classes]
+    segmenter = attach.build_blackbox(config, len(names))
     source = cityscapes.read(
         config.data.data_dir,
         split,
@@ -82,11 +84,11 @@ def check(
     if segmenter is not None:
         print(segmenter.describe(), flush=True)
     notes = []
-    source, _ = attach.with_blackbox(config, source, notes=notes, segmenter=segmenter)
+    source, _ = attach.with_blackbox(
+        config, source, notes=notes, segmenter=segmenter, num_classes=len(names)
+    )
     print("\n".join(notes), flush=True)
 
-    dataset_info = cityscapes.dataset_info(config.data.data_dir)
-    names = dataset_info.class_names[: dataset_info.num_blackbox_classes]
     labels, predictions = source.labels[:, 0], postprocess.hard_labels(source.blackbox)
     counts = report.confusion(labels, predictions, num_classes=len(names))
     height, width = config.data.size

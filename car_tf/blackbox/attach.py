@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import List, Optional, Tuple
+import hashlib
+import pathlib
+from typing import Dict, List, Optional, Tuple
 
 import numpy as np
 
@@ -17,14 +19,17 @@ from car_tf.data import load as data_load
 def load(config: config_lib.Config) -> data_load.Dataset:
     """Reads or draws the data set and adds the black box's outputs."""
     dataset = data_load.read_data(config)
-    if not dataset.info.num_blackbox_classes:
-        return dataset
-    notes = list(dataset.notes)
-    segmenter = build_blackbox(config)
+    notes, num_classes = list(dataset.notes), dataset.info.num_blackbox_classes
+    segmenter = build_blackbox(config, num_classes)
     splits, encoding = {}, ""
     for index, (name, split) in enumerate(dataset.splits.items()):
         splits[name], encoding = with_blackbox(
-            config, split, notes=notes, segmenter=segmenter, split_index=index
+            config,
+            split,
+            notes=notes,
+            segmenter=segmenter,
+            num_classes=num_classes,
+            split_index=index,
         )
         if encoding:
             # One folder has one encoding, which the first split tells.
@@ -56,6 +61,7 @@ def with_blackbox(
     *,
     notes: List[str],
     segmenter: Optional[segmenter_lib.Segmenter],
+    num_classes: int,
     split_index: int = 0,
 ) -> Tuple[examples.Examples, str]:
     """Adds the black box's output to a split.
@@ -65,6 +71,7 @@ def with_blackbox(
       split: examples without it.
       notes: to which is added what a user must be told.
       segmenter: of `build_blackbox`.
+      num_classes: of the black box, after its `class_map`.
       split_index: decides the errors of an imitation.
 
     Returns:
@@ -74,6 +81,11 @@ def with_blackbox(
     if kind == "none":
         return split, ""
     if kind == "truth":
+        if split.labels.shape[1] > 1:
+            raise config_lib.ConfigError(
+                "blackbox.kind: truth is the label before its flips, and these data have "
+                f"{split.labels.shape[1]} raters: wanted none, or a segmenter"
+            )
         _note(notes, "G is conditioned on the true labels before their flips")
         blackbox = np.asarray(split.labels[:, 0])
         return dataclasses.replace(split, blackbox=blackbox), ""
@@ -92,26 +104,25 @@ def with_blackbox(
         ]
         return dataclasses.replace(split, blackbox=np.stack(maps)), ""
     cache_dir = cache.folder(config.data.cache_dir)
-    if not split.image_files:
-        raise config_lib.ConfigError(
-            "blackbox.path: drawn scenes have no files that a black box could be run "
-            "on; give --data_dir as well"
-        )
     shared = dict(
         image_files=split.image_files, size=config.data.size, cache_dir=cache_dir
     )
     if segmenter is not None:
-        maps = inference.predictions(segmenter, **shared)
+        if split.image_files:
+            maps = inference.predictions(segmenter, **shared)
+        else:
+            maps = _on_arrays(segmenter, split, cache_dir)
         what = "labels" if maps.ndim == 3 else "probabilities"
         _note(notes, f"black box: {config.blackbox.path} ({what})")
         return dataclasses.replace(split, blackbox=maps), ""
-    tables = data_load.id_encodings()
+    tables = data_load.id_encodings(config, num_classes)
+    is_known = len(tables) == 1
     maps, encoding = precomputed.predictions(
         config.blackbox.path,
         names=split.names,
-        encoding=config.blackbox.encoding,
+        encoding=list(tables)[0] if is_known else config.blackbox.encoding,
         tables=tables,
-        num_classes=data_load.NUM_BLACKBOX_CLASSES,
+        num_classes=num_classes,
         output=config.blackbox.output,
         class_map=config.blackbox.class_map,
         labels=split.labels[:, 0] if split.labels.ndim == 4 else None,
@@ -121,7 +132,33 @@ def with_blackbox(
     words = encoding.replace("_", " ")
     _note(notes, f"black box: predictions in {config.blackbox.path}, read as {words}")
     split = dataclasses.replace(split, blackbox=maps)
-    return split, encoding if encoding in tables else ""
+    return split, encoding if encoding in tables and not is_known else ""
+
+
+def _on_arrays(
+    segmenter: segmenter_lib.Segmenter,
+    split: examples.Examples,
+    cache_dir: pathlib.Path,
+) -> np.ndarray:
+    """Predicts images that are no files of their own: crops, tiles, 16 bits."""
+
+    def read_one(index: int) -> Dict[str, np.ndarray]:
+        image = np.asarray(split.images[index])
+        image = np.repeat(image, 3, -1) if image.shape[-1] == 1 else image
+        found = segmenter.predict(image[None], image.shape[:2])[0]
+        return {"blackbox": found.astype(np.uint8 if found.ndim == 2 else np.float16)}
+
+    first = read_one(0)["blackbox"]
+    content = hashlib.sha256(np.ascontiguousarray(split.images)).hexdigest()
+    stored, _ = cache.arrays(
+        key=f"arrays|{cache.FORMAT_VERSION}|{segmenter.fingerprint}|{content}",
+        cache_dir=cache_dir,
+        specs={"blackbox": (first.shape, first.dtype.type)},
+        num=len(split),
+        read=read_one,
+        what="running the black box",
+    )
+    return stored["blackbox"]
 
 
 def _blackbox_kind(blackbox: config_lib.BlackBox) -> str:
@@ -132,8 +169,14 @@ def _blackbox_kind(blackbox: config_lib.BlackBox) -> str:
     return "live" if inference.is_model(blackbox.path) else "predictions"
 
 
-def build_blackbox(config: config_lib.Config) -> Optional[segmenter_lib.Segmenter]:
+def build_blackbox(
+    config: config_lib.Config, num_classes: int
+) -> Optional[segmenter_lib.Segmenter]:
     """Finds the segmenter at `blackbox.path`, which is opened when first needed.
+
+    Args:
+      config: the configuration.
+      num_classes: of the black box, after its `class_map`.
 
     Returns:
       The segmenter; None where no model is run on the images.
@@ -143,10 +186,11 @@ def build_blackbox(config: config_lib.Config) -> Optional[segmenter_lib.Segmente
         return None
     class_map = settings.class_map
     if not class_map and settings.encoding == "label_ids":
-        class_map = tuple(data_load.id_encodings()["label_ids"][:34].tolist())
+        table = data_load.id_encodings(config, num_classes)["label_ids"]
+        class_map = tuple(table[:34].tolist())
     return inference.load(
         settings.path,
-        num_classes=data_load.NUM_BLACKBOX_CLASSES,
+        num_classes=num_classes,
         output=settings.output,
         class_map=class_map,
         input_size=settings.input_size if any(settings.input_size) else None,

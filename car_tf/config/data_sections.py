@@ -14,15 +14,16 @@ from car_tf.config import fields, ranges
 class Data(fields.Section, key="data"):
     """Which images, at which size, and how they are augmented."""
 
-    dataset: Literal["cityscapes", "lidc"] = "cityscapes"
-    """The reader. An empty `data_dir` draws an embedded stand-in."""
+    dataset: Literal["cityscapes", "lidc", "folders"] = "cityscapes"
+    """The reader; `folders` takes any images and raters, as a `dataset.json` says. Of the
+    others, an empty `data_dir` draws an embedded stand-in."""
     data_dir: ranges.Text = ""
     """Folder of the data set on disk; set by `--data_dir`."""
     cache_dir: ranges.Text = ""
     """Where decoded data sets are kept; empty: the user's cache folder."""
     size: ranges.Size = (256, 512)
     """Working (height, width) in pixels, to which photographs are resized and CT crops
-    are cut around their centre."""
+    are cut around their centre; of `folders`, taken from `dataset.json`."""
     crop_size: Tuple[ranges.CropSide, ranges.CropSide] = (128, 128)
     """(height, width) of training crops."""
     scale_range: Tuple[ranges.Scale, ranges.Scale] = (0.75, 1.5)

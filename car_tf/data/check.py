@@ -13,12 +13,14 @@ from typing import Any, Callable, Dict, List, Sequence, Tuple
 
 import numpy as np
 
-from car_tf.data import cityscapes, findings, info, io, splits
+from car_tf.data import cityscapes, findings, info, io, layouts, splits
+from car_tf.data.folders import check as folders_check
+from car_tf.data.folders import description, files
 from car_tf.data.lidc import arrays as lidc_arrays
 from car_tf.data.lidc import folders as lidc_folders
 from car_tf.data.lidc import read as lidc
 
-DATASETS = ("cityscapes", "lidc")
+DATASETS = ("cityscapes", "lidc", "folders")
 
 # What reads one example, and their problems as far as file names tell.
 Plan = Tuple[List[Callable[[], findings.Item]], List[findings.Problem]]
@@ -32,16 +34,15 @@ def check(data_dir: str, dataset: str = "") -> Dict[str, Any]:
       dataset: one of `DATASETS`; empty to tell by what lies there.
 
     Returns:
-      `dataset`, `data_dir`, `splits` (numbers by split) and `problems`, as JSON holds
-      them.
+      `dataset`, `data_dir`, `splits` (numbers by split), `problems` and, of a folder,
+      `plan`, what training makes of it, as JSON holds them.
 
     Raises:
       DataError, FileNotFoundError: nothing there that could be checked.
     """
     root = pathlib.Path(data_dir).expanduser()
-    if not dataset:
-        dataset = _dataset_at(root)
-    plan = _plan_cityscapes if dataset == "cityscapes" else _plan_lidc
+    dataset = dataset or layouts.dataset_at(root) or "lidc"
+    plan = {"cityscapes": _plan_cityscapes, "lidc": _plan_lidc}.get(dataset, _folder)
     jobs, problems = plan(root)
     items = []
     with io.progress(total=len(jobs), desc="checking", unit="image") as bar:
@@ -49,29 +50,27 @@ def check(data_dir: str, dataset: str = "") -> Dict[str, Any]:
             items.append(item)
             problems += item.problems
             bar.update()
-    problems += findings.duplicates(items) + findings.leaks(items)
-    problems += findings.odd_sizes(items) if dataset == "lidc" else _labels(items)
+    told = []
+    if dataset == "folders":
+        items, more, told = folders_check.of_all(root, items)
+        problems += more
+    problems += findings.of_all(items, description.known_leakage(root))
+    if dataset != "folders":
+        problems += findings.odd_sizes(items) if dataset == "lidc" else _labels(items)
     return {
         "dataset": dataset,
         "data_dir": str(root),
         "splits": findings.summaries(items),
         "problems": [dataclasses.asdict(problem) for problem in problems],
+        "plan": told,
     }
 
 
-def _dataset_at(root: pathlib.Path) -> str:
-    """Tells a data set by what lies there; refuses a part of Cityscapes."""
-    parts = ("leftImg8bit", "gtFine")
-    if any((root / name).is_dir() for name in parts):
-        return "cityscapes"
-    whole = root.resolve()
-    for path in (whole, *whole.parents):
-        if path.name in parts:
-            raise io.DataError(
-                f"{root}: wanted the folder with leftImg8bit and gtFine, which is "
-                f"{path.parent}"
-            )
-    return "lidc"
+def _folder(root: pathlib.Path) -> Plan:
+    told = description.read(root)
+    found, problems = files.find(root, told)
+    jobs = [functools.partial(folders_check.read_one, e, told) for e in found]
+    return jobs, problems
 
 
 # Cityscapes' layout

@@ -56,6 +56,8 @@ class Item:
       size: (height, width) of its image; None if it cannot be read.
       digest: SHA-256 of its pixels; None if it cannot be read.
       counts: `[256]` pixels of each id in its label as stored, of street scenes.
+      rater_counts: `[A, 256]` pixels of each class id for each rater, of folders.
+      agreement: mean IoU of pairs of raters; None where there are none.
       num_labels: labels that could be read.
       num_empty: those of them without any class, or without a lesion.
     """
@@ -67,6 +69,8 @@ class Item:
     size: Optional[Tuple[int, int]] = None
     digest: Optional[str] = None
     counts: Optional[np.ndarray] = None
+    rater_counts: Optional[np.ndarray] = None
+    agreement: Optional[float] = None
     num_labels: int = 0
     num_empty: int = 0
 
@@ -123,12 +127,28 @@ def duplicates(items: Sequence[Item]) -> List[Problem]:
     return problems
 
 
-def leaks(items: Sequence[Item]) -> List[Problem]:
-    """Cities, patients or series that lie in more than one split."""
+def of_all(items: Sequence[Item], known_leakage: Sequence[str] = ()) -> List[Problem]:
+    """What shows in all examples together: duplicates, and groups in several splits."""
+    return duplicates(items) + leaks(items, known_leakage)
+
+
+def has_errors(problems: Sequence[Problem]) -> bool:
+    """Whether one of them is an error."""
+    return any(problem.level == ERROR for problem in problems)
+
+
+def leaks(items: Sequence[Item], known: Sequence[str] = ()) -> List[Problem]:
+    """Cities, patients or series that lie in more than one split.
+
+    Those that are `known` to (`known_leakage` of dataset.json) are a warning.
+    """
     problems = []
     for group, members in sorted(_grouped(items, lambda item: item.group).items()):
         numbers = collections.Counter(item.split for item in members)
-        if len(numbers) > 1:
+        if group in known and len(numbers) > 1:
+            words = "lies in several splits, as known_leakage says"
+            problems.append(warning("known leakage", "", group, words))
+        elif len(numbers) > 1:
             words = ", ".join(f"{num} images in {s}" for s, num in numbers.items())
             problems.append(error("leakage", " and ".join(numbers), group, words))
     return problems
@@ -193,6 +213,7 @@ def table(report: Dict[str, Any]) -> str:
             lines.append(
                 f"  and {len(problems) - _MAX_ROWS} more (--json has them all)"
             )
+    lines += ["", *report["plan"]] if report.get("plan") else []
     errors = num_errors(report)
     warnings = len(report["problems"]) - errors
     return "\n".join([*lines, "", f"errors: {errors}, warnings: {warnings}"])

@@ -77,12 +77,16 @@ def opened(path: pathlib.Path) -> Iterator[Image.Image]:
         raise DataError(f"{path}: not a readable image ({error})") from error
 
 
-def read_png(path: pathlib.Path, *, mode: str) -> Image.Image:
+def read_png(
+    path: pathlib.Path, *, mode: str, limits: Tuple[float, ...] = ()
+) -> Image.Image:
     """Decodes an image file whole: the one reader of pictures and maps.
 
     Args:
       path: the file.
-      mode: `RGB` for a picture, see `pictures.to_rgb`; `L` for a map of ids, see `pictures.to_ids`.
+      mode: `RGB` for a picture; `L`, `values` or `colors` for a map of ids, of mask
+        values or of colours: see the functions of `pictures`.
+      limits: of a picture in grey, whatever its bits: the values that become 0 and 255.
 
     Returns:
       The decoded image.
@@ -91,8 +95,16 @@ def read_png(path: pathlib.Path, *, mode: str) -> Image.Image:
       DataError: missing, truncated, too large, no image, or its values would have to
         be guessed.
     """
+    readers = {
+        "RGB": pictures.to_rgb,
+        "L": pictures.to_ids,
+        "values": pictures.to_values,
+        "colors": pictures.to_colors,
+    }
     with opened(path) as image:
-        return pictures.to_ids(image) if mode == "L" else pictures.to_rgb(image)
+        if limits:
+            return pictures.to_grey(image, limits)
+        return readers[mode](image)
 
 
 def resize_antialiased(image: Image.Image, size: tuple) -> np.ndarray:

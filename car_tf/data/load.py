@@ -10,12 +10,10 @@ import numpy as np
 from car_tf import config as config_lib
 from car_tf.data import cache, cityscapes, examples, io, requirements, splits
 from car_tf.data import info as info_lib
+from car_tf.data.folders import read as folders_read
 from car_tf.data.lidc import arrays as lidc_arrays
 from car_tf.data.lidc import read as lidc
 from car_tf.data.synthetic import lidc_crops, street_scenes
-
-# Classes of a black box, before its `class_map`.
-NUM_BLACKBOX_CLASSES = cityscapes.NUM_TRAIN_IDS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,8 +67,12 @@ class Dataset:
         }
 
 
-def id_encodings() -> Dict[str, np.ndarray]:
-    """Returns name -> table from a black box's ids to classes, 255 for none."""
+def id_encodings(config: config_lib.Config, num_classes: int) -> Dict[str, np.ndarray]:
+    """Returns name -> table from a black box's ids to classes: 255 none, -1 no id."""
+    if config.data.dataset != "cityscapes":
+        table = np.full(256, -1, np.int16)
+        table[255], table[:num_classes] = 255, np.arange(num_classes)
+        return {"class_ids": table}
     return {
         "train_ids": cityscapes.train_id_table(),
         "label_ids": cityscapes.label_id_table(),
@@ -90,6 +92,8 @@ def read_data(config: config_lib.Config) -> Dataset:
       DataError: files that are missing or cannot be read.
     """
     requirements.check(config)
+    if config.data.dataset == "folders":
+        return _folder(config)
     if config.data.dataset == "lidc":
         return _lidc(config)
     if config.data.data_dir:
@@ -148,6 +152,26 @@ def _drawn_street_scenes(config: config_lib.Config) -> Dataset:
             "figures say that the method works, not how well it does on photographs "
             "(--data_dir takes real data)"
         ],
+    )
+
+
+def _folder(config: config_lib.Config) -> Dataset:
+    data = config.data
+    found = folders_read.read(
+        data.data_dir,
+        size=data.size,
+        seed=data.split_seed,
+        fraction=data.selection_fraction,
+        cache_dir=cache.folder(data.cache_dir),
+        on_error=data.on_error,
+    )
+    _, selection, evaluation = found.splits
+    return Dataset(
+        info=found.told.facts(),
+        splits=found.splits,
+        selection=selection,
+        evaluation=evaluation,
+        notes=[*found.notes, *_skipped(found.splits)],
     )
 
 

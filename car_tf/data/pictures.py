@@ -114,13 +114,10 @@ def to_ids(image: Image.Image) -> Image.Image:
       PictureError: colours, ids above 255, lossy compression, a turned map (EXIF), or
         values that may stand for others.
     """
-    raw, turn = _raw_mode(image), orientation(image)
+    raw = _raw_mode(image)
     if image.mode[0] not in "LPI" or image.mode in ("LA", "La", "PA", "LAB"):
         raise PictureError(f"wanted one channel of class ids, got mode {image.mode}")
-    if turn > 1:
-        raise PictureError(f"wanted an upright map, got EXIF orientation {turn}")
-    if image.format in ("JPEG", "MPO") or "jpeg" in str(image.info.get("compression")):
-        raise PictureError("wanted exact class ids, got JPEG, which alters them")
+    _check_exact(image, "class ids")
     image.load()
     values = np.asarray(image)
     if image.mode == "P":
@@ -132,6 +129,70 @@ def to_ids(image: Image.Image) -> Image.Image:
     if values.min() < 0 or values.max() > 255:
         raise PictureError(f"wanted ids 0 to 255, got {values.min()} to {values.max()}")
     return Image.fromarray(values.astype(np.uint8))
+
+
+def to_values(image: Image.Image) -> Image.Image:
+    """Returns mask values as `L`: as `to_ids`, black and white as 0 and 255, and of
+    colour channels, which must be equal, one.
+
+    Raises:
+      PictureError: see `to_ids`.
+    """
+    if image.mode == "1":
+        _check_exact(image, "mask values")
+        return image.convert("L")
+    if image.mode not in ("RGB", "RGBA"):
+        return to_ids(image)
+    pixels = np.asarray(to_colors(image))
+    red, green, blue = (np.ascontiguousarray(pixels[..., c]) for c in range(3))
+    odd = (red != green) | (red != blue)
+    if odd.any():
+        raise PictureError(
+            f"wanted grey mask values, got the colour {pixels[odd][0].tolist()}"
+        )
+    return Image.fromarray(red)
+
+
+def to_colors(image: Image.Image) -> Image.Image:
+    """Returns a mask of colours, also of a palette's, as `RGB`, each as it is stored.
+
+    Raises:
+      PictureError: lossy compression, a turned map, or what `to_rgb` refuses.
+    """
+    _check_exact(image, "mask colours")
+    return to_rgb(image)
+
+
+def to_grey(image: Image.Image, limits: Tuple[float, float]) -> Image.Image:
+    """Returns a grey picture of any number of bits as `L`, limits as 0 and 255.
+
+    Raises:
+      PictureError: colours, a turned picture (EXIF), or several frames.
+    """
+    _raw_mode(image)
+    if image.mode not in ("L", "I", "F") and not image.mode.startswith("I;16"):
+        raise PictureError(
+            f"wanted grey values {limits[0]:g} to {limits[1]:g}, got mode {image.mode}"
+        )
+    if orientation(image) > 1:
+        raise PictureError("wanted an upright picture, got EXIF orientation")
+    values = np.asarray(image).astype(np.float64)
+    if not np.isfinite(values).all():
+        raise PictureError("wanted numbers, got some that are not finite")
+    scaled = (values - limits[0]) / (limits[1] - limits[0])
+    return Image.fromarray(np.round(255 * scaled.clip(0, 1)).astype(np.uint8))
+
+
+def _check_exact(image: Image.Image, what: str) -> None:
+    """Refuses a map that is turned, or whose values compression has altered."""
+    if orientation(image) > 1:
+        raise PictureError(
+            f"wanted an upright map, got EXIF orientation {orientation(image)}"
+        )
+    if image.format in ("JPEG", "MPO") or "jpeg" in str(image.info.get("compression")):
+        raise PictureError(
+            f"wanted exact {what}, got JPEG, which alters them: save masks as PNG"
+        )
 
 
 def _check_palette(image: Image.Image) -> None:

@@ -2,43 +2,36 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 from car_tf import config as config_lib
-
-
-@dataclasses.dataclass(frozen=True)
-class _Offer:
-    """What a data set offers.
-
-    Attributes:
-      title: what messages call it.
-      has_blackbox: whether there are segmenters to build on.
-      has_crops: whether training crops may be smaller than the images.
-    """
-
-    title: str
-    has_blackbox: bool = True
-    has_crops: bool = True
-
-
-_OFFERS = {
-    "cityscapes": _Offer("Cityscapes"),
-    "lidc": _Offer("LIDC", has_blackbox=False, has_crops=False),
-}
 
 
 def check(config: config_lib.Config) -> None:
     """Raises ConfigError where a configuration asks for what its data set lacks."""
-    offer, blackbox = _OFFERS[config.data.dataset], config.blackbox
-    if not offer.has_blackbox and (blackbox.kind != "none" or blackbox.path):
+    data, blackbox = config.data, config.blackbox
+    if data.dataset == "lidc" and data.size != data.crop_size:
         raise config_lib.ConfigError(
-            f"blackbox: there are no black boxes for {offer.title}; wanted "
-            f"blackbox.kind=none and no blackbox.path, got {blackbox.kind} and "
-            f"{blackbox.path or 'none'}"
+            "data.size: LIDC is cropped at the centre, so wanted data.crop_size "
+            f"{data.crop_size}, got {data.size}"
         )
-    if not offer.has_crops and config.data.size != config.data.crop_size:
+    if data.dataset == "folders" and not data.data_dir:
         raise config_lib.ConfigError(
-            f"data.size: {offer.title} is cropped at the centre, so wanted "
-            f"data.crop_size {config.data.crop_size}, got {config.data.size}"
+            "--data_dir: wanted a folder of images and masks, got none "
+            "(data.dataset=folders draws nothing)"
+        )
+    is_read = blackbox.kind in ("auto", "live", "predictions") and blackbox.path
+    if is_read and not data.data_dir:
+        raise config_lib.ConfigError(
+            "blackbox.path: drawn scenes have no files that a black box could be run "
+            "on; give --data_dir as well"
+        )
+    is_imitated = blackbox.kind == "auto" and not blackbox.path
+    if data.dataset != "cityscapes" and (is_imitated or blackbox.kind == "imitation"):
+        raise config_lib.ConfigError(
+            "blackbox.kind: only street scenes have an imitated black box; wanted none, "
+            f"or a segmenter (--blackbox), got {blackbox.kind}"
+        )
+    if data.dataset != "cityscapes" and blackbox.encoding != "auto":
+        raise config_lib.ConfigError(
+            "blackbox.encoding: only Cityscapes has two kinds of ids; wanted auto and, "
+            f"for other ids, blackbox.class_map, got {blackbox.encoding}"
         )

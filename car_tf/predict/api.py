@@ -134,7 +134,11 @@ class Sampler:
         """Returns what the model takes, and the image's own (height, width)."""
         if blackbox is not None:
             _check_turned(image)
-        picture = images.as_picture(image, self._predictor.labels["image_channels"])
+        picture = images.as_picture(
+            image,
+            self._predictor.labels["image_channels"],
+            self._predictor.labels.get("image_range", ()),
+        )
         own = (picture.height, picture.width)
         options = predict_predictor.Options(size="trained")
         size = images.working_size(self._predictor.labels, options, own)
@@ -164,13 +168,16 @@ class Sampler:
         if self._segmenter is None:
             options = predict_predictor.Options()
             config = black_boxes.blackbox_config(self._predictor, options)
-            self._segmenter = attach.build_blackbox(config)
+            self._segmenter = attach.build_blackbox(
+                config, self._predictor.labels["blackbox"]["num_classes"]
+            )
         if self._segmenter is None:
             raise io.DataError(
                 "blackbox: wanted the segmenter's output for this image, because the "
                 "run was trained on predictions in files"
             )
-        return self._segmenter.predict(np.asarray(picture)[None], size)[0]
+        seen = np.asarray(picture.convert("RGB"))
+        return self._segmenter.predict(seen[None], size)[0]
 
     def _output_size(self, size: Size, own: Tuple[int, int], seen: np.ndarray):
         if size == "own":

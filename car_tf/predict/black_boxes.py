@@ -39,7 +39,8 @@ class BlackBoxes:
                 )
             return
         config = blackbox_config(predictor, options)
-        self._segmenter = attach.build_blackbox(config)
+        num_classes = predictor.labels["blackbox"]["num_classes"]
+        self._segmenter = attach.build_blackbox(config, num_classes)
         if self._segmenter is None:
             by_size: Dict[Tuple[int, int], List[str]] = {}
             for name, file in images.items():
@@ -50,7 +51,9 @@ class BlackBoxes:
                     by_size.setdefault(size, []).append(name)
             # The largest group first: it tells the encoding for all.
             for size in sorted(by_size, key=lambda size: -len(by_size[size])):
-                maps, encoding = read_maps(config, images, by_size[size], size)
+                maps, encoding = read_maps(
+                    config, images, by_size[size], size, num_classes
+                )
                 self._maps.update(maps)
                 if encoding:
                     config = config_lib.change(config, blackbox={"encoding": encoding})
@@ -70,7 +73,8 @@ class BlackBoxes:
             # As in training, the segmenter sees the image at its own size; not every
             # segmenter can be called by two threads.
             with self._lock:
-                return self._segmenter.predict(np.asarray(picture)[None], size)[0]
+                seen = np.asarray(picture.convert("RGB"))
+                return self._segmenter.predict(seen[None], size)[0]
         return self._maps.get(name)
 
 
@@ -103,6 +107,7 @@ def read_maps(
     images: Dict[str, pathlib.Path],
     names: Sequence[str],
     size: Tuple[int, int],
+    num_classes: int,
 ) -> Tuple[Dict[str, np.ndarray], str]:
     """Reads the predictions of images of one working size from a folder.
 
@@ -121,5 +126,7 @@ def read_maps(
     # Nothing is cropped here, so that no crop limits the size.
     whole = {"size": size, "crop_size": (16, 16), "scale_range": (1.0, 1.0)}
     config = config_lib.change(config, data=whole)
-    split, encoding = attach.with_blackbox(config, split, notes=[], segmenter=None)
+    split, encoding = attach.with_blackbox(
+        config, split, notes=[], segmenter=None, num_classes=num_classes
+    )
     return dict(zip(names, split.blackbox)), encoding

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pathlib
-from typing import Any, Dict, Tuple
+from typing import Any, Dict, Sequence, Tuple
 
 import numpy as np
 from PIL import Image
@@ -14,22 +14,32 @@ from car_tf.data import io, pictures
 from car_tf.predict import predictor as predict_predictor
 
 
-def read_image(path: pathlib.Path, channels: int) -> Image.Image:
+def read_image(
+    path: pathlib.Path, channels: int, limits: Sequence[float] = ()
+) -> Image.Image:
     """Reads an image, `RGB` or grey, as people look at it (EXIF).
+
+    Args:
+      path: the file.
+      channels: 3 for `RGB`, 1 for grey.
+      limits: `image_range` of the model's data, for images of 16 bits.
 
     Raises:
       DataError: unreadable, or refused by `pictures.to_rgb`.
     """
-    image = io.read_png(path, mode="RGB")
+    image = io.read_png(path, mode="RGB", limits=tuple(limits))
+    if limits and channels == 3:
+        image = image.convert("RGB")
     return image if channels == 3 else image.convert("L")
 
 
-def as_picture(source: Any, channels: int) -> Image.Image:
+def as_picture(source: Any, channels: int, limits: Sequence[float] = ()) -> Image.Image:
     """Takes an image as a program has it: a file, a PIL image or an array.
 
     Args:
       source: a path, a PIL image, or `[H, W]`, `[H, W, 1]` or `[H, W, 3]` uint8.
       channels: 3 for `RGB`, 1 for grey.
+      limits: of files, see `read_image`.
 
     Raises:
       DataError: unreadable, or neither of these.
@@ -49,7 +59,7 @@ def as_picture(source: Any, channels: int) -> Image.Image:
             )
         picture = Image.fromarray(flat)
     else:
-        return read_image(pathlib.Path(source).expanduser(), channels)
+        return read_image(pathlib.Path(source).expanduser(), channels, limits)
     return picture.convert("RGB" if channels == 3 else "L")
 
 

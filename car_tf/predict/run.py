@@ -84,7 +84,9 @@ def _predict_one(
     black_boxes: predict_black_boxes.BlackBoxes,
 ) -> predict_output.Result:
     channels = predictor.labels["image_channels"]
-    opened = predict_images.read_image(file, channels)
+    opened = predict_images.read_image(
+        file, channels, predictor.labels.get("image_range", ())
+    )
     own = (opened.height, opened.width)
     size = predict_images.working_size(predictor.labels, options, own)
     image = np.atleast_3d(io.resize_antialiased(opened, size))

@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import importlib
 import os
+import pathlib
 
 from absl import flags, logging
 
 from car_tf import config as config_lib
 from car_tf.config import cli, data_sections
-from car_tf.data import requirements
+from car_tf.data import layouts, requirements
 from car_tf.runtime import run_dir, workers
 
 FLAGS = flags.FLAGS
@@ -47,14 +48,18 @@ flags.DEFINE_string(
 
 
 def _resolved() -> config_lib.Job:
-    overrides = list(FLAGS.set)
+    given, overrides = FLAGS.config, list(FLAGS.set)
+    if FLAGS.data_dir and not FLAGS["config"].present:
+        data_dir = pathlib.Path(FLAGS.data_dir).expanduser()
+        is_folder = layouts.dataset_at(data_dir) == "folders"
+        given = "folders" if is_folder else given
     for flag, field, value in (
         ("--data_dir", "data.data_dir", FLAGS.data_dir),
         ("--blackbox", "blackbox.path", FLAGS.blackbox),
     ):
         if not value:
             continue
-        unchanged = config_lib.load(FLAGS.config)
+        unchanged = config_lib.load(given)
         if not isinstance(unchanged, config_lib.Config):
             raise config_lib.ConfigError(f"{flag}: {unchanged.name} draws its own data")
         # A run may be resumed from elsewhere; what is no path, such as
@@ -62,13 +67,25 @@ def _resolved() -> config_lib.Job:
         path = os.path.abspath(os.path.expanduser(value))
         value = value if ":" in value and not os.path.exists(path) else path
         overrides.append(f"{field}={value}")
-    config = config_lib.load(FLAGS.config, overrides)
+    # What a user sets comes last.
+    config = config_lib.load(given, [*_asked_by_inputs(given), *overrides])
     # A run that was begun goes on.
     saved = os.path.join(os.path.expanduser(FLAGS.workdir), "config.json")
     begun = FLAGS.workdir and os.path.exists(saved)
     if isinstance(config, config_lib.Config) and not begun:
         _require_inputs(config)
     return config
+
+
+def _asked_by_inputs(name: str) -> list:
+    """Returns `section.field=value` texts that the data and a black box ask for."""
+    config = config_lib.load(name)
+    if not isinstance(config, config_lib.Config):
+        return []
+    asked = layouts.overrides(config, FLAGS.data_dir) if FLAGS.data_dir else []
+    if FLAGS.blackbox and config.blackbox.kind == "none":
+        asked += ["blackbox.kind=auto", "calibration_net.kind=blackbox_calibrator"]
+    return asked
 
 
 def _require_inputs(config: config_lib.Config) -> None:

@@ -266,7 +266,7 @@ def test_the_model_is_opened_once_and_not_at_all_where_all_is_cached(box, monkey
 
 def test_label_ids_of_a_model_are_mapped_by_its_configuration(box):
     settings = config.BlackBox(path=f"{box.module}:labels", encoding="label_ids")
-    blackbox = attach.build_blackbox(config.Config(name="a", blackbox=settings))
+    blackbox = attach.build_blackbox(config.Config(name="a", blackbox=settings), 19)
     # Label ids 0 to 33: road is 7, car 26 and bicycle 33; 0 and 9 (parking) are none.
     class_map = blackbox.options.class_map
     assert len(class_map) == 34

@@ -44,7 +44,7 @@ def assert_one_line(done, *words):
         (["--config", "bad.json"], ["bad.json", "stage1.steps: wanted int"]),
         (["--steps", "3"], ["'steps'", "--set stage1.steps=VALUE"]),
         (["--workdr", "x"], ["'workdr'", "Did you mean: workdir"]),
-        (["--config", "lidc", "--blackbox", "x:f"], ["no black boxes for LIDC"]),
+        (["--config", "lidc", "--blackbox", "x:f"], ["give --data_dir"]),
         (["--config", "lidc", "--set", "data.crop_size=64,64"], ["at the centre"]),
         (["--set", "train.sed=1"], ["train.sed", "did you mean 'seed'"]),
         (["--set", "stage1.steps=many"], ["stage1.steps", "wanted int", "'many'"]),

@@ -41,6 +41,7 @@ def dataset_info(title: str) -> info.DatasetInfo:
         image_channels=1,
         num_raters=NUM_RATERS,
         object_word="lesion",
+        num_blackbox_classes=2,
         random_crop=False,
         resizes=False,
     )

@@ -155,7 +155,7 @@ def _turned(image, turns, mirrored):
 @pytest.mark.parametrize(
     "override, words",
     [
-        ("blackbox.path=maps", "no black boxes for LIDC"),
+        ("blackbox.kind=auto", "only street scenes have an imitated"),
         ("data.size=18,18", "wanted data.crop_size"),
     ],
 )
@@ -165,7 +165,7 @@ def test_what_cannot_be_is_refused(override, words):
 
 
 def test_a_black_box_kind_is_refused_before_tensorflow_starts():
-    with pytest.raises(config_lib.ConfigError, match="wanted blackbox.kind=none"):
+    with pytest.raises(config_lib.ConfigError, match="wanted none, or a segmenter"):
         requirements.check(_config("", "blackbox.kind=imitation"))
 
 

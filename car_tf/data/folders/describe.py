@@ -1,0 +1,346 @@
+"""A draft of `dataset.json` from what lies in a folder, and questions on the rest.
+
+What cannot be known is not guessed: it becomes a question, and a description with open
+questions is not read.
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import json
+import pathlib
+import re
+from typing import Any, Dict, List, Sequence, Tuple
+
+import numpy as np
+
+from car_tf.data import findings, io, pictures
+from car_tf.data.folders import description, examine, files, layout
+
+_NUM_LOOKED_AT = 60
+_NUM_COLORS = 256
+_LARGEST = 256  # Side, in pixels, that a laptop trains at.
+_THINNEST = 6  # Pixels across, that objects should keep when an image is resized.
+_COLORS = (
+    *((0, 0, 0), (230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66)),
+    *((0, 114, 178), (213, 94, 0), (204, 121, 167)),
+)
+
+
+@dataclasses.dataclass
+class Draft:
+    """A description in the making.
+
+    Attributes:
+      content: of `dataset.json`.
+      lines: what was taken from where.
+      questions: what must be answered in the file.
+    """
+
+    content: Dict[str, Any]
+    lines: List[str] = dataclasses.field(default_factory=list)
+    questions: List[str] = dataclasses.field(default_factory=list)
+
+
+def describe(root: pathlib.Path) -> Draft:
+    """Drafts the description of a folder.
+
+    Raises:
+      DataError: no folder of images, or no masks whose names begin as the images' do.
+    """
+    paths = [path.relative_to(root) for path in io.walk(root)]
+    pictured = [p for p in paths if p.suffix.lower() in files.ENDINGS]
+    image_form, raters = layout.find(root, pictured)
+    draft = Draft(
+        {
+            "title": root.resolve().name,
+            "object_word": "object",
+            "rater_word": "rater",
+            "images": {"files": image_form, "kind": "rgb", "range": None},
+            "raters": [{"name": name, "masks": form} for name, form in raters],
+        }
+    )
+    draft.lines.append(f"images: {image_form}")
+    draft.lines += [f"rater {name}: {form}" for name, form in raters]
+    if len(raters) > description.MAX_RATERS:
+        raise io.DataError(
+            f"{root}: wanted at most {description.MAX_RATERS} raters, found {len(raters)}"
+        )
+    found = _examples(root, draft)
+    chosen = found[:: max(1, len(found) // _NUM_LOOKED_AT)][:_NUM_LOOKED_AT]
+    masks = [path for e in chosen for path in e.masks if path is not None]
+    _images(draft, chosen)
+    values = _classes(draft, masks)
+    _sizes(draft, chosen, values)
+    _groups(draft, root, paths, found)
+    draft.content.update(flips=[], known_leakage=[], questions=draft.questions)
+    return draft
+
+
+def write(root: pathlib.Path, force: bool) -> Tuple[pathlib.Path, Draft]:
+    """Writes a draft.
+
+    Raises:
+      DataError: there is a description, and `force` is not given; see `describe`.
+    """
+    path = root / description.FILE
+    if path.exists() and not force:
+        raise io.DataError(f"{path}: exists already (--force writes it anew)")
+    if not root.is_dir():
+        raise io.DataError(f"{root}: wanted a folder, found none")
+    draft = describe(root)
+    io.write_text(path, _to_json(draft.content))
+    return path, draft
+
+
+def _to_json(content: Dict[str, Any]) -> str:
+    """Returns JSON with short lists, such as colours, in one line."""
+    text = json.dumps(content, indent=2, ensure_ascii=False)
+    short = re.compile(r"\[\s+((?:-?[\d.]+,?\s+)+)\]")
+    text = short.sub(lambda found: "[" + " ".join(found[1].split()) + "]", text)
+    return text + "\n"
+
+
+def _examples(root: pathlib.Path, draft: Draft) -> List[files.Example]:
+    """Finds the files by the forms of the draft."""
+    content = draft.content
+    told = description.Description.model_construct(
+        images=description.Images(files=content["images"]["files"]),
+        raters=tuple(description.Rater(**rater) for rater in content["raters"]),
+        groups=description.Groups(),
+    )
+    found, problems = files.find(root, told)
+    for kind, num in collections.Counter(p.kind for p in problems).items():
+        what = {
+            "missing label": "images without a mask of any rater",
+            "missing image": "masks without an image",
+        }[kind]
+        draft.lines.append(f"{num} {what}, which `data check` names")
+    labelled = [example for example in found if any(example.masks)]
+    missing = sum(mask is None for example in labelled for mask in example.masks)
+    if missing:
+        draft.lines.append(f"{missing} masks are missing: not every rater labelled all")
+    return labelled
+
+
+def _images(draft: Draft, chosen: Sequence[files.Example]) -> None:
+    """Tells grey from colours, and 8 bits from more."""
+    low, high, is_grey = np.inf, -np.inf, True
+    for example in chosen:
+        with io.opened(example.image) as image:
+            if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+                values = np.asarray(image)
+                low, high = min(low, values.min()), max(high, values.max())
+                continue
+            pixels = np.asarray(pictures.to_rgb(image))
+        is_grey &= bool((pixels == pixels[..., :1]).all())
+    if np.isfinite(low):
+        draft.content["images"]["kind"] = "grey16"
+        draft.questions.append(
+            f"images.range: which two values become black and white? The images that "
+            f"were looked at hold {low:g} to {high:g}; the bits of the camera or the "
+            "window of the scanner tell, and it must be the same for all images."
+        )
+        return
+    draft.content["images"]["kind"] = "grey" if is_grey else "rgb"
+    draft.lines.append(f"images are {'grey' if is_grey else 'RGB'}, of 8 bits")
+
+
+def _classes(draft: Draft, masks: Sequence[pathlib.Path]) -> Dict[int, int]:
+    """Takes classes from the values of masks; returns pixels by code."""
+    mode, counts, palette = _count(masks)
+    values = [examine.value_of(code, mode) for code in sorted(counts)]
+    total = sum(counts.values())
+    draft.content.update(classes=[], ignore=[], masks_of_other_size="refuse")
+    if len(values) > 12 and min(counts.values()) < 1e-5 * total:
+        draft.questions.append(
+            f"classes: masks hold {len(values)} values, some in a few pixels alone: were "
+            "they resized or compressed? Save them with one value for each class, and "
+            "draft anew."
+        )
+        return counts
+    for index, (code, value) in enumerate(zip(sorted(counts), values)):
+        name = "background" if index == 0 else f"class_{index}"
+        name = "object" if len(values) == 2 and index else name
+        color = value if mode == "colors" else palette.get(code)
+        color = color or _color(index, len(values))
+        entry = {"name": name, "color": list(color), "values": [value]}
+        draft.content["classes"].append(entry)
+    shown = ", ".join(
+        f"{value} ({counts[code] / total:.1%})"
+        for code, value in list(zip(sorted(counts), values))[:12]
+    )
+    what = "colours" if mode == "colors" else "values"
+    draft.lines.append(f"classes from the {what} of {len(masks)} masks: {shown}")
+    draft.lines.append("their names are made up: rename them, and object_word")
+    if len(values) == 1:
+        draft.questions.append(
+            f"classes: masks hold {values[0]} alone: what is marked?"
+        )
+    if len(values) == 2 and counts[max(counts)] > 0.5 * total:
+        draft.content["classes"][0].update(name="object")
+        draft.content["classes"][1].update(name="background")
+        draft.questions.append(
+            f"classes: {values[1]} covers {counts[max(counts)] / total:.0%} of the "
+            "masks: is the object black on white? The first class is background: put "
+            "the two in that order, each with its values."
+        )
+    elif mode != "colors" and len(values) > 2 and 255 in values:
+        if values[-2] + 1 < 255 and values[-2] < 200:
+            draft.questions.append(
+                "ignore: is the mask value 255 a class, or are those pixels to be left "
+                "out? If so, move it from classes to ignore."
+            )
+    return counts
+
+
+def _count(
+    masks: Sequence[pathlib.Path],
+) -> Tuple[str, Dict[int, int], Dict[int, Tuple[int, ...]]]:
+    """Counts pixels by code; tells whether masks hold values or colours.
+
+    Returns:
+      `values` or `colors`, pixels by code, and the palette's colour of each value.
+    """
+    for mode in ("values", "colors"):
+        counts: Dict[int, int] = collections.Counter()
+        palette: Dict[int, Tuple[int, ...]] = {}
+        try:
+            for path in masks:
+                with io.opened(path) as image:
+                    if image.mode == "P" and image.getpalette():
+                        colors = np.reshape(image.getpalette(), (-1, 3)).tolist()
+                        palette.update(enumerate(map(tuple, colors)))
+                codes = examine.codes_of(np.asarray(io.read_png(path, mode=mode)))
+                for code, num in zip(*np.unique(codes, return_counts=True)):
+                    counts[int(code)] += int(num)
+                if len(counts) > _NUM_COLORS:
+                    raise io.DataError(
+                        f"{path}: more than {_NUM_COLORS} colours in masks: they were "
+                        "resized or compressed; save them with one for each class"
+                    )
+            return mode, counts, palette
+        except io.DataError:
+            if mode == "colors":
+                raise
+    raise AssertionError
+
+
+def _color(index: int, num: int) -> Tuple[int, ...]:
+    if num == 2:
+        return ((0, 0, 0), (255, 255, 255))[index]
+    if index < len(_COLORS):
+        return _COLORS[index]
+    return tuple(int(c) for c in np.random.default_rng(index).integers(40, 256, 3))
+
+
+def _sizes(
+    draft: Draft, chosen: Sequence[files.Example], values: Dict[int, int]
+) -> None:
+    """Chooses the working size and how images come to it; asks on odd masks."""
+    sizes, odd = collections.Counter(), []
+    for example in chosen:
+        with io.opened(example.image) as image:
+            size = pictures.upright_size(image)
+        sizes[size] += 1
+        for path in filter(None, example.masks):
+            with io.opened(path) as mask:
+                if (mask.height, mask.width) != size:
+                    odd.append((path, (mask.height, mask.width), size))
+    if odd:
+        path, got, wanted = odd[0]
+        draft.content["masks_of_other_size"] = None
+        draft.questions.append(
+            f"masks_of_other_size: {len(odd)} masks have another size than their image, "
+            f"such as {path.name} with {findings.by(got)} for {findings.by(wanted)}: "
+            "`nearest` resizes them, `refuse` stops."
+        )
+    largest = tuple(max(size[axis] for size in sizes) for axis in range(2))
+    how, why = "resize", "all images have it"
+    if max(largest) <= _LARGEST:
+        size = tuple(max(side, 16) for side in largest)
+        if len(sizes) > 1 or size != largest:
+            how, why = "pad", "the largest image's, to which others are padded"
+    else:
+        factor = _LARGEST / max(largest)
+        size = tuple(max(16, round(side * factor)) for side in largest)
+        left = factor * _thickness(chosen, values)
+        why = f"a laptop's: objects stay {left:.0f} pixels across"
+        is_alike = max(s[0] / s[1] for s in sizes) < 1.02 * min(
+            s[0] / s[1] for s in sizes
+        )
+        if left < _THINNEST or not is_alike:
+            how, size = "tiles", (_LARGEST, _LARGEST)
+            why = (
+                f"resized, objects would be {left:.1f} pixels across"
+                if is_alike
+                else "images have different proportions"
+            )
+    draft.content.update(size=list(size), fit=how)
+    shown = ", ".join(findings.by(s) for s, _ in sizes.most_common(3))
+    draft.lines.append(f"images have {shown}; size {findings.by(size)}, {how}: {why}")
+
+
+def _thickness(chosen: Sequence[files.Example], values: Dict[int, int]) -> float:
+    """Returns the median length of rows of pixels of other than the usual value."""
+    usual, runs = max(values, key=values.get), []
+    mode = "colors" if max(values) > 255 else "values"
+    for example in chosen[:12]:
+        path = next(path for path in example.masks if path is not None)
+        codes = examine.codes_of(np.asarray(io.read_png(path, mode=mode)))
+        other = np.pad(codes != usual, [(0, 0), (1, 1)]).astype(np.int8)
+        change = np.diff(other, axis=1)
+        runs.append(np.argwhere(change < 0)[:, 1] - np.argwhere(change > 0)[:, 1])
+    lengths = np.concatenate(runs)
+    return float(np.median(lengths)) if lengths.size else float("inf")
+
+
+def _groups(
+    draft: Draft,
+    root: pathlib.Path,
+    paths: Sequence[pathlib.PurePath],
+    found: Sequence[files.Example],
+) -> None:
+    """Takes groups and splits from a table that names the images."""
+    names = {e.name for e in found} | {pathlib.PurePath(e.name).name for e in found}
+    for path in paths:
+        if path.suffix.lower() not in (".csv", ".tsv") or len(path.parts) > 1:
+            continue
+        rows = files.read_table(root / path)
+        columns = list(rows[0])
+        known = {
+            column: sum(files.stem_of(row[column]) in names for row in rows)
+            for column in columns
+        }
+        image = max(known, key=known.get)
+        if known[image] < len(found):
+            draft.lines.append(f"{path}: does not name all images, not used")
+            continue
+        rest = [column for column in columns if column != image]
+        is_split = [
+            all(r[c].strip().lower() in files.SPLIT_NAMES for r in rows) for c in rest
+        ]
+        split = next((c for c, yes in zip(rest, is_split) if yes), "")
+        rest = [column for column in rest if column != split]
+        group = rest[0] if len(rest) == 1 else ""
+        draft.content["groups"] = {
+            **dict(table=str(path), image=image, group=group, split=split, pattern="")
+        }
+        draft.lines.append(
+            f"groups from {path}: images in {image}, groups in {group or 'none'}, splits "
+            f"in {split or 'none (a seeded draw by group)'}"
+        )
+        if len(rest) > 1:
+            draft.questions.append(
+                f"groups.group: which column of {path} must not be split (patient, slide, "
+                f"video)? One of {', '.join(rest)}, or empty for none."
+            )
+        return
+    if any("/" in example.name for example in found):
+        draft.lines.append("groups: the folders that images lie in")
+    else:
+        draft.lines.append(
+            "groups: none known, so each image is one; where several are of a patient, "
+            "slide or video, name a csv file in groups.table, or groups.pattern"
+        )

@@ -1,0 +1,266 @@
+"""Which files of a folder are images and masks, and which split each image is of."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import pathlib
+import re
+from typing import Dict, List, Optional, Sequence, Tuple
+
+from car_tf.data import findings, io, splits
+from car_tf.data.folders import description
+
+ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
+# How people call the splits.
+SPLIT_NAMES = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation", "dev", "selection"), "val"),
+    **dict.fromkeys(("test", "testing", "eval", "evaluation"), "test"),
+}
+Key = Tuple[str, str]
+
+
+@dataclasses.dataclass(frozen=True)
+class Example:
+    """An image with the masks of its raters.
+
+    Attributes:
+      name: of the image.
+      split: train, val, test, or empty where no split is given.
+      group: what must not be split; the name where nothing else is known.
+      image: its file.
+      masks: a file for each of A raters; None for one who did not label it.
+    """
+
+    name: str
+    split: str
+    group: str
+    image: pathlib.Path
+    masks: Tuple[Optional[pathlib.Path], ...]
+
+
+def find(
+    root: pathlib.Path, told: description.Description
+) -> Tuple[List[Example], List[findings.Problem]]:
+    """Finds the images of a folder and the masks of each.
+
+    Returns:
+      The examples in order, those without any mask as well, and what is wrong as far as
+      names tell.
+
+    Raises:
+      DataError: no image, or two files of one name.
+    """
+    taken: Dict[pathlib.PurePath, List[str]] = {}
+    paths = {}
+    for path in io.walk(root):
+        relative = path.relative_to(root)
+        paths[relative] = path
+        taken.setdefault(relative.with_suffix(""), []).append(relative.name)
+    images = _matching(root, told.images.files, paths)
+    by_rater = [_matching(root, rater.masks, paths) for rater in told.raters]
+    # Masks may be divided as images are, or lie together.
+    names = {*images, *((name, "") for name, _ in images)}
+    masks = {path for found in by_rater for key, path in found.items() if key in names}
+    images = {key: path for key, path in images.items() if path not in masks}
+    if not images:
+        raise io.DataError(f"{root}: {_nothing(told.images.files, paths)}")
+    groups = _Groups(root, told.groups)
+    problems, examples = [], []
+    for (name, split), path in images.items():
+        own = tuple(
+            found.get((name, split)) or found.get((name, "")) for found in by_rater
+        )
+        group, given = groups.of(name)
+        # Images of one name in two splits are two images.
+        group = f"{split}/{name}" if split and group == name else group
+        examples.append(Example(name, split or given, group, path, own))
+        if not any(own):
+            words = f"none of the {len(own)} raters labelled {path.name}"
+            words += f" (such as {told.raters[0].masks})"
+            where = examples[-1].split
+            problems.append(findings.error("missing label", where, path, words))
+    known, strays = {example.image for example in examples} | masks, set()
+    for found in by_rater:
+        strays |= {path for path in found.values() if path not in known}
+    for path in sorted(strays):
+        words = "there is no image of this mask's name"
+        problems.append(findings.error("missing image", "", path, words))
+    has_splits = any(example.split for example in examples)
+    if has_splits and not all(example.split for example in examples):
+        odd = next(example for example in examples if not example.split)
+        raise io.DataError(f"{odd.image}: wanted a split for each image, got none")
+    return examples, problems
+
+
+def _nothing(pattern: str, paths: Dict) -> str:
+    endings = sorted({path.suffix for path in paths if path.suffix} - {".json"})
+    found = f"files in {', '.join(endings[:5])}" if endings else "none"
+    return (
+        f"wanted images {pattern} in {', '.join(ENDINGS)}, found {found}: convert what "
+        f"is in other formats to PNG, or mend images.files in {description.FILE}"
+    )
+
+
+def _matching(
+    root: pathlib.Path, pattern: str, paths: Dict[pathlib.PurePath, pathlib.Path]
+) -> Dict[Key, pathlib.Path]:
+    """Returns (image, split) -> file of a pattern, in order.
+
+    Raises:
+      DataError: two files of one name, or a folder that is no split.
+    """
+    parts = re.split(r"({image}|{split})", pattern)
+    words = {"{image}": r"(?P<image>.+)", "{split}": r"(?P<split>[^/]+)"}
+    form = re.compile("".join(words.get(part, re.escape(part)) for part in parts))
+    found: Dict[Key, pathlib.Path] = {}
+    for relative, path in paths.items():
+        if relative.suffix.lower() not in ENDINGS:
+            continue
+        match = form.fullmatch(relative.with_suffix("").as_posix())
+        if not match:
+            continue
+        split = match.groupdict().get("split", "")
+        if split:
+            if split.lower() not in SPLIT_NAMES:
+                raise io.DataError(
+                    f"{path}: wanted one of train, val, test for {{split}} of "
+                    f"{pattern}, got {split}"
+                )
+            split = SPLIT_NAMES[split.lower()]
+        key = (match["image"], split)
+        if key in found:
+            raise io.DataError(f"{path}: goes by the same name as {found[key].name}")
+        found[key] = path
+    return found
+
+
+class _Groups:
+    """Groups and splits of images, of a table or of their names."""
+
+    def __init__(self, root: pathlib.Path, told: description.Groups):
+        self._told, self._rows = told, {}
+        if not told.table:
+            return
+        self._path = root / told.table
+        rows = read_table(self._path)
+        for column in filter(None, (told.image, told.group, told.split)):
+            if rows and column not in rows[0]:
+                raise io.DataError(
+                    f"{self._path}: wanted a column {column}, found "
+                    f"{', '.join(str(name) for name in rows[0])}"
+                )
+        for row in rows:
+            self._rows[stem_of(row[told.image])] = row
+
+    def of(self, name: str) -> Tuple[str, str]:
+        """Returns group and split of an image; empty for no split.
+
+        Raises:
+          DataError: the table or the pattern does not tell.
+        """
+        if self._told.table:
+            row = self._rows.get(name) or self._rows.get(pathlib.PurePath(name).name)
+            if row is None:
+                raise io.DataError(f"{self._path}: wanted a row for {name}, found none")
+            split = row[self._told.split] if self._told.split else ""
+            if split and split.strip().lower() not in SPLIT_NAMES:
+                raise io.DataError(
+                    f"{self._path}: wanted train, val or test for {name}, got {split!r}"
+                )
+            group = row[self._told.group] if self._told.group else name
+            return group, SPLIT_NAMES.get(split.strip().lower(), "")
+        if self._told.pattern:
+            match = re.search(self._told.pattern, name)
+            if not match or not match.groups():
+                raise io.DataError(
+                    f"groups.pattern: wanted a group in brackets of {name}, found none "
+                    f"with {self._told.pattern!r}"
+                )
+            return match[1], ""
+        folder = pathlib.PurePath(name).parent.as_posix()
+        return (name if folder == "." else folder), ""
+
+
+def stem_of(name: str) -> str:
+    """Returns a name in a table as images are called: without the ending of a file."""
+    path = pathlib.PurePath(name.strip())
+    is_file = path.suffix.lower() in ENDINGS
+    return (path.with_suffix("") if is_file else path).as_posix()
+
+
+def read_table(path: pathlib.Path) -> List[Dict[str, str]]:
+    """Reads a csv file with a line of names, by commas, semicolons or tabs.
+
+    Raises:
+      DataError: no such file, or no table.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, ValueError) as error:
+        raise io.DataError(f"{path}: wanted a csv file ({error})") from None
+    first = text.partition("\n")[0]
+    delimiter = max(",;\t", key=first.count)
+    rows = list(csv.DictReader(text.splitlines(), delimiter=delimiter))
+    if not rows or any(None in row or None in row.values() for row in rows):
+        raise io.DataError(
+            f"{path}: wanted rows of as many values as the first line has names"
+        )
+    return rows
+
+
+def divide(
+    examples: Sequence[Example], *, seed: int, fraction: float
+) -> Tuple[Dict[str, List[int]], str]:
+    """Divides examples into those for training, selection and evaluation.
+
+    Args:
+      examples: all of the folder.
+      seed: of what is drawn.
+      fraction: for selection, where splits are given but none for it.
+
+    Returns:
+      Indices by name of the split: that of training, of selection and of evaluation, in
+      this order; and how it was done, in words.
+
+    Raises:
+      DataError: too few groups or splits.
+    """
+    given: Dict[str, List[int]] = {}
+    for index, example in enumerate(examples):
+        given.setdefault(example.split, []).append(index)
+    groups = [example.group for example in examples]
+    if "" in given:
+        try:
+            found = splits.split_by_group(groups, seed=seed, fractions=splits.FRACTIONS)
+        except ValueError:
+            raise io.DataError(
+                f"wanted at least 3 groups for training, selection and test, found "
+                f"{len(set(groups))}: give more images, or splits of your own"
+            ) from None
+        named = {"train": found["train"], "selection": found["val"]}
+        words = f"splits drawn by group with seed {seed} (data.split_seed)"
+        return {**named, "test": found["test"]}, words
+    if "train" not in given or len(given) < 2:
+        raise io.DataError(
+            f"wanted a split train and one of val and test, found {', '.join(given)}"
+        )
+    evaluation = "test" if "test" in given else "val"
+    if len(given) == 3:
+        return {name: given[name] for name in splits.SPLITS}, "splits as given"
+    train = given["train"]
+    own = sorted({groups[index] for index in train})
+    if len(own) < 2:
+        raise io.DataError(
+            "wanted a split val for model selection, or two groups in train"
+        )
+    shares = {"train": 1 - fraction, "selection": fraction}
+    found = splits.split_by_group(
+        [groups[index] for index in train], seed=seed, fractions=shares
+    )
+    return {
+        "train": [train[place] for place in found["train"]],
+        "selection": [train[place] for place in found["selection"]],
+        evaluation: given[evaluation],
+    }, f"selection drawn from train by group with seed {seed} (data.split_seed)"

@@ -1,0 +1,118 @@
+"""Where images and masks of a folder lie, told from their names."""
+
+from __future__ import annotations
+
+import collections
+import pathlib
+from typing import Dict, List, Optional, Sequence, Tuple
+
+from car_tf.data import io
+from car_tf.data.folders import description, files
+
+# How people call the folders of images and of masks.
+IMAGES = ("images", "imgs", "image", "img")
+_MASKS = (
+    *("masks", "labels", "mask", "label", "annotations", "gt", "segmentations"),
+    "segmentation",
+)
+
+
+def find(
+    root: pathlib.Path, pictured: Sequence[pathlib.PurePath]
+) -> Tuple[str, List[Tuple[str, str]]]:
+    """Tells by which names images and masks go.
+
+    Args:
+      root: the folder.
+      pictured: its pictures, relative to it.
+
+    Returns:
+      The form of image files, and (name, form of masks) of the raters.
+
+    Raises:
+      DataError: no images, or no masks whose names begin as theirs do.
+    """
+    in_images = [p for p in pictured if _part(p, IMAGES) is not None]
+    in_masks = [p for p in pictured if _part(p, _MASKS) is not None]
+    if not in_images or not in_masks:
+        what = "images" if not in_images else "masks"
+        names = IMAGES if not in_images else _MASKS
+        raise io.DataError(
+            f"{root}: wanted a folder of {what} ({', '.join(names[:4])}) with files in "
+            f"{', '.join(files.ENDINGS)}, found none: rename it, or write "
+            f"{description.FILE} by hand (docs/own_data.md)"
+        )
+    stems, form = _names(in_images, IMAGES)
+    # What is added to an image's name, by the folder that masks lie in.
+    added: Dict[str, set] = collections.defaultdict(set)
+    for path in in_masks:
+        place, name = _place(path, _MASKS, {s.rpartition("/")[0] for s in stems})
+        stem = _longest_start(name, stems)
+        if stem is not None:
+            added[place].add(name[len(stem) :])
+    if not added:
+        example = in_masks[0].as_posix()
+        raise io.DataError(
+            f"{root}: wanted masks whose names begin as their images' do, found none: "
+            f"such as {example} for one of {', '.join(sorted(stems)[:2])}"
+        )
+    raters = []
+    for place, endings in sorted(added.items()):
+        for ending in sorted(endings):
+            folder = pathlib.PurePath(place.replace("{split}", "")).name
+            name = ending.strip("_-. ") if len(endings) > 1 else folder
+            if name in _MASKS or not name:
+                name = ending.strip("_-. ") or "rater"
+            raters.append((name, f"{place}/{{image}}{ending}"))
+    doubled = len({name for name, _ in raters}) < len(raters)
+    named = [(f"{n}_{i}" if doubled else n, f) for i, (n, f) in enumerate(raters, 1)]
+    return form, named
+
+
+def _part(path: pathlib.PurePath, names: Sequence[str]) -> Optional[int]:
+    """Returns which part of a path is one of some folders; None for none."""
+    parts = [part.lower() for part in path.parts[:-1]]
+    return next((i for i, part in enumerate(parts) if part in names), None)
+
+
+def _place(path: pathlib.PurePath, names: Sequence[str], below: set) -> Tuple[str, str]:
+    """Returns the folder of a file, as a form, and its name below that.
+
+    A folder is of the name where images lie in folders of that name.
+    """
+    parts = [
+        "{split}" if part.lower() in files.SPLIT_NAMES else part
+        for part in path.with_suffix("").parts
+    ]
+    first = _part(path, names) + 1
+    while first < len(parts) - 1 and (
+        "/".join(parts[first:-1]) not in below or parts[first] == "{split}"
+    ):
+        first += 1
+    return "/".join(parts[:first]), "/".join(parts[first:])
+
+
+def _names(paths: Sequence[pathlib.PurePath], names: Sequence[str]) -> Tuple[set, str]:
+    """Returns the names of images, and the form of their files."""
+    places, found = collections.Counter(), set()
+    for path in paths:
+        parts = list(path.with_suffix("").parts)
+        first = _part(path, names) + 1
+        if parts[first].lower() in files.SPLIT_NAMES and first < len(parts) - 1:
+            first += 1
+        head = "/".join(
+            "{split}" if part.lower() in files.SPLIT_NAMES else part
+            for part in parts[:first]
+        )
+        places[head] += 1
+        found.add("/".join(parts[first:]))
+    return found, f"{places.most_common(1)[0][0]}/{{image}}"
+
+
+def _longest_start(name: str, stems: set) -> Optional[str]:
+    """Returns the longest name of an image that a mask's begins with, as a word."""
+    for length in range(len(name), 0, -1):
+        is_end = length == len(name) or not name[length].isalnum()
+        if is_end and name[:length] in stems:
+            return name[:length]
+    return None

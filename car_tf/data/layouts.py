@@ -1,0 +1,68 @@
+"""Which data set lies in a folder, and what follows for a configuration.
+
+No TensorFlow: a job stops early where a folder and its configuration do not fit.
+"""
+
+from __future__ import annotations
+
+import pathlib
+from typing import List
+
+from car_tf import config as config_lib
+from car_tf.data import io
+from car_tf.data.folders import description, layout
+
+_CITYSCAPES = ("leftImg8bit", "gtFine")
+_SPLITS = ("train", "val", "test")
+_ARRAYS = ("data_lidc.hdf5", "data_lidc.pickle")
+
+
+def dataset_at(root: pathlib.Path) -> str:
+    """Tells a data set by what lies there: a value of `data.dataset`; empty for none.
+
+    Raises:
+      DataError: a part of Cityscapes.
+    """
+    if "classes" in (description.content_of(root) or {}):
+        return "folders"
+    if any((root / name).is_dir() for name in _CITYSCAPES):
+        return "cityscapes"
+    whole = root.resolve()
+    for path in (whole, *whole.parents):
+        if path.name in _CITYSCAPES:
+            raise io.DataError(
+                f"{root}: wanted the folder with leftImg8bit and gtFine, which is "
+                f"{path.parent}"
+            )
+    nested = [root / name for name in _SPLITS]
+    nested += [root / f"lidc_crops_{name}" / name for name in _SPLITS]
+    is_array = root.is_file() or any((root / name).is_file() for name in _ARRAYS)
+    if is_array or any((path / "gt").is_dir() for path in nested):
+        return "lidc"
+    places = [path / name for path in (root, *nested) for name in layout.IMAGES]
+    return "folders" if any(path.is_dir() for path in places) else ""
+
+
+def overrides(config: config_lib.Config, data_dir: str) -> List[str]:
+    """Returns `section.field=value` texts that a folder with `dataset.json` asks for.
+
+    The working size is the folder's, and training crops become no larger than it. For
+    data sets of other kinds there is nothing to change.
+
+    Raises:
+      DataError: no `dataset.json`, or a wrong one.
+    """
+    root = pathlib.Path(data_dir).expanduser()
+    if not root.is_dir() or dataset_at(root) != "folders":
+        return []
+    told, data = description.read(root), config.data
+    low = data.scale_range[0]
+    fits = [int((side - 1) * low + 1e-6) + 1 for side in told.size]
+    crop = [min(sides) for sides in zip(data.crop_size, fits)]
+    if data.symmetries == "square":
+        crop = [min(crop)] * 2
+    return [
+        "data.dataset=folders",
+        "data.size={},{}".format(*told.size),
+        "data.crop_size={},{}".format(*crop),
+    ]

@@ -1,0 +1,395 @@
+"""Folders of images and raters: described, read, checked, or refused in a sentence."""
+
+import json
+
+import leaves
+import numpy as np
+import pytest
+from PIL import Image
+
+from car_tf import config as config_lib
+from car_tf.blackbox import attach
+from car_tf.data import check, findings, io, layouts
+from car_tf.data import load as data_load
+from car_tf.data.folders import check as folders_check
+from car_tf.data.folders import describe
+
+
+def drafted(root):
+    """Writes the draft; returns what it says and asks."""
+    _, draft = describe.write(root, force=True)
+    return draft
+
+
+def load(root, *overrides):
+    """Reads a folder as training does."""
+    config = config_lib.load("folders")
+    config = config_lib.load(
+        "folders",
+        [
+            *layouts.overrides(config, str(root)),
+            f"data.data_dir={root}",
+            f"data.cache_dir={root.parent / 'cache'}",
+            *overrides,
+        ],
+    )
+    return attach.load(config)
+
+
+@pytest.fixture
+def root(tmp_path):
+    folder = leaves.write(tmp_path / "leaves")
+    drafted(folder)
+    return folder
+
+
+def examples_by_name(dataset):
+    return {
+        name: (split.images[i], split.labels[i])
+        for split in dataset.splits.values()
+        for i, name in enumerate(split.names)
+    }
+
+
+def test_leaves_are_read_as_they_lie(root):
+    dataset = load(root)
+    assert dataset.info.rater_names == leaves.RATERS
+    assert dataset.info.class_colors == leaves.PALETTE
+    assert dataset.info.num_classes == 4 and not dataset.info.flips
+    assert list(dataset.splits) == ["train", "selection", "test"]
+    found = examples_by_name(dataset)
+    assert len(found) == 9
+    for index in range(9):
+        picture, labels = leaves.draw(index)
+        if index == 1:
+            labels[1] = 255
+        np.testing.assert_array_equal(found[f"leaf{index}"][0], picture)
+        np.testing.assert_array_equal(found[f"leaf{index}"][1], labels)
+    assert any("taken as they are" in note for note in dataset.notes)
+
+
+def test_a_draft_is_never_written_over(root):
+    with pytest.raises(io.DataError, match="--force writes it anew"):
+        describe.write(root, force=False)
+
+
+def test_a_folder_without_a_description_says_how_to_get_one(tmp_path):
+    root = leaves.write(tmp_path / "leaves")
+    assert layouts.dataset_at(root) == "folders"
+    with pytest.raises(io.DataError, match="data describe .* writes a draft"):
+        layouts.overrides(config_lib.load("folders"), str(root))
+
+
+def test_the_check_tells_what_training_makes_of_it(root):
+    report = check.check(str(root))
+    assert report["dataset"] == "folders" and not findings.num_errors(report)
+    plan = "\n".join(report["plan"])
+    assert "splits: train 5, selection 2, test 2" in plan
+    assert "ben:" in plan and "8 masks" in plan and "mean IoU of two raters" in plan
+    assert "where several are of a patient" in plan
+
+
+def test_agreement_is_the_mean_iou_of_pairs():
+    labels = np.array([[[0, 0, 1, 1]], [[0, 1, 1, 255]], [[255, 255, 255, 255]]])
+    # In the three pixels that both labelled, class 0 has 1 of 2, class 1 has 1 of 2.
+    assert folders_check.agreement(labels.astype(np.uint8)) == pytest.approx(0.5)
+
+
+# Layouts
+
+
+def test_raters_by_suffix_in_one_folder(tmp_path):
+    for index in range(4):
+        picture, labels = leaves.draw(index)
+        leaves.save(tmp_path / "images" / f"image0{index}L.jpg", picture)
+        for ending, label in zip(("1stHO", "2ndHO"), labels):
+            name = f"image0{index}L_{ending}.png"
+            Image.fromarray(label > 0).save(_made(tmp_path / "masks" / name))
+    draft = drafted(tmp_path)
+    assert [r["masks"] for r in draft.content["raters"]] == [
+        "masks/{image}_1stHO",
+        "masks/{image}_2ndHO",
+    ]
+    assert [c["values"] for c in draft.content["classes"]] == [[0], [255]]
+    split = load(tmp_path).splits["train"]
+    index = int(split.names[0][5:7])
+    expected = (leaves.draw(index)[1][:2] > 0).astype(np.uint8)
+    np.testing.assert_array_equal(split.labels[0], expected)
+
+
+def _made(path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+@pytest.mark.parametrize(
+    "image, mask",
+    [
+        ("{split}/images/{name}.png", "{split}/labels/{rater}/{name}.png"),
+        ("images/{split}/{name}.png", "masks/{split}/{rater}/{name}.png"),
+        ("images/{split}/{name}.png", "masks/{rater}/{split}/{name}.png"),
+        ("images/{name}.png", "masks/{rater}/{name}_seg.png"),
+    ],
+)
+def test_splits_as_folders(tmp_path, image, mask):
+    for index, split in enumerate(("train", "train", "val", "test")):
+        picture, labels = leaves.draw(index)
+        name = dict(split=split, name=f"leaf{index}")
+        leaves.save(tmp_path / image.format(**name), picture)
+        for rater, label in zip(leaves.RATERS, labels):
+            leaves.save(tmp_path / mask.format(rater=rater, **name), label)
+    drafted(tmp_path)
+    dataset = load(tmp_path)
+    sizes = [len(split) for split in dataset.splits.values()]
+    if "{split}" in image:
+        assert sizes == [2, 1, 1] and dataset.evaluation == "test"
+    assert sum(sizes) == 4 and dataset.info.num_raters == 3
+    np.testing.assert_array_equal(
+        examples_by_name(dataset)["leaf3"][1], leaves.draw(3)[1]
+    )
+
+
+def test_a_table_gives_groups_and_splits(root):
+    rows = [f"leaf{i}.png;tree{i // 3}" for i in range(9)]
+    (root / "trees.csv").write_text("\n".join(["file;tree", *rows]))
+    draft = drafted(root)
+    assert draft.content["groups"]["group"] == "tree"
+    for split in load(root).splits.values():
+        assert len(set(split.groups)) == 1 and len(split) == 3
+    splits = ["train"] * 4 + ["val"] * 2 + ["test"] * 3
+    rows = [f"{row};{split}" for row, split in zip(rows, splits)]
+    (root / "trees.csv").write_text("\n".join(["file;tree;part", *rows]))
+    drafted(root)
+    with pytest.raises(io.DataError, match="tree1: 1 images in train, 2 images in val"):
+        load(root)
+    assert "leakage" in {p["kind"] for p in check.check(str(root))["problems"]}
+    leaves.change(root, known_leakage=["tree1"])
+    assert [len(split) for split in load(root).splits.values()] == [4, 2, 3]
+    assert not findings.num_errors(check.check(str(root)))
+
+
+# Sizes
+
+
+def test_tiles_cover_an_image_and_hide_what_is_beyond(root):
+    leaves.change(root, fit="tiles", size=[32, 32])
+    dataset = load(root)
+    found = examples_by_name(dataset)
+    # 40 x 56 is cut in 2 x 2 tiles; leaf1 has 3 planes of which ben's is hidden.
+    assert len(found) == 36 and dataset.info.resizes is False
+    picture, labels = leaves.draw(2)
+    image, label = found["leaf2_y32_x32"]
+    np.testing.assert_array_equal(image[:8, :24], picture[32:, 32:])
+    np.testing.assert_array_equal(label[:, :8, :24], labels[:, 32:, 32:])
+    assert (label[:, 8:] == 255).all() and (label[:, :, 24:] == 255).all()
+    groups = [set(split.groups) for split in dataset.splits.values()]
+    assert sum(map(len, groups)) == len(set().union(*groups)) == 9
+
+
+def test_small_images_are_padded_and_large_ones_refused(root):
+    leaves.change(root, fit="pad", size=[64, 64])
+    image, label = examples_by_name(load(root))["leaf0"]
+    assert image.shape == (64, 64, 3) and (label[:, 40:] == 255).all()
+    leaves.change(root, size=[32, 32])
+    with pytest.raises(io.DataError, match="to be padded, got 40 x 56: enlarge size"):
+        load(root)
+
+
+def test_crops_of_45_pixels_are_taken(tmp_path):
+    root = leaves.write(tmp_path / "leaves", size=(45, 45))
+    drafted(root)
+    dataset = load(root)
+    assert dataset.splits["train"].images.shape[1:] == (45, 45, 3)
+
+
+def test_ten_raters(tmp_path):
+    for index in range(4):
+        picture, labels = leaves.draw(index)
+        leaves.save(tmp_path / "images" / f"{index}.png", picture)
+        for rater in range(10):
+            path = tmp_path / "masks" / f"r{rater}" / f"{index}.png"
+            leaves.save(path, labels[rater % 3])
+    drafted(tmp_path)
+    assert load(tmp_path).splits["train"].labels.shape[1] == 10
+
+
+# What must be asked, or is refused
+
+
+def test_16_bits_need_a_range(root):
+    for path in (root / "images").iterdir():
+        grey = np.asarray(Image.open(path).convert("L")).astype(np.uint16) * 16
+        Image.fromarray(grey).save(path)
+    draft = drafted(root)
+    assert "images.range" in draft.questions[0]
+    with pytest.raises(io.DataError, match="1 open questions, the first: images.range"):
+        load(root)
+    leaves.change(root, questions=[])
+    with pytest.raises(io.DataError, match="images.range: wanted two numbers"):
+        load(root)
+    images = {"files": "images/{image}", "kind": "grey16", "range": [0, 4080]}
+    leaves.change(root, images=images)
+    dataset = load(root)
+    grey = np.asarray(Image.fromarray(leaves.draw(0)[0]).convert("L"))
+    np.testing.assert_array_equal(examples_by_name(dataset)["leaf0"][0][..., 0], grey)
+    assert dataset.info.image_range == (0, 4080) and dataset.info.image_channels == 1
+
+
+def test_an_object_black_on_white_is_asked_for(tmp_path):
+    for index in range(4):
+        picture, labels = leaves.draw(index, (80, 96))
+        leaves.save(tmp_path / "images" / f"{index}.png", picture)
+        mask = np.where(labels[0] == 3, 0, 255).astype(np.uint8)
+        leaves.save(tmp_path / "masks" / "anna" / f"{index}.png", mask)
+    draft = drafted(tmp_path)
+    assert "black on white" in draft.questions[0]
+    classes = [
+        {"name": "background", "color": [0, 0, 0], "values": [255]},
+        {"name": "spot", "color": [255, 0, 0], "values": [0]},
+    ]
+    leaves.change(tmp_path, classes=classes, questions=[])
+    dataset = load(tmp_path)
+    expected = (leaves.draw(0, (80, 96))[1][0] == 3).astype(np.uint8)
+    np.testing.assert_array_equal(examples_by_name(dataset)["0"][1][0], expected)
+    assert any("one rater and no class flips" in note for note in dataset.notes)
+
+
+def test_masks_of_another_size_are_resized_only_if_asked(root):
+    path = root / "masks" / "cleo" / "leaf3.png"
+    leaves.save(path, leaves.draw(3, (80, 112))[1][2], leaves.PALETTE)
+    draft = drafted(root)
+    assert "1 masks have another size" in draft.questions[0]
+    leaves.change(root, masks_of_other_size="refuse", questions=[])
+    with pytest.raises(
+        io.DataError, match="leaf3.png: wanted 40 x 56.*nearest"
+    ) as told:
+        load(root)
+    report = check.check(str(root))
+    (problem,) = report["problems"]
+    assert f"{problem['place']}: {problem['detail']}" == str(told.value)
+    assert len(load(root, "data.on_error=skip").splits["train"].skipped) == 1
+    leaves.change(root, masks_of_other_size="nearest")
+    assert len(examples_by_name(load(root))) == 9
+
+
+def _same_again(root):
+    leaves.save(root / "images" / "leaf9.png", leaves.draw(0)[0])
+    leaves.save(root / "masks" / "ben" / "leaf9.png", leaves.draw(0)[1][1])
+    splits = ["train"] * 6 + ["test"] * 4
+    rows = [f"leaf{i},{split}" for i, split in enumerate(splits)]
+    (root / "splits.csv").write_text("\n".join(["image,split", *rows]))
+    leaves.change(root, groups={"table": "splits.csv", "split": "split"})
+
+
+def _stray_value(root):
+    label = leaves.draw(4)[1][0]
+    label[0, :3] = 7
+    leaves.save(root / "masks" / "anna" / "leaf4.png", label)
+
+
+@pytest.mark.parametrize(
+    "damage, words",
+    [
+        (_stray_value, "leaf4.png: 3 pixels have the value 7, which is of no class"),
+        (_same_again, "leaf9: same pixels as leaf0 of (train|selection)"),
+        (
+            lambda root: (root / "images" / "leaf0.png").unlink(),
+            "leaf0.png: there is no image of this mask's name",
+        ),
+        (
+            lambda root: leaves.save(root / "images" / "new.png", leaves.draw(99)[0]),
+            "new.png: none of the 3 raters labelled",
+        ),
+        (
+            lambda root: (root / "images" / "leaf2.png").write_bytes(b"no image"),
+            "leaf2.png: not a readable image",
+        ),
+        (
+            lambda root: leaves.change(root, groups={"table": "absent.csv"}),
+            "absent.csv: wanted a csv file",
+        ),
+    ],
+)
+def test_training_stops_with_the_words_of_the_check(root, damage, words):
+    damage(root)
+    with pytest.raises(io.DataError, match=words) as told:
+        load(root)
+    try:
+        problems = check.check(str(root))["problems"]
+    except io.DataError as error:
+        assert str(error) == str(told.value)
+    else:
+        said = [f"{p['place']}: {p['detail']}" for p in problems]
+        assert str(told.value) in said
+
+
+@pytest.mark.parametrize(
+    "fields, words",
+    [
+        ({"raterz": []}, "no field raterz; did you mean 'raters'"),
+        ({"size": [8, 8]}, "size"),
+        ({"fit": "crop"}, "fit: .*'resize', 'pad' or 'tiles'"),
+        ({"images": {"files": "images/x"}}, "images.files: wanted a path with {image}"),
+        ({"images": {"files": "../{image}"}}, "below the folder"),
+        ({"flips": [{"name": "a", "twin": "b", "share": 0.5}]}, "with 3 raters"),
+        (
+            {
+                "classes": [{"name": "a", "color": [0, 0, 0], "values": [0, [1, 1, 1]]}]
+                * 2
+            },
+            "occur twice",
+        ),
+        ({"ignore": [1]}, "value 1 is of class_1 and of ignore"),
+        ({"ignore": ["red"]}, "ignore.* wanted ids 0 to 255, or colours"),
+        ({"groups": {"pattern": "x(.)"}}, "groups.pattern: wanted a group in brackets"),
+    ],
+)
+def test_a_wrong_description_is_refused_by_field(root, fields, words):
+    leaves.change(root, **fields)
+    with pytest.raises(io.DataError, match=words):
+        load(root)
+
+
+# Flips, and a black box
+
+
+def test_flips_are_data(root):
+    told = json.loads((root / "dataset.json").read_text())
+    twin = {"name": "leaf2", "color": [0, 0, 99], "values": []}
+    leaves.change(
+        root,
+        raters=told["raters"][:1],
+        classes=[*told["classes"], twin],
+        flips=[{"name": "class_1", "twin": "leaf2", "share": 0.4}],
+    )
+    dataset = load(root)
+    (flip,) = dataset.info.flips
+    assert (flip.original, flip.flipped, flip.probability) == (1, 4, 0.4)
+    assert dataset.info.num_classes == 5
+    assert (
+        data_load.read_data(
+            config_lib.change(
+                config_lib.load("folders"),
+                data={"data_dir": str(root), "cache_dir": str(root.parent / "cache")},
+            )
+        ).info.num_blackbox_classes
+        == 4
+    )
+
+
+@pytest.mark.parametrize("fit", ["resize", "tiles"])
+def test_a_black_box_of_other_classes_is_mapped(root, fit, monkeypatch):
+    (root.parent / "box_of_leaves.py").write_text(
+        "import numpy as np\n"
+        "def segment(images):\n"
+        "    return np.full(images.shape[:3], 2, np.uint8)\n"
+    )
+    monkeypatch.syspath_prepend(root.parent)
+    leaves.change(root, fit=fit)
+    dataset = load(
+        root,
+        *("blackbox.kind=live", "blackbox.path=box_of_leaves:segment"),
+        *("blackbox.class_map=0,1,3", "calibration_net.kind=blackbox_calibrator"),
+    )
+    assert dataset.info.num_blackbox_classes == 4
+    assert set(np.unique(dataset.splits["train"].blackbox)) == {3}
