@@ -183,3 +183,6 @@ class Evaluation(fields.Section, key="evaluation"):
     """Of model selection, evaluation, prediction and export: z is drawn for each sample
     `independent` of the others, as in the paper, or `stratified`, a Latin hypercube for
     every 16 samples, so that few samples show the shares more exactly."""
+    absent: Literal["leave_out", "count_as_one"] = "leave_out"
+    """A class that occurs in neither of two maps of raters with more than two classes is
+    left out of their mean IoU, or counts as IoU 1; selection and evaluation say which."""

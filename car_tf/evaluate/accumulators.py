@@ -2,47 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Optional, Sequence
+import types
+from typing import Any, Dict, List, Mapping, Optional, Sequence
 
 import numpy as np
 
 from car_tf.data import class_flips, info
-from car_tf.evaluate import sampling
-from car_tf.metrics import baselines, calibration, ged, hungarian, iou, raters
+from car_tf.evaluate import distances, sampling
+from car_tf.metrics import bootstrap, calibration, ged, iou, raters
 from car_tf.metrics import scores as metrics_scores
 
 # Numbers of samples that the field reports; model selection takes the smallest.
 SAMPLE_COUNTS = (16, 50, 100)
-SCORES = ("ged", "ged_unbiased", "sample_diversity", "hm_iou")
-
-
-def label_distances(
-    samples: np.ndarray, labels: np.ndarray, dataset_info: info.DatasetInfo
-) -> ged.PairDistances:
-    """Distances for the GED: to the modes of the flips, or to the raters.
-
-    Args:
-      samples: `[S, H, W]` class ids.
-      labels: `[N, H, W]` class ids of the raters, N = 1 where classes flip.
-      dataset_info: of the data set.
-    """
-    if not dataset_info.flips:
-        return ged.multi_rater_distances(samples, labels)
-    return ged.class_flips_distances(
-        samples,
-        labels[0],
-        num_classes=dataset_info.num_classes,
-        **flip_arrays(dataset_info),
-    )
-
-
-def flip_arrays(dataset_info: info.DatasetInfo) -> Dict[str, List]:
-    """Returns the flips as the parallel lists that the metrics take."""
-    return {
-        "originals": [flip.original for flip in dataset_info.flips],
-        "flipped": [flip.flipped for flip in dataset_info.flips],
-        "probabilities": [flip.probability for flip in dataset_info.flips],
-    }
+# Kept for every number of samples, so that runs can be compared image by image.
+PER_IMAGE = ("ged_per_image", "hm_iou_per_image")
 
 
 def add_reliability(
@@ -50,142 +23,31 @@ def add_reliability(
     probs: np.ndarray,
     labels: np.ndarray,
     dataset_info: info.DatasetInfo,
+    mask: Optional[np.ndarray] = None,
 ) -> None:
     """Adds an image; right or wrong in expectation over flips and raters.
 
     Args:
       reliability: to which the image is added.
       probs: `[H, W, K]`, whose arg-max is judged.
-      labels: `[N, H, W]` class ids of the raters, N = 1 where classes flip.
+      labels: `[N, H, W]` class ids of the raters, N = 1 where classes flip; 255 hides a
+        pixel of one rater.
       dataset_info: of the data set.
+      mask: `[H, W]` bool, pixels to count, or None for all.
     """
     prediction = probs.argmax(-1)
-    correct = np.zeros(prediction.shape)
+    correct, known = np.zeros(prediction.shape), np.zeros(prediction.shape)
     table = np.eye(dataset_info.num_classes)
     for flip in dataset_info.flips:
         table[flip.original, flip.original] = 1 - flip.probability
         table[flip.original, flip.flipped] = flip.probability
-    valid = labels[0] != info.IGNORE_LABEL
     for label in labels:
-        correct[valid] += table[label[valid], prediction[valid]] / len(labels)
-    reliability.update(probs.max(-1).clip(0, 1)[valid], correct[valid])
-
-
-class SampleScores:
-    """GED, and HM-IoU where there are raters, at several numbers of samples.
-
-    Args:
-      counts: the numbers of samples, ascending; an image's first ones are scored.
-      dataset_info: of the data set.
-    """
-
-    def __init__(self, counts: Sequence[int], dataset_info: info.DatasetInfo):
-        self._dataset_info = dataset_info
-        self._geds: Dict[int, List[ged.GedResult]] = {n: [] for n in counts}
-        self._hm_ious: Dict[int, List[float]] = {n: [] for n in counts}
-
-    def add(
-        self, samples: np.ndarray, labels: np.ndarray, counts: Sequence[int] = ()
-    ) -> None:
-        """Adds samples `[S, H, W]` of an image, for some numbers of samples or all."""
-        distances = label_distances(samples, labels, self._dataset_info)
-        for count in counts or self._geds:
-            self._geds[count].append(distances.ged(count))
-            if not self._dataset_info.flips:
-                matched = hungarian.hungarian_matched_iou(1 - distances.cross[:count])
-                self._hm_ious[count].append(matched)
-
-    def summaries(self) -> Dict[int, Dict[str, Any]]:
-        """Returns number of samples -> `metrics.scores.summarize`."""
-        flips = self._dataset_info.flips
-        return {
-            count: metrics_scores.summarize(
-                count, geds, None if flips else self._hm_ious[count]
-            )
-            for count, geds in self._geds.items()
-        }
-
-    def to_dict(self) -> Dict[str, Any]:
-        """Returns the means alone: with all samples, and `by_num_samples`."""
-        by_count = {
-            str(count): {name: summary[name] for name in SCORES if name in summary}
-            for count, summary in self.summaries().items()
-        }
-        num_samples, scores = list(by_count.items())[-1]
-        return {**scores, "num_samples": int(num_samples), "by_num_samples": by_count}
-
-
-class BaselineScores:
-    """Scores of the samplers that need no trained G; see `metrics.baselines`.
-
-    Args:
-      counts: numbers of samples, those of the sampler that is evaluated.
-      dataset_info: of the data set.
-      seed: of the draws, with an image's index.
-      stratified: whether the evaluated sampler's noise is.
-    """
-
-    def __init__(
-        self,
-        counts: Sequence[int],
-        dataset_info: info.DatasetInfo,
-        seed: int,
-        stratified: bool,
-    ):
-        self._counts = counts
-        self._seed = seed
-        self._stratified = stratified
-        self._two_classes = dataset_info.num_classes == 2
-        coherent = "level_sets" if self._two_classes else "gumbel_draws"
-        names = ("f_argmax", "f_pixels", coherent, "before_stage2")
-        self._scores = {name: SampleScores(counts, dataset_info) for name in names}
-        self._has_before = False
-
-    def add(
-        self,
-        index: int,
-        probs: np.ndarray,
-        labels: np.ndarray,
-        before: Optional[np.ndarray],
-    ) -> None:
-        """Adds an image.
-
-        Args:
-          index: of the image in its split.
-          probs: `[H, W, K]` of F.
-          labels: `[N, H, W]`.
-          before: `[S, H, W]`, samples of G before stage 2, or None.
-        """
-        shared = dict(
-            num_samples=self._counts[-1],
-            rng=np.random.default_rng([self._seed, index]),
-        )
-        self._scores["f_argmax"].add(baselines.argmax(probs), labels)
-        pixels = baselines.independent_pixels(probs, **shared)
-        self._scores["f_pixels"].add(pixels, labels)
-        if self._two_classes:
-            # The sets of fewer levels are not the first ones of more.
-            for count in self._counts:
-                levels = baselines.level_sets(probs, num_samples=count)
-                self._scores["level_sets"].add(levels, labels, [count])
-        else:
-            draws = baselines.gumbel_draws(probs, stratified=self._stratified, **shared)
-            self._scores["gumbel_draws"].add(draws, labels)
-        if before is not None:
-            self._has_before = True
-            self._scores["before_stage2"].add(before, labels)
-
-    def to_dict(self) -> Dict[str, Any]:
-        """Returns baseline -> scores, ready for JSON."""
-        result = {name: scores.to_dict() for name, scores in self._scores.items()}
-        if not self._has_before:
-            del result["before_stage2"]
-        if self._stratified:
-            # Their pairs must be independent, see `forget_unbiased`.
-            for name in {"gumbel_draws", "before_stage2"} & set(result):
-                for scores in (result[name], *result[name]["by_num_samples"].values()):
-                    scores["ged_unbiased"] = None
-        return result
+        knows = label != info.IGNORE_LABEL
+        correct[knows] += table[label[knows], prediction[knows]]
+        known += knows
+    valid = known > 0 if mask is None else mask & (known > 0)
+    confidence = probs.max(-1).clip(0, 1)[valid]
+    reliability.update(confidence, correct[valid] / known[valid])
 
 
 class SplitAccumulator:
@@ -196,6 +58,7 @@ class SplitAccumulator:
       num_samples: S.
       seed: of what baselines draw.
       stratified: whether the sampler's noise is.
+      absent: see `distances.label_distances`.
     """
 
     def __init__(
@@ -204,23 +67,33 @@ class SplitAccumulator:
         num_samples: int,
         seed: int,
         stratified: bool = False,
+        absent: str = iou.LEAVE_OUT,
     ):
         self.dataset_info = dataset_info
+        self.absent = absent
+        self.stratified = stratified
         self.num_samples = num_samples
         self.seed = seed
         self.counts = [n for n in SAMPLE_COUNTS if n < num_samples] + [num_samples]
-        self.scores = SampleScores(self.counts, dataset_info)
-        self.baselines = BaselineScores(self.counts, dataset_info, seed, stratified)
-        self.oracles: Dict[str, SampleScores] = {}
+        scored = (self.counts, dataset_info, seed, stratified, absent)
+        self.scores = metrics_scores.SampleScores(
+            self.counts, matched=not dataset_info.flips
+        )
+        self.baselines = distances.BaselineScores(*scored)
+        self.oracles = distances.BaselineScores(*scored)
         self.raters = raters.RaterComparison(seed)
-        flips = dataset_info.flips
+        flips, num_classes = dataset_info.flips, dataset_info.num_classes
         flipping = {i for flip in flips for i in (flip.original, flip.flipped)}
-        num_classes = dataset_info.num_classes
         self.neutral = min(set(range(num_classes)) - flipping, default=0)
         self.reliability = calibration.Reliability()
+        self.marked_reliability = calibration.Reliability()
         self.mean_reliability = calibration.Reliability()
+        self.class_reliability = {
+            name: calibration.ClassReliability(num_classes)
+            for name in ("calibration_net", "refinement_net")
+        }
         self.flip_calibration = {
-            name: calibration.FlipCalibration(**flip_arrays(dataset_info))
+            name: calibration.FlipCalibration(**distances.flip_arrays(dataset_info))
             for name in ("calibration_net", "refinement_net")
         }
         self.confusions: Dict[str, np.ndarray] = {}
@@ -242,20 +115,21 @@ class SplitAccumulator:
           blackbox: `[H, W]` class ids, or None.
           before: `[S, H, W]`, samples of G before stage 2, or None.
         """
-        valid = labels[0] != info.IGNORE_LABEL
-        self.scores.add(sampled.samples, labels)
+        labels = np.asarray(labels)
+        valid = (labels != info.IGNORE_LABEL).any(axis=0)
+        pairs = distances.label_distances(
+            sampled.samples, labels, self.dataset_info, self.absent
+        )
+        self.scores.add(pairs)
         self.baselines.add(sampled.index, sampled.probs, labels, before)
-        prediction = sampled.probs.argmax(-1).astype(np.uint8)
+        maps = {"calibration_net": sampled.probs.argmax(-1).astype(np.uint8)}
+        if blackbox is not None:
+            maps["blackbox"] = blackbox
+        self._add_confusions(maps, labels)
         if self.dataset_info.flips:
-            self._add_flips(sampled, labels, prediction, blackbox)
+            self._add_flips(sampled, labels, maps)
         else:
-            self.raters.add(
-                sampled.index,
-                masks=labels,
-                probs=sampled.probs[..., 1],
-                sample_mean=sampled.sample_mean[..., 1],
-                samples=sampled.samples,
-            )
+            self._add_raters(sampled, labels, pairs)
         for reliability, probs in (
             (self.reliability, sampled.probs),
             (self.mean_reliability, sampled.sample_mean),
@@ -269,13 +143,21 @@ class SplitAccumulator:
         if difference.size:
             self.mean_difference.append(float(difference.mean()))
 
-    def _add_flips(self, sampled, labels, prediction, blackbox) -> None:
-        label, flips = labels[0], self.dataset_info.flips
-        maps = {"calibration_net": prediction, "truth": label}
-        if blackbox is not None:
-            maps["blackbox"] = blackbox
+    def _add_confusions(self, maps: Dict[str, np.ndarray], labels: np.ndarray) -> None:
+        """Compares maps with the label before its flips, or with every rater's."""
+        # One class more for what a black box does not know: always wrong.
+        num_classes = self.dataset_info.num_classes + 1
         for name, one_map in maps.items():
-            rng = np.random.default_rng([self.seed, sampled.index])
+            folded = class_flips.fold(one_map, self.dataset_info.flips)
+            folded[folded == info.IGNORE_LABEL] = num_classes - 1
+            for label in labels:
+                confusion = iou.confusion_matrix(label, folded, num_classes=num_classes)
+                self.confusions[name] = self.confusions.get(name, 0) + confusion
+
+    def _add_flips(self, sampled, labels, maps: Dict[str, np.ndarray]) -> None:
+        """Adds what stands beside an image whose classes flip."""
+        label, flips = labels[0], self.dataset_info.flips
+        for name, one_map in {**maps, "truth": label}.items():
             # Unlabelled pixels count nowhere, and what a black box does not know is
             # none of the classes that flip.
             filled = np.where(one_map == info.IGNORE_LABEL, self.neutral, one_map)
@@ -283,55 +165,119 @@ class SplitAccumulator:
                 filled.astype(np.uint8),
                 flips=flips,
                 num_samples=self.num_samples,
-                rng=rng,
+                rng=np.random.default_rng([self.seed, sampled.index]),
             )
-            if name not in self.oracles:
-                self.oracles[name] = SampleScores(self.counts, self.dataset_info)
-            self.oracles[name].add(oracle, labels)
-            if name != "truth":
-                # One class more for what a black box does not know: always wrong.
-                num_classes = self.dataset_info.num_classes + 1
-                folded = class_flips.fold(one_map, flips)
-                folded[folded == info.IGNORE_LABEL] = num_classes - 1
-                confusion = iou.confusion_matrix(label, folded, num_classes=num_classes)
-                self.confusions[name] = self.confusions.get(name, 0) + confusion
+            self.oracles.add_samples(name, oracle, labels)
         # F is judged where the black box is right, as in CAR, A.4.
-        agrees = None if blackbox is None else blackbox == label
+        agrees = maps["blackbox"] == label if "blackbox" in maps else None
         self.flip_calibration["calibration_net"].update(sampled.probs, label, agrees)
         few = sampled.samples[: SAMPLE_COUNTS[0]]
         self.flip_calibration["refinement_net"].update_samples(few, label)
 
-    def report(self) -> Dict[str, Any]:
-        """Returns everything as a dict that is ready for JSON."""
-        result = dict(self.scores.summaries()[self.num_samples])
-        result["by_num_samples"] = self.scores.to_dict()["by_num_samples"]
-        result["baselines"] = self.baselines.to_dict()
-        for name, scores in self.oracles.items():
-            result[f"ged_flip_oracle_{name}"] = scores.to_dict()["ged"]
+    def _add_raters(self, sampled, labels, pairs: ged.PairDistances) -> None:
+        """Adds what stands beside an image of raters."""
+        self.raters.add(
+            sampled.index,
+            distances=pairs.within_labels,
+            labels=labels,
+            probs=sampled.probs,
+            sample_mean=sampled.sample_mean,
+            samples=sampled.samples,
+        )
+        known, shares = raters.known_and_shares(labels, self.dataset_info.num_classes)
+        for name, probs in (
+            ("calibration_net", sampled.probs),
+            ("refinement_net", sampled.sample_mean),
+        ):
+            self.class_reliability[name].update(probs[known], shares[known])
+        marked = known & (shares[..., 0] < 1)
+        add_reliability(
+            self.marked_reliability, sampled.probs, labels, self.dataset_info, marked
+        )
+
+    def report(
+        self,
+        groups: Sequence[str],
+        others: Mapping[str, metrics_scores.SampleScores] = types.MappingProxyType({}),
+    ) -> Dict[str, Any]:
+        """Returns everything as a dict that is ready for JSON.
+
+        Args:
+          groups: of the images that were added, in turn: patients, cities.
+          others: scores of other models' samples of the same images, by name.
+        """
+        resampled = bootstrap.GroupBootstrap(groups)
+        summaries = self.scores.summaries()
+        result = dict(summaries[self.num_samples], groups=list(groups))
+        by_count = self.scores.to_dict(resampled)["by_num_samples"]
+        for count, scores in by_count.items():
+            kept = summaries[int(count)]
+            scores.update({k: v for k, v in kept.items() if k in PER_IMAGE})
+        result["by_num_samples"] = by_count
+        result["bootstrap"] = resampled.to_dict()
+        result["baselines"] = self.baselines.to_dict(resampled)
+        result["differences"] = {
+            name: self.scores.differences(one, resampled)
+            for name, one in {**self.baselines.scores, **others}.items()
+        }
+        if others:
+            found = {name: one.to_dict(resampled) for name, one in others.items()}
+            result["samplers"] = found
         if self.dataset_info.flips:
-            oracle = self.oracles["calibration_net"].to_dict()
-            result["baselines"]["flip_oracle"] = oracle
-            result["calibration"] = {
-                name: flip_calibration.to_dict()
-                for name, flip_calibration in self.flip_calibration.items()
-            }
+            result.update(self._report_flips(resampled, result["baselines"]))
         else:
-            result["raters"] = self._compare_raters(result["baselines"])
-        result["reliability"] = self.reliability.to_dict()
-        result["ece"] = self.reliability.ece()
+            result.update(self._report_raters(result["baselines"]))
         for name, confusion in self.confusions.items():
             result.update(self._report_confusion(name, confusion))
-        result["entropy_bits"] = {
+        result.update(self._report_uncertainty())
+        if self.stratified:
+            _forget_unbiased(result)
+        return result
+
+    def _report_flips(self, resampled, found: Dict[str, Any]) -> Dict[str, Any]:
+        """Returns oracles and flip probabilities; adds F's oracle to the baselines."""
+        oracles = self.oracles.to_dict(resampled)
+        found["flip_oracle"] = oracles["calibration_net"]
+        result = {
+            f"ged_flip_oracle_{name}": scores["ged"] for name, scores in oracles.items()
+        }
+        result["calibration"] = {
+            name: flip_calibration.to_dict()
+            for name, flip_calibration in self.flip_calibration.items()
+        }
+        return result
+
+    def _report_raters(self, found: Dict[str, Any]) -> Dict[str, Any]:
+        """Returns what compares the raters, and what their distance is."""
+        names = self.dataset_info.class_names
+        return {
+            "distance": metrics_scores.describe_distance(len(names), self.absent),
+            "raters": self._compare_raters(found),
+            "ece_marked": self.marked_reliability.ece(),
+            "class_calibration": {
+                name: each.to_dict(names)
+                for name, each in self.class_reliability.items()
+            },
+        }
+
+    def _report_uncertainty(self) -> Dict[str, Any]:
+        """Returns reliability and entropies."""
+        entropies = {
             name: float(np.mean(values)) for name, values in self.entropies.items()
         }
-        result["g_mean"] = {
-            "ece": self.mean_reliability.ece(),
-            "entropy": result["entropy_bits"].get("sample_mean"),
+        differences = self.mean_difference
+        return {
+            "reliability": self.reliability.to_dict(),
+            "ece": self.reliability.ece(),
+            "entropy_bits": entropies,
+            "g_mean": {
+                "ece": self.mean_reliability.ece(),
+                "entropy": entropies.get("sample_mean"),
+            },
+            "sample_mean_difference": (
+                float(np.mean(differences)) if differences else None
+            ),
         }
-        result["sample_mean_difference"] = (
-            float(np.mean(self.mean_difference)) if self.mean_difference else None
-        )
-        return result
 
     def _compare_raters(self, scores: Dict[str, Any]) -> Dict[str, Any]:
         """Adds the baselines with 16 samples to what compares the raters."""
@@ -363,7 +309,7 @@ class SplitAccumulator:
         }
 
 
-def forget_unbiased(metrics: Dict[str, Any]) -> None:
+def _forget_unbiased(metrics: Dict[str, Any]) -> None:
     """Sets the unbiased GED to None, in place: its pairs must be independent."""
     nowhere = [None] * len(metrics["ged_unbiased_per_image"])
     metrics.update(ged_unbiased=None, ged_unbiased_per_image=nowhere)

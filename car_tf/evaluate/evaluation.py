@@ -9,8 +9,9 @@ import numpy as np
 
 from car_tf.blackbox import postprocess
 from car_tf.data import examples, info
-from car_tf.evaluate import accumulators, sampling
-from car_tf.metrics import raters
+from car_tf.evaluate import accumulators, distances, sampling
+from car_tf.evaluate import sample_files as sample_files_lib
+from car_tf.metrics import iou, raters
 from car_tf.metrics import scores as metrics_scores
 from car_tf.models import sampler
 
@@ -33,6 +34,7 @@ def mean_ged(
     num_samples: int,
     seed: int,
     num_images: int = 0,
+    absent: str = iou.LEAVE_OUT,
     watch: Callable[[sampling.SampledImage], None] = lambda sampled: None,
 ) -> Optional[float]:
     """Computes the mean GED alone, for model selection.
@@ -44,22 +46,23 @@ def mean_ged(
       num_samples: per image.
       seed: of the samples.
       num_images: how many, spread over the split; 0 for all.
+      absent: see `distances.label_distances`.
       watch: sees what is sampled of every image.
 
     Returns:
       The mean, or None where it is defined for no image.
     """
     indices = sampling.spread(len(source), num_images)
-    results = []
+    scores = metrics_scores.SampleScores([num_samples], matched=False)
     for sampled in sampling.sample(
         model, source, num_samples=num_samples, seed=seed, indices=indices
     ):
         watch(sampled)
-        labels = source.labels[sampled.index]
-        results.append(
-            accumulators.label_distances(sampled.samples, labels, dataset_info).ged()
+        labels = np.asarray(source.labels[sampled.index])
+        scores.add(
+            distances.label_distances(sampled.samples, labels, dataset_info, absent)
         )
-    return metrics_scores.summarize(num_samples, results, None)["ged"]
+    return scores.summaries()[num_samples]["ged"]
 
 
 def evaluate(
@@ -70,8 +73,10 @@ def evaluate(
     num_samples: int,
     seed: int,
     before: Optional[sampler.Sampler] = None,
+    absent: str = iou.LEAVE_OUT,
+    sample_files: Sequence[str] = (),
     gallery_size: int = 6,
-    progress: Optional[Callable] = None,
+    progress: Callable = lambda stream, total: stream,
 ) -> Tuple[Dict[str, Any], List[sampling.SampledImage]]:
     """Evaluates a sampler on a split.
 
@@ -84,28 +89,28 @@ def evaluate(
       num_samples: S.
       seed: of the samples and of what the baselines draw.
       before: the sampler before stage 2, to be scored with the same noise.
-      gallery_size: how many images, evenly spread, to return for figures; fewer where
-        they are very large.
+      absent: see `distances.label_distances`.
+      sample_files: other models' samples of the same images, see `sample_files.score`.
+      gallery_size: images, evenly spread, to return for figures; fewer if very large.
       progress: wraps the iteration over images, such as `tqdm.tqdm`.
 
     Returns:
       The metrics, and the gallery.
     """
-    metrics = accumulators.SplitAccumulator(
-        dataset_info, num_samples, seed, stratified=getattr(model, "stratified", False)
-    )
-    total = len(source)
-    height, width = source.images.shape[1:3]
-    num_held = sampling.MAX_VALUES // (3 * height * width * sampling.num_classes(model))
-    gallery_size = min(gallery_size, max(1, num_held))
-    chosen = set(np.linspace(0, total - 1, min(gallery_size, total)).astype(int))
-    gallery: List[sampling.SampledImage] = []
-    sampling_args = dict(num_samples=num_samples, seed=seed)
-    stream = sampling.sample(model, source, **sampling_args)
-    earlier = before and sampling.sample(before, source, **sampling_args)
+    kind = dict(stratified=getattr(model, "stratified", False), absent=absent)
+    metrics = accumulators.SplitAccumulator(dataset_info, num_samples, seed, **kind)
+    # Before the work, so that a file that does not fit costs nothing.
+    scored = (sample_files, source, dataset_info, metrics.counts)
+    others = sample_files_lib.score(*scored, absent=absent)
+    total, num_held = len(source), _num_held(model, source)
+    shown = min(gallery_size, max(1, num_held), total)
+    chosen, gallery = set(np.linspace(0, total - 1, shown).astype(int)), []
+    drawing = dict(num_samples=num_samples, seed=seed)
+    stream = sampling.sample(model, source, **drawing)
+    earlier = before and sampling.sample(before, source, **drawing)
+    pending: List[concurrent.futures.Future] = []
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
-        pending: List[concurrent.futures.Future] = []
-        for sampled in progress(stream, total=total) if progress else stream:
+        for sampled in progress(stream, total=total):
             blackbox = None
             if source.blackbox is not None:
                 blackbox = postprocess.hard_labels(source.blackbox[sampled.index])
@@ -119,7 +124,13 @@ def evaluate(
                 pending.pop(0).result()
         for future in pending:
             future.result()
-    return metrics.report(), gallery
+    return metrics.report(source.groups, others), gallery
+
+
+def _num_held(model: sampler.Sampler, source: examples.Examples) -> int:
+    """Returns how many sampled images may be kept in memory."""
+    height, width = source.images.shape[1:3]
+    return sampling.MAX_VALUES // (3 * height * width * sampling.num_classes(model))
 
 
 def extremes(
@@ -144,30 +155,19 @@ def summary_lines(
     metrics: Dict[str, Any], dataset_info: info.DatasetInfo
 ) -> Sequence[str]:
     """Returns the result in a few lines for people."""
-
-    def shown(value: Optional[float]) -> str:
-        return "undefined" if value is None else f"{value:.3f}"
-
-    lines = []
-    for count, scores in metrics["by_num_samples"].items():
-        line = f"GED{count} {shown(scores['ged'])}"
-        line += f" (unbiased {shown(scores['ged_unbiased'])})"
-        if "hm_iou" in scores:
-            line += f", HM-IoU {shown(scores['hm_iou'])}"
-        lines.append(line)
+    lines = [_scores_line(n, one) for n, one in metrics["by_num_samples"].items()]
     lines[-1] += f" on {metrics['num_images']} images"
     if metrics["num_undefined_images"]:
         lines[-1] += f", {metrics['num_undefined_images']} of them undefined"
-    for name, words in BASELINES.items():
-        scores = metrics.get("baselines", {}).get(name)
+    compared = {**metrics.get("baselines", {}), **metrics.get("samplers", {})}
+    for name in [*BASELINES, *metrics.get("samplers", {})]:
+        scores, words = compared.get(name), BASELINES.get(name, name)
         if scores is not None:
             count, values = list(scores["by_num_samples"].items())[0]
-            line = f"for comparison, {words}: GED{count} {shown(values['ged'])}"
-            if "hm_iou" in values:
-                line += f", HM-IoU {shown(values['hm_iou'])}"
-            lines.append(line)
+            lines.append(f"for comparison, {words}: {_scores_line(count, values)}")
     if "raters" in metrics:
-        lines += _rater_lines(metrics["raters"])
+        lines += _rater_lines(metrics["raters"], dataset_info)
+    lines += _difference_lines(metrics)
     oracles = {
         name[len("ged_flip_oracle_") :]: value
         for name, value in metrics.items()
@@ -175,48 +175,103 @@ def summary_lines(
     }
     if oracles:
         over = ", ".join(
-            f"{shown(value)} over {name}" for name, value in oracles.items()
+            f"{_shown(value)} over {name}" for name, value in oracles.items()
         )
         lines.append(f"GED of the flip oracle: {over}")
-    line = f"ECE of F {shown(metrics['ece'])}"
+    line = f"ECE of F {_shown(metrics['ece'])}"
+    if "ece_marked" in metrics:
+        line += f", {_shown(metrics['ece_marked'])} {_marked(dataset_info)}"
     if "g_mean" in metrics:
-        line += f", of the mean of G {shown(metrics['g_mean']['ece'])}"
+        line += f", of the mean of G {_shown(metrics['g_mean']['ece'])}"
     lines.append(line)
+    return lines + _flip_lines(metrics, dataset_info)
+
+
+def _shown(value: Optional[float]) -> str:
+    return "undefined" if value is None else f"{value:.3f}"
+
+
+def _within(scores: Dict[str, Any], name: str) -> List[str]:
+    """Returns a score's interval in words, if there is one."""
+    interval = scores.get(f"{name}_interval")
+    return [] if interval is None else ["95 % {:.3f} to {:.3f}".format(*interval)]
+
+
+def _scores_line(count: str, scores: Dict[str, Any]) -> str:
+    """Returns GED and HM-IoU with a number of samples, and their intervals."""
+    line = f"GED{count} {_shown(scores['ged'])}"
+    words = [f"unbiased {_shown(scores['ged_unbiased'])}", *_within(scores, "ged")]
+    line += f" ({', '.join(words)})"
+    if "hm_iou" in scores:
+        line += f", HM-IoU {_shown(scores['hm_iou'])}"
+        line += "".join(f" ({words})" for words in _within(scores, "hm_iou"))
+    return line
+
+
+def _difference_lines(metrics: Dict[str, Any]) -> List[str]:
+    """Returns paired differences of G from what costs nothing, and over what."""
+    lines = []
+    names = ("before_stage2", "level_sets", "gumbel_draws")
+    for name in [*names, *metrics.get("samplers", {})]:
+        for count, scores in list(metrics.get("differences", {}).get(name, {}).items()):
+            change = scores["ged"]
+            if change is not None and change["interval"] is not None:
+                low, high = change["interval"]
+                lines.append(
+                    f"GED{count} less that of {BASELINES.get(name, name)}: {change['mean']:.3f} "
+                    f"(95 % {low:.3f} to {high:.3f})"
+                )
+            break  # The smallest number of samples is what the field compares.
+    if lines:
+        num = metrics["bootstrap"]["num_groups"]
+        lines.append(f"95 % intervals are over {num} groups of images")
+    return lines
+
+
+def _flip_lines(metrics: Dict[str, Any], dataset_info: info.DatasetInfo) -> List[str]:
+    lines = []
     for net, table in metrics.get("calibration", {}).items():
         entries = ", ".join(
-            f"{dataset_info.class_names[entry['flipped']]} {shown(entry['flip_probability'])}"
+            f"{dataset_info.class_names[entry['flipped']]} "
+            f"{_shown(entry['flip_probability'])}"
             f" (true {entry['true_probability']:.3f})"
             for entry in table["classes"]
         )
         worst, mean = table["worst_flip_offset"], table["mean_flip_offset"]
         lines.append(
             f"flip probabilities of {net}: {entries}; "
-            f"offset mean {shown(mean)}, worst {shown(worst)}"
+            f"offset mean {_shown(mean)}, worst {_shown(worst)}"
         )
     return lines
 
 
-def _rater_lines(result: Dict[str, Any]) -> List[str]:
+def _marked(dataset_info: info.DatasetInfo) -> str:
+    return f"where a {dataset_info.rater_word} marked any {dataset_info.object_word}"
+
+
+def _rater_lines(result: Dict[str, Any], dataset_info: info.DatasetInfo) -> List[str]:
+    rater, marked = dataset_info.rater_word, _marked(dataset_info)
     names = {
-        "leave_one_out": "the other raters against each",
-        "readers_drawn": "the raters' own masks, drawn",
+        "leave_one_out": f"the other {rater}s against each",
+        "readers_drawn": f"the {rater}s' own maps, drawn",
     }
     lines = [
         f"for comparison, {words}: GED{raters.NUM_SAMPLES} "
         f"{result['comparisons'][name]['ged']:.3f}, "
         f"HM-IoU {result['comparisons'][name]['hm_iou']:.3f}"
         for name, words in names.items()
+        if name in result["comparisons"]
     ]
     differences = result["mean_difference"]
     if "calibration_net_marked_pixels" in differences:
         lines.append(
-            "mean absolute difference from the raters' mean where one marked a lesion:"
-            f" F {differences['calibration_net_marked_pixels']:.3f}, "
+            f"mean difference from the {rater}s' shares {marked}: "
+            f"F {differences['calibration_net_marked_pixels']:.3f}, "
             f"mean of G {differences['refinement_net_marked_pixels']:.3f}"
         )
         lines.append(
-            f"mean of at most {raters.NUM_SAMPLES} samples against F: mean absolute "
-            f"difference {differences['samples_marked_pixels']:.3f} where a rater "
-            f"marked a lesion, {differences['samples_all_pixels']:.4f} over all pixels"
+            f"mean of at most {raters.NUM_SAMPLES} samples against F: mean difference "
+            f"{differences['samples_marked_pixels']:.3f} {marked}, "
+            f"{differences['samples_all_pixels']:.4f} over all pixels"
         )
     return lines

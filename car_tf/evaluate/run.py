@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, List, Sequence
+from typing import Any, Callable, Dict, List, Sequence, Tuple
 
 import matplotlib.figure
 
@@ -10,7 +10,7 @@ from car_tf import config as config_lib
 from car_tf.blackbox import postprocess
 from car_tf.data import examples, io
 from car_tf.data import load as data_load
-from car_tf.evaluate import accumulators, before_stage2, evaluation, realism, sampling
+from car_tf.evaluate import before_stage2, evaluation, realism, sampling
 from car_tf.models import sampler
 from car_tf.report import before_after, figures
 from car_tf.runtime import checkpoints, run_dir
@@ -27,76 +27,102 @@ def evaluate_run(
     *,
     split: str = "",
     num_samples: int = 0,
+    absent: str = "",
+    samples: Sequence[str] = (),
+    other_data: str = "",
 ) -> Dict[str, Any]:
     """Evaluates a sampler on a split and writes metrics and figures.
 
     Args:
       config: of the run.
-      dataset: its data.
+      dataset: its data, or others with the same classes.
       model: the sampler.
       workdir: its directory: `metrics.json` and `figures/` are written, for another
-        split, number of samples or noise than the configured ones under other names.
+        split, number of samples, noise or data than the configured ones under other
+        names.
       log: takes lines for people.
       split: name of the split; empty for the one that results are reported on.
       num_samples: S; 0 for the configured number.
+      absent: what absent classes are worth; empty for what is configured.
+      samples: files with other models' samples of the same images.
+      other_data: what the data are called where they are not the run's.
 
     Returns:
       The metrics.
     """
-    split = split or dataset.evaluation
-    num_samples = num_samples or config.evaluation.num_samples
-    noise_sampling = "stratified" if model.stratified else "independent"
-    suffix = _suffix(config, dataset, split, num_samples, noise_sampling)
-    log(f"evaluation: {num_samples} samples on {split}, {noise_sampling} noise")
-    source = sampling.some_of(dataset.splits[split], config.evaluation.num_images)
+    settings = config.evaluation
+    split, absent = split or dataset.evaluation, absent or settings.absent
+    drawing = dict(num_samples=num_samples or settings.num_samples, seed=settings.seed)
+    noise = "stratified" if model.stratified else "independent"
+    log(f"evaluation: {drawing['num_samples']} samples on {split}, {noise} noise")
+    source = sampling.some_of(dataset.splits[split], settings.num_images)
     before = before_stage2.initial_sampler(config, dataset.info, model)
     metrics, gallery = evaluation.evaluate(
         model,
         source,
         dataset.info,
         before=before,
-        num_samples=num_samples,
-        seed=config.evaluation.seed,
+        absent=absent,
+        sample_files=samples,
         progress=lambda stream, total: io.progress(
             iterable=stream, total=total, desc="evaluating", unit="image"
         ),
+        **drawing,
     )
-    if model.stratified:
-        accumulators.forget_unbiased(metrics)
-    cases = evaluation.extremes(metrics["ged_per_image"])
-    if config.evaluation.realism_steps and split != "train":
-        # Judges are asked on images that nobody was trained on.
+    if needs_training_images(config, split):
+        train, steps = dataset.splits["train"], settings.realism_steps
+        judging = dict(steps=steps, seed=settings.seed, log=log)
         metrics["realism"] = realism.measure(
-            model,
-            before,
-            dataset.splits["train"],
-            source,
-            dataset.info,
-            steps=config.evaluation.realism_steps,
-            seed=config.evaluation.seed,
-            log=log,
+            model, before, train, source, dataset.info, **judging
         )
+    about = {"split": split, "data": dataset.info.title, "notes": dataset.notes}
+    metrics = {**about, "noise_sampling": noise, **metrics}
     metrics["verdict"] = before_after.verdict(metrics)
-    metrics = {
-        "split": split,
-        "data": dataset.info.title,
-        "notes": dataset.notes,
-        "noise_sampling": noise_sampling,
-        **metrics,
-        "best": workdir.read_json(run_dir.BEST_FILE),
-        "cases": {
-            kind: [
-                {"name": source.names[i], "ged": metrics["ged_per_image"][i]}
-                for i in indices
-            ]
-            for kind, indices in cases.items()
-        },
-    }
-    workdir.write_json(f"metrics{suffix}.json", metrics)
+    suffix = _suffix(settings, dataset, metrics, absent, other_data)
+    _write(metrics, gallery, (model, before), source, dataset, workdir, suffix, drawing)
     for line in evaluation.summary_lines(metrics, dataset.info):
         log(line)
     log(metrics["verdict"])
-    drawing = dict(num_samples=num_samples, seed=config.evaluation.seed)
+    log(f"figures: {workdir.path / f'figures{suffix}'}")
+    return metrics
+
+
+def _suffix(
+    settings: config_lib.Evaluation,
+    dataset: data_load.Dataset,
+    metrics: Dict[str, Any],
+    absent: str,
+    other_data: str,
+) -> str:
+    """Returns what is added to names of files where an evaluation is not the run's."""
+    drawn = metrics["split"], metrics["num_samples"]
+    is_own = not other_data and drawn == (dataset.evaluation, settings.num_samples)
+    parts = [other_data, *(() if is_own else map(str, drawn))]
+    chosen = {"noise_sampling": metrics["noise_sampling"], "absent": absent}
+    parts += [v for name, v in chosen.items() if v != getattr(settings, name)]
+    return "".join(f"_{part}" for part in parts if part)
+
+
+def _write(
+    metrics: Dict[str, Any],
+    gallery: Sequence[sampling.SampledImage],
+    models: Tuple[sampler.Sampler, sampler.Sampler],
+    source: examples.Examples,
+    dataset: data_load.Dataset,
+    workdir: run_dir.RunDir,
+    suffix: str,
+    drawing: Dict[str, int],
+) -> None:
+    """Completes the metrics and writes them, and then the figures."""
+    model, before = models
+    geds = metrics["ged_per_image"]
+    cases = evaluation.extremes(geds)
+    metrics["best"] = workdir.read_json(run_dir.BEST_FILE)
+    metrics["cases"] = {
+        kind: [{"name": source.names[i], "ged": geds[i]} for i in indices]
+        for kind, indices in cases.items()
+    }
+    workdir.write_json(f"metrics{suffix}.json", metrics)
     galleries = {"samples": gallery}
     for kind, indices in cases.items():
         if indices:
@@ -109,23 +135,11 @@ def evaluate_run(
     folder = workdir.path / f"figures{suffix}"
     with checkpoints.writing(folder):
         figures.save_all(drawn, folder)
-    log(f"figures: {folder}")
-    return metrics
 
 
-def _suffix(
-    config: config_lib.Config,
-    dataset: data_load.Dataset,
-    split: str,
-    num_samples: int,
-    noise_sampling: str,
-) -> str:
-    """Returns what is added to names of files where an evaluation is not the run's."""
-    same_noise = noise_sampling == config.evaluation.noise_sampling
-    is_own = same_noise and split == dataset.evaluation
-    is_own = is_own and num_samples == config.evaluation.num_samples
-    suffix = "" if is_own else f"_{split}_{num_samples}"
-    return suffix if same_noise else f"{suffix}_{noise_sampling}"
+def needs_training_images(config: config_lib.Config, split: str) -> bool:
+    """Whether judges of realism are trained, to be asked on images they do not know."""
+    return bool(config.evaluation.realism_steps) and split != "train"
 
 
 def _figures(

@@ -77,6 +77,14 @@ class Reliability:
             return None
         return float(np.abs(self._correct - self._confidence).sum() / total)
 
+    def means(self) -> Dict[str, Optional[float]]:
+        """Mean confidence and share of what is right; None before any pixel."""
+        total = self._count.sum()
+        return {
+            "mean_probability": _ratio(self._confidence.sum(), total),
+            "share_of_labels": _ratio(self._correct.sum(), total),
+        }
+
     def bins(self) -> List[Dict[str, Any]]:
         """Edges, pixels, mean confidence and accuracy of each bin; None if empty."""
         num_bins = len(self._count)
@@ -96,6 +104,34 @@ class Reliability:
     def to_dict(self) -> Dict[str, Any]:
         """The ECE and the bins, ready for JSON."""
         return {"ece": self.ece(), "bins": self.bins()}
+
+
+class ClassReliability:
+    """Reliability of the probability of each class, against the share of its labels.
+
+    Args:
+      num_classes: K.
+    """
+
+    def __init__(self, num_classes: int):
+        self._classes = [Reliability() for _ in range(num_classes)]
+
+    def update(self, probs: np.ndarray, shares: np.ndarray) -> None:
+        """Adds pixels.
+
+        Args:
+          probs: `[P, K]` float, predicted probabilities of labelled pixels.
+          shares: `[P, K]` float, share of each class among a pixel's labels.
+        """
+        for index, reliability in enumerate(self._classes):
+            reliability.update(probs[:, index].clip(0, 1), shares[:, index])
+
+    def to_dict(self, names: Sequence[str]) -> Dict[str, Any]:
+        """Returns class -> `ece`, `mean_probability` and `share_of_labels`."""
+        return {
+            name: {"ece": one.ece(), **one.means()}
+            for name, one in zip(names, self._classes)
+        }
 
 
 class FlipCalibration:

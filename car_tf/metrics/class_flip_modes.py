@@ -13,8 +13,7 @@ import numpy as np
 
 from car_tf.metrics import iou
 
-# Marks the ignored pixels of a flattened uint8 label.
-IGNORED = 255
+IGNORED = iou.HIDDEN  # Marks the ignored pixels of a flattened uint8 label.
 
 
 def class_overlaps(
@@ -64,14 +63,9 @@ def mean_class_distance(overlap: np.ndarray) -> np.ndarray:
     Returns:
       `[S, S]`; NaN where no class occurs.
     """
-    area = overlap.diagonal(axis1=1, axis2=2)
-    union = area[:, :, None] + area[:, None, :] - overlap
-    ious = np.divide(overlap, union, out=np.zeros_like(overlap), where=union > 0)
-    count = np.count_nonzero(union > 0, axis=0).astype(np.float64)
-    mean = np.divide(
-        ious.sum(0), count, out=np.full(count.shape, np.nan), where=count > 0
-    )
-    return 1.0 - mean
+    area = overlap.diagonal(axis1=1, axis2=2)[..., None]
+    area = np.broadcast_to(area, overlap.shape)
+    return 1.0 - iou.mean_over_classes(overlap, area, absent=iou.LEAVE_OUT)
 
 
 def expected_cross_distance(

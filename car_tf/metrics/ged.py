@@ -12,7 +12,7 @@ from typing import Optional, Sequence, Tuple
 
 import numpy as np
 
-from car_tf.metrics import class_flip_modes, iou
+from car_tf.metrics import class_flip_modes, hungarian, iou
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,6 +59,12 @@ class PairDistances:
             within_labels=self.within_labels,
             label_weights=self.label_weights,
         )
+
+    def matched_iou(self, num_samples: Optional[int] = None) -> Optional[float]:
+        """Hungarian-matched IoU of the first samples; None without a rater."""
+        if not self.cross.size:
+            return None
+        return hungarian.hungarian_matched_iou(1 - self.cross[:num_samples])
 
 
 def energy_distance(
@@ -135,43 +141,79 @@ def _expectation(values: np.ndarray, weights: np.ndarray) -> Optional[float]:
     return float((np.nan_to_num(values) * weights).sum() / total)
 
 
-def multi_rater_distances(samples: np.ndarray, labels: np.ndarray) -> PairDistances:
-    """Distances of all pairs of binary masks.
+def multi_rater_distances(
+    samples: np.ndarray,
+    labels: np.ndarray,
+    *,
+    num_classes: int = 2,
+    absent: str = iou.LEAVE_OUT,
+) -> PairDistances:
+    """Distances of all pairs of maps, between samples and several raters.
 
-    Two empty masks are at distance 0, an empty and another one at 1. Raters weigh
-    the same.
+    Of two classes, d is 1 - IoU of class 1: two empty masks are at distance 0, an empty
+    and another one at 1. Of more, d is 1 - mean IoU over all classes; what a class is
+    worth that occurs in neither map, `absent` says.
+
+    255 in a rater's map hides the pixel for that rater alone: a sample is compared with
+    a rater over what that rater knows, two samples over what any rater knows, and two
+    raters over what both know. A rater whose map is all 255 did not label the image and
+    is left out; the others weigh the same.
 
     Args:
-      samples: `[S, H, W]` bool, or integers 0 and 1.
-      labels: `[N, H, W]` likewise, one mask per rater.
+      samples: `[S, H, W]` integer class ids below K, or bool.
+      labels: `[N, H, W]` likewise, or 255, one map per rater.
+      num_classes: K.
+      absent: `leave_out` or `count_as_one`, see `iou.mean_over_classes`; says nothing
+        of two classes.
 
     Returns:
-      The distances; every pair is defined.
+      The distances, with the raters that labelled the image, in their order: all NaN
+      or empty where none did, NaN for two raters without a pixel in common.
 
     Raises:
-      ValueError: as `iou.binary_iou`.
+      ValueError: shapes or ids are not as above.
     """
-    num_samples, num_labels = len(samples), len(labels)
-    distances = 1.0 - iou.joint_iou(samples, labels)
+    if np.ndim(labels) != 3:
+        raise ValueError(f"labels must be [raters, H, W], got {np.shape(labels)}")
+    samples, labels = _check_maps(samples, labels, num_classes, iou.HIDDEN)
+    labels = labels[(labels != iou.HIDDEN).any(axis=1)]
+    # What no rater knows counts for no pair.
+    unknown = (labels == iou.HIDDEN).all(axis=0)
+    if unknown.any():
+        samples = np.where(unknown, np.uint8(iou.HIDDEN), samples)
+    classes, absent = counted_classes(num_classes, absent)
+    maps = np.concatenate([samples, labels])
+    distances = 1.0 - iou.pairwise_iou(maps, classes=classes, absent=absent)
+    first = len(samples)
     return PairDistances(
-        cross=distances[:num_samples, num_samples:],
-        within_samples=distances[:num_samples, :num_samples],
-        within_labels=distances[num_samples:, num_samples:],
-        label_weights=np.full(num_labels, 1.0 / num_labels),
+        cross=distances[:first, first:],
+        within_samples=distances[:first, :first],
+        within_labels=distances[first:, first:],
+        label_weights=np.ones(len(labels)) / max(len(labels), 1),
     )
 
 
-def multi_rater_ged(samples: np.ndarray, labels: np.ndarray) -> GedResult:
-    """Squared GED between sampled masks and those of several raters.
+def counted_classes(num_classes: int, absent: str) -> Tuple[Sequence[int], str]:
+    """Returns the classes over which raters' distances are a mean, and `absent`.
 
-    Args:
-      samples: `[S, H, W]` bool, or integers 0 and 1.
-      labels: `[N, H, W]` likewise, one mask per rater.
+    Of two classes, the marked one counts alone, and two empty masks are equal (CAR,
+    A.3), whatever `absent` says.
+    """
+    if num_classes == 2:
+        return (1,), iou.COUNT_AS_ONE
+    return range(num_classes), absent
+
+
+def multi_rater_ged(samples: np.ndarray, labels: np.ndarray, **kinds) -> GedResult:
+    """Squared GED between samples and several raters.
+
+    Takes the arguments of `multi_rater_distances`.
 
     Returns:
-      The GED and its terms, always defined (`ged_unbiased` with two samples or more).
+      The GED and its terms (`ged_unbiased` with two samples or more); all None where no
+      rater labelled the image.
     """
-    return multi_rater_distances(samples, labels).ged()
+    return multi_rater_distances(samples, labels, **kinds).ged()
 
 
 def class_flips_ged(
@@ -303,30 +345,30 @@ def _check_flips(
 
 
 def _check_maps(
-    samples: np.ndarray, label: np.ndarray, num_classes: int, ignore_label: int
+    samples: np.ndarray, labels: np.ndarray, num_classes: int, ignore_label: int
 ) -> Tuple[np.ndarray, np.ndarray]:
-    """Flattens to `[S, P]` and `[P]` uint8, ignored pixels of the label 255."""
-    samples, label = np.asarray(samples), np.asarray(label)
-    if samples.ndim != 3 or samples.shape[1:] != label.shape or not samples.size:
+    """Flattens to `[S, P]` and `[..., P]` uint8, ignored pixels of labels 255."""
+    samples, labels = np.asarray(samples), np.asarray(labels)
+    if samples.ndim != 3 or samples.shape[1:] != labels.shape[-2:] or not samples.size:
         raise ValueError(
-            "samples must be [S, H, W] and the label [H, W] of the same size, "
-            f"got {samples.shape} and {label.shape}"
+            "samples [S, H, W] and labels must be of one size, "
+            f"got {samples.shape} and {labels.shape}"
         )
     if samples.min() < 0 or samples.max() >= num_classes:
         wrong = samples[(samples < 0) | (samples >= num_classes)][0]
         raise ValueError(
             f"samples must hold class ids 0..{num_classes - 1}, found {wrong}"
         )
-    ignored = label == ignore_label
-    outside = ~ignored & ((label < 0) | (label >= num_classes))
+    ignored = labels == ignore_label
+    outside = ~ignored & ((labels < 0) | (labels >= num_classes))
     if outside.any():
         raise ValueError(
             f"labels must hold class ids 0..{num_classes - 1} or the ignored "
-            f"{ignore_label}, found {label[outside][0]}"
+            f"{ignore_label}, found {labels[outside][0]}"
         )
-    if ignore_label != class_flip_modes.IGNORED:
-        label = np.where(ignored, class_flip_modes.IGNORED, label)
+    if ignore_label != iou.HIDDEN:
+        labels = np.where(ignored, iou.HIDDEN, labels)
     return (
         samples.reshape(len(samples), -1).astype(np.uint8, copy=False),
-        label.ravel().astype(np.uint8, copy=False),
+        labels.reshape(*labels.shape[:-2], -1).astype(np.uint8, copy=False),
     )

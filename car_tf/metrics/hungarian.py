@@ -5,7 +5,10 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from scipy import optimize
+from scipy import optimize, sparse
+
+# Copies of samples and labels beyond which the transport itself is solved for.
+MAX_COPIES = 1024
 
 
 def hungarian_matched_iou(iou: np.ndarray) -> float:
@@ -31,6 +34,22 @@ def hungarian_matched_iou(iou: np.ndarray) -> float:
     if np.isnan(iou).any():
         raise ValueError("iou holds NaN: every pair must be defined to be matched")
     size = math.lcm(*iou.shape)
+    if size > MAX_COPIES:
+        return _transported_iou(iou)
     iou = iou.repeat(size // iou.shape[0], axis=0).repeat(size // iou.shape[1], axis=1)
     rows, columns = optimize.linear_sum_assignment(iou, maximize=True)
     return float(iou[rows, columns].mean())
+
+
+def _transported_iou(iou: np.ndarray) -> float:
+    """The same as a linear program: less work where the copies would be many."""
+    num_samples, num_labels = iou.shape
+    ones = sparse.eye(num_samples), sparse.eye(num_labels)
+    from_samples = sparse.kron(ones[0], np.ones((1, num_labels)))
+    to_labels = sparse.kron(np.ones((1, num_samples)), ones[1])
+    solution = optimize.linprog(
+        -iou.ravel(),
+        A_eq=sparse.vstack([from_samples, to_labels]),
+        b_eq=np.repeat([1 / num_samples, 1 / num_labels], iou.shape),
+    )
+    return float(-solution.fun)

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Iterator, Tuple
+from typing import Iterator, Sequence, Tuple
 
 import numpy as np
 
+# Marks a pixel that a map does not know.
+HIDDEN = 255
+# What a class is worth that occurs in neither of two maps.
+LEAVE_OUT, COUNT_AS_ONE = "leave_out", "count_as_one"
+ABSENT = (LEAVE_OUT, COUNT_AS_ONE)
 # Ids compared at a time. Bounds the memory that a block's comparisons and masks take,
 # and keeps its pixels below 2 ** 24, up to which float32 counts exactly. Smaller blocks
 # measured slower: fewer, longer NumPy calls beat a warm cache here.
@@ -37,59 +42,87 @@ def pixel_runs(maps: np.ndarray) -> Iterator[Tuple[np.ndarray, np.ndarray]]:
         yield np.take(block, starts, axis=1), lengths.astype(np.float32)
 
 
-def joint_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """IoU of every pair of masks within and across two sets, by one mask product.
+def class_overlaps(
+    maps: np.ndarray, classes: Sequence[int]
+) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Counts what every pair of maps shares, over the pixels that both of them know.
 
     Args:
-      a: `[S, H, W]` bool, or integers 0 and 1.
-      b: `[N, H, W]` likewise.
+      maps: `[M, P]` uint8 class ids; 255 hides a pixel of one map.
+      classes: C ids to count.
 
     Returns:
-      `[S + N, S + N]` float64 in [0, 1], the masks of `a` first; 1 where both masks
-      are empty, 0 where exactly one is.
+      `[C, M, M]` float64, pixels of the class in both maps; `[C, M, M]`, those of the
+      first map that the second knows; `[M, M]`, pixels that both know.
+    """
+    shape = (len(classes), len(maps), len(maps))
+    overlap, area, known = np.zeros(shape), np.zeros(shape), np.zeros(shape[1:])
+    hides = bool((maps == HIDDEN).any())
+    for columns, lengths in pixel_runs(maps):
+        knows = (columns != HIDDEN).astype(np.float32)
+        known += (knows * lengths) @ knows.T
+        for index, class_id in enumerate(classes):
+            mask = columns == class_id
+            occurs = np.flatnonzero(np.logical_or.reduce(mask, axis=0))
+            if not occurs.size:
+                continue
+            bits = np.take(mask, occurs, axis=1).astype(np.float32)
+            weighted = bits * lengths[occurs]
+            overlap[index] += weighted @ bits.T
+            if hides:
+                area[index] += weighted @ np.take(knows, occurs, axis=1).T
+    if not hides:
+        area += overlap.diagonal(axis1=1, axis2=2)[..., None]
+    return overlap, area, known
+
+
+def mean_over_classes(
+    overlap: np.ndarray, area: np.ndarray, *, absent: str
+) -> np.ndarray:
+    """Mean IoU over classes of pairs of maps, from `class_overlaps`.
+
+    Args:
+      overlap: `[C, M, M]` pixels of each class in both maps.
+      area: `[C, M, M]` pixels of it in the first map.
+      absent: what a class is worth that occurs in neither map of a pair: `leave_out`
+        takes the mean over the others, `count_as_one` counts it as IoU 1.
+
+    Returns:
+      `[M, M]` float64 in [0, 1]; NaN where every class was left out.
 
     Raises:
-      ValueError: the masks differ in size, or hold other values than 0 and 1.
+      ValueError: `absent` is neither.
     """
-    if np.shape(a)[1:] != np.shape(b)[1:]:
-        raise ValueError(
-            f"masks must have one size, got {np.shape(a)[1:]} and {np.shape(b)[1:]}"
-        )
-    masks = np.concatenate([_as_bits(a), _as_bits(b)]).reshape(len(a) + len(b), -1)
-    intersection = np.zeros((len(masks), len(masks)))
-    for columns, lengths in pixel_runs(masks):
-        bits = columns.astype(np.float32)
-        intersection += (bits * lengths) @ bits.T
-    area = intersection.diagonal()
-    union = area[:, None] + area[None, :] - intersection
+    if absent not in ABSENT:
+        raise ValueError(f"absent must be one of {', '.join(ABSENT)}, got {absent!r}")
+    union = area + area.swapaxes(1, 2) - overlap
+    occurs = union > 0
+    ious = np.full_like(overlap, float(absent == COUNT_AS_ONE))
+    np.divide(overlap, union, out=ious, where=occurs)
+    count = np.count_nonzero(occurs, axis=0).astype(np.float64)
+    if absent == COUNT_AS_ONE:
+        count[:] = len(overlap)
     return np.divide(
-        intersection, union, out=np.ones_like(intersection), where=union > 0
+        ious.sum(0), count, out=np.full(count.shape, np.nan), where=count > 0
     )
 
 
-def binary_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """IoU of every mask of one set with every mask of another.
+def pairwise_iou(
+    maps: np.ndarray, *, classes: Sequence[int], absent: str
+) -> np.ndarray:
+    """Mean IoU over classes of every pair of maps, over the pixels that both know.
 
     Args:
-      a: `[S, H, W]` bool, or integers 0 and 1.
-      b: `[N, H, W]` likewise.
+      maps: `[M, P]` uint8 class ids; 255 hides a pixel of one map.
+      classes: ids that count.
+      absent: see `mean_over_classes`.
 
     Returns:
-      `[S, N]` float64 in [0, 1]; 1 where both masks are empty, 0 where exactly one is.
-
-    Raises:
-      ValueError: the masks differ in size, or hold other values than 0 and 1.
+      `[M, M]` float64 in [0, 1]; NaN where two maps know no pixel in common, or where
+      every class was left out.
     """
-    return joint_iou(a, b)[: len(a), len(a) :]
-
-
-def _as_bits(masks: np.ndarray) -> np.ndarray:
-    """Masks as uint8 of 0 and 1; refuses any other value."""
-    masks = np.asarray(masks)
-    if masks.dtype != bool and masks.size and (masks.min() < 0 or masks.max() > 1):
-        wrong = masks[(masks < 0) | (masks > 1)].flat[0]
-        raise ValueError(f"masks must hold 0 and 1 alone, found {wrong}")
-    return masks.astype(np.uint8, copy=False)
+    overlap, area, known = class_overlaps(maps, classes)
+    return np.where(known > 0, mean_over_classes(overlap, area, absent=absent), np.nan)
 
 
 def confusion_matrix(

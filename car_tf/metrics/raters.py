@@ -1,30 +1,60 @@
-"""What several raters' masks are worth as a yardstick, accumulated over images.
-
-Everything here is of binary masks.
-"""
+"""What several raters' maps are worth as a yardstick, accumulated over images."""
 
 from __future__ import annotations
 
 import collections
-from typing import Any, DefaultDict, Dict, List, Sequence
+from typing import Any, DefaultDict, Dict, List, Tuple
 
 import numpy as np
 
-from car_tf.metrics import ged, hungarian
+from car_tf.metrics import ged, iou
 
 # Samples of the comparisons: the number that the field reports.
 NUM_SAMPLES = 16
 
 
+def known_and_shares(
+    labels: np.ndarray, num_classes: int
+) -> Tuple[np.ndarray, np.ndarray]:
+    """Returns what raters say of each pixel.
+
+    Args:
+      labels: `[N, H, W]` class ids, or 255 where a rater does not know.
+      num_classes: K.
+
+    Returns:
+      `[H, W]` bool, whether any rater knows the pixel, and `[H, W, K]` float64, the
+      share of each class among those who do; 0 where nobody does.
+    """
+    num_knowing = (labels != iou.HIDDEN).sum(axis=0)
+    votes = np.stack([(labels == k).sum(axis=0) for k in range(num_classes)], axis=-1)
+    return num_knowing > 0, votes / np.maximum(num_knowing, 1)[..., None]
+
+
+def total_variation(probs: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Half the sum of absolute differences of two distributions.
+
+    Args:
+      probs: `[..., K]` float.
+      others: likewise.
+
+    Returns:
+      `[...]` in [0, 1]; of two classes, the difference in the probability of one.
+    """
+    if probs.shape[-1] == 2:
+        return np.abs(probs[..., 1] - others[..., 1])
+    return np.abs(probs - others).sum(axis=-1) / 2
+
+
 class RaterComparison:
     """The raters themselves as samplers, and means against means.
 
-    Scored by GED and Hungarian-matched IoU against all raters:
+    Scored by GED and Hungarian-matched IoU against all raters of an image:
 
-    - `readers_drawn`: the raters' own masks, drawn with replacement: what a sampler
+    - `readers_drawn`: the raters' own maps, drawn with replacement: what a sampler
       reaches that knows them and draws as independently as G.
-    - `leave_one_out`: three raters as samples against the fourth, in turn: how well
-      people predict each other.
+    - `leave_one_out`: all raters but one as samples against that one, in turn: how
+      well people predict each other.
 
     Args:
       seed: of the draws, together with the image's index.
@@ -41,58 +71,65 @@ class RaterComparison:
         self,
         index: int,
         *,
-        masks: np.ndarray,
+        distances: np.ndarray,
+        labels: np.ndarray,
         probs: np.ndarray,
         sample_mean: np.ndarray,
         samples: np.ndarray,
     ) -> None:
-        """Adds one image.
+        """Adds one image; one without a rater counts nowhere.
 
         Args:
           index: of the image; it and the seed decide the draws.
-          masks: `[N, H, W]` of 0 and 1, one per rater.
-          probs: `[H, W]`, F's probability of 1.
-          sample_mean: `[H, W]`, mean over G's samples of their probability of 1.
-          samples: `[S, H, W]` of 0 and 1, G's; the first 16 count.
+          distances: `[N, N]` of the raters who labelled the image, see
+            `ged.PairDistances.within_labels`.
+          labels: `[A, H, W]` class ids of all raters, or 255.
+          probs: `[H, W, K]` of F.
+          sample_mean: `[H, W, K]`, mean over G's samples of their probabilities.
+          samples: `[S, H, W]` class ids, G's; the first 16 count.
         """
-        rng = np.random.default_rng([self._seed, index])
-        drawn = masks[rng.integers(len(masks), size=NUM_SAMPLES)]
-        self._score("readers_drawn", [drawn], [masks])
-        others = [np.delete(masks, rater, axis=0) for rater in range(len(masks))]
-        self._score("leave_one_out", others, masks[:, None])
-        mean = masks.mean(axis=0)
+        num_raters = len(distances)
+        if num_raters > 1:
+            rng = np.random.default_rng([self._seed, index])
+            drawn = rng.integers(num_raters, size=NUM_SAMPLES)
+            self._score("readers_drawn", [_against(distances, drawn, slice(None))])
+            others = [np.delete(np.arange(num_raters), i) for i in range(num_raters)]
+            self._score(
+                "leave_one_out",
+                [_against(distances, o, [i]) for i, o in enumerate(others)],
+            )
+        known, shares = known_and_shares(labels, probs.shape[-1])
+        sampled = known_and_shares(samples[:NUM_SAMPLES], probs.shape[-1])[1]
         pairs = {
-            "calibration_net": (probs, mean),
-            "refinement_net": (sample_mean, mean),
-            "samples": (samples[:NUM_SAMPLES].mean(axis=0), probs),
+            "calibration_net": (probs, shares),
+            "refinement_net": (sample_mean, shares),
+            "samples": (sampled, probs),
         }
-        marked = mean > 0
+        marked = known & (shares[..., 0] < 1)
         for name, (values, wanted) in pairs.items():
-            difference = np.abs(values - wanted)
-            self._differences[f"{name}_all_pixels"].append(float(difference.mean()))
-            if marked.any():
-                inside = float(difference[marked].mean())
-                self._differences[f"{name}_marked_pixels"].append(inside)
+            difference = total_variation(values, wanted)
+            for where, pixels in (("all_pixels", known), ("marked_pixels", marked)):
+                if pixels.any():
+                    mean = float(difference[pixels].mean())
+                    self._differences[f"{name}_{where}"].append(mean)
 
-    def _score(
-        self, name: str, samples: Sequence[np.ndarray], labels: Sequence[np.ndarray]
-    ) -> None:
+    def _score(self, name: str, sets: List[ged.PairDistances]) -> None:
         """Scores sets of samples against sets of labels; the image's is their mean."""
-        scores = []
-        for some, against in zip(samples, labels):
-            distances = ged.multi_rater_distances(some, against)
-            matched = hungarian.hungarian_matched_iou(1 - distances.cross)
-            scores.append([distances.ged().ged, matched])
-        self._scores[name].append(list(np.mean(scores, axis=0)))
+        # Two raters without a pixel in common cannot be compared.
+        sets = [one for one in sets if not np.isnan(one.cross).any()]
+        scores = [[one.ged().ged, one.matched_iou()] for one in sets]
+        if scores:
+            self._scores[name].append(list(np.mean(scores, axis=0)))
 
     def to_dict(self) -> Dict[str, Any]:
         """Returns means over the images, ready for JSON.
 
         Returns:
-          `comparisons`: sampler -> `ged`, `hm_iou`. `mean_difference`: mean absolute
-          differences of F and of G's mean probability from the raters' mean, and of
-          the mean of 16 samples from F (`samples`; CAR, Fig. 8), over all pixels and
-          over those that a rater marked (left out where no image has one).
+          `comparisons`: sampler -> `ged`, `hm_iou`; none where no image has two
+          raters. `mean_difference`: total variation between F, or G's mean
+          probabilities, and the raters' shares, and between the mean of 16 samples and
+          F (`samples`; CAR, Fig. 8), over all pixels that a rater knows and over those
+          to which one gave another class than 0 (left out where no image has one).
         """
         comparisons = {}
         for name, scores in self._scores.items():
@@ -105,3 +142,14 @@ class RaterComparison:
                 for name, values in self._differences.items()
             },
         }
+
+
+def _against(distances: np.ndarray, samples, labels) -> ged.PairDistances:
+    """Distances with some raters as samples and some as labels."""
+    cross = distances[samples][:, labels]
+    return ged.PairDistances(
+        cross=cross,
+        within_samples=distances[samples][:, samples],
+        within_labels=distances[labels][:, labels],
+        label_weights=np.ones(cross.shape[1]) / cross.shape[1],
+    )

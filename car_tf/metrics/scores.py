@@ -10,8 +10,10 @@ from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence
 
 import numpy as np
 
-from car_tf.metrics import ged, hungarian
+from car_tf.metrics import bootstrap, ged, iou
 
+SCORES = ("ged", "ged_unbiased", "sample_diversity", "hm_iou")
+MATCHED = ("ged", "hm_iou")  # Scores that have intervals; the second needs raters.
 Progress = Callable[[Iterable[int]], Iterable[int]]
 
 
@@ -72,29 +74,124 @@ def score_multi_rater(
     samples: np.ndarray,
     labels: np.ndarray,
     *,
+    num_classes: int = 2,
+    absent: str = iou.LEAVE_OUT,
     sample_counts: Optional[Sequence[int]] = None,
     progress: Optional[Progress] = None,
 ) -> Dict[str, Any]:
-    """Scores sampled masks against those of several raters.
+    """Scores sampled maps against those of several raters.
 
     Args:
-      samples: `[I, S, H, W]` bool, or integers 0 and 1.
-      labels: `[I, N, H, W]` likewise.
+      samples: `[I, S, H, W]` integer class ids below K, or bool.
+      labels: `[I, N, H, W]` likewise, or 255, which hides a pixel for its rater alone;
+        all of a map where that rater did not label the image.
+      num_classes: K.
+      absent: what a class is worth that occurs in neither of two maps, see
+        `ged.multi_rater_distances`.
       sample_counts: numbers of samples to score, the first ones of each image; by
         default all of them.
       progress: wraps the iteration over images, such as `tqdm.tqdm`.
 
     Returns:
-      As `score_class_flips`, and `hm_iou` and `hm_iou_per_image`. No image is
-      undefined: two empty masks have IoU 1.
+      As `score_class_flips`, and `hm_iou`, `hm_iou_per_image` and `distance`, which
+      says what the numbers are of. An image is undefined where no rater labelled it.
 
     Raises:
       ValueError: shapes, types or values are not as above; names the image.
     """
     _check_arrays(samples, labels, label_axes="[images, raters, H, W]", label_rank=4)
-    return _score(
-        samples, labels, ged.multi_rater_distances, True, sample_counts, progress
-    )
+
+    def distances_of(image_samples, image_labels):
+        return ged.multi_rater_distances(
+            image_samples, image_labels, num_classes=num_classes, absent=absent
+        )
+
+    summary = _score(samples, labels, distances_of, True, sample_counts, progress)
+    return {**summary, "distance": describe_distance(num_classes, absent)}
+
+
+def describe_distance(num_classes: int, absent: str) -> Dict[str, Any]:
+    """Says what the distance between two maps of several raters is, ready for JSON."""
+    classes, absent = ged.counted_classes(num_classes, absent)
+    return {"is": "1 - mean IoU", "classes": list(classes), "absent": absent}
+
+
+class SampleScores:
+    """GED, and HM-IoU where there are raters, at several numbers of samples.
+
+    Args:
+      counts: the numbers of samples, ascending; an image's first ones are scored.
+      matched: whether labels are of raters, who can be matched.
+    """
+
+    def __init__(self, counts: Sequence[int], *, matched: bool):
+        self._geds: Dict[int, List[ged.GedResult]] = {n: [] for n in counts}
+        self._hm_ious: Dict[int, List[Optional[float]]] = {n: [] for n in counts}
+        self._matched = matched
+
+    def add(self, distances: ged.PairDistances, counts: Sequence[int] = ()) -> None:
+        """Adds an image's distances, for some numbers of samples or all."""
+        for count in counts or self._geds:
+            self._geds[count].append(distances.ged(count))
+            if self._matched:
+                self._hm_ious[count].append(distances.matched_iou(count))
+
+    def summaries(self) -> Dict[int, Dict[str, Any]]:
+        """Returns number of samples -> means and values per image, ready for JSON."""
+        return {count: self._summary(count) for count in self._geds}
+
+    def _summary(self, count: int) -> Dict[str, Any]:
+        results = self._geds[count]
+        summary: Dict[str, Any] = {
+            name: _mean([getattr(result, name) for result in results])
+            for name in ("ged", "ged_unbiased", "sample_diversity", "label_diversity")
+        }
+        if self._matched:
+            summary["hm_iou"] = _mean(self._hm_ious[count])
+            summary["hm_iou_per_image"] = list(self._hm_ious[count])
+        summary["ged_per_image"] = [result.ged for result in results]
+        summary["ged_unbiased_per_image"] = [result.ged_unbiased for result in results]
+        summary["num_images"] = len(results)
+        summary["num_undefined_images"] = summary["ged_per_image"].count(None)
+        summary["num_samples"] = count
+        return summary
+
+    def to_dict(self, resampled: bootstrap.GroupBootstrap) -> Dict[str, Any]:
+        """Returns the means with their intervals.
+
+        Args:
+          resampled: the images' groups.
+
+        Returns:
+          The means with all samples, their number, and `by_num_samples`: the means of
+          each. `ged_interval` and `hm_iou_interval` are None with fewer than two groups.
+        """
+        by_count = {}
+        for count, summary in self.summaries().items():
+            scores = {name: summary[name] for name in SCORES if name in summary}
+            for name in MATCHED if self._matched else MATCHED[:1]:
+                values = summary[f"{name}_per_image"]
+                scores[f"{name}_interval"] = resampled.interval(values)
+            by_count[str(count)] = scores
+        num_samples, scores = list(by_count.items())[-1]
+        return {**scores, "num_samples": int(num_samples), "by_num_samples": by_count}
+
+    def differences(
+        self, others: SampleScores, resampled: bootstrap.GroupBootstrap
+    ) -> Dict[str, Any]:
+        """Returns number of samples -> score -> paired difference from another's."""
+        mine, theirs = self.summaries(), others.summaries()
+        return {
+            str(count): {
+                name: resampled.difference(
+                    mine[count][f"{name}_per_image"],
+                    theirs[count][f"{name}_per_image"],
+                )
+                for name in (MATCHED if self._matched else MATCHED[:1])
+            }
+            for count in mine
+            if count in theirs
+        }
 
 
 def _score(
@@ -108,48 +205,18 @@ def _score(
     """Scores image by image; `matched` adds the Hungarian-matched IoU."""
     num_images, available = samples.shape[:2]
     counts = _check_counts(sample_counts, available)
-    results: Dict[int, List[ged.GedResult]] = {count: [] for count in counts}
-    hm_ious: Dict[int, List[float]] = {count: [] for count in counts}
+    scores = SampleScores(counts, matched=matched)
     images = range(num_images)
     pairs = zip(progress(images) if progress else images, samples, labels)
     for index, image_samples, image_labels in pairs:
         try:
-            distances = distances_of(image_samples, image_labels)
+            scores.add(distances_of(image_samples, image_labels))
         except ValueError as error:
             raise ValueError(f"image {index}: {error}") from error
-        for count in counts:
-            results[count].append(distances.ged(count))
-            if matched:
-                iou = 1.0 - distances.cross[:count]
-                hm_ious[count].append(hungarian.hungarian_matched_iou(iou))
-    by_count = {
-        count: summarize(count, results[count], hm_ious[count] if matched else None)
-        for count in counts
-    }
+    by_count = scores.summaries()
     summary = dict(by_count[counts[-1]])
     if sample_counts is not None:
         summary["by_num_samples"] = {str(count): by_count[count] for count in counts}
-    return summary
-
-
-def summarize(
-    num_samples: int,
-    results: Sequence[ged.GedResult],
-    hm_ious: Optional[Sequence[float]],
-) -> Dict[str, Any]:
-    """Means and per-image values with one number of samples, ready for JSON."""
-    summary: Dict[str, Any] = {
-        name: _mean([getattr(result, name) for result in results])
-        for name in ("ged", "ged_unbiased", "sample_diversity", "label_diversity")
-    }
-    if hm_ious is not None:
-        summary["hm_iou"] = _mean(hm_ious)
-        summary["hm_iou_per_image"] = list(hm_ious)
-    summary["ged_per_image"] = [result.ged for result in results]
-    summary["ged_unbiased_per_image"] = [result.ged_unbiased for result in results]
-    summary["num_images"] = len(results)
-    summary["num_undefined_images"] = summary["ged_per_image"].count(None)
-    summary["num_samples"] = num_samples
     return summary
 
 

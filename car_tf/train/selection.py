@@ -65,6 +65,7 @@ class Selection:
             ),
             seed=self._config.evaluation.seed,
             num_images=settings.num_selection_images,
+            absent=self._config.evaluation.absent,
             watch=glimpse.add,
         )
         self._board.pictures("selection", step, glimpse.figures())

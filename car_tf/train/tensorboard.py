@@ -13,7 +13,7 @@ from tensorboard.plugins.hparams import api as hparams
 
 from car_tf.blackbox import postprocess
 from car_tf.data import examples, info
-from car_tf.evaluate import accumulators, sampling
+from car_tf.evaluate import accumulators, distances, sampling
 from car_tf.metrics import calibration
 from car_tf.report import figures
 from car_tf.runtime import run_dir
@@ -121,7 +121,7 @@ class Glimpse:
         self._reliability = calibration.Reliability()
         self._flips: Optional[Dict[str, calibration.FlipCalibration]] = None
         if dataset_info.flips:
-            arrays = accumulators.flip_arrays(dataset_info)
+            arrays = distances.flip_arrays(dataset_info)
             self._flips = {
                 name: calibration.FlipCalibration(**arrays)
                 for name in ("calibration_net", "refinement_net")

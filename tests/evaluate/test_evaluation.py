@@ -7,8 +7,10 @@ import pytest
 import stripes
 
 from car_tf.data import examples, info
-from car_tf.evaluate import evaluation
+from car_tf.evaluate import accumulators, evaluation, sample_files
+from car_tf.metrics import calibration
 from car_tf.report import figures
+from car_tf.runtime import run_dir
 
 
 def evaluate(source, *, dataset_info=stripes.FLIP_FACTS, model=None, **kwargs):
@@ -58,6 +60,16 @@ def test_a_perfect_predictor_that_never_flips():
     bits = -chances * np.log2(chances) - (1 - chances) * np.log2(1 - chances)
     assert metrics["entropy_bits"]["probs"] == pytest.approx(bits.sum() / 6, rel=1e-5)
     assert metrics["sample_mean_difference"] == 0.0
+
+
+def test_a_flipped_name_is_right_as_often_as_it_flips():
+    reliability = calibration.Reliability()
+    # Sure by 0.6 that road is called by its twin, which happens in 4 of 17 images.
+    probs = np.zeros((1, 1, stripes.K))
+    probs[..., [0, 23]] = 0.4, 0.6
+    label = np.zeros((1, 1, 1), np.uint8)
+    accumulators.add_reliability(reliability, probs, label, stripes.FLIP_FACTS)
+    assert reliability.ece() == pytest.approx(0.6 - 4 / 17)
 
 
 def test_f_s_flips_are_judged_where_the_black_box_is_right():
@@ -202,6 +214,137 @@ def test_annotators_are_compared_as_they_are():
     # Sure of all pixels; the second rater says otherwise on 4 of 16: 1/2 * 1/4.
     assert metrics["ece"] == pytest.approx(1 / 8)
     assert "calibration" not in metrics
+
+
+def three_classes():
+    """Two images of one class each, whose raters know three."""
+    dataset_info = info.DatasetInfo(
+        title="leaves",
+        class_names=("ground", "leaf", "spot"),
+        class_colors=((0, 0, 0), (0, 255, 0), (255, 0, 0)),
+        num_raters=3,
+    )
+    images = np.zeros((2, 1, 4, 3), np.uint8)
+    images[:, 0, :, 0] = [[0, 0, 1, 2], [0, 0, 1, 1]]
+    maps = np.array([[[0, 0, 1, 1]], [[0, 1, 1, 255]], [[255] * 4]], np.uint8)
+    source = examples.Examples(("a", "b"), ("p", "q"), images, np.stack([maps, maps]))
+    return source, dataset_info
+
+
+def test_raters_of_three_classes_by_hand():
+    source, dataset_info = three_classes()
+    model = stripes.KnownSampler(3, flips=())
+    metrics, gallery = evaluate(source, dataset_info=dataset_info, model=model)
+    assert_ready_for_json(metrics)
+    # Image a: all samples are [0 0 1 2], d to the raters 1/2 and 1/2; d(y, y') = 1/2 in
+    # half of the pairs: 2/2 - 1/4 = 3/4. Image b: [0 0 1 1], d 0 and 1/2: 1/2 - 1/4.
+    assert metrics["ged_per_image"] == pytest.approx([3 / 4, 1 / 4])
+    # IoU 1/2 with both; 1 and 1/2.
+    assert metrics["hm_iou_per_image"] == pytest.approx([1 / 2, 3 / 4])
+    assert metrics["distance"]["absent"] == "leave_out"
+    # Two patients: the interval's ends are theirs.
+    own = metrics["by_num_samples"]["16"]
+    assert own["ged_interval"] == pytest.approx([1 / 4, 3 / 4])
+    assert own["hm_iou_interval"] == pytest.approx([1 / 2, 3 / 4])
+    # F's arg-max is what is sampled: no difference; its Gumbel draws are the same.
+    for name in ("f_argmax", "gumbel_draws"):
+        change = metrics["differences"][name]["16"]["ged"]
+        assert change == {"mean": pytest.approx(0), "interval": pytest.approx([0, 0])}
+    # Sure of everything. Right by 1, 1/2, 1 and 0 of those who know; 1, 1/2, 1 and 1.
+    assert metrics["ece"] == pytest.approx(1 - 6 / 8)
+    # Marked are the last three pixels of each: 1/2, 1, 0 and 1/2, 1, 1.
+    assert metrics["ece_marked"] == pytest.approx(1 - 4 / 6)
+    # Class 2 is predicted in one of eight pixels, and by no rater.
+    spot = metrics["class_calibration"]["calibration_net"]["spot"]
+    assert spot["mean_probability"] == pytest.approx(1 / 8)
+    assert spot["share_of_labels"] == 0 and spot["ece"] == pytest.approx(1 / 8)
+    # Right pixels of each rater: 3 of 4 and 2 of 3 in image a, 4 and 2 in image b.
+    assert metrics["pixel_accuracy_calibration_net"] == pytest.approx(11 / 14)
+    # One rater against the other, IoU 1/2.
+    assert metrics["raters"]["comparisons"]["leave_one_out"]["hm_iou"] == 1 / 2
+    lines = "\n".join(evaluation.summary_lines(metrics, dataset_info))
+    assert "GED16 0.500 (unbiased 0.500, 95 % 0.250 to 0.750)" in lines
+    assert "95 % intervals are over 2 groups" in lines
+    drawn = figures.run_figures(
+        metrics,
+        {"samples": gallery},
+        images=source.images,
+        labels=source.labels,
+        blackbox=None,
+        class_names=dataset_info.class_names,
+        class_colors=dataset_info.class_colors,
+        curves={},
+    )
+    assert "samples" in drawn
+
+
+def test_absent_classes_may_count_as_one():
+    source, dataset_info = three_classes()
+    model = stripes.KnownSampler(3, flips=())
+    metrics, _ = evaluate(
+        source, dataset_info=dataset_info, model=model, absent="count_as_one"
+    )
+    # Image a: d = 1/2, and 1 - (1/2 + 1/2 + 1) / 3 = 1/3; d(y, y') = 1/3 in half of the
+    # pairs: 5/6 - 1/6 = 2/3. Image b: d 0 and 1/3: 1/3 - 1/6.
+    assert metrics["ged_per_image"] == pytest.approx([2 / 3, 1 / 6])
+    assert metrics["distance"]["absent"] == "count_as_one"
+    ged = evaluation.mean_ged(
+        model, source, dataset_info, num_samples=2, seed=0, absent="count_as_one"
+    )
+    assert ged == pytest.approx(5 / 12)
+
+
+# Samples of other models
+
+
+@pytest.mark.parametrize("key", ["names", "labels"])
+def test_other_models_are_scored_on_the_same_images(tmp_path, key):
+    source, dataset_info = three_classes()
+    # A model that gives what the first rater says of image b, the only one, and zeros
+    # for a.
+    source.labels[1, 1] = 255
+    samples = np.zeros((2, 4, 1, 4), np.uint8)
+    samples[1] = source.labels[1, 0]
+    arrays = {"labels": source.labels}
+    if key == "names":
+        samples, arrays = samples[::-1], {"names": np.array(["b", "a"])}
+    np.savez(tmp_path / "peer.npz", samples=samples, **arrays)
+    metrics, _ = evaluate(
+        source,
+        dataset_info=dataset_info,
+        model=stripes.KnownSampler(3, flips=()),
+        sample_files=[str(tmp_path / "peer.npz")],
+    )
+    assert_ready_for_json(metrics)
+    # Zeros against [0 0 1 1] and [0 1 1]: IoU (1/2 + 0) / 2 and (1/3 + 0) / 2, so that
+    # GED = (3/4 + 5/6) - 1/4 = 4/3. Image b: 0.
+    peer = metrics["samplers"]["peer"]
+    assert peer["num_samples"] == 4
+    assert peer["ged"] == pytest.approx(2 / 3)
+    assert "for comparison, peer: GED4 0.667" in "\n".join(
+        evaluation.summary_lines(metrics, dataset_info)
+    )
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (dict(samples=np.zeros((2, 4, 2, 4), np.uint8)), r"\[images, samples, 1, 4\]"),
+        (dict(samples=np.zeros((2, 4, 1, 4))), "class ids, got float64"),
+        (dict(labels=None), "names or labels .* found neither"),
+        (dict(labels=np.zeros((2, 3, 1, 4), np.uint8)), "image 0 are not those of a"),
+        (dict(labels=None, names=["a", "c"]), "all 2 images, found none of b"),
+        (dict(labels=np.zeros((1, 3, 1, 4), np.uint8)), "labels of the split"),
+        (dict(samples=np.full((2, 4, 1, 4), 9, np.uint8)), "0..2, found 9"),
+    ],
+)
+def test_samples_of_other_images_are_refused(tmp_path, change, message):
+    source, dataset_info = three_classes()
+    arrays = dict(samples=np.zeros((2, 4, 1, 4), np.uint8), labels=source.labels)
+    arrays = {k: v for k, v in {**arrays, **change}.items() if v is not None}
+    np.savez(tmp_path / "peer.npz", **arrays)
+    with pytest.raises(run_dir.RunError, match=f"peer.npz: .*{message}"):
+        sample_files.score([str(tmp_path / "peer.npz")], source, dataset_info, [16])
 
 
 # Black boxes

@@ -187,3 +187,22 @@ def test_flip_calibration_refuses():
     assert accumulator.to_dict()["num_undefined_classes"] == 2
     with pytest.raises(ValueError, match="equally long, got 2, 2 and 1"):
         calibration.FlipCalibration(originals=[0, 1], flipped=[2, 3], probabilities=[1])
+
+
+def test_reliability_of_each_class_by_hand():
+    reliability = calibration.ClassReliability(3)
+    probs = np.array([[0.8, 0.2, 0.0], [0.8, 0.1, 0.1]])
+    # Two raters: both say class 0; one says 0, the other 2.
+    shares = np.array([[1, 0, 0], [0.5, 0, 0.5]])
+    reliability.update(probs, shares)
+    result = reliability.to_dict(["a", "b", "c"])
+    # Class a: confidence 0.8, right by (1 + 0.5) / 2 = 0.75, one bin.
+    assert result["a"] == {
+        "ece": pytest.approx(0.05),
+        "mean_probability": pytest.approx(0.8),
+        "share_of_labels": pytest.approx(0.75),
+    }
+    # Class b: 0.2 and 0.1 lie in two bins and are never right.
+    assert result["b"]["ece"] == pytest.approx(0.15)
+    # Class c: 0 and 0.1 share the first bin: |0.5 - 0.1| / 2.
+    assert result["c"]["ece"] == pytest.approx(0.2)

@@ -105,6 +105,94 @@ def test_two_raters_by_hand():
     assert result.ged_unbiased == pytest.approx(1.25 - 0.5 - 0.5)
 
 
+# Two samples and three raters of three classes. The second rater does not know the
+# last pixel, the third did not label the image.
+CLASS_SAMPLES = np.array([[[0, 0, 1, 2]], [[0, 1, 1, 1]]], np.uint8)
+CLASS_LABELS = np.array([[[0, 0, 1, 1]], [[0, 1, 1, 255]], [[255] * 4]], np.uint8)
+
+
+@pytest.mark.parametrize(
+    "absent, cross, samples, labels, matched",
+    [
+        # d(s1, y1): IoU 1, 1/2 and 0, d = 1/2. d(s1, y2) over three pixels: 1/2 and
+        # 1/2, d = 1/2. d(s2, y1): 1/2 and 2/3, d = 5/12. d(s2, y2) = 0.
+        # d(s1, s2): 1/2, 1/3 and 0, d = 13/18. d(y1, y2) over three pixels: 1/2.
+        ("leave_out", [[1 / 2, 1 / 2], [5 / 12, 0]], 13 / 18, 1 / 2, 3 / 4),
+        # Where class 2 is absent it adds an IoU of 1: d(s1, y2) = 1 - 2/3, d(s2, y1) =
+        # 1 - (1/2 + 2/3 + 1) / 3 = 5/18, d(y1, y2) = 1/3.
+        ("count_as_one", [[1 / 2, 1 / 3], [5 / 18, 0]], 13 / 18, 1 / 3, 3 / 4),
+    ],
+)
+def test_raters_of_three_classes_by_hand(absent, cross, samples, labels, matched):
+    distances = ged.multi_rater_distances(
+        CLASS_SAMPLES, CLASS_LABELS, num_classes=3, absent=absent
+    )
+    np.testing.assert_allclose(distances.cross, cross)
+    result = distances.ged()
+    assert result.sample_diversity == pytest.approx(samples / 2)
+    assert result.label_diversity == pytest.approx(labels / 2)
+    # Leaving out: 2 * 17/48 - 13/36 - 1/4 = 7/72; as one: 2 * 5/18 - 13/36 - 1/6 = 1/36.
+    by_hand = {"leave_out": 7 / 72, "count_as_one": 1 / 36}[absent]
+    assert result.ged == pytest.approx(by_hand)
+    # s1 goes to y1, s2 to y2.
+    assert distances.matched_iou() == pytest.approx(matched)
+
+
+def test_pixels_that_no_rater_knows_count_nowhere():
+    samples, labels = CLASS_SAMPLES.copy(), CLASS_LABELS.copy()
+    labels[0, 0, 3] = 255
+    first = ged.multi_rater_ged(samples, labels, num_classes=3)
+    # [0 0 1] against [0 1 1]: both classes share 1 of 2.
+    assert first.sample_diversity == pytest.approx(1 / 4)
+    samples[:, 0, 3] = [1, 0]
+    assert ged.multi_rater_ged(samples, labels, num_classes=3) == first
+
+
+def test_an_image_that_no_rater_labelled_is_undefined():
+    nobody = np.full((2, 1, 4), 255, np.uint8)
+    distances = ged.multi_rater_distances(CLASS_SAMPLES, nobody, num_classes=3)
+    assert distances.ged() == ged.GedResult(None, None, None, None, None)
+    assert distances.matched_iou() is None
+
+
+def test_an_absent_rater_changes_nothing_for_masks_either():
+    rng = np.random.default_rng(2)
+    samples, labels = rng.random((5, 6, 6)) < 0.5, rng.random((3, 6, 6)) < 0.5
+    with_absent = np.insert(labels.astype(np.uint8), 1, 255, axis=0)
+    first, second = (
+        ged.multi_rater_distances(samples, one) for one in (labels, with_absent)
+    )
+    assert first.ged() == second.ged()
+    assert first.matched_iou(3) == second.matched_iou(3)
+
+
+@pytest.mark.parametrize(
+    "samples, labels, message",
+    [
+        (np.full((1, 2, 2), 2), np.zeros((1, 2, 2), int), "samples .* 0..1, found 2"),
+        (np.full((1, 2, 2), 255), np.zeros((1, 2, 2), int), "samples .* found 255"),
+        (
+            np.zeros((1, 2, 2), int),
+            np.full((1, 2, 2), -1),
+            "labels .* 0..1 .* found -1",
+        ),
+        (
+            np.zeros((1, 2, 2), int),
+            np.zeros((1, 2, 3), int),
+            r"one size, got \(1, 2, 2",
+        ),
+        (
+            np.zeros((1, 2, 2), int),
+            np.zeros((2, 2), int),
+            r"\[raters, H, W\], got \(2, 2",
+        ),
+    ],
+)
+def test_raters_refuse(samples, labels, message):
+    with pytest.raises(ValueError, match=message):
+        ged.multi_rater_ged(samples, labels)
+
+
 def test_empty_masks_agree():
     empty = np.zeros((3, 4, 4), bool)
     result = ged.multi_rater_ged(empty, empty)

@@ -57,6 +57,14 @@ def test_equals_optimal_transport(shape):
         assert result == pytest.approx(transported_iou(values), abs=1e-9)
 
 
+def test_many_copies_are_transported_instead(monkeypatch):
+    iou = np.random.default_rng(2).random((16, 7))
+    expected = hungarian.hungarian_matched_iou(iou)
+    monkeypatch.setattr(hungarian, "MAX_COPIES", 100)  # 16 and 7: 112 copies.
+    monkeypatch.setattr(hungarian.optimize, "linear_sum_assignment", None)
+    assert hungarian.hungarian_matched_iou(iou) == pytest.approx(expected, abs=1e-9)
+
+
 def test_equals_the_best_permutation():
     iou = np.random.default_rng(1).random((5, 5))
     best = max(

@@ -8,62 +8,76 @@ import pytest
 from car_tf.metrics import iou
 
 
-def plain_iou(a, b):
-    union = np.count_nonzero(a | b)
-    return np.count_nonzero(a & b) / union if union else 1.0
+def plain_iou(a, b, classes, absent):
+    """Mean IoU of two maps by loops, over the pixels that both know."""
+    known = (a != 255) & (b != 255)
+    ious = []
+    for k in classes:
+        union = np.count_nonzero(((a == k) | (b == k)) & known)
+        if union or absent == "count_as_one":
+            shared = np.count_nonzero((a == k) & (b == k) & known)
+            ious.append(shared / union if union else 1.0)
+    return np.mean(ious) if ious and known.any() else np.nan
 
 
-def test_binary_iou_by_hand():
-    a = np.array([[[1, 1], [0, 0]], [[0, 0], [0, 0]]], np.uint8)
-    b = np.array([[[1, 0], [1, 0]], [[0, 0], [0, 0]], [[1, 1], [1, 1]]], np.uint8)
-    # First of a: shares 1 of 3 pixels, meets an empty mask, shares 2 of 4.
-    # Second of a is empty: 0 with a lesion, 1 with an empty mask.
-    expected = [[1 / 3, 0, 1 / 2], [0, 1, 0]]
-    result = iou.binary_iou(a, b)
-    np.testing.assert_array_equal(result, expected)
+def of_masks(maps):
+    """IoU of class 1 of all pairs of binary maps; two empty ones are equal."""
+    return iou.pairwise_iou(
+        np.array(maps, np.uint8).reshape(len(maps), -1),
+        classes=(1,),
+        absent="count_as_one",
+    )
+
+
+def test_masks_by_hand():
+    # The first shares 1 of 3 pixels with the second, 2 of 4 with the third, none with
+    # the last, which is empty and equals itself.
+    first, second, full, empty = [1, 1, 0, 0], [1, 0, 1, 0], [1, 1, 1, 1], [0, 0, 0, 0]
+    result = of_masks([first, second, full, empty])
+    np.testing.assert_array_equal(result[0], [1, 1 / 3, 1 / 2, 0])
+    np.testing.assert_array_equal(result[3], [0, 0, 0, 1])
     assert result.dtype == np.float64
 
 
-@pytest.mark.parametrize("density", [0.0, 0.02, 0.5, 1.0])
+def test_classes_by_hand_with_hidden_pixels():
+    maps = np.array([[0, 0, 1, 2], [0, 1, 1, 255], [255] * 4], np.uint8)
+    # Over the first three pixels: class 0 shares 1 of 2, class 1 likewise, class 2 is
+    # absent there: mean 1/2, or (1/2 + 1/2 + 1) / 3. The third map knows nothing.
+    for absent, expected in (("leave_out", 1 / 2), ("count_as_one", 2 / 3)):
+        result = iou.pairwise_iou(maps, classes=range(3), absent=absent)
+        nan = np.nan
+        wanted = [[1, expected, nan], [expected, 1, nan], [nan] * 3]
+        np.testing.assert_allclose(result, wanted)
+
+
+@pytest.mark.parametrize("absent", iou.ABSENT)
+@pytest.mark.parametrize("num_classes, hidden", [(2, 0), (2, 0.3), (5, 0), (5, 0.3)])
 @pytest.mark.parametrize("block_ids", [1 << 22, 50])
-def test_binary_iou_equals_plain_loops(density, block_ids, monkeypatch):
+def test_equals_plain_loops(num_classes, hidden, absent, block_ids, monkeypatch):
     monkeypatch.setattr(iou, "_BLOCK_IDS", block_ids)
     rng = np.random.default_rng(0)
-    a, b = rng.random((5, 7, 9)) < density, rng.random((3, 7, 9)) < density
-    expected = [[plain_iou(x, y) for y in b] for x in a]
-    np.testing.assert_array_equal(iou.binary_iou(a, b), expected)
-    integers = iou.binary_iou(a.astype(np.int64), b.astype(np.uint8))
-    np.testing.assert_array_equal(integers, expected)
+    # Few pixels of many classes, so that some are absent, and one constant map.
+    maps = rng.integers(0, num_classes, (8, 11)).astype(np.uint8)
+    maps[0] = 0
+    maps[rng.random(maps.shape) < hidden] = 255
+    maps = maps.repeat(3, axis=1)  # Runs of alike pixels.
+    classes = (1,) if num_classes == 2 else range(num_classes)
+    expected = [[plain_iou(a, b, classes, absent) for b in maps] for a in maps]
+    result = iou.pairwise_iou(maps, classes=classes, absent=absent)
+    np.testing.assert_allclose(result, expected, atol=1e-15)
 
 
-def test_joint_iou_holds_both_sets_in_order():
-    rng = np.random.default_rng(1)
-    a, b = rng.random((2, 4, 4)) < 0.5, rng.random((3, 4, 4)) < 0.5
-    masks = np.concatenate([a, b])
-    expected = [[plain_iou(x, y) for y in masks] for x in masks]
-    np.testing.assert_array_equal(iou.joint_iou(a, b), expected)
-
-
-def test_binary_iou_counts_large_masks_exactly():
+def test_large_masks_are_counted_exactly():
     # 2 ** 24 + 1 is the first count that float32 cannot hold.
-    a = np.ones((1, 4097, 4096), bool)
-    b = a.copy()
-    b[0, 0, 0] = False
     size = 4097 * 4096
-    assert iou.binary_iou(a, b)[0, 0] == (size - 1) / size
+    maps = np.ones((2, size), np.uint8)
+    maps[1, 0] = 0
+    assert of_masks(maps)[0, 1] == (size - 1) / size
 
 
-@pytest.mark.parametrize("value", [2, 255, -1])
-def test_binary_iou_refuses_other_values(value):
-    a = np.zeros((1, 2, 2), np.int16)
-    b = np.full((1, 2, 2), value, np.int16)
-    with pytest.raises(ValueError, match=f"0 and 1 alone, found {value}"):
-        iou.binary_iou(a, b)
-
-
-def test_binary_iou_refuses_other_sizes():
-    with pytest.raises(ValueError, match=r"one size, got \(2, 2\) and \(2, 3\)"):
-        iou.binary_iou(np.zeros((1, 2, 2), bool), np.zeros((1, 2, 3), bool))
+def test_an_unknown_word_for_absent_classes_is_refused():
+    with pytest.raises(ValueError, match="leave_out, count_as_one, got 'zero'"):
+        iou.pairwise_iou(np.zeros((2, 3), np.uint8), classes=(0,), absent="zero")
 
 
 @pytest.mark.parametrize("block_ids", [1 << 22, 12])

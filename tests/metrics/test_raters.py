@@ -12,16 +12,25 @@ MASKS = np.array([[[1, 1, 0, 0]], [[1, 0, 0, 0]], [[0, 1, 0, 0]], [[0, 0, 0, 0]]
 
 
 def _compare(
-    masks=MASKS, probs=None, sample_mean=None, samples=None, seed=0, indices=(0,)
+    labels=MASKS, probs=None, sample_mean=None, samples=None, seed=0, indices=(0,)
 ):
+    """Compares; `probs` and `sample_mean` are `[H, W]`, of class 1 of two."""
     comparison = raters.RaterComparison(seed)
-    zeros = np.zeros(masks.shape[1:])
+    zeros = np.zeros(labels.shape[1:])
+    probs, sample_mean = (
+        np.stack([1 - one, one], axis=-1)
+        for one in (
+            zeros if probs is None else probs,
+            zeros if sample_mean is None else sample_mean,
+        )
+    )
     for index in indices:
         comparison.add(
             index,
-            masks=masks,
-            probs=zeros if probs is None else probs,
-            sample_mean=zeros if sample_mean is None else sample_mean,
+            distances=ged.multi_rater_distances(zeros[None], labels).within_labels,
+            labels=labels,
+            probs=probs,
+            sample_mean=sample_mean,
             samples=zeros[None] if samples is None else samples,
         )
     return comparison.to_dict()
@@ -93,3 +102,39 @@ def test_an_image_without_a_mark_stays_out_of_marked_pixels():
     # Nothing is all agreed on: two empty masks have IoU 1.
     for scores in result["comparisons"].values():
         assert scores == {"ged": 0, "hm_iou": 1}
+
+
+def test_three_classes_and_hidden_pixels_by_hand():
+    # The third rater did not label the image, the second does not know the last pixel.
+    labels = np.array([[[0, 1, 2, 1]], [[0, 2, 2, 255]], [[255] * 4]], np.uint8)
+    comparison = raters.RaterComparison(0)
+    even = np.full((1, 4, 3), 1 / 3)
+    comparison.add(
+        0,
+        distances=ged.multi_rater_distances(
+            np.zeros((1, 1, 4), int), labels, num_classes=3
+        ).within_labels,
+        labels=labels,
+        probs=even,
+        sample_mean=even,
+        samples=np.array([[[0, 1, 2, 0]], [[0, 2, 2, 0]]]),
+    )
+    result = comparison.to_dict()
+    # [0 1 2] against [0 2 2]: IoU 1, 0 and 1/2. One against one: GED 2d = 1.
+    assert result["comparisons"]["leave_one_out"] == {
+        "ged": pytest.approx(1),
+        "hm_iou": pytest.approx(1 / 2),
+    }
+    # Shares (1 0 0), (0 1/2 1/2), (0 0 1), (0 1 0): total variation from a third each
+    # is 2/3, 1/3, 2/3, 2/3. All pixels but the first are marked.
+    differences = result["mean_difference"]
+    assert differences["calibration_net_all_pixels"] == pytest.approx(7 / 12)
+    assert differences["calibration_net_marked_pixels"] == pytest.approx(5 / 9)
+    # The samples' shares differ from F's as the raters' do, but for (1 0 0) at last.
+    assert differences["samples_all_pixels"] == pytest.approx(7 / 12)
+
+
+def test_one_rater_is_compared_with_nobody():
+    result = _compare(MASKS[:1])
+    assert result["comparisons"] == {}
+    assert result["mean_difference"]["calibration_net_all_pixels"] == 1 / 2

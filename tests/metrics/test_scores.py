@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from car_tf.data import class_flips
-from car_tf.metrics import ged, hungarian, iou
+from car_tf.metrics import ged
 from car_tf.metrics import scores as metrics_scores
 
 FLIPS = dict(originals=[0], flipped=[2], probabilities=[0.25], num_classes=3)
@@ -71,6 +71,7 @@ def test_multi_rater_by_hand():
         "num_images": 1,
         "num_undefined_images": 0,
         "num_samples": 2,
+        "distance": {"is": "1 - mean IoU", "classes": [1], "absent": "count_as_one"},
     }
 
 
@@ -79,8 +80,7 @@ def test_multi_rater_means_over_images():
     scores = metrics_scores.score_multi_rater(samples, labels)
     results = [ged.multi_rater_ged(*pair) for pair in zip(samples, labels)]
     matched = [
-        hungarian.hungarian_matched_iou(iou.binary_iou(*pair))
-        for pair in zip(samples, labels)
+        ged.multi_rater_distances(*pair).matched_iou() for pair in zip(samples, labels)
     ]
     assert scores["ged"] == pytest.approx(np.mean([result.ged for result in results]))
     assert scores["hm_iou"] == pytest.approx(np.mean(matched))
@@ -94,9 +94,11 @@ def test_several_sample_counts_equal_separate_runs():
     )
     by_count = scores.pop("by_num_samples")
     assert list(by_count) == ["4", "7", "10"]
+    del scores["distance"]
     assert scores == by_count["10"]
     for count in (4, 7, 10):
         alone = metrics_scores.score_multi_rater(samples[:, :count], labels)
+        del alone["distance"]
         assert by_count[str(count)] == alone
 
     samples, labels = class_flips_set()
@@ -185,8 +187,21 @@ def test_bad_values_name_their_image():
     with pytest.raises(ValueError, match="image 1: .* flipped id 2"):
         metrics_scores.score_class_flips(samples, labels, **FLIPS)
     samples, labels = multi_rater_set()
-    with pytest.raises(ValueError, match="image 0: masks .* found 255"):
-        metrics_scores.score_multi_rater(samples, labels * np.uint8(255))
+    with pytest.raises(ValueError, match="image 0: samples .* found 255"):
+        metrics_scores.score_multi_rater(samples * np.uint8(255), labels)
+
+
+def test_images_without_a_rater_stay_out_of_the_means():
+    labels = np.array([[[[0, 0, 1, 2]], [[0, 0, 1, 1]]], [[[255] * 4]] * 2], np.uint8)
+    samples = labels[:1].repeat(2, axis=0)
+    scores = metrics_scores.score_multi_rater(samples, labels, num_classes=3)
+    # The samples of the first image are its raters.
+    assert scores["ged_per_image"] == [pytest.approx(0), None]
+    assert scores["hm_iou_per_image"] == [1, None] and scores["hm_iou"] == 1
+    assert scores["num_undefined_images"] == 1
+    assert scores["distance"]["classes"] == [0, 1, 2]
+    assert scores["distance"]["absent"] == "leave_out"
+    json.dumps(scores, allow_nan=False)
 
 
 def real_data(folder):
