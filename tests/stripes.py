@@ -49,3 +49,23 @@ def examples_of(num=3, *, ids=(0, 1, 8, 11, 13, 10), ignored=()):
     return examples.Examples(
         names, names, images, label[:, None], blackbox=label.copy()
     )
+
+
+def leaves():
+    """Two images of three classes and raters, and what they are of.
+
+    The sampler sees [0 0 1 2] and [0 0 1 1]. The second rater does not know the last
+    pixel; the third labelled nothing.
+    """
+    dataset_info = info.DatasetInfo(
+        title="leaves",
+        class_names=("ground", "leaf", "spot"),
+        class_colors=((0, 0, 0), (0, 255, 0), (255, 0, 0)),
+        num_raters=3,
+        object_word="leaf",
+    )
+    images = np.zeros((2, 1, 4, 3), np.uint8)
+    images[:, 0, :, 0] = [[0, 0, 1, 2], [0, 0, 1, 1]]
+    maps = np.array([[[0, 0, 1, 1]], [[0, 1, 1, 255]], [[255] * 4]], np.uint8)
+    labels = np.stack([maps, maps])
+    return examples.Examples(("a", "b"), ("p", "q"), images, labels), dataset_info

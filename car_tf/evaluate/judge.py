@@ -134,8 +134,8 @@ def _logits(
     maps: tf.Tensor,
     num_classes: int,
 ) -> tf.Tensor:
-    """Judges maps `[B, M, H, W]`; what the first leaves unlabelled is hidden in all."""
-    valid = tf.not_equal(maps[:, 0], info.IGNORE_LABEL)[..., None]
+    """Judges maps `[B, M, H, W]`; what one leaves unlabelled is hidden in all."""
+    valid = tf.reduce_all(tf.not_equal(maps, info.IGNORE_LABEL), axis=1)[..., None]
     valid = tf.cast(valid, tf.float32)
     one_hot = tf.one_hot(tf.cast(maps, tf.int32), num_classes) * valid[:, None]
     return net(layers.image_to_float(images) * valid, one_hot)

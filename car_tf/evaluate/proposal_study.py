@@ -9,7 +9,7 @@ import numpy as np
 
 from car_tf.data import class_flips, examples, info
 from car_tf.evaluate import sampling
-from car_tf.metrics import proposals
+from car_tf.metrics import baselines, ged, iou, proposals
 from car_tf.models import sampler
 
 RESULTS_FILE = "proposals.json"
@@ -23,6 +23,7 @@ METHODS = {
     "argmax": "one guess: F's arg-max",
     "one_sample": "one sample of G, unchosen",
     "thresholds": "best of {num} thresholds of F",
+    "gumbel_draws": "best of {num} draws of F, one Gumbel variable per class",
     "best": "best of {num} samples of G",
     "mixture": "samples of G mixed per region",
 }
@@ -39,7 +40,8 @@ def simulate(
 ) -> Dict[str, Any]:
     """Lets raters choose among proposals, and compares with a single guess.
 
-    Each rater's mask is what one rater wants. Where classes flip there is one label
+    Each rater's map is what one rater wants, as far as it knows the pixels; a rater who
+    did not label an image wants nothing of it. Where classes flip there is one label
     per image: `NUM_DRAWN` raters want it with flips of their own, drawn from the
     true probabilities.
 
@@ -67,13 +69,14 @@ def simulate(
         for label in wanted(
             labels, dataset_info, np.random.default_rng([seed, drawn.index])
         ):
-            rows.append(_compare(drawn, label, dataset_info))
-            marked.append(bool((label == 1).any()))
+            rows.append(_compare(drawn, label, dataset_info, seed))
+            marked.append(bool(((label != 0) & (label != info.IGNORE_LABEL)).any()))
     words = {name: text.format(num=num_samples) for name, text in METHODS.items()}
     summary = {
         "num_images": total,
         "num_targets": len(rows),
         "num_samples": num_samples,
+        "object": dataset_info.object_word,
         "max_regions": MAX_REGIONS,
         "words": words,
         "methods": _means(rows),
@@ -91,14 +94,15 @@ def wanted(
 ) -> np.ndarray:
     """Returns the maps `[A, H, W]` that raters want, of labels `[N, H, W]`."""
     if not dataset_info.flips:
-        return labels
+        labels = np.asarray(labels)
+        return labels[(labels != info.IGNORE_LABEL).any(axis=(1, 2))]
     return class_flips.flip_oracle(
         labels[0], flips=dataset_info.flips, num_samples=NUM_DRAWN, rng=rng
     )
 
 
 def thresholded(probs: np.ndarray, num: int) -> np.ndarray:
-    """Returns masks `[num, H, W]` of a lesion's probability above evenly spread levels.
+    """Returns masks `[num, H, W]` of class 1's probability above evenly spread levels.
 
     The cheapest set of proposals that F gives by itself; the levels are
     1 / (num + 1), ..., num / (num + 1).
@@ -108,16 +112,17 @@ def thresholded(probs: np.ndarray, num: int) -> np.ndarray:
 
 
 def _compare(
-    drawn: sampling.SampledImage, label: np.ndarray, dataset_info: info.DatasetInfo
+    drawn: sampling.SampledImage,
+    label: np.ndarray,
+    dataset_info: info.DatasetInfo,
+    seed: int,
 ) -> Dict[str, proposals.Effort]:
     """All methods for one image and one rater."""
-    # Raters mark lesions; the background is no class to be scored.
-    classes: Sequence[int] = (
-        range(dataset_info.num_classes) if dataset_info.flips else (1,)
-    )
-    target = proposals.Target(
-        label, num_classes=dataset_info.num_classes, classes=classes
-    )
+    num_classes, has_raters = dataset_info.num_classes, not dataset_info.flips
+    # As in the distance: the background of two classes is no class to be scored.
+    classes, _ = ged.counted_classes(num_classes, iou.LEAVE_OUT)
+    classes = classes if has_raters else range(num_classes)
+    target = proposals.Target(label, num_classes=num_classes, classes=classes)
     guess = drawn.probs.argmax(-1).astype(np.uint8)
     where = proposals.regions(
         drawn.samples,
@@ -137,9 +142,14 @@ def _compare(
         "best": proposals.best_sample(target, drawn.samples)[1],
         "mixture": proposals.mixture(target, drawn.samples, where)[1],
     }
-    if not dataset_info.flips:
-        masks = thresholded(drawn.probs, len(drawn.samples))
+    num = len(drawn.samples)
+    if has_raters and num_classes == 2:
+        masks = thresholded(drawn.probs, num)
         result["thresholds"] = proposals.best_sample(target, masks)[1]
+    elif has_raters:
+        rng = np.random.default_rng([seed, drawn.index])
+        draws = baselines.gumbel_draws(drawn.probs, num_samples=num, rng=rng)
+        result["gumbel_draws"] = proposals.best_sample(target, draws)[1]
     return result
 
 
@@ -171,7 +181,7 @@ def table(summary: Dict[str, Any]) -> List[List[str]]:
     """Returns the result as rows of cells, the heads first."""
     several = "marked" in summary
     heads = ["proposals", "IoU"]
-    heads += ["IoU where a lesion is marked"] if several else []
+    heads += [f"IoU where any {summary['object']} is marked"] if several else []
     rows = [[*heads, "pixels left to correct", "picks", "closer than one guess"]]
     for name, values in summary["methods"].items():
         closer = summary["closer"].get(name)

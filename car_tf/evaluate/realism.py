@@ -83,7 +83,7 @@ def _maps(
     if others.shape[1]:
         result["labels_against_labels"] = labels[:, : others.shape[1]], others
     if not dataset_info.flips:
-        labels = source.labels
+        labels = _present(source.labels)
     found: Dict[str, list] = {"f_pixels": [], "f_argmax": []}
     drawing = dict(num_samples=num_maps, seed=seed)
     if before is not None:
@@ -111,8 +111,9 @@ def _labels(
 ) -> Tuple[np.ndarray, np.ndarray]:
     """Returns two sets of labels `[I, A, H, W]`, independent of each other."""
     if not dataset_info.flips:
-        half = source.labels.shape[1] // 2
-        return source.labels[:, half:][:, : half or None], source.labels[:, :half]
+        labels = _present(source.labels)
+        half = labels.shape[1] // 2
+        return labels[:, half:][:, : half or None], labels[:, :half]
     draws = [
         class_flips.flip_oracle(
             label[0],
@@ -123,3 +124,13 @@ def _labels(
         for index, label in enumerate(source.labels)
     ]
     return np.stack(draws)[:, :num_maps], np.stack(draws)[:, num_maps:]
+
+
+def _present(labels: np.ndarray) -> np.ndarray:
+    """Returns labels `[I, A, H, W]` without empty places: others' fill them in turn."""
+    labels = np.array(labels)
+    for maps in labels:
+        known = (maps != info.IGNORE_LABEL).any(axis=(1, 2))
+        if known.any():
+            maps[~known] = np.resize(maps[known], maps[~known].shape)
+    return labels

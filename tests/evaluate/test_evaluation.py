@@ -216,23 +216,8 @@ def test_annotators_are_compared_as_they_are():
     assert "calibration" not in metrics
 
 
-def three_classes():
-    """Two images of one class each, whose raters know three."""
-    dataset_info = info.DatasetInfo(
-        title="leaves",
-        class_names=("ground", "leaf", "spot"),
-        class_colors=((0, 0, 0), (0, 255, 0), (255, 0, 0)),
-        num_raters=3,
-    )
-    images = np.zeros((2, 1, 4, 3), np.uint8)
-    images[:, 0, :, 0] = [[0, 0, 1, 2], [0, 0, 1, 1]]
-    maps = np.array([[[0, 0, 1, 1]], [[0, 1, 1, 255]], [[255] * 4]], np.uint8)
-    source = examples.Examples(("a", "b"), ("p", "q"), images, np.stack([maps, maps]))
-    return source, dataset_info
-
-
 def test_raters_of_three_classes_by_hand():
-    source, dataset_info = three_classes()
+    source, dataset_info = stripes.leaves()
     model = stripes.KnownSampler(3, flips=())
     metrics, gallery = evaluate(source, dataset_info=dataset_info, model=model)
     assert_ready_for_json(metrics)
@@ -279,7 +264,7 @@ def test_raters_of_three_classes_by_hand():
 
 
 def test_absent_classes_may_count_as_one():
-    source, dataset_info = three_classes()
+    source, dataset_info = stripes.leaves()
     model = stripes.KnownSampler(3, flips=())
     metrics, _ = evaluate(
         source, dataset_info=dataset_info, model=model, absent="count_as_one"
@@ -299,7 +284,7 @@ def test_absent_classes_may_count_as_one():
 
 @pytest.mark.parametrize("key", ["names", "labels"])
 def test_other_models_are_scored_on_the_same_images(tmp_path, key):
-    source, dataset_info = three_classes()
+    source, dataset_info = stripes.leaves()
     # A model that gives what the first rater says of image b, the only one, and zeros
     # for a.
     source.labels[1, 1] = 255
@@ -339,7 +324,7 @@ def test_other_models_are_scored_on_the_same_images(tmp_path, key):
     ],
 )
 def test_samples_of_other_images_are_refused(tmp_path, change, message):
-    source, dataset_info = three_classes()
+    source, dataset_info = stripes.leaves()
     arrays = dict(samples=np.zeros((2, 4, 1, 4), np.uint8), labels=source.labels)
     arrays = {k: v for k, v in {**arrays, **change}.items() if v is not None}
     np.savez(tmp_path / "peer.npz", **arrays)

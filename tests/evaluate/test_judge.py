@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from car_tf.data import info
-from car_tf.evaluate import judge
+from car_tf.evaluate import judge, realism
 
 SIDE, K = 16, 3
 
@@ -75,6 +75,26 @@ def test_what_is_not_labelled_is_seen_nowhere():
     )
     other_samples[..., 5:, :] = 1
     assert np.abs(logits(images, other_samples) - logits(images, samples)).max() > 1e-3
+
+
+def test_what_one_rater_does_not_know_is_hidden_from_all():
+    images, labels = halves(4, 0)
+    net = judge._build((SIDE, SIDE, 1), K, 0)
+    maps = np.stack([labels[:, 0], labels[:, 0]], 1)
+    maps[:, 1, :5] = info.IGNORE_LABEL
+    first, second = (
+        judge._logits(net, tf.constant(images), tf.constant(one), K).numpy()
+        for one in (maps, maps[:, ::-1])
+    )
+    np.testing.assert_allclose(first, second, atol=1e-6)
+    np.testing.assert_allclose(first[:, 0], first[:, 1], atol=1e-6)
+
+
+def test_raters_who_labelled_an_image_stand_for_those_who_did_not():
+    labels = np.array([[[[1]], [[255]], [[2]], [[255]]], [[[255]]] * 4], np.uint8)
+    filled = realism._present(labels)
+    assert filled[0, :, 0, 0].tolist() == [1, 1, 2, 2]
+    assert filled[1, :, 0, 0].tolist() == [255] * 4
 
 
 def test_an_image_and_its_maps_are_mirrored_together():

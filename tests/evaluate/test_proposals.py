@@ -5,6 +5,7 @@ import types
 
 import numpy as np
 import pytest
+import stripes
 import tensorflow as tf
 
 from car_tf.data import class_flips, examples, info
@@ -178,6 +179,23 @@ def test_four_readers_by_hand():
     text = proposal_study.markdown(summary)
     assert "4 pairs of image and rater, 1 images" in text
     assert "| best of 2 samples of G | 0.625 | 0.833 |" in text
+
+
+def test_three_classes_and_raters_who_know_less_by_hand():
+    labelled, dataset_info = stripes.leaves()
+    model = stripes.KnownSampler(3, flips=())
+    summary = proposal_study.simulate(
+        model, labelled, dataset_info, num_samples=2, seed=0
+    )
+    # The third rater labelled nothing. IoU of the others: 1/2 and 1/2, 1 and 1/2; the
+    # sampler is sure, so that draws of F are its arg-max.
+    assert summary["num_targets"] == 4
+    for name in ("argmax", "best", "gumbel_draws"):
+        assert summary["methods"][name]["iou"] == pytest.approx(5 / 8)
+    # Wrong are 1 of 4 and 1 of 3 pixels, none of 4 and 1 of 3.
+    wrong = summary["methods"]["best"]["wrong_pixels"]
+    assert wrong == pytest.approx((1 / 4 + 1 / 3 + 0 + 1 / 3) / 4)
+    assert "IoU where any leaf is marked" in proposal_study.markdown(summary)
 
 
 def test_annotators_want_flips_where_classes_flip():
