@@ -17,6 +17,7 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tupl
 from car_tf import config as config_lib
 from car_tf.config import fields
 from car_tf.data import io
+from car_tf.experiment import intervals
 from car_tf.models.keras_api import keras
 from car_tf.report import paper_tables
 from car_tf.report import write as report_write
@@ -210,11 +211,12 @@ def write(
     Returns:
       The JSON file's content and the Markdown text.
     """
-    rows, comparisons, notes, left_out = [], {}, set(), []
+    rows, comparisons, notes, left_out, all_runs = [], {}, set(), [], {}
     for row in paper_tables.TABLES[table]:
         runs = []
         finished, others = _finished_runs(base, row, output)
         left_out += others
+        all_runs[row.method] = list(finished.values())
         for seed, metrics in finished.items():
             runs.append({"seed": seed, "values": _values(metrics)})
             notes.add(metrics["data"])
@@ -230,8 +232,15 @@ def write(
                 "paper": dict(zip(paper_tables.PAPER_COLUMNS, row.paper)),
             }
         )
+    per_image, reference = intervals.Rows(all_runs), paper_tables.LCAL.method
+    for row in rows:
+        row["intervals"] = per_image.of(row["method"])
+        if row["method"] != reference:
+            row["difference"] = per_image.differences(row["method"], reference)
     result = {
         "table": table,
+        "reference": reference,
+        "num_groups": per_image.num_groups,
         "data": sorted(notes),
         "left_out": left_out,
         "rows": rows,
@@ -273,11 +282,34 @@ def _summaries(
     return summaries
 
 
-def _shown(summary: Optional[Dict[str, float]]) -> str:
+def _shown(
+    summary: Optional[Dict[str, float]], interval: Optional[Sequence[float]] = None
+) -> str:
     if not summary:
         return paper_tables.NOTHING
     spread = "" if summary["std"] is None else f" ± {summary['std']:.3f}"
-    return f"{summary['mean']:.3f}{spread}"
+    within = "" if interval is None else " [{:.3f}, {:.3f}]".format(*interval)
+    return f"{summary['mean']:.3f}{spread}{within}"
+
+
+def _differences(result: Dict[str, Any]) -> List[str]:
+    """Returns what rows differ by from the reference, and over what, as remarks."""
+    remarks = []
+    for row in result["rows"]:
+        changes = [
+            f"{column} {change['mean']:+.3f} [{{:.3f}}, {{:.3f}}]".format(
+                *change["interval"]
+            )
+            for column, change in row.get("difference", {}).items()
+            if change and change["interval"]
+        ]
+        if changes:
+            start = f"- {row['method']} less {result['reference']}, image by image: "
+            remarks.append(f"{start}{', '.join(changes)}.")
+    if any(any(row["intervals"].values()) for row in result["rows"]):
+        words = f"over {result['num_groups']} groups of images (patients)"
+        remarks.append(f"- in brackets: 95 % intervals {words}.")
+    return remarks
 
 
 def markdown(result: Dict[str, Any]) -> str:
@@ -290,7 +322,10 @@ def markdown(result: Dict[str, Any]) -> str:
     heads += [f"{column} (CAR)" for column in paper_tables.PAPER_COLUMNS]
     lines = [heads, ["---"] * len(heads)]
     for row in result["rows"]:
-        ours = [_shown(row["summary"].get(column)) for column in COLUMNS]
+        ours = [
+            _shown(row["summary"].get(column), row["intervals"].get(column))
+            for column in COLUMNS
+        ]
         paper = [row["paper"][column] for column in paper_tables.PAPER_COLUMNS]
         runs = str(len(row["runs"])) if row["runs"] else paper_tables.NOTHING
         lines.append([row["method"], runs, *ours, *paper])
@@ -300,6 +335,7 @@ def markdown(result: Dict[str, Any]) -> str:
         f"HM-IoU 16 {_shown(scores['hm_iou'])}."
         for name, scores in result["comparisons"].items()
     ]
+    remarks += _differences(result)
     remarks += [f"- not counted: {name}." for name in result["left_out"]]
     text = "\n".join([text, "", *remarks] if remarks else [text])
     where = "; ".join(result["data"]) or "no run is finished yet"

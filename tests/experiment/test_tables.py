@@ -27,7 +27,7 @@ class FakeJob:
     """Stands for `train_run.run`: notes its runs and scores each as it is told."""
 
     def __init__(self, monkeypatch, score):
-        self.score = score
+        self.score, self.metrics = score, _metrics
         self.runs = []
         self.had_calibration_net = []
         self.data_records = []
@@ -43,8 +43,7 @@ class FakeJob:
         workdir.write_text("config.json", config_lib.to_json(config))
         workdir.write_text("checkpoints/stage1/ckpt", str(config.train.seed))
         workdir.write_text("stage1_log.jsonl", "")
-        ged, hm_iou = self.score(config)
-        workdir.write_json("metrics.json", _metrics(ged, hm_iou))
+        workdir.write_json("metrics.json", self.metrics(*self.score(config)))
         workdir.write_text("report.html", "")
 
 
@@ -97,6 +96,32 @@ def test_mean_and_standard_deviation_stand_beside_the_paper(
     ]
     assert "- argmax: GED 16 0.700 ± 0.000, HM-IoU 16 0.400 ± 0.000." in text
     assert json.loads((tmp_path / "table1.json").read_text()) == result
+
+
+def test_rows_have_intervals_over_patients_and_differ_image_by_image(
+    base, tmp_path, monkeypatch
+):
+    def metrics(ged, hm_iou):
+        found = _metrics(ged, hm_iou)
+        # Two patients, the second with two images; their GED is 0.1 apart.
+        values = {"ged": [ged - 0.1, ged, ged], "hm_iou": [hm_iou] * 3}
+        for name, each in values.items():
+            found["by_num_samples"]["16"][f"{name}_per_image"] = each
+        return {**found, "groups": ["a", "b", "b"]}
+
+    fake = FakeJob(monkeypatch, lambda config: (0.2 + 0.1 * config.train.seed, 0.5))
+    fake.metrics = metrics
+    result, _ = _run("table1", base, tmp_path, num_seeds=2)
+    row = next(row for row in result["rows"] if row["method"] == "cGAN+Lce")
+    # Seeds 1 and 2: mean 0.35 per image of b, 0.25 of a. Resamples aa, ab and bb.
+    assert row["intervals"]["GED 16"] == pytest.approx([0.25, 0.35])
+    assert row["intervals"]["HM-IoU 16"] == pytest.approx([0.5, 0.5])
+    # Every image as in the reference: no difference, of no width.
+    assert row["difference"]["GED 16"]["interval"] == pytest.approx([0, 0])
+    text = (tmp_path / "table1.md").read_text()
+    assert "0.350 ± 0.071 [0.250, 0.350]" in text
+    assert "cGAN+Lce less cGAN+Lcal (20), image by image: GED 16 +0.000" in text
+    assert "95 % intervals over 2 groups of images (patients)" in text
 
 
 def test_a_table_counts_what_other_commands_have_finished(base, tmp_path, monkeypatch):
