@@ -150,49 +150,60 @@ def _images(draft: Draft, chosen: Sequence[files.Example]) -> None:
 def _classes(draft: Draft, masks: Sequence[pathlib.Path]) -> Dict[int, int]:
     """Takes classes from the values of masks; returns pixels by code."""
     mode, counts, palette = _count(masks)
-    values = [examine.value_of(code, mode) for code in sorted(counts)]
-    total = sum(counts.values())
+    codes = sorted(counts)
+    if mode == "colors":  # Black, or else the most frequent, is the background.
+        first = 0 if 0 in counts else max(counts, key=counts.get)
+        codes = [first, *(code for code in codes if code != first)]
+    values = [examine.value_of(code, mode) for code in codes]
     draft.content.update(classes=[], ignore=[], masks_of_other_size="refuse")
-    if len(values) > 12 and min(counts.values()) < 1e-5 * total:
-        draft.questions.append(
-            f"classes: masks hold {len(values)} values, some in a few pixels alone: were "
-            "they resized or compressed? Save them with one value for each class, and "
-            "draft anew."
-        )
-        return counts
-    for index, (code, value) in enumerate(zip(sorted(counts), values)):
+    for index, (code, value) in enumerate(zip(codes, values)):
         name = "background" if index == 0 else f"class_{index}"
         name = "object" if len(values) == 2 and index else name
         color = value if mode == "colors" else palette.get(code)
         color = color or _color(index, len(values))
         entry = {"name": name, "color": list(color), "values": [value]}
         draft.content["classes"].append(entry)
-    shown = ", ".join(
-        f"{value} ({counts[code] / total:.1%})"
-        for code, value in list(zip(sorted(counts), values))[:12]
-    )
+    shares = [counts[code] / sum(counts.values()) for code in codes]
+    shown = [f"{value} ({share:.1%})" for value, share in zip(values, shares)]
     what = "colours" if mode == "colors" else "values"
-    draft.lines.append(f"classes from the {what} of {len(masks)} masks: {shown}")
+    draft.lines.append(
+        f"classes from the {what} of {len(masks)} masks: {', '.join(shown[:12])}"
+        + (f" and {len(shown) - 12} more" if len(shown) > 12 else "")
+    )
     draft.lines.append("their names are made up: rename them, and object_word")
+    _ask_for_classes(draft, values, shares, is_grey=mode != "colors" and not palette)
+    return counts
+
+
+def _ask_for_classes(
+    draft: Draft, values: Sequence[Any], shares: Sequence[float], is_grey: bool
+) -> None:
+    """Asks where values may stand for something else than for classes."""
+    consecutive = list(range(len(values)))
     if len(values) == 1:
         draft.questions.append(
             f"classes: masks hold {values[0]} alone: what is marked?"
         )
-    if len(values) == 2 and counts[max(counts)] > 0.5 * total:
+    elif len(values) == 2 and shares[1] > 0.5:
         draft.content["classes"][0].update(name="object")
         draft.content["classes"][1].update(name="background")
         draft.questions.append(
-            f"classes: {values[1]} covers {counts[max(counts)] / total:.0%} of the "
-            "masks: is the object black on white? The first class is background: put "
-            "the two in that order, each with its values."
+            f"classes: {values[1]} covers {shares[1]:.0%} of the masks: is the object "
+            "black on white? The first class is the background: put the two in that "
+            "order, each with its values."
         )
-    elif mode != "colors" and len(values) > 2 and 255 in values:
-        if values[-2] + 1 < 255 and values[-2] < 200:
-            draft.questions.append(
-                "ignore: is the mask value 255 a class, or are those pixels to be left "
-                "out? If so, move it from classes to ignore."
-            )
-    return counts
+    elif is_grey and len(values) > 2 and values == [*consecutive[:-1], 255]:
+        draft.questions.append(
+            "ignore: is the mask value 255 a class, or are those pixels to be left out? "
+            "Of the latter, move it from classes to ignore."
+        )
+    elif is_grey and len(values) > 2 and values != consecutive:
+        shown = ", ".join(map(str, values[:8]))
+        draft.questions.append(
+            f"classes: masks hold {len(values)} grey values ({shown}, ...): is each a "
+            "class? Edges that were smoothed or compressed have values of their own: "
+            "save such masks with one value for each class, and draft anew."
+        )
 
 
 def _count(

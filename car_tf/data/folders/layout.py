@@ -45,8 +45,9 @@ def find(
     stems, form = _names(in_images, IMAGES)
     # What is added to an image's name, by the folder that masks lie in.
     added: Dict[str, set] = collections.defaultdict(set)
+    below = stems | {stem.rpartition("/")[0] for stem in stems}
     for path in in_masks:
-        place, name = _place(path, _MASKS, {s.rpartition("/")[0] for s in stems})
+        place, name = _place(path, _MASKS, below)
         stem = _longest_start(name, stems)
         if stem is not None:
             added[place].add(name[len(stem) :])
@@ -60,9 +61,9 @@ def find(
     for place, endings in sorted(added.items()):
         for ending in sorted(endings):
             folder = pathlib.PurePath(place.replace("{split}", "")).name
-            name = ending.strip("_-. ") if len(endings) > 1 else folder
+            name = ending.strip("_-. /") if len(endings) > 1 else folder
             if name in _MASKS or not name:
-                name = ending.strip("_-. ") or "rater"
+                name = ending.strip("_-. /") or "rater"
             raters.append((name, f"{place}/{{image}}{ending}"))
     doubled = len({name for name, _ in raters}) < len(raters)
     named = [(f"{n}_{i}" if doubled else n, f) for i, (n, f) in enumerate(raters, 1)]
@@ -78,16 +79,16 @@ def _part(path: pathlib.PurePath, names: Sequence[str]) -> Optional[int]:
 def _place(path: pathlib.PurePath, names: Sequence[str], below: set) -> Tuple[str, str]:
     """Returns the folder of a file, as a form, and its name below that.
 
-    A folder is of the name where images lie in folders of that name.
+    A folder is of the name where it is one of `below`: folders of images, or images.
     """
     parts = [
         "{split}" if part.lower() in files.SPLIT_NAMES else part
         for part in path.with_suffix("").parts
     ]
     first = _part(path, names) + 1
-    while first < len(parts) - 1 and (
-        "/".join(parts[first:-1]) not in below or parts[first] == "{split}"
-    ):
+    while first < len(parts) - 1:
+        if "/".join(parts[first:-1]) in below and parts[first] != "{split}":
+            break
         first += 1
     return "/".join(parts[:first]), "/".join(parts[first:])
 

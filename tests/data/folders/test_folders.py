@@ -1,6 +1,7 @@
 """Folders of images and raters: described, read, checked, or refused in a sentence."""
 
 import json
+import re
 
 import leaves
 import numpy as np
@@ -129,6 +130,7 @@ def _made(path):
         ("images/{split}/{name}.png", "masks/{split}/{rater}/{name}.png"),
         ("images/{split}/{name}.png", "masks/{rater}/{split}/{name}.png"),
         ("images/{name}.png", "masks/{rater}/{name}_seg.png"),
+        ("images/{name}.png", "masks/{name}/{rater}.png"),
     ],
 )
 def test_splits_as_folders(tmp_path, image, mask):
@@ -252,6 +254,32 @@ def test_an_object_black_on_white_is_asked_for(tmp_path):
     expected = (leaves.draw(0, (80, 96))[1][0] == 3).astype(np.uint8)
     np.testing.assert_array_equal(examples_by_name(dataset)["0"][1][0], expected)
     assert any("one rater and no class flips" in note for note in dataset.notes)
+
+
+@pytest.mark.parametrize(
+    "values, words",
+    [
+        ([0, 1, 2, 255], "255 a class, or are those pixels to be left out"),
+        ([0, 64, 128, 255], "4 grey values .* is each a class"),
+        ([0, 0, 0, 0], "masks hold 0 alone"),
+    ],
+)
+def test_what_values_stand_for_is_asked(tmp_path, values, words):
+    picture, labels = leaves.draw(0)
+    leaves.save(tmp_path / "images" / "a.png", picture)
+    leaves.save(tmp_path / "masks" / "a.png", np.array(values, np.uint8)[labels[0]])
+    (question,) = drafted(tmp_path).questions
+    assert re.search(words, question)
+
+
+def test_the_most_frequent_colour_is_the_background(tmp_path):
+    picture, labels = leaves.draw(0)
+    leaves.save(tmp_path / "images" / "a.png", picture)
+    colors = np.array(leaves.PALETTE, np.uint8)[labels[0]]
+    leaves.save(tmp_path / "masks" / "a.png", colors)
+    classes = drafted(tmp_path).content["classes"]
+    assert classes[0]["name"] == "background"
+    assert classes[0]["values"] == [list(leaves.PALETTE[0])]
 
 
 def test_masks_of_another_size_are_resized_only_if_asked(root):
