@@ -73,11 +73,11 @@ setuptools.setup(
         ],
         # The proposal page.
         "app": ["fastapi>=0.110", "uvicorn>=0.27"],
-        # LIDC crops from DICOM files.
-        "dicom": ["pydicom>=2.4"],
+        # LIDC crops from DICOM files; scans on the proposal page.
+        "dicom": ["nibabel>=4", "pydicom>=2.4"],
         # The last two for the proposal page, in a client and in a browser.
         "test": [
-            *("pytest>=7", "pytest-xdist>=3", "pydicom>=2.4"),
+            *("pytest>=7", "pytest-xdist>=3", "pydicom>=2.4", "nibabel>=4"),
             *("httpx<0.28", "playwright>=1.40"),
         ],
     },

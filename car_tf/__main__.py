@@ -15,7 +15,7 @@ COMMANDS = {
     "train": ("car_tf.train", "trains, evaluates and exports: the main job"),
     "evaluate": ("car_tf.evaluate", "evaluates a finished run again"),
     "predict": ("car_tf.predict", "predicts images with a run or an exported model"),
-    "app": ("car_tf.app", "a local page to choose and mix proposals on"),
+    "app": ("car_tf.app", "a local page to choose, correct and save proposals on"),
     "report": ("car_tf.report", "writes a run's report.html, beside other runs"),
     "export": ("export", "writes a run's SavedModel for TensorFlow Serving"),
     "score": ("car_tf.score", "scores any model's samples"),

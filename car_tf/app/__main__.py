@@ -1,11 +1,12 @@
-"""A local page on which to see, choose and mix segmentation proposals.
+"""A local page on which to see, choose and correct segmentation proposals.
 
     python -m car_tf.app --workdir RUN
+    python -m car_tf.app --workdir RUN --images DIR --output DATASET --rater anna
     python -m car_tf.app --saved_model MODELS/NAME --blackbox MODEL_OR_FOLDER
 
-Open the address that it prints, drop an image, choose a proposal, change regions of it,
-and save the result as PNG, Cityscapes' JSON or COCO. It answers this machine alone,
-unless --host says otherwise, and has no passwords.
+Open the address that it prints, drop images, choose a proposal, correct it, and save it
+as OUTPUT/masks/<rater>/<stem>.png, or as PNG, Cityscapes' JSON or COCO. It answers this
+machine alone, unless --host says otherwise, and has no passwords.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from __future__ import annotations
 import socket
 import sys
 import threading
-from typing import Any
+from typing import Any, Optional, Tuple
 
 from absl import flags
 
@@ -39,6 +40,21 @@ flags.DEFINE_multi_string(
     "Sets how --blackbox is understood, other than in training, such as "
     "blackbox.encoding=label_ids; may be repeated.",
 )
+flags.DEFINE_multi_string(
+    "images",
+    [],
+    "Images to label one after the other (pictures, DICOM, NIfTI), or folders of them.",
+)
+flags.DEFINE_string(
+    "output", "", "Folder that gets images/ and masks/<rater>/, to be trained on."
+)
+flags.DEFINE_string("rater", "", "Your name, as the page begins with it.")
+flags.DEFINE_list(
+    "window",
+    [],
+    "LOW,HIGH: the grey values of scans that the model sees as black and white "
+    "(default: those of the training, or of each file).",
+)
 flags.DEFINE_enum(
     "size", "trained", ["trained", "own"], "Size at which images are predicted."
 )
@@ -54,8 +70,23 @@ flags.DEFINE_integer(
 )
 
 
+def _window() -> Optional[Tuple[float, float]]:
+    if not FLAGS.window:
+        return None
+    try:
+        low, high = map(float, FLAGS.window)
+    except ValueError:
+        low, high = 0.0, 0.0
+    if not low < high:
+        raise versions.ExportError(
+            f"--window: wanted LOW,HIGH, got {','.join(FLAGS.window)}"
+        )
+    return low, high
+
+
 def _build() -> Any:
     """Loads the model; returns the server's application."""
+    window = _window()
     if bool(FLAGS.workdir) == bool(FLAGS.saved_model):
         raise versions.ExportError("wanted one of --workdir and --saved_model")
     config = run_dir.saved_config(FLAGS.workdir) if FLAGS.workdir else None
@@ -65,6 +96,7 @@ def _build() -> Any:
         path = versions.of_run(FLAGS.workdir, config.name)
     print(f"loading {path}", flush=True)
     # TensorFlow starts here, after the cheap checks.
+    from car_tf.app import folder as app_folder
     from car_tf.app import inputs
     from car_tf.app import server as app_server
     from car_tf.app import session as app_session
@@ -80,11 +112,13 @@ def _build() -> Any:
     session = app_session.Session(
         predictor.Predictor(path),
         options,
+        window,
         draw_examples=lambda: inputs.draw_examples(config) if config else [],
         log=lambda words: print(words, flush=True),
     )
+    folder = app_folder.Folder(FLAGS.images, FLAGS.output, session.labels, FLAGS.rater)
     threading.Thread(target=session.warm_up, daemon=True).start()
-    return app_server.build(session, FLAGS.host)
+    return app_server.build(session, FLAGS.host, folder)
 
 
 def main() -> int:

@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import pathlib
 import tempfile
 import time
-from typing import List, Optional, Tuple
+from typing import Callable, Iterator, List, Optional, Tuple, Union
 
 import numpy as np
 import tensorflow as tf
 from PIL import Image
 
 from car_tf import config as config_lib
+from car_tf.app import scans, views
 from car_tf.blackbox import attach
 from car_tf.config import data_sections
-from car_tf.data import io
+from car_tf.data import io, pictures
 from car_tf.predict import black_boxes as predict_black_boxes
 from car_tf.predict import images as predict_images
 from car_tf.predict import predictor as predict_predictor
 from export.clients import common
 
 NUM_EXAMPLES = 4
+
+# Returns the ending and the content of an image's file.
+ImageFile = Callable[[], Tuple[str, bytes]]
 
 
 class PageError(ValueError):
@@ -30,12 +35,23 @@ class PageError(ValueError):
 
 @dataclasses.dataclass(frozen=True)
 class Upload:
-    """Files as they were sent; without a map, `map_content` is empty."""
+    """An image that is to be opened.
+
+    Attributes:
+      name: of its file.
+      content: of its file, or where it lies.
+      map_name: of the file of its map; empty for none.
+      map_content: of that file.
+      index: of the slice; None for the middle one.
+      window: through which the model is to see a scan; None for the file's.
+    """
 
     name: str
-    content: bytes
+    content: Union[bytes, pathlib.Path]
     map_name: str = ""
     map_content: bytes = b""
+    index: Optional[int] = None
+    window: Optional[scans.Window] = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,9 +60,12 @@ class Opened:
 
     Attributes:
       name: of the file.
-      picture: at its own size, RGB.
+      picture: at its own size, RGB, as the model sees it.
       image: `[H, W, C]` uint8, at the working size.
       blackbox: `[H, W]` ids or `[H, W, K]` probabilities; None for none.
+      scan: the grey values behind the picture; None for an ordinary one.
+      window: through which the model sees the scan.
+      file: returns the image as a mask belongs to it.
       seconds: what opening it took, black box included.
     """
 
@@ -54,7 +73,18 @@ class Opened:
     picture: Image.Image
     image: np.ndarray
     blackbox: Optional[np.ndarray]
+    scan: Optional[scans.Slice] = None
+    window: Optional[scans.Window] = None
+    file: Optional[ImageFile] = None
     seconds: float = 0.0
+
+    @property
+    def stem(self) -> str:
+        """What files that belong to it are called, such as `scan_z012`."""
+        stem = stem_of(self.name)
+        if self.scan is None or self.scan.count == 1:
+            return stem
+        return f"{stem}_z{self.scan.index:03d}"
 
 
 class Reader:
@@ -64,13 +94,19 @@ class Reader:
       predictor: the model.
       options: how images are predicted. Where they name no black box and that of the
         training is not here, each image must come with its map.
+      window: through which all scans are seen; by default that of the training, or of
+        each file.
     """
 
     def __init__(
-        self, predictor: predict_predictor.Predictor, options: predict_predictor.Options
+        self,
+        predictor: predict_predictor.Predictor,
+        options: predict_predictor.Options,
+        window: Optional[scans.Window] = None,
     ):
         self._predictor = predictor
         self._options = options
+        self._window = window or tuple(predictor.labels.get("image_range") or ())
         self._config: Optional[config_lib.Config] = None
         self._segmenter = None
         if not predictor.needs_blackbox:
@@ -101,32 +137,64 @@ class Reader:
           PageError: no image, one that is too large, or a map that does not fit.
         """
         start = time.perf_counter()
-        with tempfile.TemporaryDirectory(prefix="car_tf-app-") as name:
+        with _on_disk(upload) as path, tempfile.TemporaryDirectory(
+            prefix="car_tf-app-"
+        ) as name:
             folder = pathlib.Path(name)
-            path = folder / "upload"
-            path.write_bytes(upload.content)
             try:
-                picture = predict_images.read_image(
-                    path, 3, self._predictor.labels.get("image_range", ())
-                )
+                scan, window, picture = self._look(upload, path)
                 own = (picture.height, picture.width)
                 size = predict_images.working_size(
                     self._predictor.labels, self._options, own
                 )
-                blackbox = self._blackbox(upload, picture, size, folder)
+                if scan is not None:  # Black boxes read pictures.
+                    path = folder / "seen.png"
+                    picture.save(path, compress_level=1)
+                blackbox = self._blackbox(upload, path, picture, size, folder)
             except (ValueError, tf.errors.InvalidArgumentError) as error:
                 words = common.sentence(str(error)).replace(str(path), upload.name)
                 words = words.replace(str(_map_path(folder, upload)), upload.map_name)
                 raise PageError(words) from error
         channels = self._predictor.labels["image_channels"]
         seen = picture if channels == 3 else picture.convert("L")
-        image = np.atleast_3d(io.resize_antialiased(seen, size))
-        seconds = time.perf_counter() - start
-        return Opened(upload.name, picture, image, blackbox, seconds)
+        return Opened(
+            name=upload.name,
+            picture=picture,
+            image=np.atleast_3d(io.resize_antialiased(seen, size)),
+            blackbox=blackbox,
+            scan=scan,
+            window=window,
+            file=lambda: self._file(upload),
+            seconds=time.perf_counter() - start,
+        )
+
+    def _look(
+        self, upload: Upload, path: pathlib.Path
+    ) -> Tuple[Optional[scans.Slice], Optional[scans.Window], Image.Image]:
+        """Returns the scan, its window, and the picture that the model is shown."""
+        scan = scans.read(path, upload.index)
+        if scan is None:
+            limits = self._predictor.labels.get("image_range", ())
+            return None, None, predict_images.read_image(path, 3, limits)
+        window = upload.window or self._window or scan.window
+        return scan, window, scans.seen(scan.values, window).convert("RGB")
+
+    def _file(self, upload: Upload) -> Tuple[str, bytes]:
+        """Returns the file of an upload: itself, or what the model saw as PNG."""
+        with _on_disk(upload) as path:
+            ending = path.suffix.lower()
+            scan, unused_window, picture = self._look(upload, path)
+            if scan is None and ending in common.IMAGE_ENDINGS:
+                with io.opened(path) as image:
+                    if pictures.orientation(image) == 1:
+                        return ending, path.read_bytes()
+        seen = picture if scan is None else picture.convert("L")
+        return ".png", views.encoded(seen, "PNG")
 
     def _blackbox(
         self,
         upload: Upload,
+        path: pathlib.Path,
         picture: Image.Image,
         size: Tuple[int, int],
         folder: pathlib.Path,
@@ -136,32 +204,54 @@ class Reader:
             return self._segmenter.predict(np.asarray(picture)[None], size)[0]
         if not self._predictor.needs_blackbox:
             return None
-        config, name = self._config, pathlib.PurePath(upload.name).stem
+        config, name = self._config, stem_of(upload.name)
         if self.needs_map or upload.map_content:
             if not upload.map_content:
                 raise PageError(
                     "This model works on top of a segmenter: give the map of classes "
                     f"that it draws for {upload.name}, too."
                 )
-            path = _map_path(folder, upload)
-            if path.suffix not in common.MAP_ENDINGS:
+            map_path = _map_path(folder, upload)
+            if map_path.suffix not in common.MAP_ENDINGS:
                 raise PageError(
                     f"{upload.map_name}: a map is a PNG of class ids, or .npy."
                 )
-            path.parent.mkdir()
-            path.write_bytes(upload.map_content)
-            name = path.stem
-            given = dataclasses.replace(self._options, blackbox=str(path.parent))
+            map_path.parent.mkdir()
+            map_path.write_bytes(upload.map_content)
+            name = map_path.stem
+            given = dataclasses.replace(self._options, blackbox=str(map_path.parent))
             config = predict_black_boxes.blackbox_config(self._predictor, given)
         config = config_lib.change(config, data={"cache_dir": str(folder / "cache")})
         maps, _ = predict_black_boxes.read_maps(
             config,
-            {name: folder / "upload"},
+            {name: path},
             [name],
             size,
             self._predictor.labels["blackbox"]["num_classes"],
         )
         return maps[name]
+
+
+@contextlib.contextmanager
+def _on_disk(upload: Upload) -> Iterator[pathlib.Path]:
+    """Yields a file with an upload's content, whose name has its ending."""
+    if isinstance(upload.content, pathlib.Path):
+        yield upload.content
+        return
+    with tempfile.TemporaryDirectory(prefix="car_tf-app-") as folder:
+        ending = pathlib.PurePath(upload.name).name[len(stem_of(upload.name)) :]
+        path = pathlib.Path(folder) / f"upload{ending}"
+        path.write_bytes(upload.content)
+        yield path
+
+
+def stem_of(name: str) -> str:
+    """Returns a file's name without its ending, `.nii.gz` included."""
+    name = pathlib.PurePath(name).name
+    for ending in scans.NIFTI_ENDINGS:
+        if name.lower().endswith(ending):
+            return name[: -len(ending)]
+    return pathlib.PurePath(name).stem
 
 
 def _map_path(folder: pathlib.Path, upload: Upload) -> pathlib.Path:
@@ -185,12 +275,19 @@ def draw_examples(config: config_lib.Config) -> List[Opened]:
     if config.data.data_dir:
         return []
     split = attach.draw_unseen(config, NUM_EXAMPLES)
+    maps = [None] * len(split.names) if split.blackbox is None else split.blackbox
     return [
-        Opened(
-            name=f"{name}.png",
-            picture=Image.fromarray(image.squeeze()).convert("RGB"),
-            image=image,
-            blackbox=None if split.blackbox is None else split.blackbox[index],
-        )
-        for index, (name, image) in enumerate(zip(split.names, split.images))
+        _example(f"{name}.png", image, blackbox)
+        for name, image, blackbox in zip(split.names, split.images, maps)
     ]
+
+
+def _example(name: str, image: np.ndarray, blackbox: Optional[np.ndarray]) -> Opened:
+    picture = Image.fromarray(image.squeeze()).convert("RGB")
+    return Opened(
+        name=name,
+        picture=picture,
+        image=image,
+        blackbox=blackbox,
+        file=lambda: (".png", views.encoded(picture, "PNG")),
+    )

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import html
 import ipaddress
-import json
 import pathlib
 import re
 import string
 import urllib.parse
-from typing import Any, Callable, List, Optional, Tuple
+from typing import Any, Callable, Dict, Optional
 
 import fastapi
 import numpy as np
@@ -18,7 +17,8 @@ from PIL import Image
 from starlette import concurrency, requests
 
 from car_tf import report
-from car_tf.app import inputs, views
+from car_tf.app import folder as app_folder
+from car_tf.app import inputs, scans, views
 from car_tf.app import session as app_session
 from car_tf.data import io
 from car_tf.predict import label_formats
@@ -35,22 +35,30 @@ _POLICY = (
     "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; "
     "script-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-# Of classes of Cityscapes alone.
-_CITYSCAPES = ("labelids.png", "cityscapes.json")
 _BINARY = "application/octet-stream"
-# Kind -> (end of the file's name, media type).
+_TYPES = {
+    ".css": "text/css",
+    ".js": "text/javascript",
+    ".json": "application/json",
+    ".png": "image/png",
+}
+# Ending of a file's name -> what it is called on the page.
 _SAVED = {
-    "color.png": ("_color.png", "image/png"),
-    "ids.png": ("_classIds.png", "image/png"),
-    "labelids.png": ("_labelIds.png", "image/png"),
-    "cityscapes.json": ("_polygons.json", "application/json"),
-    "coco.json": ("_coco.json", "application/json"),
+    "_labelIds.png": "PNG, label ids",
+    "_color.png": "PNG, colours",
+    "_classIds.png": "PNG, the model’s class numbers",
+    "_coco.json": "COCO JSON",
+    "_polygons.json": "Cityscapes JSON",
 }
 
 PageError = inputs.PageError
 
 
-def build(session: app_session.Session, host: str) -> fastapi.FastAPI:
+def build(
+    session: app_session.Session,
+    host: str,
+    folder: Optional[app_folder.Folder] = None,
+) -> fastapi.FastAPI:
     """Returns the application.
 
     Args:
@@ -58,7 +66,9 @@ def build(session: app_session.Session, host: str) -> fastapi.FastAPI:
       host: the address that it is bound to; a page that is bound to this machine
         answers under this machine's names alone, so that no other site can reach it by
         a name of its own.
+      folder: images that wait, and where masks go; none of either by default.
     """
+    folder = folder or app_folder.Folder([], "", session.labels)
     app = fastapi.FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     is_local = _is_local(host)
 
@@ -81,10 +91,12 @@ def build(session: app_session.Session, host: str) -> fastapi.FastAPI:
     async def forget(unused: fastapi.Request, unused_error: Exception) -> Any:
         return fastapi.Response(status_code=400)  # Nobody is there to see it.
 
-    _add_page(app, session)
+    _add_page(app, session, folder)
     _add_examples(app, session)
     _add_images(app, session)
-    _add_choices(app, session)
+    _add_pictures(app, session)
+    _add_files(app, session, folder)
+    _add_folder(app, session, folder)
     return app
 
 
@@ -110,24 +122,54 @@ def page(session: app_session.Session) -> str:
         palette=_PALETTE.read_text(encoding="utf-8"),
         name=html.escape(session.labels["name"]),
         title=html.escape(session.labels["title"]),
-        max_bytes=MAX_BYTES,
-        needs_map=json.dumps(session.reader.needs_map),
-        cityscapes=json.dumps(label_formats.label_ids(session.labels) is not None),
     )
 
 
-def _add_page(app: fastapi.FastAPI, session: app_session.Session) -> None:
+def _model(session: app_session.Session, folder: app_folder.Folder) -> Dict[str, Any]:
+    """Returns what the page must know of the model and of the folder."""
+    is_cityscapes = label_formats.label_ids(session.labels) is not None
+    kinds = dict(_SAVED)
+    if not is_cityscapes:
+        del kinds["_polygons.json"]
+    return {
+        "max_bytes": MAX_BYTES,
+        "needs_map": session.reader.needs_map,
+        "classes": [
+            {
+                "id": entry["id"],
+                "name": entry["name"],
+                "label_id": int(folder.ids[entry["id"]]),
+                "shown_color": session.shown_colors[entry["id"]].tolist(),
+            }
+            for entry in session.labels["classes"]
+        ],
+        "kinds": kinds,
+        "output": str(folder.output or ""),
+        "rater": folder.rater,
+    }
+
+
+def _add_page(
+    app: fastapi.FastAPI, session: app_session.Session, folder: app_folder.Folder
+) -> None:
     @app.get("/")
     def index() -> Any:
         return responses.HTMLResponse(page(session))
 
-    @app.get("/page.js")
-    def script() -> Any:
-        return responses.FileResponse(_PAGE / "page.js", media_type="text/javascript")
+    @app.get("/page/{name}")
+    def part(name: str) -> Any:
+        path = _PAGE / pathlib.PurePath(name).name
+        if path.suffix not in (".css", ".js") or not path.is_file():
+            return responses.PlainTextResponse("There is no such file.", 404)
+        return responses.FileResponse(path, media_type=_TYPES[path.suffix])
 
-    @app.get("/page.css")
-    def style() -> Any:
-        return responses.FileResponse(_PAGE / "page.css", media_type="text/css")
+    @app.get("/model")
+    def model() -> Any:
+        return _model(session, folder)
+
+    @app.get("/ping")
+    def ping() -> Any:
+        return fastapi.Response(status_code=204)
 
 
 def _add_examples(app: fastapi.FastAPI, session: app_session.Session) -> None:
@@ -160,6 +202,9 @@ def _add_images(app: fastapi.FastAPI, session: app_session.Session) -> None:
         name: str = "image",
         map_name: str = "",
         image_bytes: Optional[int] = None,
+        index: Optional[int] = None,
+        low: Optional[float] = None,
+        high: Optional[float] = None,
     ) -> Any:
         # The image, and from `image_bytes` on the map.
         nonlocal num_uploads
@@ -171,7 +216,12 @@ def _add_images(app: fastapi.FastAPI, session: app_session.Session) -> None:
             content = await _body(request)
             split = len(content) if image_bytes is None else image_bytes
             upload = inputs.Upload(
-                _plain(name), content[:split], _plain(map_name), content[split:]
+                name=_plain(name),
+                content=content[:split],
+                map_name=_plain(map_name),
+                map_content=content[split:],
+                index=index,
+                window=_window(low, high),
             )
             return await concurrency.run_in_threadpool(session.open, upload)
         finally:
@@ -182,45 +232,61 @@ def _add_images(app: fastapi.FastAPI, session: app_session.Session) -> None:
         _check_sender(request)
         return session.more(key)
 
+
+def _add_pictures(app: fastapi.FastAPI, session: app_session.Session) -> None:
     @app.get("/images/{key}/image.jpg")
-    def image(key: str) -> Any:
-        return _picture(session.picture(key).shown, "JPEG")
+    def image(
+        key: str, low: Optional[float] = None, high: Optional[float] = None
+    ) -> Any:
+        return _picture(session.picture(key).seen(_window(low, high)), "JPEG")
 
     @app.get("/images/{key}/entropy.png")
     def entropy(key: str) -> Any:
         heat = views.heat(session.picture(key).entropy_bits)
         return _picture(Image.fromarray(heat), "PNG")
 
+    @app.get("/images/{key}/proposals/{number}")
+    def proposal(key: str, number: int) -> Any:
+        return _lasting(session.proposal(key, number).tobytes(), _BINARY)
 
-def _add_choices(app: fastapi.FastAPI, session: app_session.Session) -> None:
-    @app.get("/images/{key}/labels.png")
-    def labels(key: str, base: int, take: str = "") -> Any:
-        ids = session.mix(key, base, parse_taken(take))
-        return _picture(Image.fromarray(views.overlay(ids, session.colors)), "PNG")
+    @app.get("/images/{key}/regions/{number}")
+    def region(key: str, number: int) -> Any:
+        inside = session.region(key, number).astype(np.uint8)
+        inside = io.resize_nearest(inside, session.picture(key).map_size)
+        return _lasting(inside.tobytes(), _BINARY)
 
     @app.get("/images/{key}/thumb.jpg")
-    def thumb(key: str, base: int, take: str = "", region: Optional[int] = None) -> Any:
-        ids = session.mix(key, base, parse_taken(take))
-        shown = session.picture(key).shown
+    def thumb(key: str, proposal: int, region: Optional[int] = None) -> Any:
+        picture = session.picture(key)
+        session.proposal(key, proposal)
         where = None if region is None else session.region(key, region)
-        small = views.thumbnail(shown, ids, session.colors, where)
+        ids = picture.samples[proposal]
+        small = views.thumbnail(picture.shown, ids, session.colors, where)
         return _picture(small, "JPEG")
 
-    @app.get("/images/{key}/save/{kind}")
-    def save(key: str, kind: str, base: int, take: str = "") -> Any:
+
+def _add_files(
+    app: fastapi.FastAPI, session: app_session.Session, folder: app_folder.Folder
+) -> None:
+    @app.post("/images/{key}/files/{kind}")
+    async def save(key: str, kind: str, request: fastapi.Request) -> Any:
+        _check_sender(request)
         if kind not in _SAVED:
             raise PageError("There is no such format.")
-        if kind in _CITYSCAPES and label_formats.label_ids(session.labels) is None:
+        if kind == "_polygons.json" and label_formats.label_ids(session.labels) is None:
             raise PageError("This model has other classes than Cityscapes.")
-        ids = session.mix(key, base, parse_taken(take))
-        content = _saved(session, session.picture(key), ids, kind)
-        ending, media_type = _SAVED[kind]
-        stem = re.sub(
-            r"[^\w.-]+", "_", pathlib.PurePath(session.picture(key).name).stem
+        picture = session.picture(key)
+        ids = session.labelled(key, await _body(request))
+        content = await concurrency.run_in_threadpool(
+            _saved, session, picture, ids, kind, folder.ids
         )
+        stem = re.sub(r"[^\w.-]+", "_", picture.opened.stem)
         stem = stem.encode("ascii", "ignore").decode() or "image"
-        named = {"Content-Disposition": f'attachment; filename="{stem}{ending}"'}
-        return fastapi.Response(content, media_type=media_type, headers=named)
+        return fastapi.Response(
+            content,
+            media_type=_TYPES[pathlib.PurePath(kind).suffix],
+            headers={"Content-Disposition": f'attachment; filename="{stem}{kind}"'},
+        )
 
 
 def _saved(
@@ -228,20 +294,71 @@ def _saved(
     picture: app_session.Picture,
     ids: np.ndarray,
     kind: str,
+    label_ids: np.ndarray,
 ) -> Any:
     """Returns a map `[H, W]` as a file's content, at the size of the given image."""
-    if kind == "cityscapes.json":
+    if kind == "_polygons.json":
         return label_formats.to_cityscapes(ids, session.labels, picture.own_size)
     ids = io.resize_nearest(ids, picture.own_size)
-    if kind == "coco.json":
+    if kind == "_coco.json":
         classes = session.labels["classes"]
         return label_formats.to_coco(ids, picture.name, classes)
-    tables = {
-        "color.png": session.colors,
-        "labelids.png": label_formats.label_ids(session.labels),
-    }
+    tables = {"_color.png": session.colors, "_labelIds.png": label_ids}
     array = tables[kind][ids] if kind in tables else ids
     return views.encoded(Image.fromarray(array), "PNG")
+
+
+def _add_folder(
+    app: fastapi.FastAPI, session: app_session.Session, folder: app_folder.Folder
+) -> None:
+    @app.get("/queue")
+    def listing(rater: str = "") -> Any:
+        return folder.listing(rater)
+
+    @app.post("/queue/{stem}")
+    def take(
+        stem: str,
+        request: fastapi.Request,
+        index: Optional[int] = None,
+        low: Optional[float] = None,
+        high: Optional[float] = None,
+    ) -> Any:
+        _check_sender(request)
+        path = folder.items.get(stem)
+        if path is None:
+            raise PageError("There is no such image in the queue.")
+        window = _window(low, high)
+        return session.open(inputs.Upload(path.name, path, index=index, window=window))
+
+    @app.post("/images/{key}/save")
+    async def save(key: str, request: fastapi.Request, rater: str = "") -> Any:
+        _check_sender(request)
+        ids = session.labelled(key, await _body(request))
+        picture = session.picture(key)
+
+        def write() -> pathlib.Path:
+            whole = io.resize_nearest(ids, picture.own_size)
+            return folder.save(rater, picture.opened.stem, whole, picture.opened.file)
+
+        return {"file": str(await concurrency.run_in_threadpool(write))}
+
+    @app.get("/images/{key}/saved")
+    def saved(key: str, rater: str) -> Any:
+        picture = session.picture(key)
+        ids = folder.load(rater, picture.opened.stem)
+        if ids is None or ids.shape != picture.own_size:
+            return fastapi.Response(status_code=204)
+        return fastapi.Response(
+            io.resize_nearest(ids, picture.map_size).tobytes(), media_type=_BINARY
+        )
+
+
+def _window(low: Optional[float], high: Optional[float]) -> Optional[scans.Window]:
+    if low is None or high is None:
+        return None
+    if not (low < high and np.isfinite([low, high]).all()):
+        raise PageError("A window goes from a lower to a higher value.")
+    return low, high
 
 
 def _plain(name: str) -> str:
@@ -268,19 +385,14 @@ async def _body(request: fastapi.Request) -> bytes:
     return b"".join(parts)
 
 
-def parse_taken(text: str) -> List[Tuple[int, int]]:
-    """Reads `region:proposal` pairs with commas between."""
-    try:
-        pairs = [item.split(":") for item in text.split(",") if item]
-        return [(int(region), int(sample)) for region, sample in pairs]
-    except ValueError:
-        raise PageError("This mixture cannot be read.") from None
-
-
 def _picture(picture: Image.Image, kind: str) -> fastapi.Response:
-    """Answers with a picture, which never changes under its address."""
+    return _lasting(views.encoded(picture, kind), f"image/{kind.lower()}")
+
+
+def _lasting(content: bytes, media_type: str) -> fastapi.Response:
+    """Answers with what never changes under its address."""
     return fastapi.Response(
-        views.encoded(picture, kind),
-        media_type=f"image/{kind.lower()}",
+        content,
+        media_type=media_type,
         headers={"Cache-Control": "private, max-age=86400, immutable"},
     )

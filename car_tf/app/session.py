@@ -7,13 +7,14 @@ import dataclasses
 import secrets
 import threading
 import time
-from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Optional, Tuple
 
 import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from car_tf.app import inputs, views
+from car_tf.app import inputs, scans, views
+from car_tf.data import io
 from car_tf.metrics import calibration
 from car_tf.predict import grouping, label_formats, output
 from car_tf.predict import predictor as predict_predictor
@@ -24,8 +25,8 @@ MAX_PICTURES = 8
 MAX_SAMPLES = 100
 # Proposals that are drawn when more are asked for.
 MORE = 10
-# Longer side of what the page shows of an image, in pixels.
-SHOWN_SIDE = 1280
+# A larger image is shown and labelled at a smaller size.
+MAX_MAP_PIXELS = 4_000_000
 
 PageError = inputs.PageError
 
@@ -35,9 +36,11 @@ class Picture:
     """An image with its proposals.
 
     Attributes:
-      name: of the file.
+      opened: the image, without what is needed no more.
       own_size: (height, width) of the file.
-      shown: the image as the page shows it, RGB.
+      map_size: (height, width) at which the page shows and labels it.
+      shown: the image as the page shows it, RGB, at `map_size`.
+      values: `[H, W]` float32 of a scan, at `map_size`; None of a picture.
       features: what all samples share, by the names of the export's `decode`.
       entropy_bits: `[H, W]` of F.
       samples: `[S, H, W]` uint8 class ids.
@@ -46,14 +49,27 @@ class Picture:
       current: number of the first region of all the proposals that there are.
     """
 
-    name: str
+    opened: inputs.Opened
     own_size: Tuple[int, int]
+    map_size: Tuple[int, int]
     shown: Image.Image
+    values: Optional[np.ndarray]
     features: Dict[str, Any]
     entropy_bits: np.ndarray
     samples: np.ndarray
     regions: List[np.ndarray]
     current: int
+
+    @property
+    def name(self) -> str:
+        """Of the file."""
+        return self.opened.name
+
+    def seen(self, window: Optional[scans.Window]) -> Image.Image:
+        """Returns the image as it is shown, a scan through a window."""
+        if window is None or self.values is None:
+            return self.shown
+        return scans.seen(self.values, window)
 
 
 class Session:
@@ -62,6 +78,7 @@ class Session:
     Args:
       predictor: the model.
       options: how images are predicted.
+      window: through which scans are seen; see `inputs.Reader`.
       draw_examples: returns images to try; called when they are first asked for.
       log: takes lines for people: what took how long.
     """
@@ -70,6 +87,7 @@ class Session:
         self,
         predictor: predict_predictor.Predictor,
         options: predict_predictor.Options,
+        window: Optional[scans.Window] = None,
         draw_examples: Callable[[], List[inputs.Opened]] = list,
         log: Callable[[str], None] = print,
     ):
@@ -83,10 +101,10 @@ class Session:
         self._lock = threading.Lock()
         # Nor is one opened before: a few bytes may become hundreds of megabytes.
         self._opening = threading.Lock()
-        self.reader = inputs.Reader(predictor, options)
+        self.reader = inputs.Reader(predictor, options, window)
         self.labels = predictor.labels
         self.colors = output.color_table(self.labels)
-        self._shown_colors = views.visible_colors(self.colors)
+        self.shown_colors = views.visible_colors(self.colors)
 
     @property
     def examples(self) -> List[inputs.Opened]:
@@ -146,13 +164,26 @@ class Session:
         return found
 
     def _picture(self, opened, features, samples) -> Picture:
-        shown = opened.picture.copy()
-        shown.thumbnail((SHOWN_SIDE, SHOWN_SIDE))
+        own_size = (opened.picture.height, opened.picture.width)
+        scale = min(1.0, (MAX_MAP_PIXELS / (own_size[0] * own_size[1])) ** 0.5)
+        map_size = tuple(max(1, int(side * scale)) for side in own_size)
+        values, size = None, map_size[::-1]
+        if opened.scan is not None:
+            deep = Image.fromarray(opened.scan.values)
+            values = np.asarray(deep.resize(size, Image.Resampling.NEAREST))
         probs = np.exp(features["log_probs"][0].numpy())
         return Picture(
-            name=opened.name,
-            own_size=(opened.picture.height, opened.picture.width),
-            shown=shown,
+            opened=dataclasses.replace(
+                opened,
+                picture=None,
+                image=None,
+                blackbox=None,
+                scan=opened.scan and dataclasses.replace(opened.scan, values=None),
+            ),
+            own_size=own_size,
+            map_size=map_size,
+            shown=opened.picture.resize(size, Image.Resampling.BILINEAR),
+            values=values,
             features=features,
             entropy_bits=calibration.entropy_bits(probs),
             samples=samples,
@@ -204,7 +235,10 @@ class Session:
         return {
             "key": key,
             "name": picture.name,
+            "stem": picture.opened.stem,
+            "scan": self._scan(picture),
             "own_size": list(picture.own_size),
+            "map_size": list(picture.map_size),
             "working_size": list(samples.shape[1:]),
             "num_samples": len(samples),
             "is_full": len(samples) + MORE > MAX_SAMPLES,
@@ -218,12 +252,25 @@ class Session:
                 {
                     **result["classes"][entry["name"]],
                     "name": entry["name"],
-                    "shown_color": self._shown_colors[entry["id"]].tolist(),
+                    "shown_color": self.shown_colors[entry["id"]].tolist(),
                 }
                 for entry in self.labels["classes"]
                 if entry["name"] in result["classes"]
             ],
             "flips": result["flips"],
+        }
+
+    def _scan(self, picture: Picture) -> Optional[Dict[str, Any]]:
+        """Describes the slice of a scan; None of a picture."""
+        scan = picture.opened.scan
+        if scan is None:
+            return None
+        low, high = float(picture.values.min()), float(picture.values.max())
+        return {
+            "index": scan.index,
+            "count": scan.count,
+            "window": list(picture.opened.window),
+            "range": [low, high],
         }
 
     def _groups(self, samples: np.ndarray) -> List[Dict[str, Any]]:
@@ -263,26 +310,37 @@ class Session:
             "variants": variants,
         }
 
-    def mix(self, key: str, base: int, taken: Sequence[Tuple[int, int]]) -> np.ndarray:
-        """Returns the class ids `[H, W]` of a mixture.
+    def proposal(self, key: str, number: int) -> np.ndarray:
+        """Returns the class ids of a proposal, `[H, W]` at the size of the page's map.
 
         Raises:
-          PageError: a region or a proposal that does not exist.
+          PageError: there is none of this number.
         """
         picture = self.picture(key)
-        num, regions = len(picture.samples), len(picture.regions)
-        good = 0 <= base < num
-        good = good and all(0 <= r < regions and 0 <= s < num for r, s in taken)
-        if not good:
-            raise PageError("There is no such proposal or region: choose again.")
-        return grouping.mixed(picture.samples, base, taken, picture.regions)
+        if not 0 <= number < len(picture.samples):
+            raise PageError("There is no such proposal: choose again.")
+        return io.resize_nearest(picture.samples[number], picture.map_size)
 
     def region(self, key: str, number: int) -> np.ndarray:
-        """Returns a region `[H, W]` by its number."""
+        """Returns a region `[H, W]` bool by its number."""
         regions = self.picture(key).regions
         if not 0 <= number < len(regions):
             raise PageError("There is no such region: choose again.")
         return regions[number]
+
+    def labelled(self, key: str, content: bytes) -> np.ndarray:
+        """Reads the class ids `[H, W]` that the page sends, at the size of its map.
+
+        Raises:
+          PageError: not of the image's size, or a class that does not exist.
+        """
+        height, width = self.picture(key).map_size
+        ids = np.frombuffer(content, np.uint8)
+        num_classes = len(self.labels["classes"])
+        known = ids.size == height * width and ((ids < num_classes) | (ids == 255))
+        if not np.all(known):
+            raise PageError("These labels do not belong to the image: open it again.")
+        return ids.reshape(height, width)
 
 
 class _Clock:

@@ -7,7 +7,7 @@ all: on the others there is nothing to choose.
 from __future__ import annotations
 
 import dataclasses
-from typing import List, Sequence, Tuple
+from typing import List, Tuple
 
 import numpy as np
 import scipy.cluster.hierarchy
@@ -141,24 +141,3 @@ def regions(samples: np.ndarray) -> List[np.ndarray]:
 def variants(samples: np.ndarray, region: np.ndarray) -> List[Group]:
     """Groups maps by what they have within a region."""
     return groups(samples[:, region])
-
-
-def mixed(
-    samples: np.ndarray,
-    base: int,
-    taken: Sequence[Tuple[int, int]],
-    where: Sequence[np.ndarray],
-) -> np.ndarray:
-    """Returns one map with regions from others.
-
-    Args:
-      samples: `[S, H, W]` class ids.
-      base: the map that is taken elsewhere.
-      taken: (region's number, map's number) pairs; where regions overlap, the last
-        one counts.
-      where: the regions.
-    """
-    result = samples[base].copy()
-    for region, sample in taken:
-        result[where[region]] = samples[sample][where[region]]
-    return result

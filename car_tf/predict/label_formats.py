@@ -29,6 +29,18 @@ def label_ids(labels: Dict[str, Any]) -> Optional[np.ndarray]:
     return data_load.label_ids([entry["name"] for entry in originals(labels)])
 
 
+def mask_ids(labels: Dict[str, Any]) -> np.ndarray:
+    """Returns what masks for training hold of each class, `[256]` uint8, 255 for none.
+
+    Those are Cityscapes' label ids, or the classes' numbers; a twin has its original's.
+    """
+    table = np.full(256, 255, np.uint8)
+    found = label_ids(labels)
+    numbers = [entry["id"] for entry in originals(labels)] if found is None else found
+    table[: len(numbers)] = numbers
+    return table
+
+
 def to_cityscapes(
     ids: np.ndarray, labels: Dict[str, Any], size: Tuple[int, int]
 ) -> str:

@@ -92,44 +92,71 @@ def test_more_proposals_do_not_need_the_encoder(client, predictor):
     assert "98 proposals" in error_of(post(client, f"/images/{key}/more"))
 
 
-def test_a_mixture_is_saved_in_every_format_at_the_size_of_the_image(client):
+def test_labels_are_saved_in_every_format_at_the_size_of_the_image(client, monkeypatch):
+    # Shown and labelled at 32 x 48 = 1536 pixels.
+    monkeypatch.setattr(app_session, "MAX_MAP_PIXELS", 1600)
     found = post(client, "/images?name=a%20b.png", png(64, 96)).json()
+    assert (found["own_size"], found["map_size"]) == ([64, 96], [32, 48])
+    ids = np.zeros([32, 48], np.uint8)
+    ids[4:10, 20:40] = 1
+    ids[0, 0] = 255
+
+    def get(kind):
+        answer = post(client, f"/images/{found['key']}/files/{kind}", ids.tobytes())
+        assert answer.status_code == 200
+        assert f'filename="a_b{kind}"' in answer.headers["Content-Disposition"]
+        return answer.content
+
+    large = ids.repeat(2, 0).repeat(2, 1)
+    for kind in ("_classIds.png", "_labelIds.png"):
+        got = np.asarray(Image.open(io.BytesIO(get(kind))))
+        np.testing.assert_array_equal(got, large)
+    colors = np.asarray(Image.open(io.BytesIO(get("_color.png"))))
+    want = np.where(large == 1, 255, 0)[..., None].repeat(3, 2)
+    np.testing.assert_array_equal(colors, want)
+    lesion = json.loads(get("_coco.json"))["annotations"][1]
+    assert lesion["area"] == 4 * 6 * 20
+    path = f"/images/{found['key']}/files/_polygons.json"
+    words = error_of(post(client, path, ids.tobytes()))
+    assert words == "This model has other classes than Cityscapes."
+    for content in (ids.tobytes()[1:], np.full(32 * 48, 2, np.uint8).tobytes()):
+        path = f"/images/{found['key']}/files/_color.png"
+        assert "do not belong to the image" in error_of(post(client, path, content))
+
+
+def test_proposals_and_regions_come_as_the_page_mixes_them(client):
+    found = post(client, "/images", png(64, 64)).json()
     key = found["key"]
+
+    def get(path):
+        answer = client.get(f"/images/{key}/{path}")
+        assert "immutable" in answer.headers["Cache-Control"]
+        return np.frombuffer(answer.content, np.uint8).reshape(64, 64)
+
+    large = lambda ids: ids.repeat(2, 0).repeat(2, 1)  # noqa: E731
+    np.testing.assert_array_equal(get("proposals/3"), large(BOTH))
     # The right lesion's outline, "Mx,y ...", begins right of the middle.
     (right,) = [
         one for one in found["regions"] if float(one["path"][1:].split(",")[0]) > 16
     ]
     assert right["words"] == "background or lesion"
     assert [variant["share"] for variant in right["variants"]] == [0.5, 0.5]
-    mix = f"?base=0&take={right['number']}:2"
-
-    def get(kind):
-        answer = client.get(f"/images/{key}/save/{kind}{mix}")
-        assert answer.status_code == 200
-        assert 'filename="a_b_' in answer.headers["Content-Disposition"]
-        return answer.content
-
-    large = BOTH.repeat(2, 0).repeat(3, 1)
-    ids = np.asarray(Image.open(io.BytesIO(get("ids.png"))))
-    np.testing.assert_array_equal(ids, large)
-    colors = np.asarray(Image.open(io.BytesIO(get("color.png"))))
-    np.testing.assert_array_equal(colors, 255 * large[..., None].repeat(3, 2))
-    lesion = json.loads(get("coco.json"))["annotations"][1]
-    assert lesion["area"] == large.sum()
-    words = error_of(client.get(f"/images/{key}/save/labelids.png{mix}"))
-    assert words == "This model has other classes than Cityscapes."
+    inside = get(f"regions/{right['number']}")
+    np.testing.assert_array_equal(inside, large(app_double.RIGHT))
 
 
-def test_pictures_show_the_mixture(client):
+def test_pictures_show_the_image(client):
     found = post(client, "/images", png()).json()
     key = found["key"]
-    labels = np.asarray(opened(client.get(f"/images/{key}/labels.png?base=3")))
-    assert labels[10, 22].tolist() == [255, 140, 0, 255] and labels[0, 0, 3] == 0
     assert opened(client.get(f"/images/{key}/image.jpg")).size == (50, 40)
     assert opened(client.get(f"/images/{key}/entropy.png")).size == (SIZE, SIZE)
-    thumb = client.get(f"/images/{key}/thumb.jpg?base=0&region=0")
-    assert opened(thumb).size == (320, 256)
-    assert "immutable" in thumb.headers["Cache-Control"]
+    whole = opened(client.get(f"/images/{key}/thumb.jpg?proposal=2"))
+    assert whole.size == (320, 256)
+    # On 320 x 256 of 32 x 32, the right lesion begins at 200 and is orange.
+    right, left = (np.asarray(whole)[128, x].astype(int) for x in (240, 80))
+    assert right[0] - right[2] > 100 and abs(left[0] - left[2]) < 10
+    near = opened(client.get(f"/images/{key}/thumb.jpg?proposal=0&region=0"))
+    assert near.size == (320, 256)
 
 
 def test_what_is_cut_out_around_a_region_by_hand():
@@ -143,19 +170,15 @@ def test_what_is_cut_out_around_a_region_by_hand():
     assert views._around(inside) == (0, 100)
 
 
-def test_what_was_changed_survives_further_proposals(client):
+def test_regions_keep_their_numbers_when_there_are_further_proposals(client):
     found = post(client, "/images", png()).json()
     key, numbers = found["key"], [one["number"] for one in found["regions"]]
     assert numbers == [0, 1]
-    before = [
-        client.get(f"/images/{key}/labels.png?base=0&take={number}:2").content
-        for number in numbers
-    ]
+    paths = [f"/images/{key}/regions/{number}" for number in numbers]
+    before = [client.get(path).content for path in paths]
     more = post(client, f"/images/{key}/more").json()
     assert [one["number"] for one in more["regions"]] == [2, 3]
-    for number, content in zip(numbers, before):
-        path = f"/images/{key}/labels.png?base=0&take={number}:2"
-        assert client.get(path).content == content
+    assert [client.get(path).content for path in paths] == before
 
 
 def test_what_cannot_be_done_is_said_in_a_sentence(client, monkeypatch):
@@ -170,15 +193,14 @@ def test_what_cannot_be_done_is_said_in_a_sentence(client, monkeypatch):
     assert "got 50 x 40" in error_of(post(client, "/images", png()))
     monkeypatch.undo()
     key = post(client, "/images", png()).json()["key"]
-    for query in ("base=8", "base=-1", "base=0&take=9:0", "base=0&take=0:8"):
-        path = f"/images/{key}/labels.png?{query}"
-        assert "no such" in error_of(client.get(path))
-    path = f"/images/{key}/labels.png?base=0&take=a"
-    assert "cannot be read" in error_of(client.get(path))
-    path = f"/images/{key}/thumb.jpg?base=0&region=7"
+    for path in ("proposals/8", "regions/9", "thumb.jpg?proposal=8"):
+        assert "no such" in error_of(client.get(f"/images/{key}/{path}"))
+    path = f"/images/{key}/thumb.jpg?proposal=0&region=7"
     assert "no such region" in error_of(client.get(path))
-    path = f"/images/{key}/save/mix.exe?base=0"
-    assert "no such format" in error_of(client.get(path))
+    path = f"/images/{key}/image.jpg?low=3&high=3"
+    assert "lower to a higher" in error_of(client.get(path))
+    path = f"/images/{key}/files/mix.exe"
+    assert "no such format" in error_of(post(client, path))
     assert "drop it again" in error_of(client.get("/images/absent/image.jpg"))
     assert "no such example" in error_of(client.get("/examples/0.jpg"))
 
@@ -217,7 +239,10 @@ def test_the_page_holds_the_model_and_loads_nothing_from_elsewhere(client):
     page = client.get("/")
     assert "script-src 'self'" in page.headers["Content-Security-Policy"]
     assert "CT &lt;crops&gt;" in page.text and "$" not in page.text
-    for text in (page.text, client.get("/page.js").text, client.get("/page.css").text):
+    names = {path.name for path in server._PAGE.iterdir()} - {"index.html"}
+    parts = [client.get(f"/page/{name}") for name in names]
+    assert len(parts) > 5 and {part.status_code for part in parts} == {200}
+    for text in (page.text, *(part.text for part in parts)):
         addresses = re.findall(r"""["'(=]((?:https?:)?//[^\s"')]+)""", text)
         assert addresses in ([], ["http://www.w3.org/2000/svg"])
 
@@ -251,7 +276,7 @@ def test_a_map_comes_with_the_image(street_predictor):
     client = serve(
         street_predictor, options=predict_predictor.Options(num_samples=4, seed=5)
     )
-    assert 'data-needs-map="true"' in client.get("/").text
+    assert client.get("/model").json()["needs_map"]
     image = png(70, 90)
     words = error_of(post(client, "/images?name=a.png", image))
     assert words == (
@@ -264,11 +289,13 @@ def test_a_map_comes_with_the_image(street_predictor):
     path = f"/images?name=a.png&map_name=b.png&image_bytes={len(image)}"
     found = post(client, path, image + stream.getvalue()).json()
     assert found["working_size"] == list(exported.SIZE)
-    assert 'data-cityscapes="true"' in client.get("/").text
-    saved = client.get(f"/images/{found['key']}/save/labelids.png?base=0")
-    assert "a_labelIds.png" in saved.headers["Content-Disposition"]
-    label_ids, got = opened(saved), opened(
-        client.get(f"/images/{found['key']}/save/ids.png?base=0")
+    model = client.get("/model").json()
+    assert [model["classes"][k]["label_id"] for k in (0, 13, 21)] == [7, 26, 26]
+    key = found["key"]
+    chosen = client.get(f"/images/{key}/proposals/0").content
+    label_ids, got = (
+        opened(post(client, f"/images/{key}/files/{kind}", chosen))
+        for kind in ("_labelIds.png", "_classIds.png")
     )
     # What the model itself gives for the image and the map at the trained size.
     size = (exported.SIZE[1], exported.SIZE[0])
@@ -295,14 +322,14 @@ def test_the_training_s_folder_of_maps_is_not_asked_for_new_images(
     labels = {**street_predictor.labels, "config": config}
     monkeypatch.setattr(street_predictor, "labels", labels)
     client = serve(street_predictor, options=predict_predictor.Options(num_samples=4))
-    assert 'data-needs-map="true"' in client.get("/").text
+    assert client.get("/model").json()["needs_map"]
 
 
 def test_maps_are_found_in_a_folder(street_predictor, tmp_path):
     Image.fromarray(exported.labels(1, 70, 90)[0] % 19).save(tmp_path / "a.png")
     options = predict_predictor.Options(num_samples=4, blackbox=str(tmp_path))
     client = serve(street_predictor, options=options)
-    assert 'data-needs-map="false"' in client.get("/").text
+    assert not client.get("/model").json()["needs_map"]
     found = post(client, "/images?name=a.jpg", png(70, 90))
     assert found.status_code == 200
     words = error_of(post(client, "/images?name=b.jpg", png(70, 90)))
@@ -349,7 +376,7 @@ def test_warming_up_asks_for_what_the_model_takes(street_predictor, predictor):
     ],
 )
 def test_this_machine_s_names_alone_are_answered(client, host, code):
-    assert client.get("/page.css", headers={"Host": host}).status_code == code
+    assert client.get("/page/page.css", headers={"Host": host}).status_code == code
 
 
 def test_one_upload_at_a_time_is_opened(predictor, monkeypatch):

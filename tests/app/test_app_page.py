@@ -1,5 +1,6 @@
 """The proposal page in a real browser, without a window."""
 
+import contextlib
 import shutil
 import socket
 import threading
@@ -16,6 +17,7 @@ uvicorn = pytest.importorskip(
 )
 sync_api = pytest.importorskip("playwright.sync_api", reason="no Playwright here")
 
+from car_tf.app import folder as app_folder
 from car_tf.app import server as app_server
 from car_tf.app import session as app_session
 from car_tf.predict import predictor  # noqa: E402
@@ -62,18 +64,21 @@ def browser():
     if path is None:
         pytest.skip(f"no browser here: looked for {', '.join(BROWSERS)}")
     with sync_api.sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        browser = started.chromium.launch(
+            executable_path=path, args=["--no-sandbox", "--disable-gpu"]
+        )
         yield browser
         browser.close()
 
 
-@pytest.fixture(scope="module")
-def address():
+@contextlib.contextmanager
+def serving(images=(), output=""):
     options = predictor.Options(num_samples=8, seed=3)
     session = app_session.Session(app_double.Predictor(), options)
+    folder = app_folder.Folder(images, output, session.labels)
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
-        app = app_server.build(session, "127.0.0.1")
+        app = app_server.build(session, "127.0.0.1", folder)
         server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
         run = threading.Thread(target=server.run, args=([listening],), daemon=True)
         run.start()
@@ -84,12 +89,18 @@ def address():
         run.join()
 
 
+@pytest.fixture(scope="module")
+def address():
+    with serving() as address:
+        yield address
+
+
 @pytest.fixture
 def open_page(address, browser):
     """Opens the page; what went wrong in it fails the test."""
     contexts, failures = [], []
 
-    def opened(width=1280, height=900, **options):
+    def opened(width=1280, height=900, address=address, **options):
         context = browser.new_context(
             viewport={"width": width, "height": height}, **options
         )
@@ -98,6 +109,7 @@ def open_page(address, browser):
         page.set_default_timeout(WAIT)
         page.on("pageerror", lambda error: failures.append(str(error)))
         page.goto(address)
+        page.wait_for_selector("body[data-ready]")
         return page
 
     yield opened
@@ -106,13 +118,38 @@ def open_page(address, browser):
     assert failures == []
 
 
-def drop(page, content, name="a.png"):
-    file = {"name": name, "mimeType": "image/png", "buffer": content}
-    page.set_input_files("#image-file", file)
+def drop(page, *contents, name="a.png"):
+    """Drops one file of a name, or several: 0-a.png, 1-a.png and so on."""
+    names = [name] if len(contents) == 1 else [f"{i}-{name}" for i in range(9)]
+    files = [
+        {"name": one, "mimeType": "image/png", "buffer": content}
+        for one, content in zip(names, contents)
+    ]
+    page.set_input_files("#image-file", files)
 
 
 def wait_for_words(page, where, words):
     sync_api.expect(page.locator(where)).to_contain_text(words, timeout=WAIT)
+
+
+def wait_for_exactly(page, where, words):
+    sync_api.expect(page.locator(where)).to_have_text(words, timeout=WAIT)
+
+
+def use(page, tool):
+    page.locator(f"label:has(input[value={tool}])").click()
+
+
+def point(page, x, y):
+    """Where a place of the image, in shares of it, is in the window."""
+    box = page.locator("#layers").bounding_box()
+    return box["x"] + box["width"] * x, box["y"] + box["height"] * y
+
+
+def shown_ids(page):
+    """The labels as the page has them."""
+    ids = page.evaluate("import('/page/labels.js').then(one => [...one.labels.ids])")
+    return np.reshape(ids, (SIZE, SIZE))
 
 
 def test_the_main_path(open_page):
@@ -126,20 +163,19 @@ def test_the_main_path(open_page):
     page.focus("input[name=proposal]:checked")
     for _ in range(4):
         page.keyboard.press("ArrowRight")
-    assert page.inner_text("#chosen") == "proposal 3"
+    wait_for_exactly(page, "#chosen", "proposal 3")
     assert page.evaluate("document.activeElement.value") == "2"
     # A click on the left lesion's place: take what most proposals have there.
-    box = page.locator("#stage").bounding_box()
-    page.mouse.click(box["x"] + box["width"] * 8 / SIZE, box["y"] + box["height"] / 2)
+    page.mouse.click(*point(page, 8 / SIZE, 0.5))
     page.wait_for_selector("#variants input")
     labels = page.locator("#variants small").all_inner_texts()
     assert labels == ["lesion, 75 %", "background, 25 %"]
     page.focus("#variants input:checked")
     page.keyboard.press("ArrowLeft")  # from the second, which is chosen, to the first
-    assert page.inner_text("#chosen") == "proposal 3, 1 region changed"
+    wait_for_exactly(page, "#chosen", "proposal 3, 1 region changed")
     with page.expect_download() as download:
-        page.get_by_text("PNG, class ids").click()
-    assert download.value.suggested_filename == "a_classIds.png"
+        page.get_by_text("PNG, label ids").click()
+    assert download.value.suggested_filename == "a_labelIds.png"
     ids = np.asarray(Image.open(download.value.path()))
     np.testing.assert_array_equal(ids, app_double.BOTH)
     # What was changed stays when more are drawn, and can be undone.
@@ -147,8 +183,166 @@ def test_the_main_path(open_page):
     wait_for_words(page, "#count", "18 proposals")
     assert page.inner_text("#chosen") == "proposal 3, 1 region changed"
     page.click("#undo")
-    assert page.inner_text("#chosen") == "proposal 3"
+    wait_for_exactly(page, "#chosen", "proposal 3")
+    np.testing.assert_array_equal(shown_ids(page), app_double.RIGHT)
+    page.click("#redo")
+    wait_for_exactly(page, "#chosen", "proposal 3, 1 region changed")
+    np.testing.assert_array_equal(shown_ids(page), app_double.BOTH)
     assert page.inner_text("#classes tr:last-child").split()[:2] == ["lesion", "18"]
+
+
+def test_brush_polygon_and_relabel(open_page):
+    page = open_page()
+    drop(page, png(SIZE, SIZE))
+    page.wait_for_selector(".group")
+    wait_for_exactly(page, "#chosen", "proposal 1")
+    use(page, "brush")
+    page.fill("#brush", "1")
+    # One pixel wide: of row 2, from column 16 to 30.
+    page.mouse.move(*point(page, 16.5 / SIZE, 2.5 / SIZE))
+    page.mouse.down()
+    page.mouse.move(*point(page, 30.5 / SIZE, 2.5 / SIZE), steps=4)
+    page.mouse.up()
+    want = app_double.LEFT.copy()
+    want[2, 16:31] = 1
+    wait_for_exactly(page, "#chosen", "proposal 1, 1 correction by hand")
+    np.testing.assert_array_equal(shown_ids(page), want)
+    # Not labelled: a rectangle of columns 20 to 23 and rows 10 to 27.
+    page.locator("label:has(input[name=class][value='255'])").click()
+    use(page, "polygon")
+    for x, y in ((20, 10), (24, 10), (24, 28), (20, 28)):
+        page.mouse.click(*point(page, x / SIZE, y / SIZE))
+    page.focus("#stage")
+    page.keyboard.press("Enter")
+    polygon = want.copy()
+    polygon[10:28, 20:24] = 255
+    wait_for_words(page, "#chosen", "2 corrections")
+    np.testing.assert_array_equal(shown_ids(page), polygon)
+    # The lesion that the model proposed is none; the stroke stays.
+    page.locator("label:has(input[name=class][value='0'])").click()
+    use(page, "relabel")
+    page.mouse.click(*point(page, 8 / SIZE, 0.5))
+    relabelled = polygon.copy()
+    relabelled[app_double.LEFT == 1] = 0
+    wait_for_words(page, "#chosen", "3 corrections")
+    np.testing.assert_array_equal(shown_ids(page), relabelled)
+    for keys, ids in (
+        ("Control+z", polygon),
+        ("Control+z", want),
+        ("Control+z", app_double.LEFT),
+        ("Control+y", want),
+        ("Control+Shift+Z", polygon),
+    ):
+        page.keyboard.press(keys)
+        np.testing.assert_array_equal(shown_ids(page), ids)
+    # Another correction, and what was undone is gone: the keyboard's cursor begins in
+    # the middle, and goes to the right by Shift and an arrow.
+    use(page, "brush")
+    page.locator("label:has(input[name=class][value='1'])").click()
+    page.focus("#stage")
+    for key in ("Shift+ArrowRight", "Shift+ArrowRight", "Space"):
+        page.keyboard.press(key)
+    wait_for_words(page, "#chosen", "3 corrections")
+    polygon[16, 18] = 1
+    np.testing.assert_array_equal(shown_ids(page), polygon)
+    assert page.is_disabled("#redo")
+
+
+def test_the_picture_is_zoomed_and_moved(open_page):
+    page = open_page()
+    drop(page, png(SIZE, SIZE))
+    page.wait_for_selector(".group")
+    stage = page.locator("#stage").bounding_box()
+    page.mouse.move(*point(page, 0.25, 0.5))
+    page.keyboard.down("Control")
+    page.mouse.wheel(0, -200)  # e times as large, about the pointer
+    page.keyboard.up("Control")
+    wait_for_exactly(page, "#zoom-words", "272 %")
+    layers = page.locator("#layers").bounding_box()
+    assert layers["width"] == pytest.approx(np.e * stage["width"], rel=0.01)
+    still = stage["x"] + stage["width"] / 4
+    assert point(page, 0.25, 0.5)[0] == pytest.approx(still, abs=2)
+    # A drag moves it and chooses nothing.
+    page.mouse.down()
+    page.mouse.move(still - 50, stage["y"] + stage["height"] / 2, steps=3)
+    page.mouse.up()
+    assert point(page, 0.25, 0.5)[0] == pytest.approx(still - 50, abs=2)
+    assert page.locator("#variants input").count() == 0
+    # A brush paints where it is seen.
+    use(page, "brush")
+    page.fill("#brush", "1")
+    page.mouse.click(*point(page, 14.5 / SIZE, 12.5 / SIZE))
+    want = app_double.LEFT.copy()
+    want[12, 14] = 1
+    wait_for_words(page, "#chosen", "1 correction")
+    np.testing.assert_array_equal(shown_ids(page), want)
+    page.keyboard.press("0")
+    wait_for_exactly(page, "#zoom-words", "100 %")
+
+
+def test_a_queue_of_five(open_page, tmp_path):
+    page = open_page()
+    shades = [png(SIZE, SIZE), png(), b"no image", png(20, 30), png(30, 20)]
+    drop(page, *shades)
+    wait_for_words(page, "#queue-words", "1 of 5")
+    page.wait_for_selector(".group")
+    page.click("#next")
+    wait_for_words(page, "#name", "1-a.png")
+    # Of the one before nothing is left, whatever comes of this one.
+    page.keyboard.press("n")
+    wait_for_words(page, "#error", "2-a.png: not a readable image")
+    assert page.is_hidden("#work") and page.is_disabled("#save")
+    assert "✗ 2-a.png" in page.inner_text("#queue-list")
+    page.select_option("#queue-list", label="4-a.png")
+    wait_for_words(page, "#name", "4-a.png")
+    assert page.inner_text("#error") == "" and page.is_visible("#work")
+    assert page.is_disabled("#next")
+
+
+def test_a_folder_is_labelled_and_saved(open_page, tmp_path):
+    (tmp_path / "in").mkdir()
+    for name in "abc":
+        (tmp_path / f"in/{name}.png").write_bytes(png(SIZE, SIZE))
+    deep = np.arange(1024, dtype=np.uint16).reshape(SIZE, SIZE) * 60
+    Image.fromarray(deep).save(tmp_path / "in/d.png")
+    masks = tmp_path / "out/masks/anna"
+    with serving([str(tmp_path / "in")], str(tmp_path / "out")) as address:
+        page = open_page(address=address)
+        wait_for_words(page, "#queue-words", "1 of 4, 0 saved")
+        page.wait_for_selector(".group")
+        page.click("#save")
+        wait_for_words(page, "#error", "Write your name first")
+        page.fill("#rater", "anna")
+        page.focus("#stage")
+        page.keyboard.press("Control+s")
+        wait_for_words(page, "#name", "b.png")
+        wait_for_words(page, "#queue-words", "2 of 4, 1 saved")
+        np.testing.assert_array_equal(Image.open(masks / "a.png"), app_double.LEFT)
+        # Corrections that are not saved are not lost without a word.
+        use(page, "relabel")
+        page.mouse.click(*point(page, 0.9, 0.5))
+        wait_for_words(page, "#chosen", "1 correction")
+        asked = []
+        page.once("dialog", lambda dialog: (asked.append(1), dialog.dismiss()))
+        page.select_option("#queue-list", label="d.png")
+        assert asked and page.input_value("#queue-list") == "1"
+        page.once("dialog", lambda dialog: dialog.accept())
+        page.select_option("#queue-list", label="d.png")
+        # A scan has a window.
+        wait_for_words(page, "#window-words", "0 as black and 61380 as white")
+        before = page.get_attribute("#image", "src")
+        page.focus("#width")
+        page.keyboard.press("ArrowLeft")
+        assert page.get_attribute("#image", "src") != before
+        page.click("#window-redraw")
+        wait_for_words(page, "#window-words", "The model saw 613.")
+        # Who comes back goes on with the first that is not saved, and finds the rest.
+        page.reload()
+        wait_for_words(page, "#name", "b.png")
+        page.select_option("#queue-list", label="✓ a.png")
+        wait_for_words(page, "#queue-words", "1 of 4, 1 saved")
+        page.wait_for_selector("#work:not([hidden])")
+        wait_for_exactly(page, "#chosen", "proposal 1")
 
 
 def test_the_sliders_fade(open_page):
@@ -170,9 +364,9 @@ def test_the_sliders_fade(open_page):
 def test_bad_and_huge_files_are_answered_in_sentences(open_page, monkeypatch):
     monkeypatch.setattr(app_server, "MAX_BYTES", 2_000_000)
     page = open_page()
-    drop(page, b"text", "notes.png")
+    drop(page, b"text", name="notes.png")
     wait_for_words(page, "#error", "notes.png: not a readable image")
-    drop(page, bytes(2_000_001), "huge.png")
+    drop(page, bytes(2_000_001), name="huge.png")
     wait_for_words(page, "#error", "huge.png is larger than 2 MB")
     # The page looks at the size itself, and the server does not rely on it.
     monkeypatch.setattr(app_server, "MAX_BYTES", 20_000)
@@ -187,9 +381,16 @@ def test_bad_and_huge_files_are_answered_in_sentences(open_page, monkeypatch):
 
 def test_a_server_that_has_gone_is_said(open_page):
     page = open_page()
-    page.context.set_offline(True)
     drop(page, png())
-    wait_for_words(page, "#error", "The server does not answer")
+    page.wait_for_selector(".group")
+    page.context.set_offline(True)
+    wait_for_words(page, "#lost", "The server does not answer")
+    page.context.set_offline(False)
+    wait_for_exactly(page, "#lost", "")
+    # So is one that does not answer while nobody asks it for anything.
+    page.route("**/ping", lambda route: route.abort())
+    wait_for_words(page, "#lost", "What you changed is kept")
+    assert page.is_visible("#work")
 
 
 def test_texts_are_legible_and_fit(open_page):
@@ -215,7 +416,7 @@ def test_texts_are_legible_and_fit(open_page):
                 assert ratio >= 4.5, (scheme, words, ratio)
             assert page.evaluate("document.documentElement.scrollWidth") <= width
     # Fingers need room.
-    for box in page.locator("button:visible, #links a, .chips .choice").all():
+    for box in page.locator("button:visible, select:visible, .chips .choice").all():
         assert box.bounding_box()["height"] >= 36
 
 
@@ -224,7 +425,7 @@ def test_every_picture_and_control_has_a_name(open_page):
     drop(page, png())
     page.wait_for_selector(".group")
     unnamed = page.evaluate(
-        """() => [...document.querySelectorAll('input, button, a, img')].filter(node =>
+        """() => [...document.querySelectorAll('input, select, button, a, img')].filter(node =>
           node.tagName === 'IMG' ? !node.hasAttribute('alt') :
           !(node.getAttribute('aria-label') || node.textContent.trim() ||
             (node.labels && [...node.labels].some(l => l.textContent.trim()))))

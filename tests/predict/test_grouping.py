@@ -29,7 +29,7 @@ def test_groups_by_hand():
     assert len(grouping.groups(LEFT[None])) == 1
 
 
-def test_regions_have_variants_and_can_be_mixed():
+def test_regions_have_variants():
     samples = np.stack([LEFT, LEFT, RIGHT, BOTH])
     where = grouping.regions(samples)
     # The right lesion is in two of four maps, which is no majority.
@@ -37,15 +37,6 @@ def test_regions_have_variants_and_can_be_mixed():
     left = 0 if where[0][10, 5] else 1
     shares = [group.share for group in grouping.variants(samples, where[left])]
     assert shares == [0.75, 0.25]
-    mixed = grouping.mixed(samples, 0, [(1 - left, 2)], where)
-    np.testing.assert_array_equal(mixed, BOTH)
-
-
-def test_the_last_of_overlapping_regions_counts():
-    samples = np.array([[[0, 0, 0]], [[1, 1, 1]], [[2, 2, 2]]], np.uint8)
-    where = [np.array([[True, True, False]]), np.array([[False, True, True]])]
-    mixed = grouping.mixed(samples, 0, [(0, 1), (1, 2)], where)
-    assert mixed.tolist() == [[1, 2, 2]]
 
 
 def test_the_most_frequent_class_by_hand():

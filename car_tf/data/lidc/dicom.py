@@ -181,7 +181,12 @@ def _prepare_patient(
     return counts
 
 
-def _read_dicom(path: pathlib.Path, **options: Any) -> Any:
+def read_file(path: pathlib.Path, **options: Any) -> Any:
+    """Reads a DICOM file as pydicom's data set; `options` are those of `dcmread`.
+
+    Raises:
+      DataError: it cannot be read, or there is no pydicom.
+    """
     try:
         import pydicom
     except ImportError:
@@ -196,7 +201,7 @@ def _read_dicom(path: pathlib.Path, **options: Any) -> Any:
 
 def _read_header(path: pathlib.Path) -> Dict[str, Any]:
     """Returns the values of `_TAGS`, None for those that the file lacks."""
-    header = _read_dicom(path, stop_before_pixels=True, specific_tags=list(_TAGS))
+    header = read_file(path, stop_before_pixels=True, specific_tags=list(_TAGS))
     try:
         # A value is decoded when it is asked for.
         return {tag: header.get(tag) for tag in _TAGS}
@@ -213,7 +218,7 @@ def index_series(dicom_dir: pathlib.Path) -> Dict[str, Headers]:
     """
     if not dicom_dir.is_dir():
         raise FileNotFoundError(f"{dicom_dir}: no such folder of DICOM files")
-    paths = [path for path in io.walk(dicom_dir) if _is_dicom(path)]
+    paths = [path for path in io.walk(dicom_dir) if is_dicom(path)]
     if not paths:
         raise FileNotFoundError(f"{dicom_dir}: no DICOM files in it")
     series: Dict[str, Headers] = {}
@@ -227,7 +232,7 @@ def index_series(dicom_dir: pathlib.Path) -> Dict[str, Headers]:
     return series
 
 
-def _is_dicom(path: pathlib.Path) -> bool:
+def is_dicom(path: pathlib.Path) -> bool:
     """Tells by a file's name, or by what stands behind its first 128 bytes."""
     if path.suffix.lower() == ".dcm" and not path.name.startswith("."):
         return True
@@ -276,7 +281,7 @@ def read_hounsfield(path: pathlib.Path) -> Tuple[np.ndarray, Tuple[float, float]
     Raises:
       DataError: it is no image of a slice, or too large.
     """
-    data = _read_dicom(path)
+    data = read_file(path)
     try:
         num_pixels = int(data.Rows) * int(data.Columns)
         if num_pixels > io.MAX_PIXELS:
