@@ -11,8 +11,8 @@ from typing import Any, Dict, List, Optional, Sequence
 import numpy as np
 from PIL import Image
 
-from car_tf.app import inputs, scans, views
-from car_tf.data import io
+from car_tf.app import inputs, views
+from car_tf.data import io, scans
 from car_tf.data.folders import description
 from car_tf.predict import label_formats
 from export.clients import common

@@ -14,10 +14,10 @@ import tensorflow as tf
 from PIL import Image
 
 from car_tf import config as config_lib
-from car_tf.app import scans, views
+from car_tf.app import views
 from car_tf.blackbox import attach
 from car_tf.config import data_sections
-from car_tf.data import io, pictures
+from car_tf.data import io, pictures, scans
 from car_tf.predict import black_boxes as predict_black_boxes
 from car_tf.predict import images as predict_images
 from car_tf.predict import predictor as predict_predictor
@@ -177,7 +177,7 @@ class Reader:
             limits = self._predictor.labels.get("image_range", ())
             return None, None, predict_images.read_image(path, 3, limits)
         window = upload.window or self._window or scan.window
-        return scan, window, scans.seen(scan.values, window).convert("RGB")
+        return scan, window, pictures.within(scan.values, window).convert("RGB")
 
     def _file(self, upload: Upload) -> Tuple[str, bytes]:
         """Returns the file of an upload: itself, or what the model saw as PNG."""

@@ -18,9 +18,9 @@ from starlette import concurrency, requests
 
 from car_tf import report
 from car_tf.app import folder as app_folder
-from car_tf.app import inputs, scans, views
+from car_tf.app import inputs, views
 from car_tf.app import session as app_session
-from car_tf.data import io
+from car_tf.data import io, scans
 from car_tf.predict import label_formats
 
 MAX_BYTES = 30_000_000

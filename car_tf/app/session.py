@@ -13,8 +13,8 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from car_tf.app import inputs, scans, views
-from car_tf.data import io
+from car_tf.app import inputs, views
+from car_tf.data import io, pictures, scans
 from car_tf.metrics import calibration
 from car_tf.predict import grouping, label_formats, output
 from car_tf.predict import predictor as predict_predictor
@@ -69,7 +69,7 @@ class Picture:
         """Returns the image as it is shown, a scan through a window."""
         if window is None or self.values is None:
             return self.shown
-        return scans.seen(self.values, window)
+        return pictures.within(self.values, window)
 
 
 class Session:

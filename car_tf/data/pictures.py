@@ -176,10 +176,15 @@ def to_grey(image: Image.Image, limits: Tuple[float, float]) -> Image.Image:
         )
     if orientation(image) > 1:
         raise PictureError("wanted an upright picture, got EXIF orientation")
-    values = np.asarray(image).astype(np.float64)
+    values = np.asarray(image)
     if not np.isfinite(values).all():
         raise PictureError("wanted numbers, got some that are not finite")
-    scaled = (values - limits[0]) / (limits[1] - limits[0])
+    return within(values, limits)
+
+
+def within(values: np.ndarray, limits: Tuple[float, float]) -> Image.Image:
+    """Returns finite grey values `[H, W]` as `L`, limits as 0 and 255."""
+    scaled = (values.astype(np.float64) - limits[0]) / (limits[1] - limits[0])
     return Image.fromarray(np.round(255 * scaled.clip(0, 1)).astype(np.uint8))
 
 

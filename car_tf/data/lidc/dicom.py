@@ -20,7 +20,7 @@ from typing import Any, Dict, List, Mapping, Sequence, Tuple
 import numpy as np
 import PIL.Image
 
-from car_tf.data import io, splits
+from car_tf.data import io, scans, splits
 from car_tf.data.lidc import contours as lidc_contours
 
 _SAME_POSITION = 0.01  # mm
@@ -181,27 +181,9 @@ def _prepare_patient(
     return counts
 
 
-def read_file(path: pathlib.Path, **options: Any) -> Any:
-    """Reads a DICOM file as pydicom's data set; `options` are those of `dcmread`.
-
-    Raises:
-      DataError: it cannot be read, or there is no pydicom.
-    """
-    try:
-        import pydicom
-    except ImportError:
-        raise io.DataError(
-            f"{path}: wanted pydicom to read it, found none (pip install pydicom)"
-        ) from None
-    try:
-        return pydicom.dcmread(path, **options)
-    except Exception as error:  # pydicom raises many types on damaged files.
-        raise io.DataError(f"{path}: not a readable DICOM file ({error})") from error
-
-
 def _read_header(path: pathlib.Path) -> Dict[str, Any]:
     """Returns the values of `_TAGS`, None for those that the file lacks."""
-    header = read_file(path, stop_before_pixels=True, specific_tags=list(_TAGS))
+    header = scans.read_file(path, stop_before_pixels=True, specific_tags=list(_TAGS))
     try:
         # A value is decoded when it is asked for.
         return {tag: header.get(tag) for tag in _TAGS}
@@ -218,7 +200,7 @@ def index_series(dicom_dir: pathlib.Path) -> Dict[str, Headers]:
     """
     if not dicom_dir.is_dir():
         raise FileNotFoundError(f"{dicom_dir}: no such folder of DICOM files")
-    paths = [path for path in io.walk(dicom_dir) if is_dicom(path)]
+    paths = [path for path in io.walk(dicom_dir) if scans.is_dicom(path)]
     if not paths:
         raise FileNotFoundError(f"{dicom_dir}: no DICOM files in it")
     series: Dict[str, Headers] = {}
@@ -230,17 +212,6 @@ def index_series(dicom_dir: pathlib.Path) -> Dict[str, Headers]:
                 series.setdefault(uid, {})[path] = header
             bar.update()
     return series
-
-
-def is_dicom(path: pathlib.Path) -> bool:
-    """Tells by a file's name, or by what stands behind its first 128 bytes."""
-    if path.suffix.lower() == ".dcm" and not path.name.startswith("."):
-        return True
-    try:
-        with open(path, "rb") as file:
-            return file.read(132)[128:] == b"DICM"
-    except OSError as error:
-        raise io.DataError(f"{path}: cannot be read ({error.strerror})") from error
 
 
 def read_slices(headers: Headers) -> List[Slice]:
@@ -281,7 +252,7 @@ def read_hounsfield(path: pathlib.Path) -> Tuple[np.ndarray, Tuple[float, float]
     Raises:
       DataError: it is no image of a slice, or too large.
     """
-    data = read_file(path)
+    data = scans.read_file(path)
     try:
         num_pixels = int(data.Rows) * int(data.Columns)
         if num_pixels > io.MAX_PIXELS:

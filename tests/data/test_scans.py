@@ -8,10 +8,7 @@ import pydicom
 import pytest
 from PIL import Image
 
-pytest.importorskip("fastapi", reason="the proposal page is optional: no FastAPI")
-
-from car_tf.app import scans  # noqa: E402
-from car_tf.data import io  # noqa: E402
+from car_tf.data import io, pictures, scans
 
 VALUES = np.arange(-60, 60, dtype=np.int16).reshape(10, 12) * 10
 
@@ -19,7 +16,7 @@ VALUES = np.arange(-60, 60, dtype=np.int16).reshape(10, 12) * 10
 def test_a_window_by_hand():
     values = np.array([[-200, -100, 0, 100, 200]], np.float32)
     # 0 is half way from -100 to 100: 127.5, which is rounded to the even 128.
-    seen = np.asarray(scans.seen(values, (-100.0, 100.0)))
+    seen = np.asarray(pictures.within(values, (-100.0, 100.0)))
     assert seen.tolist() == [[0, 0, 128, 255, 255]]
 
 
@@ -93,6 +90,8 @@ def test_pictures_of_16_bits_go_from_their_lowest_to_their_highest_value(
     assert found.window == (0.0, 119 * 400.0)
     Image.fromarray(values.astype(np.uint8)).save(path)
     assert scans.read(path) is None
+    Image.fromarray(np.full_like(values, 7)).save(path)
+    assert scans.read(path).window == (7.0, 8.0)
 
 
 def test_what_is_no_scan_is_said(tmp_path, monkeypatch):

@@ -7,10 +7,8 @@ import pathlib
 from typing import Any, Optional, Tuple
 
 import numpy as np
-from PIL import Image
 
 from car_tf.data import io
-from car_tf.data.lidc import dicom
 
 NIFTI_ENDINGS = (".nii", ".nii.gz")
 # What Pillow calls grey values of more than 8 bits.
@@ -39,7 +37,18 @@ class Slice:
 
 def is_scan(path: pathlib.Path) -> bool:
     """Tells DICOM and NIfTI files from pictures: by name, or by their first bytes."""
-    return path.name.lower().endswith(NIFTI_ENDINGS) or dicom.is_dicom(path)
+    return path.name.lower().endswith(NIFTI_ENDINGS) or is_dicom(path)
+
+
+def is_dicom(path: pathlib.Path) -> bool:
+    """Tells DICOM files by a file's name, or by what stands behind its first 128 bytes."""
+    if path.suffix.lower() == ".dcm" and not path.name.startswith("."):
+        return True
+    try:
+        with open(path, "rb") as file:
+            return file.read(132)[128:] == b"DICM"
+    except OSError as error:
+        raise io.DataError(f"{path}: cannot be read ({error.strerror})") from error
 
 
 def read(path: pathlib.Path, index: Optional[int] = None) -> Optional[Slice]:
@@ -54,7 +63,7 @@ def read(path: pathlib.Path, index: Optional[int] = None) -> Optional[Slice]:
     """
     if path.name.lower().endswith(NIFTI_ENDINGS):
         return _read_nifti(path, index)
-    if dicom.is_dicom(path):
+    if is_dicom(path):
         return _read_dicom(path, index)
     with io.opened(path) as image:
         if image.mode.split(";")[0] not in _DEEP_MODES:
@@ -62,13 +71,6 @@ def read(path: pathlib.Path, index: Optional[int] = None) -> Optional[Slice]:
         if getattr(image, "n_frames", 1) > 1:
             raise io.DataError(f"{path}: wanted one image, got {image.n_frames} frames")
         return _slice(np.asarray(image), None, path)
-
-
-def seen(values: np.ndarray, window: Window) -> Image.Image:
-    """Returns grey values `[H, W]` as people see them through a window, `L`."""
-    low, high = window
-    share = (values - np.float32(low)) / np.float32(max(high - low, 1e-6))
-    return Image.fromarray(np.rint(255 * share.clip(0, 1)).astype(np.uint8))
 
 
 def _slice(
@@ -90,7 +92,8 @@ def _slice(
     low, high = float(values[finite].min()), float(values[finite].max())
     # Scanners leave what they did not see without a value.
     values = np.where(finite, values, np.float32(low))
-    return Slice(values, window or (low, high), index, count)
+    own = (low, high if high > low else low + 1)
+    return Slice(values, window or own, index, count)
 
 
 def _picked(index: Optional[int], count: int, path: pathlib.Path) -> int:
@@ -100,8 +103,26 @@ def _picked(index: Optional[int], count: int, path: pathlib.Path) -> int:
     return index
 
 
+def read_file(path: pathlib.Path, **options: Any) -> Any:
+    """Reads a DICOM file as pydicom's data set; `options` are those of `dcmread`.
+
+    Raises:
+      DataError: it cannot be read, or there is no pydicom.
+    """
+    try:
+        import pydicom
+    except ImportError:
+        raise io.DataError(
+            f"{path}: wanted pydicom to read it, found none (pip install pydicom)"
+        ) from None
+    try:
+        return pydicom.dcmread(path, **options)
+    except Exception as error:  # pydicom raises many types on damaged files.
+        raise io.DataError(f"{path}: not a readable DICOM file ({error})") from error
+
+
 def _read_dicom(path: pathlib.Path, index: Optional[int]) -> Slice:
-    data = dicom.read_file(path)
+    data = read_file(path)
     try:
         count = int(data.get("NumberOfFrames") or 1)
         num_pixels = count * int(data.Rows) * int(data.Columns)
