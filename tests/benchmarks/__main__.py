@@ -39,6 +39,7 @@ ROWS = {
     "memory": ("processes", "row_memory", "peak memory of the stage-2 step against M"),
     "growth": ("growth", "row", "how costs grow with samples, area, classes and flips"),
     "start": ("processes", "row_start", "start-up, and the time to the first step"),
+    "plan": ("plan", "row", "the paper's configurations on GPUs, by arithmetic"),
     "regression": ("regression", "row", "the 1-D regression, all runs against one"),
 }
 

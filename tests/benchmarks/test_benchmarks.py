@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from tests.benchmarks import (
     growth,
+    plan,
     processes,
     report,
     sampling,
@@ -138,6 +139,20 @@ def test_a_row_measures(row):
         assert table.rows and table.markdown()
         numbers = [cell for line in table.rows for cell in line[1:]]
         assert all(cell > 0 for cell in numbers if isinstance(cell, float))
+
+
+def test_a_plan_by_hand():
+    def convolve(images):
+        return tf.nn.conv2d(images, tf.ones([3, 3, 2, 4]), 1, "SAME")
+
+    # 2 images of 5 x 6 pixels, 9 weights of 2 channels for each of 4, times 2.
+    images = tf.zeros([2, 5, 6, 2])
+    assert plan.count_operations(convolve, images) == 2 * 30 * 9 * 2 * 4 * 2
+    # D in 50 of 250 steps: 0.8 * 10 + 0.2 * 60 GFLOP = 20 an image, 16 images.
+    stage_2 = plan.table("cityscapes_paper", [1e9, 10e9, 60e9]).rows[2]
+    assert stage_2[:4] == [2, 1, pytest.approx(20), pytest.approx(32)]
+    # 120,000 steps of 32 ms.
+    assert stage_2[4:] == [pytest.approx(500), pytest.approx(120_000 * 0.032 / 3600)]
 
 
 def test_a_process_of_its_own_measures_memory():
