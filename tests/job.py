@@ -20,6 +20,8 @@ TINY = (
     *("refinement_net.base_channels=2", "refinement_net.noise_dim=3"),
     "discriminator.base_channels=2",
     *("stage1.steps=5", "stage1.batch_size=2", "stage2.steps=7"),
+    *("stage1.select_every=2", "stage1.average_decay=0.5"),
+    "stage1.temperature_scaling=true",
     *("stage2.batch_size=2", "stage2.num_samples=2"),
     "stage2.average_decay=0.5",
     *("stage2.discriminator_active=1", "stage2.discriminator_period=3"),

@@ -65,6 +65,7 @@ def stage_1(
     net=None,
     l2=1e-2,
     synchronized=False,
+    average_decay=0.0,
     **compiled,
 ):
     strategy = strategy or tf.distribute.get_strategy()
@@ -73,7 +74,11 @@ def stage_1(
         keras.utils.set_random_seed(1)
         net = net or build_calibrator(synchronized)
         trainer = stage1.CalibrationTrainer(
-            calibration_net=net, num_blackbox_classes=KB, l2=l2, seed=SEED
+            calibration_net=net,
+            num_blackbox_classes=KB,
+            l2=l2,
+            seed=SEED,
+            average_decay=average_decay,
         )
         # Adam divides by a gradient's size, so that its first steps would blow up the
         # rounding of gradients near zero; plain descent shows the gradients.

@@ -46,6 +46,11 @@ class Config(Job):
     def _sections_agree(self) -> "Config":
         network, kind = self.calibration_net, self.blackbox.kind
         fields.require(
+            self.stage1.select_every % self.train.checkpoint_every == 0,
+            "stage1.select_every: wanted a multiple of train.checkpoint_every "
+            f"({self.train.checkpoint_every}), got {self.stage1.select_every}",
+        )
+        fields.require(
             network.kind != "blackbox_calibrator" or kind != "none",
             "calibration_net.kind: blackbox_calibrator works on a black box, but "
             "blackbox.kind=none",

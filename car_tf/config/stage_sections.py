@@ -29,6 +29,21 @@ class Stage1(fields.Section, key="stage1"):
     """`linear` falls to zero at the last step, `halve` halves after 30 epochs."""
     l2: ranges.Share = 5e-4
     """Weight decay, added to the gradient."""
+    average_decay: ranges.Share = 0.0
+    """Per step, of a running average of F's weights and batch statistics, which is then
+    what is selected and used; 0 for F itself."""
+    select_every: ranges.StepsOrNone = 0
+    """Steps between looks at the selection split, a multiple of
+    `train.checkpoint_every`: the weights with the lowest cross entropy are kept. 0 for
+    the weights of the last step."""
+    temperature_scaling: bool = False
+    """Whether F's logits are divided by the temperature with the lowest cross entropy on
+    the selection split, at every look, or at the last step where there is none."""
+
+    @property
+    def selects(self) -> bool:
+        """Whether F is looked at on the selection split, at least after its last step."""
+        return bool(self.select_every or self.average_decay or self.temperature_scaling)
 
 
 class Stage2(fields.Section, key="stage2"):

@@ -18,6 +18,15 @@ SAMPLE_COUNTS = (16, 50, 100)
 PER_IMAGE = ("ged_per_image", "hm_iou_per_image")
 
 
+def flip_table(dataset_info: info.DatasetInfo) -> np.ndarray:
+    """Returns `[K, K]`: how likely the class of the row becomes that of the column."""
+    table = np.eye(dataset_info.num_classes)
+    for flip in dataset_info.flips:
+        table[flip.original, flip.original] = 1 - flip.probability
+        table[flip.original, flip.flipped] = flip.probability
+    return table
+
+
 def add_reliability(
     reliability: calibration.Reliability,
     probs: np.ndarray,
@@ -37,10 +46,7 @@ def add_reliability(
     """
     prediction = probs.argmax(-1)
     correct, known = np.zeros(prediction.shape), np.zeros(prediction.shape)
-    table = np.eye(dataset_info.num_classes)
-    for flip in dataset_info.flips:
-        table[flip.original, flip.original] = 1 - flip.probability
-        table[flip.original, flip.flipped] = flip.probability
+    table = flip_table(dataset_info)
     for label in labels:
         knows = label != info.IGNORE_LABEL
         correct[knows] += table[label[knows], prediction[knows]]

@@ -6,14 +6,16 @@ import concurrent.futures
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
+import tensorflow as tf
 
 from car_tf.blackbox import postprocess
 from car_tf.data import examples, info
-from car_tf.evaluate import accumulators, distances, sampling
+from car_tf.evaluate import accumulators, distances, sampling, tiles
 from car_tf.evaluate import sample_files as sample_files_lib
 from car_tf.metrics import iou, raters
 from car_tf.metrics import scores as metrics_scores
-from car_tf.models import sampler
+from car_tf.models import layers, sampler
+from car_tf.models.keras_api import keras
 
 MAX_WAITING = 4
 # What every result stands beside, by the names in `metrics.json`.
@@ -63,6 +65,67 @@ def mean_ged(
             distances.label_distances(sampled.samples, labels, dataset_info, absent)
         )
     return scores.summaries()[num_samples]["ged"]
+
+
+def cross_entropies(
+    calibration_net: keras.Model,
+    source: examples.Examples,
+    dataset_info: info.DatasetInfo,
+    *,
+    temperatures: np.ndarray,
+    num_images: int = 0,
+) -> np.ndarray:
+    """Computes Lce of F, in expectation over flips and raters, at temperatures of F.
+
+    Args:
+      calibration_net: F.
+      source: the split.
+      dataset_info: of the data set.
+      temperatures: `[T]`, by which the logits are divided.
+      num_images: how many, spread over the split; 0 for all.
+
+    Returns:
+      `[T]`, nats; means over the images of means over their labelled pixels.
+    """
+
+    @tf.function(reduce_retracing=True)
+    def logits_of(image, blackbox):
+        if blackbox is not None:
+            blackbox = layers.blackbox_to_probs(
+                blackbox, dataset_info.num_blackbox_classes
+            )
+        return calibration_net(layers.image_to_float(image), blackbox)
+
+    @tf.function(reduce_retracing=True)
+    def losses_of(logits, target):
+        # Ignored pixels have a target of zeros.
+        labelled = tf.maximum(tf.reduce_sum(target), 1.0)
+        return tf.map_fn(
+            lambda temperature: -tf.reduce_sum(
+                target * tf.nn.log_softmax(logits / temperature)
+            )
+            / labelled,
+            tf.constant(temperatures, tf.float32),
+        )
+
+    table = np.zeros([256, dataset_info.num_classes], np.float32)
+    table[: dataset_info.num_classes] = accumulators.flip_table(dataset_info)
+    total, indices = 0.0, sampling.spread(len(source), num_images)
+    for index in indices:
+
+        def compute(seen: tiles.Slices) -> Dict[str, np.ndarray]:
+            blackbox = source.blackbox
+            if blackbox is not None:
+                blackbox = tf.constant(blackbox[([index], *seen)])
+            image = tf.constant(source.images[([index], *seen)])
+            return {"probs": logits_of(image, blackbox).numpy()}
+
+        size = source.images.shape[1:3]
+        pieces = tiles.cut(size, calibration_net.receptive_field)
+        logits = tiles.compute(pieces, compute, sampling.AXES)["probs"][0]
+        target = table[source.labels[index]].mean(axis=0)
+        total += losses_of(tf.constant(logits), tf.constant(target)).numpy()
+    return total / len(indices)
 
 
 def evaluate(

@@ -43,6 +43,17 @@ def require_same_images(workdir: run_dir.RunDir, dataset: data_load.Dataset) -> 
             )
 
 
+def _calibration_weights(workdir: run_dir.RunDir) -> pathlib.Path:
+    """Returns the checkpoint of F: the selected one, or else that of the last step."""
+    best = workdir.read_json(run_dir.BEST_CALIBRATION_FILE)
+    if best is not None:
+        return workdir.path / best["weights"]
+    found = checkpoints.listed(workdir.path / "checkpoints" / "stage1")
+    if not found:
+        raise run_dir.RunError(f"{workdir.path}: stage 1 has no checkpoint yet")
+    return pathlib.Path(found[-1])
+
+
 def load_sampler(
     config: config_lib.Config,
     dataset_info: info.DatasetInfo,
@@ -64,12 +75,8 @@ def load_sampler(
         calibration_net = build.build_calibration_net(config, dataset_info)
         refinement_net = build.build_refinement_net(config, dataset_info)
     if config.calibration_net.kind != "true_distribution":
-        folder = workdir.path / "checkpoints" / "stage1"
-        found = checkpoints.listed(folder)
-        if not found:
-            raise run_dir.RunError(f"{workdir.path}: stage 1 has no checkpoint yet")
         weights = tf.train.Checkpoint(net=calibration_net)
-        checkpoints.read_weights(weights, pathlib.Path(found[-1]))
+        checkpoints.read_weights(weights, _calibration_weights(workdir))
     best = workdir.read_json(run_dir.BEST_FILE)
     if best is None:
         raise run_dir.RunError(f"{workdir.path}: stage 2 has no best weights yet")

@@ -261,7 +261,11 @@ class Panel:
 
 
 PANELS = {
-    "cross_entropy": Panel("Stage 1: cross entropy, nats", 1, {"cross_entropy": "F"}),
+    "cross_entropy": Panel(
+        "Stage 1: cross entropy, nats",
+        1,
+        {"cross_entropy": "training", "selection_cross_entropy": "selection split"},
+    ),
     "losses": Panel(
         "Stage 2: losses, nats",
         2,

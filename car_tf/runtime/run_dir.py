@@ -21,6 +21,7 @@ from car_tf.runtime import environment
 
 # The step, score and place of the best weights of G; what each stage logs.
 BEST_FILE = "best.json"
+BEST_CALIBRATION_FILE = "checkpoints/stage1/best.json"
 LOG_FILE = "log.jsonl"
 
 

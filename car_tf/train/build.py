@@ -83,6 +83,7 @@ def build_calibration_trainer(
         num_blackbox_classes=dataset.info.num_blackbox_classes,
         l2=settings.l2,
         seed=config.train.seed * 10 + 1,
+        average_decay=settings.average_decay,
     )
     schedule = optimization.learning_rate(
         settings.learning_rate,

@@ -78,6 +78,20 @@ def update(
     optimizer.apply_gradients(zip(gradients, variables))
 
 
+def update_averages(
+    averages: Sequence[tf.Variable],
+    variables: Sequence[tf.Variable],
+    *,
+    decay: float,
+    step: tf.Tensor,
+) -> None:
+    """Moves running averages of weights after a step; at first they follow closely."""
+    step = tf.cast(step, tf.float32)
+    decay = tf.minimum(decay, (1.0 + step) / (10.0 + step))
+    for average, variable in zip(averages, variables):
+        average.assign(decay * average + (1.0 - decay) * variable)
+
+
 def step_seed(seed: int, step: tf.Tensor) -> tf.Tensor:
     """Returns the `[2]` int32 seed of a step, different on each replica."""
     context = tf.distribute.get_replica_context()

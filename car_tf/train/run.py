@@ -140,6 +140,13 @@ def train_calibration(
             config, dataset, synchronized=synchronized
         )
     state = dict(net=trainer.calibration_net, optimizer=trainer.optimizer)
+    if trainer.averages:
+        state["averages"] = trainer.averages
+    selection = None
+    if config.stage1.selects:
+        selection = train_selection.CalibrationSelection(
+            config, dataset, trainer, workdir, log
+        )
     fit.fit(
         trainer,
         tf.train.Checkpoint(step=trainer.step, **state),
@@ -149,7 +156,10 @@ def train_calibration(
         workdir=workdir,
         stop=stop,
         log=log,
+        every_epoch=selection.consider if selection else lambda step: {},
     )
+    if selection:
+        selection.restore_best()
     return trainer.calibration_net
 
 

@@ -1,11 +1,12 @@
-"""Model selection: which weights of G are the best."""
+"""Model selection: which weights of F and of G are the best."""
 
 from __future__ import annotations
 
 import pathlib
 import shutil
-from typing import Dict, Sequence
+from typing import Any, Dict, Optional, Sequence
 
+import numpy as np
 import tensorflow as tf
 
 from car_tf.evaluate import accumulators, evaluation
@@ -14,6 +15,144 @@ from car_tf.models import sampler
 from car_tf.models.keras_api import keras
 from car_tf.runtime import checkpoints, devices, run_dir
 from car_tf.train import tensorboard
+
+# Of F, among which `stage1.temperature_scaling` chooses; neighbours 3.5 % apart.
+TEMPERATURES = np.geomspace(0.5, 2.0, 41)
+
+
+class BestWeights:
+    """The weights of a network with the lowest score so far, in the run directory.
+
+    Args:
+      net: whose variables are written and read.
+      workdir: of the run.
+      file: JSON file with the step, the score and the name of the weights.
+      score: what the score is called there.
+      prefix: of the weights' files, in the folder of checkpoints.
+    """
+
+    def __init__(
+        self,
+        net: keras.Model,
+        workdir: run_dir.RunDir,
+        *,
+        file: str,
+        score: str,
+        prefix: str,
+    ):
+        self._checkpoint = tf.train.Checkpoint(net=net)
+        self._workdir = workdir
+        self._file, self._score, self._prefix = file, score, prefix
+
+    def offer(self, step: int, value: Optional[float], **more: Any) -> None:
+        """Keeps the network's present weights if no others have a lower score.
+
+        Args:
+          step: of the training.
+          value: the score; None, worse than any, where it is not defined.
+          **more: what the file says beside it.
+
+        Raises:
+          RunError: they cannot be written; those from before stay.
+        """
+        best = self._workdir.read_json(self._file)
+        better = best is None or best[self._score] is None
+        better = better or (value is not None and value < best[self._score])
+        # A run that was killed between this file and its checkpoint comes here twice.
+        if not better and best["step"] < step:
+            return
+        name = f"checkpoints/{self._prefix}-{step}"
+        if best is not None and best["weights"] == name:
+            name += "-again"  # Until it is written, the other counts.
+        path = self._workdir.path / name
+        checkpoints.remove(path)
+        try:
+            with checkpoints.writing(path):
+                self._checkpoint.write(str(path))
+        except run_dir.RunError:
+            checkpoints.remove(path)
+            raise
+        record = {"step": step, self._score: value, "weights": name, **more}
+        self._workdir.write_json(self._file, record)
+        self._forget(keep=name)
+
+    def read(self) -> Dict[str, Any]:
+        """Gives the network the best weights; returns what the file says of them."""
+        best = self._workdir.read_json(self._file)
+        path = self._workdir.path / best["weights"]
+        checkpoints.read_weights(self._checkpoint, path)
+        return best
+
+    def _forget(self, keep: str) -> None:
+        keep = pathlib.Path(keep).name
+        folder = self._workdir.path / "checkpoints"
+        for path in folder.glob(f"{self._prefix}-*"):
+            if path.is_dir():
+                shutil.rmtree(path)  # Of a job that was killed while it wrote.
+            elif path.name.split(".")[0] != keep:
+                path.unlink()
+
+
+class CalibrationSelection:
+    """Keeps the weights of F with the lowest cross entropy on the selection split.
+
+    With `stage1.temperature_scaling` the last layer's weights are divided by the
+    temperature that makes it lowest, so that whatever reads them has calibrated logits
+    (Guo et al., 2017, On Calibration of Modern Neural Networks, Section 4.2).
+    """
+
+    def __init__(self, config, dataset, trainer, workdir, log):
+        self._config = config
+        self._dataset = dataset
+        self._workdir = workdir
+        self._log = log
+        self._trainer = trainer
+        # A copy in float32, to be scaled while the other goes on training.
+        self._net = networks.build_calibration_net(config, dataset.info)
+        self._best = BestWeights(
+            self._net,
+            workdir,
+            file=run_dir.BEST_CALIBRATION_FILE,
+            score="cross_entropy",
+            prefix="stage1/best",
+        )
+
+    def consider(self, step: int) -> Dict[str, float]:
+        """Evaluates if it is time; returns what is to be logged."""
+        settings = self._config.stage1
+        every = settings.select_every or settings.steps
+        if step % every and step != settings.steps:
+            return {}
+        _assign(self._net.variables, self._trainer.selectable)
+        if not self._workdir.writes:
+            return {}
+        scaling = settings.temperature_scaling
+        temperatures = TEMPERATURES if scaling else np.ones(1)
+        found = evaluation.cross_entropies(
+            self._net,
+            self._dataset.splits[self._dataset.selection],
+            self._dataset.info,
+            temperatures=temperatures,
+            num_images=self._config.train.num_selection_images,
+        )
+        value, temperature = float(found.min()), float(temperatures[found.argmin()])
+        for variable in self._net.logits_layer.variables:
+            variable.assign(variable / temperature)
+        self._best.offer(step, value, temperature=temperature)
+        words = f" at temperature {temperature:.3f}" if scaling else ""
+        self._log(
+            f"step {step}: cross entropy {value:.5f}{words} on the selection split"
+        )
+        return {"selection_cross_entropy": value}
+
+    def restore_best(self) -> None:
+        """Gives the trainer's F the best weights."""
+        best = self._best.read()
+        _copy(self._net, self._trainer.calibration_net)
+        self._log(
+            f"best weights of F: step {best['step']}, cross entropy "
+            f"{best['cross_entropy']:.5f}, temperature {best['temperature']:.3f}"
+        )
 
 
 class Selection:
@@ -40,7 +179,9 @@ class Selection:
             with strategy.scope():
                 nets[1] = networks.build_refinement_net(config, dataset.info)
         self._trained, self._net = trainer.refinement_net, nets[1]
-        self._weights = tf.train.Checkpoint(net=self._net)
+        self._best = BestWeights(
+            self._net, workdir, file=run_dir.BEST_FILE, score="ged", prefix="best"
+        )
         self._model = networks.build_sampler(
             *nets, dataset.info, strategy, config.evaluation.noise_sampling
         )
@@ -69,44 +210,16 @@ class Selection:
             watch=glimpse.add,
         )
         self._board.pictures("selection", step, glimpse.figures())
-        best = self._workdir.read_json(run_dir.BEST_FILE)
-        better = best is None or best["ged"] is None
-        better = better or (ged is not None and ged < best["ged"])
-        # A run that was killed between this file and its checkpoint comes here twice.
-        if better or best["step"] >= step:
-            name = f"checkpoints/best-{step}"
-            if best is not None and best["weights"] == name:
-                name += "-again"  # Until it is written, the other counts.
-            path = self._workdir.path / name
-            checkpoints.remove(path)
-            try:
-                with checkpoints.writing(path):
-                    self._weights.write(str(path))
-            except run_dir.RunError:
-                checkpoints.remove(path)
-                raise
-            self._workdir.write_json(
-                run_dir.BEST_FILE, {"step": step, "ged": ged, "weights": name}
-            )
-            self._forget(keep=name)
+        self._best.offer(step, ged)
         if ged is None:
             self._log(f"step {step}: no GED is defined on the selection split")
             return {}
         self._log(f"step {step}: GED {ged:.4f} on the selection split")
         return {"selection_ged": ged}
 
-    def _forget(self, keep: str) -> None:
-        keep = pathlib.Path(keep).name
-        for path in (self._workdir.path / "checkpoints").glob("best-*"):
-            if path.is_dir():
-                shutil.rmtree(path)  # Of a job that was killed while it wrote.
-            elif path.name.split(".")[0] != keep:
-                path.unlink()
-
     def best_sampler(self) -> sampler.Sampler:
         """Returns F and G with the best weights."""
-        best = self._workdir.read_json(run_dir.BEST_FILE)
-        checkpoints.read_weights(self._weights, self._workdir.path / best["weights"])
+        best = self._best.read()
         score = "undefined" if best["ged"] is None else f"{best['ged']:.4f}"
         self._log(f"best weights: step {best['step']}, GED {score}")
         return self._model

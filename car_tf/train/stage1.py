@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Callable, Dict
+from typing import Callable, Dict, List
 
 import tensorflow as tf
 import tensorflow_probability as tfp
@@ -22,12 +22,20 @@ class CalibrationTrainer(keras.Model):
         num_blackbox_classes: int,
         l2: float,
         seed: int,
+        average_decay: float = 0.0,
     ):
         super().__init__(name="calibration_trainer")
         self.calibration_net = calibration_net
         self.num_blackbox_classes = num_blackbox_classes
         self.l2 = l2
         self.seed = seed
+        self.average_decay = average_decay
+        averaged = calibration_net.variables if average_decay else []
+        # Updated inside the replicas, whose batch statistics differ.
+        self.averages = [
+            tf.Variable(value, trainable=False, aggregation=tf.VariableAggregation.MEAN)
+            for value in averaged
+        ]
         self.step = tf.Variable(
             0,
             dtype=tf.int64,
@@ -42,6 +50,11 @@ class CalibrationTrainer(keras.Model):
     def metrics(self) -> list:
         """Metrics that `fit` resets at the start of an epoch."""
         return [self.loss_metric, self.accuracy_metric]
+
+    @property
+    def selectable(self) -> List[tf.Variable]:
+        """What is to be used of F: its variables, or their averages, in F's order."""
+        return self.averages or self.calibration_net.variables
 
     def train_step(self, data: Dict[str, tf.Tensor]) -> Dict[str, tf.Tensor]:
         """Makes one update of F.
@@ -70,6 +83,12 @@ class CalibrationTrainer(keras.Model):
         gradients = tape.gradient(loss, variables)
         optimization.update(self.optimizer, gradients, variables, l2=self.l2)
         self.step.assign_add(1)
+        optimization.update_averages(
+            self.averages,
+            self.calibration_net.variables,
+            decay=self.average_decay,
+            step=self.step,
+        )
         hit = tf.equal(tf.argmax(logits, -1, output_type=tf.int32), label)
         hit = tf.cast(hit, tf.float32)
         self.loss_metric.update_state(per_image)

@@ -360,13 +360,6 @@ class RefinementTrainer(keras.Model):
         r1 = tf.cond(now, penalty, lambda: tf.zeros([tf.shape(image)[0]]))
         return optimization.finite(r1, "r1")
 
-    def _update_averages(self) -> None:
-        """Moves the averages towards G, outside the replicas; at first they follow."""
-        step = tf.cast(self.step, tf.float32)
-        decay = tf.minimum(self.average_decay, (1.0 + step) / (10.0 + step))
-        for average, variable in zip(self.averages, self.refinement_net.variables):
-            average.assign(decay * average + (1.0 - decay) * variable)
-
     def _rests(self) -> Optional[Tuple[Optional[tf.Tensor], Optional[tf.Tensor]]]:
         """Whether D rests in this step, and whether G does; None where it never can."""
         active, period = self.discriminator_active, self.discriminator_period
@@ -429,7 +422,12 @@ class RefinementTrainer(keras.Model):
                     g_moves = _either(g_rests, step(*only_d), g_moves)
                 g_moves()
             self.step.assign_add(1)
-            self._update_averages()
+            optimization.update_averages(
+                self.averages,
+                self.refinement_net.variables,
+                decay=self.average_decay,
+                step=self.step,
+            )
 
         @tf.function(reduce_retracing=True)
         def train_function(iterator) -> Dict[str, tf.Tensor]:

@@ -24,6 +24,7 @@ NUM_IMAGES = 3
 DESCRIPTIONS = {
     "cross_entropy": "Lce of F, nats, mean over labelled pixels",
     "accuracy": "Share of labelled pixels that F's arg-max gets right",
+    "selection_cross_entropy": "Lce of F on the selection split; lower is better",
     "pixel_loss": "Lcal, Lce or the negative ELBO, nats, mean over labelled pixels",
     "adversarial": "Ladv of G, nats; 0.693 where D is at chance",
     "discriminator": "Cross entropy of D on real and generated pairs, nats; 1.386 at "

@@ -1,10 +1,12 @@
 """Evaluation of samplers whose numbers are known in closed form."""
 
 import json
+import types
 
 import numpy as np
 import pytest
 import stripes
+import tensorflow as tf
 
 from car_tf.data import examples, info
 from car_tf.evaluate import accumulators, evaluation, sample_files
@@ -121,6 +123,50 @@ def test_mean_ged_spreads_fewer_images_over_the_split(num, indices):
         watch=lambda drawn: seen.append(drawn.index),
     )
     assert seen == indices
+
+
+class FixedLogits:
+    """F with the same logits for every image."""
+
+    receptive_field = 0
+
+    def __init__(self, logits):
+        self.logits = tf.constant(logits, tf.float32)
+
+    def __call__(self, image, blackbox):
+        return self.logits[None]
+
+
+def test_cross_entropies_are_over_raters_and_the_pixels_they_labelled():
+    # One row of two pixels. Class 1 has odds 3, so 3/4, in both. Rater A says 1 and 0,
+    # rater B 1 and nothing: (-ln 3/4 - 1/2 ln 1/4) / (1 + 1/2) = 0.65389 nats.
+    # At temperature 2 the odds are sqrt 3, class 1 has 0.63397: 0.63885.
+    labels = np.array([[[1, 0]], [[1, info.IGNORE_LABEL]]], np.uint8)
+    source = examples.Examples(
+        ("a",), ("a",), np.zeros((1, 1, 2, 1), np.uint8), labels[None]
+    )
+    found = evaluation.cross_entropies(
+        FixedLogits([[[0, np.log(3)]] * 2]),
+        source,
+        types.SimpleNamespace(num_classes=2, flips=()),
+        temperatures=np.array([1.0, 2.0]),
+    )
+    np.testing.assert_allclose(found, [0.65389, 0.63885], atol=1e-5)
+
+
+def test_cross_entropies_expect_the_flips():
+    # Class 0 becomes its twin with 8/17, and F says one half: ln 2 whatever falls.
+    flip = stripes.FLIP_FACTS.flips[0]
+    logits = np.full((8, 24, stripes.K), -30.0)
+    logits[..., [flip.original, flip.flipped]] = 0.0
+    found = evaluation.cross_entropies(
+        FixedLogits(logits),
+        stripes.examples_of(2, ids=(flip.original,) * 6),
+        stripes.FLIP_FACTS,
+        temperatures=np.ones(1),
+        num_images=1,
+    )
+    np.testing.assert_allclose(found, np.log(2), atol=1e-5)
 
 
 def test_f_is_wrong_where_it_is_wrong():

@@ -68,7 +68,9 @@ def test_checkpoints_hold_all_that_a_stage_goes_on_with(monkeypatch):
     arguments = dict(workdir=None, strategy=strategy, stop=None, log=print)
     train_run.train_calibration(config, None, **arguments)
     train_run.train_refinement(config, None, None, **arguments)
-    assert set(saved[1].values()) == {"step", "optimizer", "calibration_net"}
+    assert set(saved[1].values()) == {
+        *("step", "optimizer", "calibration_net", "averages")
+    }
     same = ("step", "judged", "refinement_net", "discriminator", "posterior_net")
     same += ("averages", "generator_optimizer", "discriminator_optimizer")
     assert saved[2] == {name: name for name in same}

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from car_tf import config as config_lib
 from car_tf.config import fields
-from car_tf.evaluate import evaluation
+from car_tf.evaluate import evaluation, saved_run
 from car_tf.models import build, calibration_net
 from car_tf.runtime import run_dir
 from car_tf.train import selection
@@ -141,6 +141,53 @@ def test_best_weights_that_cannot_be_read_are_named(selecting):
     os.truncate(path, 0)
     with pytest.raises(run_dir.RunError, match="best-2.*cannot be read"):
         selecting.best()
+
+
+def test_the_best_f_is_kept_with_its_temperature(tmp_path, monkeypatch):
+    config = fields.override(
+        config_lib.Config(name="toy"),
+        ["stage1.steps=4", "stage1.select_every=1", "stage1.temperature_scaling=true"]
+        + ["train.checkpoint_every=1"],
+    )
+    shapes = tf.zeros([1, 4, 4, 3]), tf.zeros([1, 4, 4, 2])
+
+    def build_net(*unused):
+        net = calibration_net.BlackBoxCalibrator(num_classes=3, channels=2, dropout=0.0)
+        net(*shapes)
+        return net
+
+    monkeypatch.setattr(build, "build_calibration_net", build_net)
+    trained = build_net()
+    kernel, bias = trained.logits_layer.variables
+    dataset = types.SimpleNamespace(info=None, selection="s", splits={"s": None})
+    trainer = types.SimpleNamespace(
+        calibration_net=trained, selectable=trained.variables
+    )
+    run = run_dir.RunDir(str(tmp_path / "run"), config)
+    chosen = selection.CalibrationSelection(
+        config, dataset, trainer, run, lambda line: None
+    )
+    best_at = {1: 0, 2: 40, 3: 20, 4: 20}  # Of 41 temperatures from 1/2 to 2.
+    for step, value in enumerate((0.5, 0.2, 0.3, 0.4), 1):
+
+        def found(*unused, temperatures, **unused_too):
+            values = np.full(len(temperatures), 1.0)
+            values[best_at[step]] = value
+            return values
+
+        monkeypatch.setattr(evaluation, "cross_entropies", found)
+        kernel.assign(tf.fill(kernel.shape, float(step)))
+        bias.assign(tf.fill(bias.shape, 10.0 * step))
+        logged = chosen.consider(step)
+        assert logged == {"selection_cross_entropy": value}
+        assert float(bias[0]) == 10.0 * step  # Training goes on with its own.
+    chosen.restore_best()
+    # Of step 2, divided by 2.
+    np.testing.assert_allclose(kernel, np.full(kernel.shape, 1.0))
+    np.testing.assert_allclose(bias, np.full(bias.shape, 10.0))
+    best = run.read_json("checkpoints/stage1/best.json")
+    assert (best["step"], best["cross_entropy"], best["temperature"]) == (2, 0.2, 2.0)
+    assert saved_run._calibration_weights(run) == run.path / best["weights"]
 
 
 def test_weights_are_copied_from_replicas_whatever_their_order(two_replicas):

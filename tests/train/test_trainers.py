@@ -437,14 +437,18 @@ def test_float16_keeps_ladv_where_d_is_sure():
     assert np.linalg.norm(half - full) < 0.1 * np.linalg.norm(full)
 
 
-def test_averages_follow_g_and_its_batch_statistics(two_replicas):
+@pytest.mark.parametrize("stage", [1, 2])
+def test_averages_follow_a_net_and_its_batch_statistics(two_replicas, stage):
     # Decay after step n: min(0.25, (1 + n) / (10 + n)), so 2/11 and 3/12.
     found = []
     for strategy in (None, two_replicas):
-        trainer = stage_2(
-            strategy, average_decay=0.25, synchronized=True, discriminator_period=1
-        )
-        net = trainer.refinement_net
+        settings = dict(average_decay=0.25, synchronized=True)
+        if stage == 1:
+            trainer = stage_1(strategy, **settings)
+            net = trainer.calibration_net
+        else:
+            trainer = stage_2(strategy, discriminator_period=1, **settings)
+            net = trainer.refinement_net
         seen = [weights(net)]
         for step in range(2):
             fit(trainer, step + 1, step)
