@@ -135,7 +135,7 @@ def differences(runs, name):
         if runs.log(name, stage) != runs.log("whole", stage):
             found.append(f"the log of stage {stage} differs")
     whole, run = runs.folder / "whole", runs.folder / name
-    for file in ("best.json", "data.json"):
+    for file in ("best.json", "checkpoints/stage1/best.json", "data.json"):
         if json.loads((run / file).read_text()) != json.loads(
             (whole / file).read_text()
         ):

@@ -24,6 +24,9 @@ class CalibrationNet(fields.Section, key="calibration_net"):
     decoder: Literal["unpooling", "skips"] = "unpooling"
     """Of a SegNet: `unpooling` by the indices of the max-pooling, or `skips` as in a
     U-Net."""
+    half_size: bool = False
+    """Whether a SegNet has no first level: squares of 2x2 pixels become channels, and the
+    logits are made of channels again."""
 
 
 class RefinementNet(fields.Section, key="refinement_net"):

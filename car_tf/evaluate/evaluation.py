@@ -87,45 +87,45 @@ def cross_entropies(
     Returns:
       `[T]`, nats; means over the images of means over their labelled pixels.
     """
-
-    @tf.function(reduce_retracing=True)
-    def logits_of(image, blackbox):
-        if blackbox is not None:
-            blackbox = layers.blackbox_to_probs(
-                blackbox, dataset_info.num_blackbox_classes
-            )
-        return calibration_net(layers.image_to_float(image), blackbox)
-
-    @tf.function(reduce_retracing=True)
-    def losses_of(logits, target):
-        # Ignored pixels have a target of zeros.
-        labelled = tf.maximum(tf.reduce_sum(target), 1.0)
-        return tf.map_fn(
-            lambda temperature: -tf.reduce_sum(
-                target * tf.nn.log_softmax(logits / temperature)
-            )
-            / labelled,
-            tf.constant(temperatures, tf.float32),
-        )
-
+    logits_of = tf.function(
+        lambda image, blackbox: calibration_net(layers.image_to_float(image), blackbox),
+        reduce_retracing=True,
+    )
+    losses_of = tf.function(_losses_at, reduce_retracing=True)
     table = np.zeros([256, dataset_info.num_classes], np.float32)
     table[: dataset_info.num_classes] = accumulators.flip_table(dataset_info)
+    size = source.images.shape[1:3]
+    pieces = tiles.cut(size, calibration_net.receptive_field)
     total, indices = 0.0, sampling.spread(len(source), num_images)
     for index in indices:
 
         def compute(seen: tiles.Slices) -> Dict[str, np.ndarray]:
             blackbox = source.blackbox
             if blackbox is not None:
-                blackbox = tf.constant(blackbox[([index], *seen)])
+                blackbox = layers.blackbox_to_probs(
+                    tf.constant(blackbox[([index], *seen)]),
+                    dataset_info.num_blackbox_classes,
+                )
             image = tf.constant(source.images[([index], *seen)])
             return {"probs": logits_of(image, blackbox).numpy()}
 
-        size = source.images.shape[1:3]
-        pieces = tiles.cut(size, calibration_net.receptive_field)
-        logits = tiles.compute(pieces, compute, sampling.AXES)["probs"][0]
-        target = table[source.labels[index]].mean(axis=0)
-        total += losses_of(tf.constant(logits), tf.constant(target)).numpy()
+        logits = tiles.compute(pieces, compute, {"probs": 1})["probs"][0]
+        # Ignored pixels have a target of zeros.
+        target = tf.constant(table[source.labels[index]].mean(axis=0))
+        at = tf.constant(temperatures, tf.float32)
+        total += losses_of(tf.constant(logits), target, at).numpy()
     return total / len(indices)
+
+
+def _losses_at(
+    logits: tf.Tensor, target: tf.Tensor, temperatures: tf.Tensor
+) -> tf.Tensor:
+    """Mean cross entropies `[T]` of `[H, W, K]` logits at temperatures `[T]`."""
+    labelled = tf.maximum(tf.reduce_sum(target), 1.0)
+    return tf.map_fn(
+        lambda one: -tf.reduce_sum(target * tf.nn.log_softmax(logits / one)) / labelled,
+        temperatures,
+    )
 
 
 def evaluate(

@@ -55,6 +55,7 @@ def build_calibration_net(
             channels=settings.channels,
             dropout=settings.dropout,
             skips=settings.decoder == "skips",
+            half_size=settings.half_size,
             synchronized=synchronized,
         )
     else:

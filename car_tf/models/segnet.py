@@ -30,6 +30,7 @@ class SegNet(keras.Model):
         channels: int = 64,
         dropout: float = 0.1,
         skips: bool = False,
+        half_size: bool = False,
         synchronized: bool = False,
         name: str = "calibration_net",
     ):
@@ -42,37 +43,35 @@ class SegNet(keras.Model):
           skips: whether the decoder up-samples by transposed convolutions and sees
             the encoder's features; else it unpools by the encoder's indices, as
             SegNet does.
+          half_size: whether the first level is left out: squares of 2x2 pixels become
+            channels, and the logits are made of channels again, so that no convolution
+            works at full size, where a CPU spends most of its time.
           synchronized: whether batch statistics span all replicas.
           name: of the model.
         """
         super().__init__(name=name)
         self.skips = skips
-        widths = [channels * width for width in WIDTHS]
-
-        def block(width: int, salt: int) -> layers.ConvBlock:
-            return layers.ConvBlock(
-                width,
-                dropout=dropout,
-                salt=salt,
-                synchronized=synchronized,
-                slope=0.0,
-                name=f"conv{salt}",
-            )
-
+        self.half_size = half_size
+        self.depths = DEPTHS[1:] if half_size else DEPTHS
+        widths = [channels * width for width in WIDTHS[-len(self.depths) :]]
         salts = iter(range(100))
+        shared = dict(dropout=dropout, synchronized=synchronized, slope=0.0)
+
+        def block(width: int) -> layers.ConvBlock:
+            salt = next(salts)
+            return layers.ConvBlock(width, salt=salt, name=f"conv{salt}", **shared)
+
         self.encoder = [
-            [block(width, next(salts)) for _ in range(depth)]
-            for depth, width in zip(DEPTHS, widths)
+            [block(width) for _ in range(depth)]
+            for depth, width in zip(self.depths, widths)
         ]
         # Coarsest level first. The last convolution of a level narrows to the next
         # level's width; that of the finest gives the logits.
         self.decoder, self.ups = [], []
-        for level in reversed(range(len(DEPTHS))):
-            convs = [
-                block(widths[level], next(salts)) for _ in range(DEPTHS[level] - 1)
-            ]
+        for level in reversed(range(len(widths))):
+            convs = [block(widths[level]) for _ in range(self.depths[level] - 1)]
             if level:
-                convs.append(block(widths[level - 1], next(salts)))
+                convs.append(block(widths[level - 1]))
             self.decoder.append(convs)
             if skips:
                 up = keras.layers.Conv2DTranspose(
@@ -80,14 +79,17 @@ class SegNet(keras.Model):
                 )
                 self.ups.append(up)
         self.logits_layer = keras.layers.Conv2D(
-            num_classes, 3, padding="same", name="logits"
+            num_classes * (4 if half_size else 1), 3, padding="same", name="logits"
         )
 
     @property
     def receptive_field(self) -> int:
         """Pixels away from which the input can change a pixel of the result."""
         # Both ways through the levels, and from one end of a coarsest pixel to the other.
-        one_way = sum(depth * 2**level for level, depth in enumerate(DEPTHS))
+        first = int(self.half_size)
+        one_way = sum(
+            depth * 2**level for level, depth in enumerate(self.depths, first)
+        )
         return 2 * one_way + STRIDE - 1
 
     def call(
@@ -112,6 +114,8 @@ class SegNet(keras.Model):
             raise ValueError("SegNet takes no black box, got its output")
         height, width = tf.shape(image)[1], tf.shape(image)[2]
         features = layers.pad_to_multiple(image, STRIDE)
+        if self.half_size:
+            features = tf.nn.space_to_depth(features, 2)
         links = []
         for convs in self.encoder:
             for conv in convs:
@@ -126,4 +130,7 @@ class SegNet(keras.Model):
                 features = unpooling.max_unpool(features, link)
             for conv in convs:
                 features = conv(features, training=training, seed=seed)
-        return self.logits_layer(features)[:, :height, :width]
+        logits = self.logits_layer(features)
+        if self.half_size:
+            logits = tf.nn.depth_to_space(logits, 2)
+        return logits[:, :height, :width]

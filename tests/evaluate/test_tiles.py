@@ -100,12 +100,18 @@ def _counting(net):
 
 
 def _calibrator(kind):
-    if kind == "segnet":
-        return segnet.SegNet(num_classes=1, channels=1, dropout=0.0, skips=True)
+    if kind != "blackbox":
+        return segnet.SegNet(
+            num_classes=1,
+            channels=1,
+            dropout=0.0,
+            skips=True,
+            half_size=kind == "half segnet",
+        )
     return calibration_net.BlackBoxCalibrator(num_classes=1, channels=1)
 
 
-@pytest.mark.parametrize("kind", ["segnet", "blackbox", "G"])
+@pytest.mark.parametrize("kind", ["segnet", "half segnet", "blackbox", "G"])
 def test_a_network_sees_as_far_as_it_says(kind):
     if kind == "G":
         net = refinement_net.RefinementNet(
@@ -114,7 +120,7 @@ def test_a_network_sees_as_far_as_it_says(kind):
         call = lambda x: net(x, -1e9 * tf.ones_like(x), tf.zeros([1, 1, 1]))[:, 0]
     else:
         net = _calibrator(kind)
-        call = lambda x: net(x, None if kind == "segnet" else tf.zeros_like(x))
+        call = lambda x: net(x, tf.zeros_like(x) if kind == "blackbox" else None)
     call(tf.zeros([1, 32, 32, 1]))
     _counting(net)
     call, reached = tf.function(call), []

@@ -14,9 +14,15 @@ from export import savedmodel
 BOTH = pytest.mark.parametrize("skips", [False, True])
 
 
-def _net(skips=False, dropout=0.1, channels=2):
+def _net(skips=False, dropout=0.1, channels=2, half_size=False):
     tf.random.set_seed(3)
-    return segnet.SegNet(num_classes=2, channels=channels, dropout=dropout, skips=skips)
+    return segnet.SegNet(
+        num_classes=2,
+        channels=channels,
+        dropout=dropout,
+        skips=skips,
+        half_size=half_size,
+    )
 
 
 def _image(height=32, width=32, batch=1):
@@ -104,11 +110,27 @@ def test_the_encoder_is_that_of_vgg_16():
     assert kernels == 14_714_688 - 4_224 - 2 * 9 * 64
 
 
-@BOTH
-def test_any_size_goes_in_and_comes_out(skips):
-    net = _net(skips)
+@pytest.mark.parametrize(
+    "skips, half_size", [(False, False), (True, False), (True, True)]
+)
+def test_any_size_goes_in_and_comes_out(skips, half_size):
+    net = _net(skips, half_size=half_size)
     for height, width in ((32, 64), (33, 47), (5, 1)):
         assert net(_image(height, width)).shape == (1, height, width, 2)
+
+
+def test_at_half_size_the_first_level_is_left_out():
+    net = _net(skips=True, channels=16, half_size=True)
+    net(_image())
+    widths = [[conv.conv.filters for conv in level] for level in net.encoder]
+    assert widths == [[32] * 2, [64] * 3, [128] * 3, [128] * 3]
+    # Every pixel of a square has logits of its own.
+    image, kernel = _image(), net.logits_layer.kernel
+    kernel.assign(tf.zeros_like(kernel))
+    net.logits_layer.bias.assign(tf.range(8.0))
+    logits = net(image)[0].numpy()
+    np.testing.assert_array_equal(logits[:2, :2], [[[0, 1], [2, 3]], [[4, 5], [6, 7]]])
+    np.testing.assert_array_equal(logits[30:, 30:], logits[:2, :2])
 
 
 @BOTH

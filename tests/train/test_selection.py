@@ -117,7 +117,7 @@ def test_the_best_weights_stay_while_they_are_written_again(selecting, monkeypat
 
     # Killed before the checkpoint of step 4; gone on, with no room.
     with monkeypatch.context() as patch:
-        patch.setattr(selecting.selection._weights, "write", full)
+        patch.setattr(selecting.selection._best._checkpoint, "write", full)
         with pytest.raises(run_dir.RunError, match="best-4.*cannot be written"):
             selecting.consider(s4=0.4)
     assert selecting.best() == (4.0, 0.4)
