@@ -50,8 +50,7 @@ def describe(root: pathlib.Path) -> Draft:
       DataError: no folder of images, or no masks whose names begin as the images' do.
     """
     paths = [path.relative_to(root) for path in io.walk(root)]
-    pictured = [p for p in paths if p.suffix.lower() in files.ENDINGS]
-    image_form, raters = layout.find(root, pictured)
+    image_form, raters = layout.find(root, paths)
     draft = Draft(
         {
             "title": root.resolve().name,

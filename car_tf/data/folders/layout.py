@@ -10,21 +10,21 @@ from car_tf.data import io
 from car_tf.data.folders import description, files
 
 # How people call the folders of images and of masks.
-IMAGES = ("images", "imgs", "image", "img")
+IMAGES = ("images", "imgs", "image", "img", "img_dir")
 _MASKS = (
     *("masks", "labels", "mask", "label", "annotations", "gt", "segmentations"),
-    "segmentation",
+    *("segmentation", "ann_dir"),
 )
 
 
 def find(
-    root: pathlib.Path, pictured: Sequence[pathlib.PurePath]
+    root: pathlib.Path, paths: Sequence[pathlib.PurePath]
 ) -> Tuple[str, List[Tuple[str, str]]]:
     """Tells by which names images and masks go.
 
     Args:
       root: the folder.
-      pictured: its pictures, relative to it.
+      paths: all files in it, relative to it.
 
     Returns:
       The form of image files, and (name, form of masks) of the raters.
@@ -32,16 +32,25 @@ def find(
     Raises:
       DataError: no images, or no masks whose names begin as theirs do.
     """
+    pictured = [p for p in paths if p.suffix.lower() in files.ENDINGS]
     in_images = [p for p in pictured if _part(p, IMAGES) is not None]
     in_masks = [p for p in pictured if _part(p, _MASKS) is not None]
-    if not in_images or not in_masks:
-        what = "images" if not in_images else "masks"
-        names = IMAGES if not in_images else _MASKS
-        raise io.DataError(
-            f"{root}: wanted a folder of {what} ({', '.join(names[:4])}) with files in "
-            f"{', '.join(files.ENDINGS)}, found none: rename it, or write "
-            f"{description.FILE} by hand (docs/own_data.md)"
-        )
+    for what, names, found in (
+        ("images", IMAGES, in_images),
+        ("masks", _MASKS, in_masks),
+    ):
+        if not found:
+            others = {p.suffix for p in paths if _part(p, names) is not None}
+            raise io.DataError(
+                f"{root}: wanted a folder of {what} ({', '.join(names[:4])}) with files "
+                f"in {', '.join(files.ENDINGS)}, found "
+                + (
+                    f"{', '.join(sorted(others)[:4])}: convert them to PNG"
+                    if others
+                    else f"none: rename it, or write {description.FILE} by hand"
+                )
+                + " (docs/own_data.md)"
+            )
     stems, form = _names(in_images, IMAGES)
     # What is added to an image's name, by the folder that masks lie in.
     added: Dict[str, set] = collections.defaultdict(set)

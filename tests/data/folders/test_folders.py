@@ -272,6 +272,14 @@ def test_what_values_stand_for_is_asked(tmp_path, values, words):
     assert re.search(words, question)
 
 
+def test_other_formats_are_to_be_converted(tmp_path):
+    picture, labels = leaves.draw(0)
+    leaves.save(tmp_path / "images" / "a.png", picture)
+    leaves.save(tmp_path / "masks" / "a_manual1.gif", labels[0])
+    with pytest.raises(io.DataError, match="masks .* found .gif: convert them to PNG"):
+        describe.describe(tmp_path)
+
+
 def test_the_most_frequent_colour_is_the_background(tmp_path):
     picture, labels = leaves.draw(0)
     leaves.save(tmp_path / "images" / "a.png", picture)
