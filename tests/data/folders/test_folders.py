@@ -14,6 +14,7 @@ from car_tf.data import check, findings, io, layouts
 from car_tf.data import load as data_load
 from car_tf.data.folders import check as folders_check
 from car_tf.data.folders import describe
+from car_tf.evaluate import distances
 
 
 def drafted(root):
@@ -429,3 +430,30 @@ def test_a_black_box_of_other_classes_is_mapped(root, fit, monkeypatch):
     )
     assert dataset.info.num_blackbox_classes == 4
     assert set(np.unique(dataset.splits["train"].blackbox)) == {3}
+
+
+# What its labels are worth, by hand
+
+
+def test_the_ged_of_an_image_that_two_of_three_labelled(tmp_path):
+    half = np.zeros((16, 16), np.uint8)
+    half[:, :8] = 1
+    for index in range(3):
+        leaves.save(
+            tmp_path / "images" / f"{index}.png", leaves.draw(index)[0][:16, :16]
+        )
+        leaves.save(tmp_path / "masks" / "anna" / f"{index}.png", half)
+        leaves.save(tmp_path / "masks" / "ben" / f"{index}.png", half * 0 + 1)
+    third = np.full((16, 16), 2, np.uint8)
+    leaves.save(tmp_path / "images" / "3.png", leaves.draw(3)[0][:16, :16])
+    leaves.save(tmp_path / "masks" / "cleo" / "3.png", third)
+    drafted(tmp_path)
+    dataset = load(tmp_path)
+    _, labels = examples_by_name(dataset)["0"]
+    nothing = np.zeros((1, 16, 16), np.uint8)
+    found = distances.label_distances(nothing, labels, dataset.info).ged()
+    # 1 - mean IoU over the classes of either map. The sample (all 0) and anna: class 0
+    # has 128 of 256, class 1 has 0, so 1 - 0.25 = 0.75; and ben: 1; anna and ben: class
+    # 1 has 128 of 256, class 0 has 0, so 0.75. Cleo did not label it.
+    # GED = 2 (0.75 + 1) / 2 - 0 - (0 + 0.75 + 0.75 + 0) / 4 = 1.375.
+    assert found.ged == pytest.approx(1.375)
