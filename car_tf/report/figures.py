@@ -141,7 +141,9 @@ def _raters_figure(gallery, images, labels, class_colors, num_shown=6):
     rows = []
     for item in gallery:
         masks = labels[item.index]
-        mean = (masks[..., None] == np.arange(len(colors))).mean(0)
+        # Of those who labelled a pixel.
+        mean = (masks[..., None] == np.arange(len(colors))).sum(0)
+        mean = mean / np.maximum(mean.sum(-1, keepdims=True), 1)
         blended = [
             np.rint(probs @ colors).astype(np.uint8)
             for probs in (mean, item.probs, item.sample_mean)

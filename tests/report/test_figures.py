@@ -2,6 +2,7 @@
 
 import itertools
 import re
+import types
 
 import numpy as np
 import pytest
@@ -44,6 +45,20 @@ def test_titles_can_be_read_in_the_report():
     shown = 966 / figure.bbox.width
     for axis in figure.axes:
         assert axis.title.get_fontsize() * figures.DPI / 72 * shown >= 10
+
+
+def test_the_mean_of_raters_is_of_those_who_labelled():
+    labels = np.zeros((1, 3, 4, 4), np.uint8)
+    labels[:, 1], labels[:, 2] = 1, 255
+    probs = np.full((4, 4, 2), 0.5)
+    item = types.SimpleNamespace(
+        index=0, probs=probs, sample_mean=probs, samples=labels[0]
+    )
+    images, colors = np.zeros((1, 4, 4, 3), np.uint8), [(200, 0, 0), (0, 100, 0)]
+    figure = figures._raters_figure([item], images, labels, colors)
+    shown = {axis.get_title(): axis.images for axis in figure.axes}
+    ((mean,),) = [shown["mean of raters"]]
+    assert mean.get_array()[0, 0].tolist() == [100, 50, 0]
 
 
 def test_a_curve_that_hardly_changes_looks_flat():
