@@ -6,7 +6,10 @@ import dataclasses
 import hashlib
 import json
 import pathlib
+import platform
 from typing import Any, Dict, List, Optional, Sequence
+
+import tensorflow as tf
 
 import car_tf
 from car_tf.data import info, io
@@ -72,20 +75,20 @@ def labels(
     }
 
 
-def card(
+def write_card(
+    folder: pathlib.Path,
     described: Dict[str, Any],
     *,
     notes: Sequence[str],
     results: Sequence[str],
-    made_with: str,
-) -> str:
-    """Returns the model card.
+) -> None:
+    """Writes the model card.
 
     Args:
+      folder: of the model.
       described: of `labels`.
       notes: on the data, one sentence each.
       results: of the evaluation, one line each.
-      made_with: versions.
     """
     height, width = described["trained_size"]
     twins = {flip["original"]: flip for flip in described["flips"]}
@@ -113,9 +116,10 @@ def card(
         "## Configuration",
         f"```json\n{config}\n```" if described["config"] else "Not recorded.",
         "## Made with",
-        made_with,
+        f"TensorFlow {tf.__version__}, Python {platform.python_version()}.",
     ]
-    return "\n\n".join(parts) + "\n"
+    text = "\n\n".join(parts) + "\n"
+    (folder / CARD_FILE).write_text(text, encoding="utf-8")
 
 
 def _limits(described: Dict[str, Any]) -> List[str]:

@@ -30,23 +30,29 @@ class Settings:
     Attributes:
       dataset_info: of the data set.
       num_samples: M of `serving_default`, and of the others where a request has none.
-      blackbox: what the model takes of a black box: `labels` or `probabilities`.
-      trained_size: (height, width) of the images that the model was trained on.
-      resizes: whether training resized whole images to it, and did not cut them out:
-        then a model with an embedded black box does so too.
+      trained_size: (height, width) of the images that the model was trained on, to
+        which a model with an embedded black box resizes where training did so.
     """
 
     dataset_info: info.DatasetInfo
     num_samples: int = NUM_SAMPLES
-    blackbox: str = LABELS
     trained_size: Tuple[int, int] = (256, 512)
-    resizes: bool = True
 
     def __post_init__(self):
         if not 1 <= self.num_samples <= checks.MAX_SAMPLES:
             raise ValueError(
                 f"num_samples: wanted 1 to {checks.MAX_SAMPLES}, got {self.num_samples}"
             )
+
+    @property
+    def blackbox(self) -> str:
+        """What the model takes of a black box: `labels` or `probabilities`."""
+        return self.dataset_info.blackbox_output
+
+    @property
+    def resizes(self) -> bool:
+        """Whether training resized whole images and did not cut crops out of them."""
+        return self.dataset_info.resizes
 
     @property
     def image_spec(self) -> tf.TensorSpec:

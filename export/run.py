@@ -12,7 +12,7 @@ from car_tf.data import info
 from car_tf.evaluate import evaluation, saved_run
 from car_tf.models import sampler
 from car_tf.runtime import run_dir
-from export import program, savedmodel, versions
+from export import description, program, savedmodel, versions
 
 FOLDER = "export"
 
@@ -30,35 +30,53 @@ def export_run(
     blackbox_function: Optional[program.BlackBoxFunction] = None,
     log: Callable[[str], None] = print,
 ) -> pathlib.Path:
-    """Exports a trained sampler with all that its run knows; see `savedmodel.export`.
+    """Writes the SavedModel `output/name/version`, whole or not at all.
+
+    A model that is the same as the newest version there is not written again.
 
     Args:
-      config: of the run.
-      model: its sampler.
-      dataset_info: of its data set.
+      config, model, dataset_info: of the run, its sampler and its data set.
       output: the folder of served models.
       name: of the model; empty for the configuration's.
       num_samples: M where a request does not say.
-      notes: on the data.
-      metrics: of the evaluation, None before it.
-      blackbox_function: a black box to embed.
+      notes, metrics: on the data; of the evaluation, None before it.
+      blackbox_function: a black box to embed, see `program.BlackBoxFunction`; without an
+        attribute `fingerprint`, it is taken for another one every time.
       log: takes lines for people.
+
+    Returns:
+      The version's folder.
+
+    Raises:
+      ExportError: a name that cannot be served.
     """
-    return savedmodel.export(
-        model,
-        dataset_info,
-        output,
-        name=name or versions.servable(config.name),
-        num_samples=num_samples,
-        blackbox=dataset_info.blackbox_output,
-        trained_size=config.data.size,
-        resizes=dataset_info.resizes,
-        blackbox_function=blackbox_function,
+    versions.check_name(name := name or versions.servable(config.name))
+    settings = program.Settings(dataset_info, num_samples, config.data.size)
+    described = description.labels(
+        settings,
+        name=name,
+        embedded=blackbox_function is not None,
+        receptive_field=model.receptive_field,
         config=_as_read(config, dataset_info),
-        notes=notes,
-        results=_results(config, metrics, dataset_info),
-        log=log,
     )
+    results = _results(config, metrics, dataset_info)
+    # Its weights are not known here; what it is known by is.
+    embedded = getattr(blackbox_function, "fingerprint", "")
+    content = description.content_hash(
+        described, model.variables, [*results, *([embedded] if embedded else [])]
+    )
+    folder = pathlib.Path(output) / name
+    with versions.locked(folder):
+        newest = versions.latest(folder)
+        if newest is not None and (blackbox_function is None or embedded):
+            if description.read_content_hash(newest) == content:
+                return newest
+        with versions.new_version(folder) as work:
+            computation = program.Program(model, settings, blackbox_function)
+            savedmodel.write(work, computation, described, log)
+            description.write_card(work, described, notes=notes, results=results)
+            description.write_fingerprint(work, content)
+        return versions.latest(folder)
 
 
 def _as_read(

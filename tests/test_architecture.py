@@ -53,7 +53,6 @@ TOO_LONG = {
     "car_tf.data.cityscapes.read",
     "car_tf.data.lidc.dicom.prepare",
     "car_tf.data.pipeline.training_batches",
-    "car_tf.data.synthetic.lidc_crops",
     "car_tf.evaluate.run.evaluate_run",
     "car_tf.metrics.ged.energy_distance",
     "car_tf.metrics.ged.class_flips_distances",
@@ -63,7 +62,6 @@ TOO_LONG = {
     "car_tf.train.run.run",
     "car_tf.train.stage2",
     "car_tf.train.stage2.__init__",
-    "export.savedmodel.export",
 }
 
 

@@ -142,6 +142,6 @@ def _predict(
 if __name__ == "__main__":
     cli.run(
         main,
-        errors=(*run_dir.USER_ERRORS, versions.ExportError, common.ClientError),
+        errors=(*run_dir.USER_ERRORS, versions.ExportError),
         then="the same command goes on where it stopped",
     )

@@ -65,7 +65,7 @@ def main(argv: Sequence[str]) -> int:
         folder = pathlib.Path(FLAGS.output) / name
         common.write_results(folder, samples, levels, colors)
 
-    return common.run(found, handle, (common.ClientError, OSError))
+    return common.run(found, handle, (ValueError, OSError))
 
 
 def _sampling() -> Callable[..., Tuple[np.ndarray, np.ndarray]]:

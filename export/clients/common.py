@@ -1,6 +1,6 @@
 """What the clients share: finding images, seeds, and writing what comes back.
 
-Needs NumPy, Pillow and tqdm; no TensorFlow and nothing else of this project.
+No TensorFlow starts here.
 """
 
 from __future__ import annotations
@@ -16,13 +16,15 @@ import numpy as np
 import tqdm
 from PIL import Image
 
+from car_tf.data import io as data_io
+
 IMAGE_ENDINGS = (".png", ".jpg", ".jpeg")
 MAP_ENDINGS = (".png", ".npy")
 # In the names of Cityscapes' labels.
 NO_PHOTOGRAPHS = ("_gtFine_", "_gtCoarse_")
 
 
-class ClientError(ValueError):
+class ClientError(data_io.DataError):
     """A request that cannot be made or was refused; the message says why."""
 
 
@@ -76,21 +78,11 @@ def _images_in(folder: pathlib.Path, output: str) -> Iterable[pathlib.Path]:
     results = pathlib.Path(output).expanduser().resolve() if output else None
     if results is not None and folder.resolve() not in results.parents:
         results = None
-    for item in _walk(folder):
+    for item in data_io.walk(folder):
         if results is not None and results in item.resolve().parents:
             continue
         if not (item.parent / "statistics.json").is_file():
             yield item
-
-
-def _walk(folder: pathlib.Path, above: Tuple[pathlib.Path, ...] = ()):
-    """Yields all files below a folder, as `car_tf.data.io.walk` does."""
-    above = (*above, folder.resolve())
-    for path in sorted(folder.iterdir()):
-        if path.is_dir() and path.resolve() not in above:
-            yield from _walk(path, above)
-        elif path.is_file() and not path.name.startswith("._"):
-            yield path
 
 
 def sentence(text: str) -> str:
@@ -125,11 +117,7 @@ def read_map(path: pathlib.Path) -> np.ndarray:
     if path.suffix == ".npy":
         array = np.load(path, allow_pickle=False)
         return array.astype(np.float32 if array.dtype.kind == "f" else np.uint8)
-    with Image.open(path) as image:
-        # Pillow spreads ids of fewer bits over 0 to 255.
-        if image.mode not in ("L", "P") or image.tile[0][3] in ("L;2", "L;4"):
-            raise ClientError(f"{path}: wanted 8-bit grey class ids, got {image.mode}")
-        return np.asarray(image)
+    return data_io.read_ids(path)
 
 
 def read_colors(path: str) -> Optional[np.ndarray]:

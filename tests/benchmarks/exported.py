@@ -157,7 +157,7 @@ def measure(config: config_lib.Config, rounds: int) -> Dict[str, Any]:
     from export import program, run
 
     model, dataset_info = build(config)
-    settings = program.Settings(dataset_info, blackbox=dataset_info.blackbox_output)
+    settings = program.Settings(dataset_info)
     inputs = inputs_of(config, dataset_info)
     with tempfile.TemporaryDirectory() as output:
         folder = run.export_run(

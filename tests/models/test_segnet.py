@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from car_tf import config as config_lib
 from car_tf.data.lidc import read as lidc
 from car_tf.models import keras_api, refinement_net, sampler, segnet, unpooling
-from export import savedmodel
+from export import run
 
 BOTH = pytest.mark.parametrize("skips", [False, True])
 
@@ -191,7 +192,9 @@ def test_an_export_loads_where_addons_cannot_be_imported(tmp_path):
     image = np.random.default_rng(0).integers(0, 256, (2, 40, 33, 1), dtype=np.uint8)
     seed = np.array([[1, 2], [3, 4]], np.int32)
     wanted = model.sample(tf.constant(image), None, tf.constant(seed), tf.constant(3))
-    folder = savedmodel.export(model, lidc.dataset_info("test"), tmp_path / "export")
+    folder = run.export_run(
+        config_lib.Config(name="car"), model, lidc.dataset_info("test"), tmp_path
+    )
     np.savez(tmp_path / "in.npz", image=image, seed=seed)
     subprocess.run(
         [

@@ -25,8 +25,9 @@ import numpy as np
 import PIL.Image
 import PIL.ImageDraw
 
-from car_tf.data import io
+from car_tf.data.synthetic import several
 
+Rng = np.random.Generator
 NUM_RATERS = 4
 _MARGIN = 18  # Drawn around the crop, so that filters do not wrap into it.
 _NUM_ANGLES = 720
@@ -43,25 +44,13 @@ def draw_crops(
 ) -> Tuple[np.ndarray, np.ndarray]:
     """Draws crops `first_index` to `first_index + num - 1`.
 
-    Args:
-      num: N.
-      seed: another seed gives other crops throughout.
-      size: height and width in pixels.
-      first_index: number of the first crop.
-      progress: show a progress bar.
-
     Returns:
       images `[N, size, size, 1]` uint8 and masks `[N, 4, size, size]` uint8 of 0 and 1.
     """
-    images = np.empty((num, size, size, 1), np.uint8)
-    masks = np.empty((num, NUM_RATERS, size, size), np.uint8)
-    indices = range(first_index, first_index + num)
-    bar = io.progress(
-        iterable=indices, desc="drawing crops", unit="crop", disable=not progress
+    draw_one = functools.partial(draw_crop, seed=seed, size=size)
+    return several.draw(
+        draw_one, num, first_index=first_index, progress=progress, what="crop"
     )
-    for i, index in enumerate(bar):
-        images[i], masks[i] = draw_crop(index, seed=seed, size=size)
-    return images, masks
 
 
 def draw_crop(
@@ -95,18 +84,12 @@ def draw_crop(
 
 @dataclasses.dataclass(frozen=True)
 class _Grid:
-    """Pixel coordinates around the centre.
-
-    Attributes:
-      y, x: `[S, S]` offsets from the centre.
-      radius: `[S, S]` distances from the centre.
-      angle_index: `[S, S]` direction from the centre, as an index of a table.
-    """
+    """Pixel coordinates around the centre, `[S, S]` each."""
 
     y: np.ndarray
     x: np.ndarray
     radius: np.ndarray
-    angle_index: np.ndarray
+    angle_index: np.ndarray  # direction, as an index of a table
 
 
 @functools.lru_cache(maxsize=2)
@@ -126,16 +109,13 @@ def _unit(direction: float) -> np.ndarray:
     return np.array([np.cos(direction), np.sin(direction)])
 
 
-def _angular_noise(
-    rng: np.random.Generator, num_harmonics: int, decay: float
-) -> np.ndarray:
+def _angular_noise(rng: Rng, num_harmonics: int, decay: float) -> np.ndarray:
     """Returns a smooth random function of the angle, `[720]`, of unit variance."""
     scale = np.arange(1, num_harmonics + 1.0) ** -decay
     scale /= np.sqrt((scale**2).sum())
     cosines, sines = _waves(num_harmonics)
-    return (rng.normal(size=num_harmonics) * scale) @ cosines + (
-        rng.normal(size=num_harmonics) * scale
-    ) @ sines
+    found = (rng.normal(size=num_harmonics) * scale) @ cosines
+    return found + (rng.normal(size=num_harmonics) * scale) @ sines
 
 
 @functools.lru_cache(maxsize=8)
@@ -161,7 +141,7 @@ def _filtered(image: np.ndarray, response: np.ndarray) -> np.ndarray:
     return np.fft.irfft2(np.fft.rfft2(image) * response, s=image.shape)
 
 
-def _noise(rng: np.random.Generator, response: np.ndarray) -> np.ndarray:
+def _noise(rng: Rng, response: np.ndarray) -> np.ndarray:
     """Returns noise `[S, S]` of a frequency response, mean 0 and variance 1."""
     noise = _filtered(rng.normal(size=(len(response),) * 2), response)
     return (noise - noise.mean()) / noise.std()
@@ -175,26 +155,19 @@ def _sigmoid(x: np.ndarray) -> np.ndarray:
 class _Lesion:
     """A star-shaped lesion whose density falls off softly at its outline.
 
-    Attributes:
-      outline: `[720]` radius by angle at which the density is half.
-      smooth_outline: `[720]`, the same without spicules.
-      core_outline: `[720]` outline of a solid core, or None.
-      softness: width of the edge in pixels.
-      density: Hounsfield units outside the core.
-      conspicuity: how easily it is seen; each rater marks it with even odds at 0.
-      wall_distance: from the centre to the pleura it touches, in pixels, or None.
+    Outlines are `[720]` radii by angle, at which the density is half.
     """
 
     outline: np.ndarray
-    smooth_outline: np.ndarray
-    core_outline: Optional[np.ndarray]
-    softness: float
-    density: float
-    conspicuity: float
-    wall_distance: Optional[float]
+    smooth_outline: np.ndarray  # without spicules
+    core_outline: Optional[np.ndarray]  # of a solid core
+    softness: float  # width of the edge in pixels
+    density: float  # Hounsfield units outside the core
+    conspicuity: float  # each rater marks it with even odds at 0
+    wall_distance: Optional[float]  # to the pleura that it touches, in pixels
 
     @classmethod
-    def drawn(cls, rng: np.random.Generator) -> "_Lesion":
+    def drawn(cls, rng: Rng) -> "_Lesion":
         """Draws a lesion; sizes and kinds in about the shares they have in LIDC."""
         radius = np.clip(np.exp(rng.normal(np.log(5.6), 0.62)), 2.2, 26)
         kind = rng.choice(["solid", "part-solid", "ground-glass"], p=[0.7, 0.15, 0.15])
@@ -235,23 +208,21 @@ class _Lesion:
         return image
 
 
-def _blob(rng: np.random.Generator, radius: float) -> np.ndarray:
+def _blob(rng: Rng, radius: float) -> np.ndarray:
     """Returns a lobulated, somewhat elongated outline `[720]` of a mean radius."""
     angles = np.arange(_NUM_ANGLES) * (2 * np.pi / _NUM_ANGLES)
     stretch = 0.15 * np.cos(2 * angles + rng.uniform(0, 2 * np.pi))
     return radius * np.exp(0.16 * _angular_noise(rng, 9, 0.8) + stretch)
 
 
-def _parenchyma(rng: np.random.Generator, grid: _Grid) -> np.ndarray:
+def _parenchyma(rng: Rng, grid: _Grid) -> np.ndarray:
     length = len(grid.x)
     slow = _noise(rng, _gauss(length, 25.0)) * rng.uniform(5, 25)
     fine = _noise(rng, _gauss(length, 2.0)) * rng.uniform(10, 25)
     return rng.uniform(-900, -800) + slow + fine
 
 
-def _vessels(
-    rng: np.random.Generator, grid: _Grid, lesion: _Lesion, towards: float
-) -> np.ndarray:
+def _vessels(rng: Rng, grid: _Grid, lesion: _Lesion, towards: float) -> np.ndarray:
     """Returns the vessels' Hounsfield units `[S, S]`, air where there are none."""
     length = len(grid.x)
     canvas = _Canvas(length)
@@ -292,10 +263,10 @@ class _Canvas:
         size = (self._length, self._length)
         return np.asarray(self._image.resize(size, PIL.Image.Resampling.BOX))
 
-    def draw_branch(self, rng, start, direction, caliber, receptive_field):
+    def draw_branch(self, rng, start, direction, caliber, reach):
         """Draws a piece that bends and tapers; returns its end and direction."""
         x, y = (float(value) for value in start)
-        num_steps = int(receptive_field / 2)
+        num_steps = int(reach / 2)
         turns = rng.normal(0, 0.1, num_steps).tolist()
         self._draw(x, y, x, y, caliber)
         for index, turn in enumerate(turns, 1):
@@ -320,19 +291,15 @@ class _Canvas:
             if not pending:
                 return
             start, direction, caliber = pending.pop(0)
-            receptive_field = caliber * rng.uniform(5, 16)
-            end, direction = self.draw_branch(
-                rng, start, direction, caliber, receptive_field
-            )
+            reach = caliber * rng.uniform(5, 16)
+            end, direction = self.draw_branch(rng, start, direction, caliber, reach)
             turn = rng.uniform(0.3, 1.0) * rng.choice([-1, 1])
             for share, angle, odds in ((0.8, -0.3 * turn, 0.9), (0.55, turn, 0.6)):
                 if caliber * share > 0.35 and rng.random() < odds:
                     pending.append((end, direction + angle, caliber * share))
 
 
-def _wall_depth(
-    rng: np.random.Generator, grid: _Grid, lesion: _Lesion, towards: float
-) -> np.ndarray:
+def _wall_depth(rng: Rng, grid: _Grid, lesion: _Lesion, towards: float) -> np.ndarray:
     """Returns the depth `[S, S]` under the pleura, negative within the lung."""
     if lesion.wall_distance is None and rng.random() < 0.15:
         return np.full_like(grid.x, -1e3)
@@ -349,7 +316,7 @@ def _wall_depth(
 
 
 def _add_wall(
-    rng: np.random.Generator, image: np.ndarray, depth: np.ndarray, grid: _Grid
+    rng: Rng, image: np.ndarray, depth: np.ndarray, grid: _Grid
 ) -> np.ndarray:
     """Lays muscle, fat, ribs and the air outside over what is under the pleura."""
     if depth.max() < -1:
@@ -377,7 +344,7 @@ def _add_rib(rng, wall, depth, grid, place) -> np.ndarray:
     return wall + _sigmoid(rim / 0.5) * (bone - wall)
 
 
-def _reconstructed(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
+def _reconstructed(rng: Rng, image: np.ndarray) -> np.ndarray:
     """Blurs like a reconstruction kernel, and adds noise of the kernel's colour."""
     length, sigma = len(image), rng.uniform(0.8, 1.3)
     # Filtered backprojection: noise power grows with frequency up to the cut-off.
@@ -386,14 +353,14 @@ def _reconstructed(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
     return _filtered(image, _gauss(length, sigma)) + level * _noise(rng, colour)
 
 
-def _to_grey(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
+def _to_grey(rng: Rng, image: np.ndarray) -> np.ndarray:
     """Stretches Hounsfield units to grey values, differently from crop to crop."""
     low = min(image.min(), -1000.0) + rng.uniform(-30, 30)
     high = max(image.max(), 150.0) + rng.uniform(0, 700)
     return np.clip((image - low) / (high - low) * 255, 0, 255).astype(np.uint8)
 
 
-def _read(rng: np.random.Generator, lesion: _Lesion, grid: _Grid) -> np.ndarray:
+def _read(rng: Rng, lesion: _Lesion, grid: _Grid) -> np.ndarray:
     """Returns the masks `[4, S, S]` bool of four raters, not all of them empty."""
     odds = lesion.conspicuity + rng.normal(0, 0.4, NUM_RATERS)
     marks = rng.random(NUM_RATERS) < _sigmoid(1.2 * odds)

@@ -17,15 +17,15 @@ the ground, z metres ahead of the camera.
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Tuple
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-from car_tf.data import io
+from car_tf.data.synthetic import several, street_world
 from car_tf.data.synthetic import street_painter as st
-from car_tf.data.synthetic import street_world
 
 # Grain that the final image gets per class (fraction of the brightness).
 _GRAIN = np.full(256, 0.04, np.float32)
@@ -51,19 +51,15 @@ def _draw_sky(painter: st.Painter, rng, down) -> Tuple[np.ndarray, np.ndarray]:
     sky = haze + (zenith - haze) * rise[..., None]
     sky = np.clip(sky + (light - sky) * cover[..., None], 0, 255).astype(np.uint8)
     image = np.array(Image.fromarray(sky).resize((width, height), Image.BILINEAR))
-    skyline = rng.uniform(0.02, 0.07) + 0.012 * st.smooth_noise(
-        rng, (1, width), (1, 40)
-    )
-    cls, steps = (st.BUILDING, st.VEGETATION)[rng.integers(2)], rng.uniform(
-        0.0, 0.06, 61
-    )
+    skyline = rng.uniform(0.02, 0.07)
+    skyline = skyline + 0.012 * st.smooth_noise(rng, (1, width), (1, 40))
+    cls = (st.BUILDING, st.VEGETATION)[rng.integers(2)]
+    steps = rng.uniform(0.0, 0.06, 61)
     if cls == st.BUILDING:
         skyline = skyline * 0.5 + steps[np.arange(width) * 60 // width]
     far = -down < skyline
-    tone = st.choice(
-        rng, (st.FACADES if cls == st.BUILDING else st.LEAVES)
-    ) * np.float32(0.8)
-    image[far] = painter.ink(tone, st.FAR)
+    tone = st.choice(rng, st.FACADES if cls == st.BUILDING else st.LEAVES)
+    image[far] = painter.ink(tone * np.float32(0.8), st.FAR)
     return image, np.where(far, cls, st.SKY).astype(np.uint8)
 
 
@@ -117,9 +113,8 @@ def _ground_tones(rng) -> np.ndarray:
     paved = asphalt + rng.uniform(-6, 10) if alike else rng.uniform(95, 168)
     tones = np.zeros((256, 3), np.float32)
     tones[st.ROAD] = st.tint(asphalt, 1, 1, rng.uniform(0.98, 1.06))
-    tones[st.SIDEWALK] = st.tint(
-        paved, 1, rng.uniform(0.94, 1.0), rng.uniform(0.86, 1.0)
-    )
+    warm = rng.uniform(0.94, 1.0), rng.uniform(0.86, 1.0)
+    tones[st.SIDEWALK] = st.tint(paved, 1, *warm)
     tones[st.TERRAIN] = st.choice(rng, ((96, 116, 60), (112, 112, 66), (128, 108, 78)))
     return tones
 
@@ -145,10 +140,8 @@ def _draw_ground(painter: st.Painter, rng, right, down, image, label) -> None:
     light += np.where(shown == st.TERRAIN, 0.12 * noise(9) + 0.1 * grain, 0)
     slab = rng.uniform(0.4, 0.9)
     width = 0.05 / slab
-    joint = ((st.part(s / slab) < width) | (st.part(z / slab) < width)) & (
-        shown == st.SIDEWALK
-    )
-    light -= rng.uniform(0.05, 0.25) * clear * joint
+    joint = (st.part(s / slab) < width) | (st.part(z / slab) < width)
+    light -= rng.uniform(0.05, 0.25) * clear * (joint & (shown == st.SIDEWALK))
     kerb = (np.abs(np.abs(s) - world.half_road - 0.07) < 0.07) & (shown != st.ROAD)
     light += rng.uniform(-0.2, 0.3) * kerb
     colours = _ground_tones(rng)[shown] * light[..., None]
@@ -156,11 +149,10 @@ def _draw_ground(painter: st.Painter, rng, right, down, image, label) -> None:
     colours[paint] = colours[paint] * 0.25 + rng.uniform(150, 175)
     shade = _shadows(painter, label.shape)[first:]
     if rng.random() < 0.5:  # buildings on the sun's side darken their half
-        receptive_field = world.half_road * rng.uniform(-0.3, 1.1)
+        reach = world.half_road * rng.uniform(-0.3, 1.1)
         ragged = 0.8 * painter.look_up(world.blobs, z, 0 * z, 0.5)
-        shade = np.maximum(
-            shade, s * math.copysign(1, world.sun[0]) > receptive_field + ragged
-        )
+        away = s * math.copysign(1, world.sun[0])
+        shade = np.maximum(shade, away > reach + ragged)
     depth = (1 - world.ambient) * (1.0 if not world.overcast else 2.0)
     colours *= (1.0 - depth * shade)[..., None]
     seen = np.clip(painter.through_air(colours, z), 0, 255).astype(np.uint8)
@@ -193,23 +185,12 @@ def _draw_extras(painter: st.Painter, rng) -> None:
         painter.pens[0].line(line, (52, 54, 58), thin)
         painter.pens[1].line(line, st.IGNORED, thin + 1)
     if rng.random() < 0.35:
-        paint, rise = (
-            st.choice(rng, st.PAINTS) * 0.8,
-            rng.uniform(0.04, 0.11) * height,
-        )
-        middle, receptive_field = (
-            rng.uniform(0.42, 0.58) * width,
-            rng.uniform(0.6, 0.9) * width,
-        )
+        paint, rise = st.choice(rng, st.PAINTS) * 0.8, rng.uniform(0.04, 0.11) * height
+        middle, half = rng.uniform(0.42, 0.58) * width, rng.uniform(0.6, 0.9) * width
         for step in np.linspace(0, 1, 8):
             colour = tuple(np.clip(paint * (1.3 - 0.6 * step) + 14, 0, 255).astype(int))
             top = height - rise * (1 - 0.8 * step)
-            box = (
-                middle - receptive_field,
-                top,
-                middle + receptive_field,
-                top + 3 * rise,
-            )
+            box = middle - half, top, middle + half, top + 3 * rise
             painter.pens[0].ellipse(box, colour)
             if step == 0:
                 painter.pens[1].ellipse(box, st.IGNORED)
@@ -254,11 +235,8 @@ def draw_scene(
         raise ValueError(f"a scene needs at least 32x32 pixels, got {tuple(size)}")
     world = street_world.sample_world(seed, index)
     rng = np.random.default_rng((seed, index, 1))
-    painter = st.Painter(world, size)
-    right, down = (
-        rays[:: st.SUPERSAMPLING, :: st.SUPERSAMPLING]
-        for rays in (painter.right, painter.down)
-    )
+    painter, step = st.Painter(world, size), st.SUPERSAMPLING
+    right, down = (r[::step, ::step] for r in (painter.right, painter.down))
     image, label = _draw_sky(painter, rng, down)
     _draw_ground(painter, rng, right, down, image, label)
     painter.start(image, label)
@@ -266,11 +244,11 @@ def draw_scene(
         if painter.sees(thing):
             thing.draw(painter)
     _draw_extras(painter, rng)
-    label = np.array(painter.label)[:: st.SUPERSAMPLING, :: st.SUPERSAMPLING].copy()
+    label = np.array(painter.label)[::step, ::step].copy()
     if rng.random() < 0.25:  # rectification leaves rims without a label
         rim = max(1, size[1] // 128)
         label[:, :rim] = label[:, -rim:] = st.IGNORED
-    image = np.asarray(painter.image.reduce(st.SUPERSAMPLING), np.float32)
+    image = np.asarray(painter.image.reduce(step), np.float32)
     return _expose(image, label, rng), label
 
 
@@ -282,25 +260,13 @@ def draw_scenes(
     first_index: int = 0,
     progress: bool = False,
 ) -> Tuple[np.ndarray, np.ndarray]:
-    """Draws scenes first_index ... first_index + num - 1.
-
-    Args:
-      num: how many scenes.
-      seed: selects the sequence of scenes.
-      size: (height, width) in pixels.
-      first_index: number of the first scene.
-      progress: show a progress bar.
+    """Draws scenes `first_index` to `first_index + num - 1`.
 
     Returns:
-      images: [num, H, W, 3] uint8 RGB.
-      labels: [num, H, W] uint8 train ids, 255 where ignored.
+      images `[num, H, W, 3]` uint8 RGB and labels `[num, H, W]` uint8 train ids, 255
+      where ignored.
     """
-    images = np.zeros((num,) + tuple(size) + (3,), np.uint8)
-    labels = np.zeros((num,) + tuple(size), np.uint8)
-    indices = range(first_index, first_index + num)
-    bar = io.progress(
-        iterable=indices, desc="drawing scenes", unit="scene", disable=not progress
+    draw_one = functools.partial(draw_scene, seed=seed, size=size)
+    return several.draw(
+        draw_one, num, first_index=first_index, progress=progress, what="scene"
     )
-    for i, index in enumerate(bar):
-        images[i], labels[i] = draw_scene(index, seed=seed, size=size)
-    return images, labels

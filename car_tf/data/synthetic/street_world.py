@@ -66,6 +66,7 @@ def _in_crossing(world, z, margin=0.0) -> bool:
 
 def _add_frontage(world, rng, side: st.Side) -> None:
     """Buildings, what stands before them, and trees in gardens and parks."""
+    add = functools.partial(_add, world, rng)
     line = side.line(world.half_road)
     z, neighbour = rng.uniform(-8, 0), 0.0
     while z < 95 and side.style != "park":
@@ -74,7 +75,7 @@ def _add_frontage(world, rng, side: st.Side) -> None:
             z, neighbour = world.crossing + 6.0, 0.0
         s, height = side.sign * (line + side.garden), rng.uniform(5, 20)
         looks = dict(height=height, joined=height <= neighbour, sign=side.sign)
-        _add(world, rng, things.building, s, z + length, length=length, **looks)
+        add(things.building, s, z + length, length=length, **looks)
         z, neighbour = z + length, height
         if side.style == "garden" or rng.random() < 0.25:
             z, neighbour = z + rng.uniform(1, 9), 0.0
@@ -83,28 +84,27 @@ def _add_frontage(world, rng, side: st.Side) -> None:
     for z in np.arange(5.0, 55.0, 6.0) if fenced else ():
         if not _in_crossing(world, z - 3, 4.0):
             looks = dict(kind=kind, length=6.0, sign=side.sign)
-            _add(world, rng, things.barrier, side.sign * (line + 0.15), z, **looks)
+            add(things.barrier, side.sign * (line + 0.15), z, **looks)
     for _ in range(rng.poisson({"row": 0, "garden": 6, "park": 18}[side.style])):
         z, s = 5 + 75 * rng.random() ** 1.3, line + 1 + side.garden * rng.random()
         if not _in_crossing(world, z, 3.0):
             draw = things.tree if rng.random() < 0.65 else things.bush
-            _add(world, rng, draw, side.sign * s, z, (0.8, 1.0, 5.0))
+            add(draw, side.sign * s, z, (0.8, 1.0, 5.0))
 
 
 def _add_furniture(world, rng, side: st.Side) -> None:
     """Trees, lamps, signs, lights, bins along the kerb."""
+    add = functools.partial(_add, world, rng)
     kerb = world.half_road + 0.4 + 0.5 * side.strip
     spacing, first = rng.uniform(7, 16), rng.uniform(7, 14)
     avenue = rng.random() < (0.85 if side.style == "row" else 0.4)
     for z in np.arange(first, 75, spacing) if avenue else ():
         z = z + rng.uniform(-1, 1)
         if rng.random() < 0.85 and not _in_crossing(world, z, 2.0):
-            _add(world, rng, things.tree, side.sign * kerb, z, (0.9, 1.2, 5.5))
+            add(things.tree, side.sign * kerb, z, (0.9, 1.2, 5.5))
     if rng.random() < 0.7:
         for z in np.arange(rng.uniform(8, 22), 75, rng.uniform(18, 28)):
-            _add(
-                world,
-                rng,
+            add(
                 things.pole,
                 side.sign * kerb,
                 z,
@@ -113,18 +113,16 @@ def _add_furniture(world, rng, side: st.Side) -> None:
             )
     for _ in range(rng.poisson(1.3)):
         z = rng.uniform(7, 40)
-        _add(
-            world, rng, things.pole, side.sign * kerb, z, (0.1, 0.1, 2.5), kind=st.SIGN
-        )
+        add(things.pole, side.sign * kerb, z, (0.1, 0.1, 2.5), kind=st.SIGN)
     if world.crossing < st.FAR and rng.random() < 0.8:
         z = world.crossing - 5.5
-        _add(world, rng, things.pole, side.sign * kerb, z, (0.1, 0.1, 3), kind=st.LIGHT)
+        add(things.pole, side.sign * kerb, z, (0.1, 0.1, 3), kind=st.LIGHT)
     for _ in range(rng.poisson(0.5)):
         s, z = side.sign * (kerb + 0.4), rng.uniform(8, 30)
-        _add(world, rng, things.bin, s, z, (0.3, 0.6, 1.0))
+        add(things.bin, s, z, (0.3, 0.6, 1.0))
     if rng.random() < 0.2:
         s, z = side.sign * (kerb + rng.uniform(0.2, 0.8)), rng.uniform(8, 20)
-        _add(world, rng, things.cyclist, s, z, (0.5, 0.2, 1.0), parked=True)
+        add(things.cyclist, s, z, (0.5, 0.2, 1.0), parked=True)
 
 
 def _enters_view(world, s: float) -> float:
@@ -136,6 +134,7 @@ def _enters_view(world, s: float) -> float:
 
 def _add_pedestrians(world, rng, side: st.Side) -> None:
     """Persons on the sidewalk, alone and in groups; some cross the road."""
+    add = functools.partial(_add, world, rng)
     inner, groups = world.half_road + side.strip, 1 + rng.poisson(1.6)
     for _ in range(groups):
         s = inner + side.sidewalk * rng.uniform(0.1, 0.85)
@@ -144,9 +143,7 @@ def _add_pedestrians(world, rng, side: st.Side) -> None:
         for member in range(rng.choice((1, 1, 1, 2, 2, 3, 4))):
             place = s + rng.uniform(-0.2, 0.2) + 0.45 * member
             place = side.sign * min(place, side.line(world.half_road) - 0.2)
-            _add(
-                world,
-                rng,
+            add(
                 things.person,
                 place,
                 z + rng.uniform(0, 0.8),
@@ -156,18 +153,20 @@ def _add_pedestrians(world, rng, side: st.Side) -> None:
         s, z = side.sign * world.half_road * rng.uniform(0.3, 1.05), rng.uniform(7, 15)
         for member in range(rng.choice((1, 1, 2, 3))):
             place = s + rng.uniform(0.45, 0.75) * member
-            _add(world, rng, things.person, place, z + 0.4 * member, (0.25, 0.3, 1.7))
+            add(things.person, place, z + 0.4 * member, (0.25, 0.3, 1.7))
 
 
 def _add_vehicle(world, rng, draw, s, z, heading) -> None:
     """Adds a car or a large vehicle, not so near that it fills the view."""
+    add = functools.partial(_add, world, rng)
     if z > (10.5 if abs(s - world.eye[0]) < 2.0 else 5.0):
         shadow = (0.95, 4.4, 1.4) if draw is things.car else (1.2, 8.0, 3.0)
-        _add(world, rng, draw, s, z, shadow, heading=heading)
+        add(draw, s, z, shadow, heading=heading)
 
 
 def _add_traffic(world, rng) -> None:
     """Parked and driving vehicles and cyclists, without collisions in a lane."""
+    add = functools.partial(_add, world, rng)
     half = world.half_road
     for sign in (-1, 1):
         parked = half > 4.2 and rng.random() < 0.65
@@ -190,9 +189,9 @@ def _add_traffic(world, rng) -> None:
                 _add_vehicle(world, rng, things.large_vehicle, s, z, **looks)
             elif kind < 0.8:
                 s = sign * (lane + rng.uniform(0.2, 0.7))
-                _add(world, rng, things.cyclist, s, z, (0.4, 1.2, 1.6))
+                add(things.cyclist, s, z, (0.4, 1.2, 1.6))
             z += rng.uniform(10, 24)
     if world.crossing < st.FAR and rng.random() < 0.6:
         s, heading = rng.uniform(-half, half) * 2, rng.choice((-1, 1)) * np.pi / 2
         shadow = (2.2, 1.8, 1.4)
-        _add(world, rng, things.car, s, world.crossing, shadow, heading=heading)
+        add(things.car, s, world.crossing, shadow, heading=heading)
