@@ -66,7 +66,7 @@ def check(
     """Predicts a split and prints what came of it."""
     import numpy as np
 
-    from car_tf.blackbox import attach, postprocess, report, sheet
+    from car_tf.blackbox import attach, postprocess, report
     from car_tf.data import cache, cityscapes
 
     dataset_info = cityscapes.dataset_info(config.data.data_dir)
@@ -111,7 +111,7 @@ def check(
     print("\n".join(hint for hint in hints if hint) or "no sign of a misunderstanding")
     if sheet_file:
         rows = _evenly(len(source), _NUM_ROWS)
-        picture = sheet.draw(
+        picture = report.sheet(
             source.images[rows],
             labels[rows],
             predictions[rows],

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import pathlib
-from typing import Any, Dict, List, Mapping, Optional, Sequence
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 import scipy.optimize
+from PIL import Image
 
 from car_tf.blackbox import inference, postprocess, segmenter
-from car_tf.data import io
+from car_tf.data import io, sheets
 from car_tf.metrics import iou
 
+_TITLES = ("image", "label", "prediction")
 _PIXEL_SCALES = ("0..255", "0..1", "-1..1", "imagenet")
 # Another way to give the images must be better by so much accuracy, and on so large a
 # share of the images, to be pointed out.
@@ -106,6 +108,31 @@ def findings(counts: np.ndarray, class_names: Sequence[str]) -> List[str]:
             f"{chance:.3f} comes by chance, mIoU {miou:.3f}"
         )
     return found
+
+
+def sheet(
+    images: np.ndarray,
+    labels: np.ndarray,
+    predictions: np.ndarray,
+    *,
+    class_names: Sequence[str],
+    class_colors: Sequence[Tuple[int, int, int]],
+) -> Image.Image:
+    """Draws one row per image: input, label, prediction; and the colours' meaning.
+
+    Args:
+      images: `[N, H, W, 3]` uint8.
+      labels, predictions: `[N, H, W]` class ids, 255 for none.
+      class_names, class_colors: of K classes.
+    """
+    table = sheets.color_table(dict(enumerate(class_colors)))
+    tiles = [
+        (title, Image.fromarray(np.ascontiguousarray(pixels)))
+        for image, label, prediction in zip(images, table[labels], table[predictions])
+        for title, pixels in zip(_TITLES, (image, label, prediction))
+    ]
+    drawn = sheets.montage(tiles, tile_width=images.shape[2])
+    return sheets.with_legend(drawn, class_names, class_colors)
 
 
 def order_hint(counts: np.ndarray) -> str:

@@ -184,28 +184,8 @@ def read(
     image_files = [found[name][0] for name in names]
     label_files = [label_file(root, split, found[name][1], name) for name in names]
     hashes = cache.content_hashes([*image_files, *label_files], cache_dir)
-    key = f"cityscapes|{cache.FORMAT_VERSION}|{size}|{names}|{hashes}"
-    table = label_id_table()
-
-    def read_one(index: int) -> Dict[str, np.ndarray]:
-        image = read_image(image_files[index])
-        ids = io.read_ids(label_files[index])
-        if ids.shape != (image.height, image.width):
-            raise io.DataError(
-                f"{label_files[index]}: wanted {image.height} x {image.width}, the size "
-                f"of its image, got {ids.shape[0]} x {ids.shape[1]}"
-            )
-        label = io.map_ids(
-            ids, table, path=label_files[index], wanted="label ids 0 to 33, or 255"
-        )
-        return {
-            "images": io.resize_antialiased(image, size),
-            "labels": io.resize_nearest(label, size)[None],
-            "counts": np.bincount(ids.ravel(), minlength=256),
-        }
-
     stored, kept = cache.arrays(
-        key=key,
+        key=f"cityscapes|{cache.FORMAT_VERSION}|{size}|{names}|{hashes}",
         cache_dir=cache_dir,
         specs={
             "images": ((*size, 3), np.uint8),
@@ -213,7 +193,7 @@ def read(
             "counts": ((256,), np.int64),
         },
         num=len(names),
-        read=read_one,
+        read=lambda i: _read_example(image_files[i], label_files[i], size),
         what=f"reading {split}",
         on_error=on_error,
     )
@@ -227,6 +207,25 @@ def read(
         skipped=tuple(sorted(set(found) - {names[i] for i in kept})),
         **stored,
     )
+
+
+def _read_example(
+    image_file: pathlib.Path, label: pathlib.Path, size: Tuple[int, int]
+) -> Dict[str, np.ndarray]:
+    """Reads an image and its label at a size, and how often each label id occurs."""
+    image, ids = read_image(image_file), io.read_ids(label)
+    if ids.shape != (image.height, image.width):
+        raise io.DataError(
+            f"{label}: wanted {image.height} x {image.width}, the size of its image, "
+            f"got {ids.shape[0]} x {ids.shape[1]}"
+        )
+    wanted = "label ids 0 to 33, or 255"
+    mapped = io.map_ids(ids, label_id_table(), path=label, wanted=wanted)
+    return {
+        "images": io.resize_antialiased(image, size),
+        "labels": io.resize_nearest(mapped, size)[None],
+        "counts": np.bincount(ids.ravel(), minlength=256),
+    }
 
 
 def split_training(

@@ -6,20 +6,19 @@ import dataclasses
 import json
 import pathlib
 import shutil
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Optional, Tuple
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image
 
 import export
-from car_tf.data import io
+from car_tf.data import io, sheets
 from car_tf.metrics import calibration
 from car_tf.predict import grouping
 
 STATISTICS_FILE = "statistics.json"
 _TILE_WIDTH = 320
-_TITLE_HEIGHT = 14
-_SHEET_COLUMNS = 3
+_MOMENTS = ("mean", "std", "min", "max")
 _SHEET_SAMPLES = 6
 # Weight of the class colours over the image.
 _OVERLAY = 0.6
@@ -128,7 +127,7 @@ class Result:
         for index, sample in enumerate(self.samples[:_SHEET_SAMPLES]):
             painted = _resized(colors[sample], image.size)
             tiles.append((f"sample {index}", Image.blend(image, painted, _OVERLAY)))
-        return montage(tiles)
+        return sheets.montage(tiles, tile_width=_TILE_WIDTH)
 
 
 def class_statistics(samples: np.ndarray, labels: Dict[str, Any]) -> Dict[str, Any]:
@@ -149,15 +148,12 @@ def class_statistics(samples: np.ndarray, labels: Dict[str, Any]) -> Dict[str, A
     classes = {
         entry["name"]: {
             "id": entry["id"],
-            "mean_area": float(areas[:, entry["id"]].mean()),
-            "std_area": float(areas[:, entry["id"]].std()),
-            "min_area": float(areas[:, entry["id"]].min()),
-            "max_area": float(areas[:, entry["id"]].max()),
-            "num_samples_with_it": int((counts[:, entry["id"]] > 0).sum()),
-            "areas": areas[:, entry["id"]].tolist(),
+            **{f"{m}_area": float(getattr(area, m)()) for m in _MOMENTS},
+            "num_samples_with_it": int((area > 0).sum()),
+            "areas": area.tolist(),
         }
         for entry in labels["classes"]
-        if counts[:, entry["id"]].any()
+        if (area := areas[:, entry["id"]]).any()
     }
     return {"classes": classes, "flips": _flips(counts, labels)}
 
@@ -191,10 +187,7 @@ def recorded_key(folder: pathlib.Path) -> Optional[str]:
 
 def color_table(labels: Dict[str, Any]) -> np.ndarray:
     """Returns `[256, 3]` uint8, class id -> colour."""
-    table = np.zeros((256, 3), np.uint8)
-    for entry in labels["classes"]:
-        table[entry["id"]] = entry["color"]
-    return table
+    return sheets.color_table({c["id"]: c["color"] for c in labels["classes"]})
 
 
 def _resized(pixels: np.ndarray, size: Tuple[int, int]) -> Image.Image:
@@ -208,20 +201,3 @@ def heat_map(values: np.ndarray) -> Image.Image:
     # Three ramps, one after the other.
     ramps = values[..., None] / limit * 3.0 - np.arange(3.0)
     return Image.fromarray(np.round(ramps.clip(0, 1) * 255).astype(np.uint8))
-
-
-def montage(tiles: Sequence[Tuple[str, Image.Image]]) -> Image.Image:
-    """Lays titled pictures of one size out in rows."""
-    width, height = tiles[0][1].size
-    tile_height = max(1, round(_TILE_WIDTH * height / width))
-    rows = -(-len(tiles) // _SHEET_COLUMNS)
-    row_height = tile_height + _TITLE_HEIGHT
-    sheet = Image.new("RGB", (_SHEET_COLUMNS * _TILE_WIDTH, rows * row_height), "white")
-    draw = ImageDraw.Draw(sheet)
-    for index, (title, picture) in enumerate(tiles):
-        row, column = divmod(index, _SHEET_COLUMNS)
-        corner = (column * _TILE_WIDTH, row * row_height)
-        draw.text((corner[0] + 3, corner[1] + 1), title, fill="black")
-        small = picture.resize((_TILE_WIDTH, tile_height))
-        sheet.paste(small, (corner[0], corner[1] + _TITLE_HEIGHT))
-    return sheet

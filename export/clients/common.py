@@ -17,6 +17,7 @@ import tqdm
 from PIL import Image
 
 from car_tf.data import io as data_io
+from car_tf.data import sheets
 
 IMAGE_ENDINGS = (".png", ".jpg", ".jpeg")
 MAP_ENDINGS = (".png", ".npy")
@@ -124,16 +125,13 @@ def read_colors(path: str) -> Optional[np.ndarray]:
     """Returns `[256, 3]` uint8 colours of a `labels.json`, None without a path."""
     if not path:
         return None
-    table = np.zeros((256, 3), np.uint8)
     try:
         classes = json.loads(pathlib.Path(path).read_text(encoding="utf-8"))["classes"]
-        for entry in classes:
-            table[entry["id"]] = entry["color"]
+        return sheets.color_table({c["id"]: c["color"] for c in classes})
     except (OSError, ValueError, KeyError, IndexError) as error:
         raise ClientError(
             f"{path}: wanted labels.json of an export ({error})"
         ) from None
-    return table
 
 
 def write_results(

@@ -23,7 +23,7 @@ def _dots(cls: int, side: int, background: int = 0) -> np.ndarray:
 
 
 def test_accuracy_on_drawn_scenes_is_a_decent_segmenters():
-    labels = street_scenes.draw_scenes(40, seed=3, size=(64, 128))[1]
+    labels = street_scenes.draw_scenes(16, seed=3, size=(64, 128))[1]
     accuracies = []
     for index, label in enumerate(labels):
         labelled = label != 255

@@ -12,8 +12,8 @@ import pytest
 import real_data
 from PIL import Image
 
-from car_tf.blackbox import inference, postprocess, report, sheet
-from car_tf.data import cityscapes
+from car_tf.blackbox import inference, postprocess, report
+from car_tf.data import cityscapes, sheets
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 K = models.NUM_CLASSES
@@ -92,14 +92,14 @@ def test_sheet_shows_image_label_and_prediction():
     labels = np.full((1, 20, 40), 255)
     predictions = np.ones((1, 20, 40), int)
     colors = ((250, 0, 0), (0, 250, 0))
-    picture = sheet.draw(
+    picture = report.sheet(
         images, labels, predictions, class_names=("a", "b"), class_colors=colors
     )
     pixels = np.asarray(picture)
-    assert pixels.shape[1] == 3 * 40 + 4 * 8
-    row = pixels[18 + 10]
-    # Three tiles of 40 pixels with gaps of 8: centres at 28, 76 and 124.
-    assert [tuple(row[x]) for x in (28, 76, 124)] == [(9,) * 3, (0, 0, 0), (0, 250, 0)]
+    assert pixels.shape[1] == 3 * 40
+    row = pixels[sheets.TITLE_HEIGHT + 10]
+    # Three tiles of 40 pixels.
+    assert [tuple(row[x]) for x in (20, 60, 100)] == [(9,) * 3, (0, 0, 0), (0, 250, 0)]
     assert (pixels == (250, 0, 0)).all(-1).any(), "the legend shows every class"
 
 
@@ -169,7 +169,7 @@ def test_the_command_on_a_small_data_set(tmp_path):
     # The files have 32 x 64 pixels.
     for size in ("16,32", "64,128"):
         assert f"blackbox.input_size={size}" in wrong.stdout
-    assert Image.open(tmp_path / "sheet.png").width == 3 * 32 + 4 * 8
+    assert Image.open(tmp_path / "sheet.png").width == 3 * 32
 
 
 @pytest.mark.parametrize("output", ["labels", "probabilities"])

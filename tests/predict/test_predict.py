@@ -314,9 +314,13 @@ def test_heat_map_runs_from_black_to_white():
     )
 
 
-def test_two_devices_give_what_one_gives(predictor, folders):
+@pytest.fixture(scope="module")
+def both(predictor):
+    return predict_predictor.Predictor(predictor.path, ["CPU:0", "CPU:1"])
+
+
+def test_two_devices_give_what_one_gives(predictor, both, folders):
     images = find(folders)
-    both = predict_predictor.Predictor(predictor.path, ["CPU:0", "CPU:1"])
     assert both.num_devices == 2
     for which, output in ((predictor, folders / "one"), (both, folders / "two")):
         assert predict_run.predict(which, images, output, options(folders)) == []
@@ -327,8 +331,7 @@ def test_two_devices_give_what_one_gives(predictor, folders):
         assert path.read_bytes() == other.read_bytes(), path
 
 
-def test_each_copy_computes_on_its_device(predictor):
-    both = predict_predictor.Predictor(predictor.path, ["CPU:0", "CPU:1"])
+def test_each_copy_computes_on_its_device(both):
     placed = [
         copy.call(
             "sample",

@@ -99,12 +99,8 @@ def prepare(
             split_dir = output_dir / split_of[patient]
             done = (split_dir / "images" / patient).is_dir()
             if not done or record.get(patient, {}).get("series") != series:
-                counts = _prepare_patient(
-                    split_dir,
-                    patient,
-                    {uid: found_series[uid] for uid in series},
-                    database,
-                )
+                chosen = {uid: found_series[uid] for uid in series}
+                counts = _prepare_patient(split_dir, patient, chosen, database)
                 record[patient] = {"series": series, "counts": counts}
                 io.write_text(record_file, json.dumps(record, indent=1))
             bar.update()

@@ -91,17 +91,11 @@ class Bimodal:
         return tf.reduce_mean(self.distribution(x).log_prob(samples), axis=-1)
 
     def upper_weight(self, x: tf.Tensor, samples: tf.Tensor) -> tf.Tensor:
-        """Share of the samples that fall to the upper mode.
+        """Share of samples `[R, N, M]` at `[R, N]` that fall to the upper mode, `[R]`.
 
-        Counted where the modes stand at least eight standard deviations apart, so
-        that a draw of the true distribution is never assigned to the wrong one.
-
-        Args:
-          x: `[R, N]` float32.
-          samples: `[R, N, M]` float32.
-
-        Returns:
-          `[R]` in [0, 1]; 0 where the modes are apart at no x.
+        Counted where the modes stand at least eight standard deviations apart, so that
+        a draw of the true distribution is never assigned to the wrong one; 0 where they
+        are apart at no x.
         """
         apart = tf.cast(upper_mode(x) >= 4 * self.mode_noise, tf.float32)
         is_upper = tf.reduce_mean(tf.cast(samples > 0, tf.float32), axis=-1)

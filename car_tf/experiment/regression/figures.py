@@ -20,25 +20,15 @@ EXTENT = (0.0, 1.0, -0.75, 0.75)
 
 
 class SampledRun(NamedTuple):
-    """What a trained run draws.
-
-    Attributes:
-      problem: its distribution.
-      calibration_weight: its lambda.
-      data: (x, y) of true pairs.
-      x: `[N]` values of x.
-      mean: `[N]`, F's output.
-      samples: `[N, M]`, G's.
-      realness: `[rows, columns]`, D's probability that a pair is real, over `EXTENT`.
-    """
+    """What a trained run draws."""
 
     problem: regression_config.Problem
     calibration_weight: float
-    data: Tuple[np.ndarray, np.ndarray]
-    x: np.ndarray
-    mean: np.ndarray
-    samples: np.ndarray
-    realness: np.ndarray
+    data: Tuple[np.ndarray, np.ndarray]  # x and y of true pairs
+    x: np.ndarray  # [N]
+    mean: np.ndarray  # [N], F's output
+    samples: np.ndarray  # [N, M], G's
+    realness: np.ndarray  # [rows, columns], D's probability of "real" over `EXTENT`
 
 
 def run_figures(
@@ -50,9 +40,7 @@ def run_figures(
     """Returns all figures by name.
 
     Args:
-      runs: N runs.
-      curves: `[N, E]` log-likelihoods, nats.
-      iterations: `[E]` iterations of the evaluations.
+      runs, curves, iterations: see `scores.results`.
       shown: one run per calibration weight.
     """
     drawn = {"overview": _overview(runs, curves, iterations, shown)}
@@ -104,13 +92,11 @@ def _grid(problems, curves, iterations, averaged: bool) -> matplotlib.figure.Fig
     for row, probability in enumerate(probabilities):
         for column, noise in enumerate(noises):
             axis, place = axes[row, column], (probability, noise)
-            chosen = curves[
-                [(p.mode_probability, p.mode_noise) == place for p in problems]
-            ]
+            here = [(p.mode_probability, p.mode_noise) == place for p in problems]
             if averaged:
-                axis.plot(iterations, chosen.mean(axis=0), color=BLUE, lw=1)
+                axis.plot(iterations, curves[here].mean(axis=0), color=BLUE, lw=1)
             else:
-                axis.plot(iterations, chosen.T, lw=0.7)
+                axis.plot(iterations, curves[here].T, lw=0.7)
             axis.set_title(f"π = {probability:g}, σ = {noise:g}", fontsize=9)
             _tidy(axis)
     figure.supxlabel("iteration", fontsize=10)
@@ -120,13 +106,8 @@ def _grid(problems, curves, iterations, averaged: bool) -> matplotlib.figure.Fig
 def _draw_samples(axis, item: SampledRun) -> None:
     """Data, F, samples, their mean, and D's landscape (CAR, Fig. 2b, c)."""
     # Red is real. At the end D hardly leaves 1/2, so that the colours take its range.
-    receptive_field = max(float(np.abs(item.realness - 0.5).max()), 1e-6)
-    shades = dict(
-        cmap="RdBu_r",
-        vmin=0.5 - receptive_field,
-        vmax=0.5 + receptive_field,
-        alpha=0.45,
-    )
+    most = max(float(np.abs(item.realness - 0.5).max()), 1e-6)
+    shades = dict(cmap="RdBu_r", vmin=0.5 - most, vmax=0.5 + most, alpha=0.45)
     place = dict(extent=EXTENT, origin="lower", aspect="auto")
     axis.imshow(item.realness, **place, **shades)
     axis.scatter(*item.data, s=2.5, color="black", lw=0, label="data")

@@ -76,17 +76,11 @@ def run(
 
 
 class Stacks(NamedTuple):
-    """The trainers of all runs.
-
-    Attributes:
-      stage1: one for each stack of problems.
-      stage2: the same, on their F, for each calibration weight one after another.
-      num_problems: without the copy that makes the last stack even.
-    """
+    """The trainers of all runs: of each stack's F; on it, of G and D for each weight."""
 
     stage1: List[trainers.CalibrationTrainer]
     stage2: List[trainers.RefinementTrainer]
-    num_problems: int
+    num_problems: int  # without the copy that makes the last stack even
 
     def per_run(self, values: Sequence[Any]) -> np.ndarray:
         """Puts values of the trainers of stage 2, `[R, ...]` each, in the runs' order."""
@@ -223,16 +217,12 @@ def _finish(
     samples = [trainer.sample(SAMPLES_PER_POINT) for trainer in stage2]
     curves = stacks.per_run([trainer.log_likelihood.numpy().T for trainer in stage2])
     iterations = np.arange(curves.shape[1]) * config.evaluation.every
+    weights = [t.source.upper_weight(t.points, s) for t, s in zip(stage2, samples)]
     results = regression_scores.results(
         config.runs,
         curves=curves,
         iterations=iterations,
-        upper_weights=stacks.per_run(
-            [
-                t.source.upper_weight(t.points, drawn)
-                for t, drawn in zip(stage2, samples)
-            ]
-        ),
+        upper_weights=stacks.per_run(weights),
         perfect=stacks.per_run([_perfect(trainer) for trainer in stage2]),
     )
     # The first problem of most bias and noise is shown.

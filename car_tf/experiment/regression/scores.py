@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
@@ -59,9 +60,7 @@ def results(
     each = [
         {
             "calibration_weight": run.calibration_weight,
-            "mode_probability": run.problem.mode_probability,
-            "mode_noise": run.problem.mode_noise,
-            "seed": run.problem.seed,
+            **dataclasses.asdict(run.problem),
             "final_log_likelihood": float(curve[-1]),
             "perfect_log_likelihood": float(reference),
             "iterations_to_90_percent": iterations_to_90_percent(curve, iterations),

@@ -33,15 +33,9 @@ class StackedMLP(keras.Model):
         activation: Callable = LEAKY_RELU,
         name: str,
     ):
-        """Makes the networks.
+        """Makes the networks of R `keys`; a run's initial weights depend on its own.
 
-        Args:
-          keys: R integers; the initial weights of a run depend on its own alone.
-          num_inputs: number of values that `call` is given for an output.
-          hidden_layers: their number.
-          hidden_units: units of each, per run.
-          activation: of the hidden layers.
-          name: of the model.
+        `num_inputs` values are given to `call` for an output; `hidden_units` are per run.
         """
         super().__init__(name=name)
         self.dense = []

@@ -87,7 +87,6 @@ class CalibrationTrainer(_StackedTrainer):
     LOSSES = ("cross_entropy",)
 
     def __init__(self, *args, calibration_net, learning_rate: float, **kwargs):
-        """Makes the trainer of F; see `_StackedTrainer` for the other arguments."""
         super().__init__(*args, stage=1, name="stage 1", **kwargs)
         self.calibration_net = calibration_net
         self.optimizer = _adam(learning_rate, calibration_net)
@@ -125,17 +124,8 @@ class RefinementTrainer(_StackedTrainer):
     ):
         """Makes the trainer of R problems' G and D, on an F that is not trained here.
 
-        Args:
-          problems: R of them.
-          calibration_net: F.
-          refinement_net: G.
-          discriminator: D.
-          calibration_weight: lambda.
-          num_samples: M.
-          learning_rate: of G and of D.
-          num_steps: planned length.
-          num_points: values of x in an evaluation.
-          **kwargs: batch_size; steps_per_block, the steps between evaluations.
+        Evaluations come after each block of the planned `num_steps`, at `num_points`
+        values of x; the other arguments are fields of the configuration.
         """
         name = f"stage 2, lambda {calibration_weight:g}"
         super().__init__(problems, stage=2, name=name, **kwargs)
