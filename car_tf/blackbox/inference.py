@@ -226,24 +226,29 @@ def read_image(path: pathlib.Path) -> np.ndarray:
 def _batches(
     images: Iterator[np.ndarray], blackbox: segmenter.Segmenter
 ) -> Iterator[np.ndarray]:
-    """Yields `[B, h, w, 3]` batches of neighbours that have one size."""
+    """Yields `[B, h, w, 3]` batches of neighbours that have one size.
+
+    Raises:
+      DataError: an unreadable image, after a batch of what came before it.
+    """
     batch: List[np.ndarray] = []
-    try:
-        for image in images:
-            if batch and image.shape != batch[0].shape:
-                yield np.stack(batch)
-                batch = []
-            batch.append(image)
-            if len(batch) == blackbox.batch_size(image.shape[:2]):
-                yield np.stack(batch)
-                batch = []
-    except io.DataError:
-        # What came before an unreadable image is predicted and kept.
+    failure = None
+    while True:
+        try:
+            image = next(images, None)
+        except io.DataError as error:
+            image, failure = None, error
         if batch:
-            yield np.stack(batch)
-        raise
-    if batch:
-        yield np.stack(batch)
+            size = batch[0].shape
+            is_full = len(batch) == blackbox.batch_size(size[:2])
+            if is_full or image is None or image.shape != size:
+                yield np.stack(batch)
+                batch = []
+        if failure is not None:
+            raise failure
+        if image is None:
+            return
+        batch.append(image)
 
 
 def _predict_each(

@@ -28,18 +28,16 @@ MAX_SHARED_PIXELS = 3 << 16
 def prepare(
     images: tf.Tensor,
     *,
+    options: base.Options,
     input_size: Optional[Tuple[int, int]],
-    channels: str,
-    pixel_scale: str,
     dtype: tf.DType,
 ) -> tf.Tensor:
     """Resizes, reorders and scales images as a black box wants them.
 
     Args:
       images: `[B, H, W, 3]` uint8 RGB.
+      options: `channels` and `pixel_scale` of how the black box is used.
       input_size: (height, width) to resize to, antialiased; None to leave as it is.
-      channels: see `base.Options`.
-      pixel_scale: see `base.Options`.
       dtype: of the result.
 
     Returns:
@@ -50,15 +48,13 @@ def prepare(
         resized = tf.image.resize(images, input_size, antialias=True)
         # Grey levels are whole numbers for every black box, as in a file.
         pixels = tf.clip_by_value(tf.round(resized), 0.0, 255.0)
-    if pixel_scale != "0..255":
+    scale = options.pixel_scale
+    if scale != "0..255":
         pixels = tf.cast(pixels, tf.float32)
-        if pixel_scale == "-1..1":
-            pixels = pixels / 127.5 - 1.0
-        else:
-            pixels = pixels / 255.0
-        if pixel_scale == "imagenet":
+        pixels = pixels / 127.5 - 1.0 if scale == "-1..1" else pixels / 255.0
+        if scale == "imagenet":
             pixels = (pixels - tf.constant(_IMAGENET_MEAN)) / tf.constant(_IMAGENET_STD)
-    if channels == "bgr":
+    if options.channels == "bgr":
         pixels = tf.reverse(pixels, axis=[-1])
     return tf.cast(pixels, dtype)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from typing import Callable, Optional, Tuple
+from typing import Any, Callable, Optional, Tuple
 
 import numpy as np
 import tensorflow as tf
@@ -78,20 +78,13 @@ class Segmenter:
         pixels = f"{self.options.channels.upper()} {self.options.pixel_scale}"
         return f"{self.backend.description}; it is given images {words}, {pixels}"
 
-    def variant(
-        self,
-        *,
-        channels: str,
-        pixel_scale: str,
-        input_size: Optional[Tuple[int, int]],
-    ) -> "Segmenter":
-        """Returns the same black box with its input understood in another way."""
-        options = dataclasses.replace(
-            self.options,
-            channels=channels,
-            pixel_scale=pixel_scale,
-            input_size=input_size,
-        )
+    def variant(self, **changes: Any) -> "Segmenter":
+        """Returns the same black box with its input understood in another way.
+
+        Args:
+          **changes: `channels`, `pixel_scale` and `input_size` of `base.Options`.
+        """
+        options = dataclasses.replace(self.options, **changes)
         backend = self.backend
         return Segmenter(
             path=self.path,
@@ -129,9 +122,13 @@ class Segmenter:
         if self.backend.single and len(images) > 1:
             parts = [self.predict_whole(image[None], size) for image in images]
             return np.concatenate(parts)
-        raw = self.backend(
-            _prepare(tf.constant(images), self.backend, self.options, self.input_size)
+        pixels = postprocess.prepare(
+            tf.constant(images),
+            options=self.options,
+            input_size=self.input_size,
+            dtype=self.backend.input_dtype,
         )
+        raw = self.backend(pixels)
         kind = self.backend.kind or self.options.kind(postprocess.kind_of(raw))
         postprocess.check(raw, kind=kind, path=self.path, options=self.options)
         return postprocess.finish(
@@ -197,29 +194,17 @@ class Embedded(tf.Module):
         )
 
     def _segment(self, images: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
-        raw = self.backend(
-            _prepare(images, self.backend, self._options, self._input_size)
+        pixels = postprocess.prepare(
+            images,
+            options=self._options,
+            input_size=self._input_size,
+            dtype=self.backend.input_dtype,
         )
         whole = postprocess.finish(
-            raw,
+            self.backend(pixels),
             kind=self.backend.kind,
             options=self._options,
             image_size=tf.shape(images)[1:3],
             size=size,
         )
         return postprocess.resize(whole, size)
-
-
-def _prepare(
-    images: tf.Tensor,
-    backend: base.Backend,
-    options: base.Options,
-    input_size: Optional[Tuple[int, int]],
-) -> tf.Tensor:
-    return postprocess.prepare(
-        images,
-        input_size=input_size,
-        channels=options.channels,
-        pixel_scale=options.pixel_scale,
-        dtype=backend.input_dtype,
-    )

@@ -308,9 +308,8 @@ class SignatureBackend(tf.Module):
         noise = np.random.default_rng(0).integers(0, 256, (1, *size, 3), np.uint8)
         images = postprocess.prepare(
             tf.constant(noise),
+            options=options,
             input_size=None,
-            channels=options.channels,
-            pixel_scale=options.pixel_scale,
             dtype=self.input_dtype,
         )
         try:

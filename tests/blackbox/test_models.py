@@ -228,9 +228,8 @@ def test_pixel_scales():
     def prepare(scale, channels="rgb"):
         return postprocess.prepare(
             pixels,
+            options=base.Options(1, channels=channels, pixel_scale=scale),
             input_size=None,
-            channels=channels,
-            pixel_scale=scale,
             dtype=tf.float32,
         ).numpy()[0, 0, 0]
 
@@ -249,9 +248,8 @@ def test_resized_images_keep_whole_grey_levels():
     image = tf.constant(np.random.default_rng(0).integers(0, 256, (1, 8, 8, 3)))
     got = postprocess.prepare(
         tf.cast(image, tf.uint8),
+        options=base.Options(1),
         input_size=(4, 4),
-        channels="rgb",
-        pixel_scale="0..255",
         dtype=tf.float32,
     ).numpy()
     assert got.shape == (1, 4, 4, 3)
