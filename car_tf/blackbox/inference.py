@@ -176,16 +176,13 @@ def predictions(
     kept = Store(cache_dir, fingerprint=blackbox.fingerprint, size=size)
     hashes = cache.content_hashes(image_files, cache_dir)
     _predict_missing(blackbox, image_files, hashes, size, kept)
-    first = kept.read(hashes[0], size)
-    stored, _ = cache.arrays(
-        key=f"live|{cache.FORMAT_VERSION}|{kept.key}|{tuple(size)}|{hashes}",
+    return cache.array(
+        lambda index: kept.read(hashes[index], size),
+        len(image_files),
+        key=f"live|{kept.key}|{tuple(size)}|{hashes}",
         cache_dir=cache_dir,
-        specs={"blackbox": (first.shape, first.dtype)},
-        num=len(image_files),
-        read=lambda index: {"blackbox": kept.read(hashes[index], size)},
         what="collecting predictions",
     )
-    return stored["blackbox"]
 
 
 def _predict_missing(

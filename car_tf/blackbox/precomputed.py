@@ -234,8 +234,7 @@ def predictions(
       size: working (height, width): a prediction may have it, and is resized to it.
       encoding: `train_ids`, `label_ids`, or `auto`; see `choose_encoding`.
       tables: encoding -> `[256]` int16 to train ids, -1 for ids that must not occur.
-      num_classes: train ids.
-      cache_dir: the cache folder.
+      num_classes, cache_dir: the number of train ids; the cache folder.
       output, class_map: of `base.Options`; `auto` is told from the first file.
       labels: `[N, h, w]` train ids, 255 ignored, by which `auto` is told.
       note: is told, in a sentence, by what evidence something was decided.
@@ -263,27 +262,15 @@ def predictions(
         asked = None if labels is None else [labels[i] for i in chosen]
         encoding = _told_encoding(folder, sample, tables, asked, note)
     table = tables.get(encoding)
-    read = functools.partial(_read, table=table, options=options, encoding=encoding)
-    key = f"{size}|{encoding}|{options}|{list(names)}"
-    stored = _stored(
-        paths, lambda i: read(paths[i], shapes_of(i), size), key, cache_dir
-    )
-    return stored, encoding
-
-
-def _stored(paths, read, key: str, cache_dir: pathlib.Path) -> np.ndarray:
-    """Returns what `read` gives of each index, memory-mapped from the cache."""
-    first = read(0)
     hashes = cache.content_hashes(paths, cache_dir)
-    stored, _ = cache.arrays(
-        key=f"on_disk|{cache.FORMAT_VERSION}|{key}|{hashes}",
+    stored = cache.array(
+        lambda i: _read(paths[i], shapes_of(i), size, table, options, encoding),
+        len(paths),
+        key=f"on_disk|{size}|{encoding}|{options}|{list(names)}|{hashes}",
         cache_dir=cache_dir,
-        specs={"blackbox": (first.shape, first.dtype)},
-        num=len(paths),
-        read=lambda index: {"blackbox": read(index)},
         what="reading predictions",
     )
-    return stored["blackbox"]
+    return stored, encoding
 
 
 def _shapes(
@@ -311,7 +298,6 @@ def _read(
     path: pathlib.Path,
     shapes: Sequence[Tuple[int, int]],
     size: Tuple[int, int],
-    *,
     table: Optional[np.ndarray],
     options: base.Options,
     encoding: str,

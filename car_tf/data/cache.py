@@ -109,6 +109,27 @@ def arrays(
     raise io.DataError(f"{target}: damaged twice ({damage}); is the disk sound?")
 
 
+def array(
+    read: Callable[[int], np.ndarray],
+    num: int,
+    *,
+    key: str,
+    cache_dir: pathlib.Path,
+    what: str,
+) -> np.ndarray:
+    """Returns `[num, ...]` of what `read` gives for each index; see `arrays`."""
+    first = read(0)
+    stored, _ = arrays(
+        key=f"{FORMAT_VERSION}|{key}",
+        cache_dir=cache_dir,
+        specs={"array": (first.shape, first.dtype)},
+        num=num,
+        read=lambda index: {"array": read(index)},
+        what=what,
+    )
+    return stored["array"]
+
+
 def _load(target, specs, num) -> Tuple[Dict[str, np.ndarray], Tuple[int, ...]]:
     """Maps what was cached.
 
