@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import pathlib
-from typing import Dict, List, Optional, Tuple
+from typing import Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -16,20 +16,27 @@ from car_tf.data import cache, examples
 from car_tf.data import load as data_load
 
 
-def load(config: config_lib.Config) -> data_load.Dataset:
-    """Reads or draws the data set and adds the black box's outputs."""
-    dataset = data_load.read_data(config)
+def load(config: config_lib.Config, only: Sequence[str] = ()) -> data_load.Dataset:
+    """Reads or draws the data set and adds the black box's outputs.
+
+    Args:
+      config: the configuration.
+      only: names of the splits that are needed, see `data.load.read_data`.
+    """
+    dataset = data_load.read_data(config, only)
+    # Decides the errors of an imitation, whichever splits are needed.
+    order = ("train", dataset.selection, dataset.evaluation)
     notes, num_classes = list(dataset.notes), dataset.info.num_blackbox_classes
     segmenter = build_blackbox(config, num_classes)
     splits, encoding = {}, ""
-    for index, (name, split) in enumerate(dataset.splits.items()):
+    for name, split in dataset.splits.items():
         splits[name], encoding = with_blackbox(
             config,
             split,
             notes=notes,
             segmenter=segmenter,
             num_classes=num_classes,
-            split_index=index,
+            split_index=order.index(name),
         )
         if encoding:
             # One folder has one encoding, which the first split tells.
@@ -37,7 +44,7 @@ def load(config: config_lib.Config) -> data_load.Dataset:
     dataset_info = dataclasses.replace(dataset.info, blackbox_encoding=encoding)
     if config.blackbox.kind == "none":
         dataset_info = dataclasses.replace(dataset_info, num_blackbox_classes=0)
-    elif splits[dataset.evaluation].blackbox.ndim == 4:
+    elif next(iter(splits.values())).blackbox.ndim == 4:
         dataset_info = dataclasses.replace(
             dataset_info, blackbox_output="probabilities"
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Dict, List, Optional, Sequence
+from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -84,8 +84,13 @@ def label_ids(names: Sequence[str]) -> Optional[np.ndarray]:
     return cityscapes.label_ids(names)
 
 
-def read_data(config: config_lib.Config) -> Dataset:
+def read_data(config: config_lib.Config, only: Sequence[str] = ()) -> Dataset:
     """Reads or draws the splits of the data set, without a black box's outputs.
+
+    Args:
+      config: the configuration.
+      only: names of the splits that are needed, empty for the one that results are
+        reported on; without a name all.
 
     Raises:
       ConfigError: the configuration asks for what the data set lacks.
@@ -93,16 +98,30 @@ def read_data(config: config_lib.Config) -> Dataset:
     """
     requirements.check(config)
     if config.data.dataset == "folders":
-        return _folder(config)
+        return _folder(config, only)
     if config.data.dataset == "lidc":
-        return _lidc(config)
+        return _lidc(config, only)
     if config.data.data_dir:
-        return _cityscapes_on_disk(config)
-    return _drawn_street_scenes(config)
+        return _cityscapes_on_disk(config, only)
+    return _drawn_street_scenes(config, only)
 
 
-def _cityscapes_on_disk(config: config_lib.Config) -> Dataset:
+def _needed(
+    only: Sequence[str], names: Sequence[str], evaluation: str
+) -> Tuple[str, ...]:
+    """Returns those of the splits `names` that are asked for; see `read_data`."""
+    asked = [name or evaluation for name in only] or names
+    for name in asked:
+        if name not in names:
+            raise config_lib.ConfigError(
+                f"--split: wanted one of {', '.join(names)}, got {name}"
+            )
+    return tuple(name for name in names if name in asked)
+
+
+def _cityscapes_on_disk(config: config_lib.Config, only: Sequence[str]) -> Dataset:
     data = config.data
+    needed = _needed(only, cityscapes.SPLITS, "val")
     read = {
         split: cityscapes.read(
             data.data_dir,
@@ -112,22 +131,26 @@ def _cityscapes_on_disk(config: config_lib.Config) -> Dataset:
             on_error=data.on_error,
         )
         for split in ("train", "val")
+        if split in needed or (split == "train" and "selection" in needed)
     }
-    training, selection, words = cityscapes.split_training(
-        read["train"], fraction=data.selection_fraction, seed=data.split_seed
-    )
+    found, notes = dict(read), _skipped(read)
+    if "train" in read:
+        found["train"], found["selection"], words = cityscapes.split_training(
+            read["train"], fraction=data.selection_fraction, seed=data.split_seed
+        )
+        notes = [f"model selection: {words}", *notes]
     return Dataset(
         info=cityscapes.dataset_info(f"street scenes in {data.data_dir}"),
-        splits={"train": training, "selection": selection, "val": read["val"]},
+        splits={name: found[name] for name in needed},
         selection="selection",
         evaluation="val",
-        notes=[f"model selection: {words}", *_skipped(read)],
+        notes=notes,
     )
 
 
-def _drawn_street_scenes(config: config_lib.Config) -> Dataset:
-    splits, first = {}, 0
-    for name, num in zip(cityscapes.SPLITS, config.data.num_drawn):
+def _drawn_street_scenes(config: config_lib.Config, only: Sequence[str]) -> Dataset:
+    needed, splits = _needed(only, cityscapes.SPLITS, "val"), {}
+    for name, first, num in _drawn(cityscapes.SPLITS, config.data.num_drawn, needed):
         images, labels = street_scenes.draw_scenes(
             num,
             seed=config.data.drawn_seed,
@@ -141,7 +164,6 @@ def _drawn_street_scenes(config: config_lib.Config) -> Dataset:
             images=images,
             labels=labels[:, None],
         )
-        first += num
     return Dataset(
         info=cityscapes.dataset_info("street scenes drawn by car_tf"),
         splits=splits,
@@ -155,7 +177,16 @@ def _drawn_street_scenes(config: config_lib.Config) -> Dataset:
     )
 
 
-def _folder(config: config_lib.Config) -> Dataset:
+def _drawn(
+    names: Sequence[str], nums: Sequence[int], needed: Sequence[str]
+) -> Iterator[Tuple[str, int, int]]:
+    """Yields name, first index and number of images of the splits to be drawn."""
+    for index, (name, num) in enumerate(zip(names, nums)):
+        if name in needed:
+            yield name, sum(nums[:index]), num
+
+
+def _folder(config: config_lib.Config, only: Sequence[str]) -> Dataset:
     data = config.data
     found = folders_read.read(
         data.data_dir,
@@ -166,24 +197,25 @@ def _folder(config: config_lib.Config) -> Dataset:
         on_error=data.on_error,
     )
     _, selection, evaluation = found.splits
+    needed = _needed(only, tuple(found.splits), evaluation)
     return Dataset(
         info=found.told.facts(),
-        splits=found.splits,
+        splits={name: found.splits[name] for name in needed},
         selection=selection,
         evaluation=evaluation,
         notes=[*found.notes, *_skipped(found.splits)],
     )
 
 
-def _lidc(config: config_lib.Config) -> Dataset:
+def _lidc(config: config_lib.Config, only: Sequence[str]) -> Dataset:
     """Reads or draws crops; they are cut at the centre, for training and evaluation."""
-    data = config.data
+    data, needed = config.data, _needed(only, splits.SPLITS, "test")
     if data.data_dir:
         title = f"CT crops in {data.data_dir}"
-        read = {name: _read_crops(config, name) for name in splits.SPLITS}
+        read = {name: _read_crops(config, name) for name in needed}
         notes = []
     else:
-        title, read = "CT-like crops drawn by car_tf", _drawn_crops(config)
+        title, read = "CT-like crops drawn by car_tf", _drawn_crops(config, needed)
         notes = [
             "these are CT-like crops with four imitated raters that car_tf draws "
             "itself, not LIDC: their figures say that the method works and nothing of "
@@ -230,9 +262,11 @@ def _skipped(read: Dict[str, examples.Examples]) -> List[str]:
     ]
 
 
-def _drawn_crops(config: config_lib.Config) -> Dict[str, examples.Examples]:
-    size, drawn, first = config.data.size, {}, 0
-    for name, num in zip(splits.SPLITS, config.data.num_drawn):
+def _drawn_crops(
+    config: config_lib.Config, needed: Sequence[str]
+) -> Dict[str, examples.Examples]:
+    size, drawn = config.data.size, {}
+    for name, first, num in _drawn(splits.SPLITS, config.data.num_drawn, needed):
         images, labels = lidc_crops.draw_crops(
             num,
             seed=config.data.drawn_seed,
@@ -247,5 +281,4 @@ def _drawn_crops(config: config_lib.Config) -> Dict[str, examples.Examples]:
             images=lidc_arrays.centre_crop(images, size, axes=(1, 2)),
             labels=lidc_arrays.centre_crop(labels, size),
         )
-        first += num
     return drawn

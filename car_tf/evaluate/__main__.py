@@ -1,14 +1,23 @@
-"""Evaluates a finished run again: another split, another number of samples.
+"""Evaluates a finished run again: another split, another number of samples, other data.
 
 python -m car_tf.evaluate --workdir RUN [--split val] [--num_samples 16]
-    [--noise_sampling stratified] [--realism_steps 1000]
+    [--noise_sampling stratified] [--absent count_as_one] [--realism_steps 1000]
+    [--samples PEER.npz] [--data_dir OTHER [--blackbox MODEL]]
 
 What differs from the run's own evaluation goes into files of its own, such as
 `metrics_val_50.json` and `figures_val_50/`; the run's report, which is written anew
-without what `car_tf.report --compare` put beside it, lists them all.
+without what `car_tf.report --compare` put beside it, lists them all. A data set of
+--data_dir must have the classes that the run was trained with.
+
+A file of --samples holds another model's `samples` [images, S, H, W] of the same images
+at the run's working size, and `names` [images] or `labels` [images, raters, H, W], by
+which that is seen; its scores stand beside the run's in metrics and report.
 """
 
 from __future__ import annotations
+
+import os
+import re
 
 from absl import flags, logging
 
@@ -35,10 +44,25 @@ flags.DEFINE_enum(
     ["independent", "stratified"],
     "How z is drawn; by default as configured (evaluation.noise_sampling).",
 )
+flags.DEFINE_enum(
+    "absent",
+    None,
+    ["leave_out", "count_as_one"],
+    "What a class is worth that occurs in neither of two maps of raters of more than two "
+    "classes; by default as configured (evaluation.absent).",
+)
+flags.DEFINE_multi_string(
+    "samples", [], "A file with another model's samples; may be repeated."
+)
+flags.DEFINE_string(
+    "data_dir", "", "Another data set with labels; without it, the run's own."
+)
+flags.DEFINE_string("blackbox", "", "Segmenter for it; by default the run's.")
 flags.DEFINE_integer(
     "realism_steps",
     None,
-    "Training steps of the judges of realism, 0 for none; by default as configured.",
+    "Training steps of the judges of realism, 0 for none; by default as configured, and "
+    "none for other data. They need the training images.",
     lower_bound=0,
 )
 flags.DEFINE_string(
@@ -51,34 +75,44 @@ flags.DEFINE_string(
 def main() -> int:
     """Evaluates; returns the exit code."""
     config = run_dir.saved_config(FLAGS.workdir)
-    if FLAGS.realism_steps is not None:
-        steps = FLAGS.realism_steps
+    steps = 0 if FLAGS.data_dir and FLAGS.realism_steps is None else FLAGS.realism_steps
+    if steps is not None:
         config = config_lib.change(config, evaluation={"realism_steps": steps})
     stage_sections.require_devices("--devices", FLAGS.devices)
+    if FLAGS.blackbox and not FLAGS.data_dir:
+        raise config_lib.ConfigError("--blackbox: wanted --data_dir with it")
     workdir = run_dir.RunDir(FLAGS.workdir, config)
     logging.set_verbosity(logging.WARNING)
     # TensorFlow starts here.
-    from car_tf.blackbox import attach
     from car_tf.evaluate import run as evaluate_run
     from car_tf.evaluate import saved_run
     from car_tf.report import write
     from car_tf.runtime import devices
 
     strategy = devices.build_strategy(FLAGS.devices, workers.Worker())
-    dataset = attach.load(config)
-    saved_run.require_same_images(workdir, dataset)
-    split = dataset.split_to_report(FLAGS.split)
+    is_judged = evaluate_run.needs_training_images(config, FLAGS.split)
+    only = [FLAGS.split, *(["train"] if is_judged else [])]
+    if FLAGS.data_dir:
+        others = dict(data_dir=FLAGS.data_dir, blackbox=FLAGS.blackbox)
+        dataset = saved_run.load_other(config, workdir, only, **others)
+    else:
+        dataset = saved_run.load_data(config, workdir, only)
+    # Names its files.
+    other = os.path.basename(os.path.abspath(FLAGS.data_dir)) if FLAGS.data_dir else ""
+    other = re.sub(r"\W+", "_", other)
     noise_sampling = FLAGS.noise_sampling or config.evaluation.noise_sampling
     drawing = config_lib.change(config, evaluation={"noise_sampling": noise_sampling})
-    model = saved_run.load_sampler(drawing, dataset.info, workdir, strategy)
     evaluate_run.evaluate_run(
         config,
         dataset,
-        model,
+        saved_run.load_sampler(drawing, dataset.info, workdir, strategy),
         workdir,
         print,
-        split=split,
+        split=FLAGS.split,
         num_samples=FLAGS.num_samples,
+        absent=FLAGS.absent or "",
+        samples=FLAGS.samples,
+        other_data=other,
     )
     print(f"report: {write.write(workdir.path)}")
     return 0

@@ -41,12 +41,10 @@ def main() -> int:
 
 def _simulate(config: config_lib.Config, workdir: run_dir.RunDir) -> None:
     # TensorFlow starts here.
-    from car_tf.blackbox import attach
     from car_tf.evaluate import proposal_study, sampling, saved_run
     from car_tf.report import write
 
-    dataset = attach.load(config)
-    saved_run.require_same_images(workdir, dataset)
+    dataset = saved_run.load_data(config, workdir, [FLAGS.split])
     split = dataset.split_to_report(FLAGS.split)
     summary = proposal_study.simulate(
         saved_run.load_sampler(config, dataset.info, workdir),

@@ -96,11 +96,12 @@ def _suffix(
 ) -> str:
     """Returns what is added to names of files where an evaluation is not the run's."""
     drawn = metrics["split"], metrics["num_samples"]
-    is_own = not other_data and drawn == (dataset.evaluation, settings.num_samples)
-    parts = [other_data, *(() if is_own else map(str, drawn))]
     chosen = {"noise_sampling": metrics["noise_sampling"], "absent": absent}
-    parts += [v for name, v in chosen.items() if v != getattr(settings, name)]
-    return "".join(f"_{part}" for part in parts if part)
+    changed = [v for name, v in chosen.items() if v != getattr(settings, name)]
+    is_own = drawn == (dataset.evaluation, settings.num_samples)
+    if is_own and not changed and not other_data:
+        return ""
+    return "".join(f"_{part}" for part in [other_data, *drawn, *changed] if part)
 
 
 def _write(

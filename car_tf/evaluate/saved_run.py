@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pathlib
-from typing import Optional, Sequence, Tuple
+from typing import Any, Optional, Sequence, Tuple
 
 import tensorflow as tf
 
 from car_tf import config as config_lib
 from car_tf.blackbox import attach
-from car_tf.data import info
+from car_tf.data import info, layouts
 from car_tf.data import load as data_load
 from car_tf.models import build, sampler
 from car_tf.runtime import checkpoints, run_dir
@@ -24,6 +25,77 @@ def data_of(
         return info.from_record(recorded["facts"]), recorded["notes"]
     dataset = attach.load(config)
     return dataset.info, dataset.notes
+
+
+def load_data(
+    config: config_lib.Config, workdir: run_dir.RunDir, only: Sequence[str]
+) -> data_load.Dataset:
+    """Reads those splits of a run's data that are needed, and the run's notes on them.
+
+    Args:
+      config: of the run.
+      workdir: its directory.
+      only: see `data.load.read_data`.
+
+    Raises:
+      run_dir.RunError: they hold other images than in the training.
+    """
+    recorded = workdir.read_json("data.json") or {}
+    encoding = recorded.get("facts", {}).get("blackbox_encoding")
+    if encoding:
+        # One folder has one encoding, which the training has found out.
+        config = config_lib.change(config, blackbox={"encoding": encoding})
+    dataset = attach.load(config, only)
+    require_same_images(workdir, dataset)
+    return dataclasses.replace(dataset, notes=recorded.get("notes", dataset.notes))
+
+
+def load_other(
+    config: config_lib.Config,
+    workdir: run_dir.RunDir,
+    only: Sequence[str],
+    *,
+    data_dir: str,
+    blackbox: str = "",
+) -> data_load.Dataset:
+    """Reads splits of a data set that a run was not trained on, at the run's size.
+
+    Args:
+      config: of the run.
+      workdir: its directory.
+      only: see `data.load.read_data`.
+      data_dir: where the data set lies.
+      blackbox: a segmenter, where the run's own does not serve.
+
+    Raises:
+      run_dir.RunError: classes, channels or black box are not those of the run.
+    """
+    trained, _ = data_of(config, workdir)
+    root = pathlib.Path(data_dir).expanduser().resolve()
+    kind = layouts.dataset_at(root) or config.data.dataset
+    changes = {"data": {"data_dir": str(root), "dataset": kind}}
+    if blackbox:
+        changes["blackbox"] = {"path": blackbox, "kind": "auto"}
+    if trained.num_blackbox_classes:
+        config = attach.as_trained(config, trained.blackbox_output)
+    dataset = attach.load(config_lib.change(config, **changes), only)
+    for name, words in (
+        ("class_names", "classes"),
+        ("image_channels", "channels of images"),
+        ("num_blackbox_classes", "classes of the black box"),
+        ("blackbox_output", "output of the black box"),
+    ):
+        wanted, found = getattr(trained, name), getattr(dataset.info, name)
+        if wanted != found:
+            raise run_dir.RunError(
+                f"--data_dir: {data_dir}: wanted the {words} that {workdir.path} was "
+                f"trained with, {_words(wanted)}, got {_words(found)}"
+            )
+    return dataset
+
+
+def _words(value: Any) -> str:
+    return ", ".join(value) if isinstance(value, tuple) else str(value)
 
 
 def require_same_images(workdir: run_dir.RunDir, dataset: data_load.Dataset) -> None:

@@ -15,8 +15,10 @@ from car_tf.runtime import run_dir
 FIRST_COUNT = "16"
 COLUMNS = {
     "GED": "ged",
+    "95 % of GED": "ged_interval",
     "GED unbiased": "ged_unbiased",
     "HM-IoU": "hm_iou",
+    "95 % of HM-IoU": "hm_iou_interval",
     "diversity": "sample_diversity",
     "judge AUC": "auc",
 }
@@ -163,12 +165,30 @@ def baselines(metrics: Mapping[str, Any]) -> Dict[str, Dict[str, Any]]:
         name = f"flip_oracle_{source}".replace("_calibration_net", "")
         if metrics.get(f"ged_flip_oracle_{source}") is not None:
             found[name]["ged"] = metrics[f"ged_flip_oracle_{source}"]
+    count = count_for(metrics)
     for name, scores in metrics.get("baselines", {}).items():
-        found.setdefault(name, {}).update(scores_at(scores, count_for(metrics)))
+        found.setdefault(name, {}).update(scores_at(scores, count))
+    for name, scores in metrics.get("samplers", {}).items():
+        fewer = count not in scores["by_num_samples"]
+        name += f" ({scores['num_samples']} samples)" if fewer else ""
+        found[name] = dict(scores_at(scores, count))
     for name, scores in (metrics.get("realism") or {}).items():
         if isinstance(scores, dict):
             found.setdefault(name, {}).update(auc=scores.get("auc"))
     return {name: scores for name, scores in found.items() if scores}
+
+
+def differences(metrics: Mapping[str, Any]) -> List[List[Any]]:
+    """Returns rows of paired differences: name, and GED and HM-IoU with intervals."""
+    rows, count = [], count_for(metrics)
+    for name, by_count in metrics.get("differences", {}).items():
+        row: List[Any] = [BASELINES.get(name, name)]
+        for score in ("ged", "hm_iou"):
+            change = by_count.get(count, {}).get(score) or {}
+            row += [change.get("mean"), change.get("interval")]
+        if row[2] is not None:
+            rows.append(row)
+    return rows
 
 
 def without_folders(text: str, known: Sequence[str] = ()) -> str:
@@ -223,3 +243,20 @@ def command(argv: Sequence[str]) -> str:
     else:
         first = shlex.quote(argv[0])
     return " ".join([first, *map(shlex.quote, argv[1:])])
+
+
+def commands(run: Run, others: Sequence[Run]) -> str:
+    """Returns the commands by which a page, and what it shows, were made."""
+    recorded, lines = run.environment, []
+    if recorded.get("git_revision"):
+        lines.append(f"git checkout {recorded['git_revision']}")
+    if recorded.get("command"):
+        lines.append(command(recorded["command"]))
+    path = shlex.quote(str(run.path))
+    if run.metrics is not None:
+        lines.append(f"python -m car_tf.evaluate --workdir {path}")
+    if (run.path / "tensorboard").is_dir():
+        lines.append(f"tensorboard --logdir {path}/tensorboard")
+    compare = "".join(f" --compare {shlex.quote(str(o.path))}" for o in others)
+    lines.append(f"python -m car_tf.report --workdir {path}{compare}")
+    return "\n".join(lines)

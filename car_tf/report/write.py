@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import dataclasses
 import pathlib
-import shlex
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import jinja2
@@ -102,6 +101,8 @@ def render(
             return "–"
         if isinstance(value, float):
             return f"{value:.3f}"
+        if isinstance(value, list) and len(value) == 2:  # An interval.
+            return "{:.3f} to {:.3f}".format(*value)
         if isinstance(value, str) and not hasattr(value, "__html__"):
             return context.without_folders(value, known)
         return value
@@ -129,7 +130,7 @@ def render(
             for section, content in run.config.items()
             if isinstance(content, dict)
         },
-        commands=_commands(run, others),
+        commands=context.commands(run, others),
         **found,
     )
 
@@ -178,6 +179,10 @@ def _evaluated(run: context.Run, extra: Sequence[Line]) -> Dict[str, Any]:
         own_scores=context.own_scores(metrics),
         verdict=_verdict(metrics),
         scores=_score_table(lines),
+        differences=table(
+            ["less the score of", "GED", "95 % of it", "HM-IoU", "95 % of that"],
+            context.differences(metrics),
+        ),
         counts=counts,
         evaluations=_evaluations([metrics, *run.other_metrics]),
         accuracy=_accuracy(run),
@@ -230,7 +235,8 @@ def _score_table(lines: Sequence[Line]) -> Dict[str, Any]:
         bars.append(None if ged is None else round(100 * max(ged, 0) / longest, 1))
     undefined = (
         "this was not measured, or needs what is not there: HM-IoU several raters, the "
-        "unbiased GED samples that are independent of each other."
+        "unbiased GED samples that are independent of each other, an interval the images "
+        "of two groups or more."
     )
     return table(
         ["sampler", *context.COLUMNS], rows, own=own, bars=bars, undefined=undefined
@@ -245,6 +251,8 @@ def _evaluations(all_metrics: Sequence[Mapping[str, Any]]) -> Optional[Dict]:
     for metrics in all_metrics:
         scores = context.scores_at(metrics, str(metrics["num_samples"]))
         where = f"{metrics['num_images']} of {metrics['split']}"
+        own = all_metrics[0].get("data")
+        where += "" if metrics.get("data", own) == own else f" of {metrics['data']}"
         noise = metrics.get("noise_sampling", "independent")
         values = map(scores.get, context.COLUMNS.values())
         rows.append([where, metrics["num_samples"], noise, *values])
@@ -382,19 +390,3 @@ def _side_by_side(run: context.Run, others: Sequence[context.Run]) -> Optional[D
             "left": len(runs) + 1,
         },
     )
-
-
-def _commands(run: context.Run, others: Sequence[context.Run]) -> str:
-    recorded, lines = run.environment, []
-    if recorded.get("git_revision"):
-        lines.append(f"git checkout {recorded['git_revision']}")
-    if recorded.get("command"):
-        lines.append(context.command(recorded["command"]))
-    path = shlex.quote(str(run.path))
-    if run.metrics is not None:
-        lines.append(f"python -m car_tf.evaluate --workdir {path}")
-    if (run.path / "tensorboard").is_dir():
-        lines.append(f"tensorboard --logdir {path}/tensorboard")
-    compare = "".join(f" --compare {shlex.quote(str(o.path))}" for o in others)
-    lines.append(f"python -m car_tf.report --workdir {path}{compare}")
-    return "\n".join(lines)

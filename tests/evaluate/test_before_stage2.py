@@ -1,5 +1,6 @@
 """G before stage 2 beside G after it, and the realism of both."""
 
+import dataclasses
 import json
 
 import cityscapes_tree
@@ -11,6 +12,7 @@ import tensorflow as tf
 from car_tf import config as config_lib
 from car_tf.blackbox import attach
 from car_tf.config import fields
+from car_tf.data import load as data_load
 from car_tf.evaluate import before_stage2, evaluation, realism, sampling, saved_run
 from car_tf.runtime import run_dir
 from car_tf.train import run as train_run
@@ -140,3 +142,66 @@ def test_raters_are_divided_to_be_compared_with_themselves():
     assert kept(4) == [[2, 3], [0, 1]]
     assert kept(3) == [[1], [0]]
     assert kept(1) == [[0], []]
+
+
+# Only what is needed, and other data
+
+
+def test_only_the_splits_that_are_needed_are_read(run):
+    _, config, whole, _ = run
+    part = attach.load(config, [""])
+    assert list(part.splits) == ["val"]
+    # The imitation's errors are those of the split's place among all.
+    fingerprints = [one.splits["val"].fingerprint() for one in (whole, part)]
+    assert fingerprints[0] == fingerprints[1]
+    both = attach.load(config, ["selection", "train"])
+    for name in ("train", "selection"):
+        assert both.splits[name].fingerprint() == whole.splits[name].fingerprint()
+    with pytest.raises(
+        config_lib.ConfigError, match="--split: wanted one of train, se"
+    ):
+        attach.load(config, ["test"])
+
+
+@pytest.mark.parametrize("name", ["cityscapes", "lidc"])
+def test_only_the_scenes_that_are_needed_are_drawn(name):
+    texts = ["data.num_drawn=2,1,1", "data.size=32,32", "data.crop_size=16,16"]
+    texts = texts if name == "cityscapes" else ["data.num_drawn=2,1,1"]
+    config = config_lib.load(name, texts)
+    whole, part = data_load.read_data(config), data_load.read_data(config, [""])
+    assert list(part.splits) == [whole.evaluation]
+    fingerprints = [one.splits[part.evaluation].fingerprint() for one in (whole, part)]
+    assert fingerprints[0] == fingerprints[1]
+
+
+def test_a_run_is_evaluated_on_other_data_and_beside_other_models(run, tmp_path):
+    path, config, dataset, _ = run
+    other = cityscapes_tree.write(tmp_path / "ulm set", val={"ulm": 2})
+    changed = fields.override(config, [f"data.data_dir={other}"])
+    labels = attach.load(changed, [""]).splits["val"].labels
+    zeros = np.zeros((2, 2, *labels.shape[2:]), np.uint8)
+    np.savez(tmp_path / "peer.npz", samples=zeros, labels=labels[:, 0])
+    before = (path / "metrics.json").read_text()
+    done = job.run(
+        *("--workdir", path, "--data_dir", other, "--num_samples", 2),
+        *("--samples", tmp_path / "peer.npz"),
+        module="car_tf.evaluate",
+    )
+    assert done.returncode == 0, done.stderr
+    metrics = json.loads((path / "metrics_ulm_set_val_2.json").read_text())
+    assert metrics["split"] == "val" and metrics["groups"] == ["ulm", "ulm"]
+    # No judge without being asked: its training images are not those of the run.
+    assert "realism" not in metrics
+    # Zeros are road everywhere: of the five classes that flip, four are missed whole.
+    assert metrics["samplers"]["peer"]["ged"] > 0.5
+    assert "for comparison, peer: GED2" in done.stdout
+    assert (path / "metrics.json").read_text() == before
+
+
+def test_other_data_must_have_the_runs_classes(run, monkeypatch):
+    path, config, dataset, _ = run
+    trained = dataclasses.replace(dataset.info, class_names=("sky", "sea"))
+    monkeypatch.setattr(saved_run, "data_of", lambda *args: (trained, []))
+    workdir = run_dir.RunDir(path, config)
+    with pytest.raises(run_dir.RunError, match="classes that .* sky, sea, got road, "):
+        saved_run.load_other(config, workdir, [""], data_dir=config.data.data_dir)

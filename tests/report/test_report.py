@@ -136,6 +136,28 @@ class Tags(html.parser.HTMLParser):
 # The page
 
 
+def test_intervals_and_other_models_stand_in_the_tables(folder):
+    scores = {"ged": 0.3, "ged_interval": [0.2, 0.4], "hm_iou": 0.5}
+    peer = {"ged": 0.45, "ged_interval": [0.4, 0.5]}
+    change_of = {"mean": -0.15, "interval": [-0.25, -0.05]}
+    change(
+        folder,
+        by_num_samples={"16": scores},
+        samplers={
+            "peer": {**peer, "num_samples": 16, "by_num_samples": {"16": peer}},
+            "few": {**peer, "num_samples": 4, "by_num_samples": {"4": peer}},
+        },
+        differences={"peer": {"16": {"ged": change_of}}, "few": {}},
+        bootstrap={"num_groups": 17},
+        distance={"classes": [0, 1, 2], "absent": "leave_out"},
+    )
+    text = text_of(folder)
+    assert "0.300 0.200 to 0.400" in text
+    assert "peer 0.450 0.400 to 0.500" in text and "few (4 samples) 0.450" in text
+    assert "peer -0.150 -0.250 to -0.050" in text and "17 groups here" in text
+    assert "a class that occurs in neither map is left out" in text
+
+
 def test_the_page_is_whole_and_needs_nothing_else(folder, monkeypatch):
     monkeypatch.undo()
     page = write.write(folder).read_text(encoding="utf-8")
