@@ -6,7 +6,7 @@ iterates over images, so that a set larger than the memory can be scored.
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence
+from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Set
 
 import numpy as np
 
@@ -74,7 +74,7 @@ def score_multi_rater(
     samples: np.ndarray,
     labels: np.ndarray,
     *,
-    num_classes: int = 2,
+    num_classes: int = 0,
     absent: str = iou.LEAVE_OUT,
     sample_counts: Optional[Sequence[int]] = None,
     progress: Optional[Progress] = None,
@@ -82,10 +82,12 @@ def score_multi_rater(
     """Scores sampled maps against those of several raters.
 
     Args:
-      samples: `[I, S, H, W]` integer class ids below K, or bool.
+      samples: `[I, S, H, W]` integer class ids below K, or bool; of two classes also
+        masks of 0 and 255.
       labels: `[I, N, H, W]` likewise, or 255, which hides a pixel for its rater alone;
-        all of a map where that rater did not label the image.
-      num_classes: K.
+        all of a map where that rater did not label the image. Where all labels are 0 or
+        255, they are masks, and 255 is class 1.
+      num_classes: K; 0 for one more than the highest id of the labels, at least 2.
       absent: what a class is worth that occurs in neither of two maps, see
         `ged.multi_rater_distances`.
       sample_counts: numbers of samples to score, the first ones of each image; by
@@ -94,20 +96,44 @@ def score_multi_rater(
 
     Returns:
       As `score_class_flips`, and `hm_iou`, `hm_iou_per_image` and `distance`, which
-      says what the numbers are of. An image is undefined where no rater labelled it.
+      says what the numbers are of, and how values were read. An image is undefined where
+      no rater labelled it.
 
     Raises:
       ValueError: shapes, types or values are not as above; names the image.
     """
     _check_arrays(samples, labels, label_axes="[images, raters, H, W]", label_rank=4)
 
+    ids = _ids(labels)
+    are_masks = ids <= {0, iou.HIDDEN} and iou.HIDDEN in ids and num_classes in (0, 2)
+    num_classes = num_classes or max(2, 1 + max(ids - {iou.HIDDEN}, default=0))
+
     def distances_of(image_samples, image_labels):
+        if num_classes == 2 and _ids([image_samples]) == {0, iou.HIDDEN}:
+            image_samples = image_samples == iou.HIDDEN
         return ged.multi_rater_distances(
-            image_samples, image_labels, num_classes=num_classes, absent=absent
+            image_samples,
+            image_labels == iou.HIDDEN if are_masks else image_labels,
+            num_classes=num_classes,
+            absent=absent,
         )
 
     summary = _score(samples, labels, distances_of, True, sample_counts, progress)
-    return {**summary, "distance": describe_distance(num_classes, absent)}
+    read_as = "masks of 0 and 255" if are_masks else "class ids, 255 is unknown"
+    distance = describe_distance(num_classes, absent)
+    return {**summary, "distance": {**distance, "labels": read_as}}
+
+
+def _ids(arrays: Iterable[np.ndarray]) -> Set[int]:
+    """Returns the values that occur in arrays of integers or bool."""
+    found: Set[int] = set()
+    for one in arrays:
+        one = np.asarray(one)
+        if one.dtype == np.uint8:  # Faster than to sort.
+            found.update(np.flatnonzero(np.bincount(one.ravel(), minlength=1)).tolist())
+        else:
+            found.update(np.unique(one).astype(int).tolist())
+    return found
 
 
 def describe_distance(num_classes: int, absent: str) -> Dict[str, Any]:

@@ -71,7 +71,12 @@ def test_multi_rater_by_hand():
         "num_images": 1,
         "num_undefined_images": 0,
         "num_samples": 2,
-        "distance": {"is": "1 - mean IoU", "classes": [1], "absent": "count_as_one"},
+        "distance": {
+            "is": "1 - mean IoU",
+            "classes": [1],
+            "absent": "count_as_one",
+            "labels": "class ids, 255 is unknown",
+        },
     }
 
 
@@ -187,8 +192,23 @@ def test_bad_values_name_their_image():
     with pytest.raises(ValueError, match="image 1: .* flipped id 2"):
         metrics_scores.score_class_flips(samples, labels, **FLIPS)
     samples, labels = multi_rater_set()
-    with pytest.raises(ValueError, match="image 0: samples .* found 255"):
-        metrics_scores.score_multi_rater(samples * np.uint8(255), labels)
+    samples = samples.astype(np.uint8)
+    samples[1, 2, 3, 3] = 7
+    with pytest.raises(ValueError, match="image 1: samples .* 0..1, found 7"):
+        metrics_scores.score_multi_rater(samples, labels)
+
+
+@pytest.mark.parametrize("white", ["samples", "labels", "both"])
+def test_masks_of_black_and_white(white):
+    samples, labels = (one.astype(np.uint8) for one in multi_rater_set())
+    expected = metrics_scores.score_multi_rater(samples, labels)
+    scores = metrics_scores.score_multi_rater(
+        samples if white == "labels" else samples * np.uint8(255),
+        labels if white == "samples" else labels * np.uint8(255),
+    )
+    read_as = {scores.pop("distance")["labels"], expected.pop("distance")["labels"]}
+    assert scores == expected
+    assert ("masks of 0 and 255" in read_as) == (white != "samples")
 
 
 def test_images_without_a_rater_stay_out_of_the_means():
