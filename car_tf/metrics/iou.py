@@ -59,14 +59,17 @@ def class_overlaps(
     overlap, area, known = np.zeros(shape), np.zeros(shape), np.zeros(shape[1:])
     hides = bool((maps == HIDDEN).any())
     for columns, lengths in pixel_runs(maps):
-        knows = (columns != HIDDEN).astype(np.float32)
-        known += (knows * lengths) @ knows.T
+        if hides:
+            knows = (columns != HIDDEN).astype(np.float32)
+            known += (knows * lengths) @ knows.T
+        else:
+            known += lengths.sum()
         for index, class_id in enumerate(classes):
-            mask = columns == class_id
-            occurs = np.flatnonzero(np.logical_or.reduce(mask, axis=0))
+            bits = columns == class_id
+            occurs = np.flatnonzero(np.logical_or.reduce(bits, axis=0))
             if not occurs.size:
                 continue
-            bits = np.take(mask, occurs, axis=1).astype(np.float32)
+            bits = np.take(bits, occurs, axis=1).astype(np.float32)
             weighted = bits * lengths[occurs]
             overlap[index] += weighted @ bits.T
             if hides:
