@@ -74,14 +74,14 @@ flags.DEFINE_string(
 
 def main() -> int:
     """Evaluates; returns the exit code."""
-    config = run_dir.saved_config(FLAGS.workdir)
-    steps = 0 if FLAGS.data_dir and FLAGS.realism_steps is None else FLAGS.realism_steps
-    if steps is not None:
-        config = config_lib.change(config, evaluation={"realism_steps": steps})
     stage_sections.require_devices("--devices", FLAGS.devices)
     if FLAGS.blackbox and not FLAGS.data_dir:
         raise config_lib.ConfigError("--blackbox: wanted --data_dir with it")
+    config = run_dir.saved_config(FLAGS.workdir)
     workdir = run_dir.RunDir(FLAGS.workdir, config)
+    steps = 0 if FLAGS.data_dir and FLAGS.realism_steps is None else FLAGS.realism_steps
+    if steps is not None:
+        config = config_lib.change(config, evaluation={"realism_steps": steps})
     logging.set_verbosity(logging.WARNING)
     # TensorFlow starts here.
     from car_tf.evaluate import run as evaluate_run

@@ -15,7 +15,7 @@ import matplotlib.figure
 import numpy as np
 
 from car_tf.data import io as data_io
-from car_tf.metrics import calibration
+from car_tf.metrics import calibration, raters
 
 BLUE, ORANGE, GREEN, GREY = "#1f5a93", "#e08214", "#3a8a4d", "#8a8f98"
 GRID = "#d9dde2"
@@ -141,9 +141,7 @@ def _raters_figure(gallery, images, labels, class_colors, num_shown=6):
     rows = []
     for item in gallery:
         masks = labels[item.index]
-        # Of those who labelled a pixel.
-        mean = (masks[..., None] == np.arange(len(colors))).sum(0)
-        mean = mean / np.maximum(mean.sum(-1, keepdims=True), 1)
+        _, mean = raters.known_and_shares(masks, len(colors))
         blended = [
             np.rint(probs @ colors).astype(np.uint8)
             for probs in (mean, item.probs, item.sample_mean)
