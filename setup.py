@@ -73,6 +73,11 @@ setuptools.setup(
         ],
         # The proposal page.
         "app": ["fastapi>=0.110", "uvicorn>=0.27"],
+        # The documentation as a site.
+        "docs": [
+            *("mkdocs>=1.6,<2", "mkdocs-material>=9.5,<10"),
+            "mkdocstrings[python]>=0.26",
+        ],
         # LIDC crops from DICOM files; scans on the proposal page.
         "dicom": ["nibabel>=4", "pydicom>=2.4"],
         # The last two for the proposal page, in a client and in a browser.

@@ -23,7 +23,7 @@ LONG = (
     *("app/test_app_page.py", "benchmarks/test_benchmarks.py", "data/test_check.py"),
     *("experiment/test_regression.py", "experiment/test_tables.py"),
     *("export/test_clients.py", "runtime/test_full_disk.py"),
-    *("runtime/test_workers_job.py", "test_docs.py"),
+    *("runtime/test_workers_job.py", "test_docs.py", "test_site.py"),
 )
 
 

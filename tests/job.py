@@ -72,7 +72,7 @@ def _interrupted(stage, step, number):
     whole = fit.CheckpointCallback.on_train_batch_end
 
     def on_train_batch_end(keeper, batch, logs=None):
-        if keeper._stage == stage and keeper._step() == step:
+        if keeper.stage == stage and keeper._step() == step:
             keeper._stop.unsaved = True  # as `whole` does: the step is done
             os.kill(os.getpid(), number)
         whole(keeper, batch, logs)

@@ -26,6 +26,14 @@ TENSORFLOW = {
 spelling = ("", "")
 
 
+def prepare_tensorflow() -> None:
+    """Has TensorFlow, whenever it is imported, start as all commands start it."""
+    if "tensorflow" not in sys.modules:
+        for name, value in TENSORFLOW.items():
+            os.environ.setdefault(name, value)
+        quiet.install()
+
+
 def run(
     main: Callable[..., int],
     *,
@@ -41,10 +49,7 @@ def run(
       then: what the same command does after Ctrl-C: exit code 130.
       takes_arguments: whether `main` is given the command line without its flags.
     """
-    for name, value in TENSORFLOW.items():
-        os.environ.setdefault(name, value)
-
-    quiet.install()
+    prepare_tensorflow()
 
     def guarded(argv: Sequence[str]) -> int:
         if argv[1:] and not takes_arguments:

@@ -99,5 +99,6 @@ class _Finder(importlib.abc.MetaPathFinder):
 
 def install() -> None:
     """Filters TensorFlow's start, whenever it comes."""
-    if "tensorflow" not in sys.modules:
+    is_there = any(isinstance(finder, _Finder) for finder in sys.meta_path)
+    if "tensorflow" not in sys.modules and not is_there:
         sys.meta_path.insert(0, _Finder())

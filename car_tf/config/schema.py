@@ -98,3 +98,18 @@ class Config(Job):
             "refinement_net.noise=standard and no stage2.pixel_loss=elbo",
         )
         return self
+
+    @pydantic.model_validator(mode="after")
+    def _begins_with_networks(self) -> "Config":
+        fields.require(
+            bool(self.stage1.steps or self.train.init_from),
+            "stage1.steps: wanted a number above 0, or a train.init_from whose F is "
+            "kept as it is, got 0",
+        )
+        fields.require(
+            not self.train.init_from
+            or self.calibration_net.kind != "true_distribution",
+            "train.init_from: calibration_net.kind=true_distribution has no weights, "
+            f"got {self.train.init_from}",
+        )
+        return self

@@ -16,8 +16,8 @@ _DEVICES = re.compile(r"((?:[1-9]\d?x)?cpu|gpu:\d{1,4}(?:,gpu:\d{1,4})*)?")
 class Stage1(fields.Section, key="stage1"):
     """Training of F."""
 
-    steps: ranges.Steps = 5000
-    """Iterations."""
+    steps: ranges.StepsOrNone = 5000
+    """Iterations; 0 keeps F as it is in `train.init_from`."""
     batch_size: ranges.Batch = 16
     """Images per step over all devices."""
     labels_per_image: ranges.Samples = 1
@@ -171,6 +171,10 @@ class Train(fields.Section, key="train"):
     """Where to train: empty for all GPUs, or the CPU where there is none; `cpu`;
     `gpu:0,gpu:1` for some GPUs; `2xcpu` for two logical devices on the CPU. Of no
     influence on results but for rounding, so that it may change in a resumed run."""
+    init_from: ranges.Text = ""
+    """A run directory, with whose networks this run begins; empty for new ones."""
+    init_networks: Literal["calibration_net", "both"] = "calibration_net"
+    """What is taken from it: F alone, or F and the best G."""
 
     @pydantic.model_validator(mode="after")
     def _selects_what_is_saved(self) -> "Train":

@@ -16,14 +16,11 @@ which that is seen; its scores stand beside the run's in metrics and report.
 
 from __future__ import annotations
 
-import os
-import re
-
 from absl import flags, logging
 
-from car_tf import config as config_lib
-from car_tf.config import cli, stage_sections
-from car_tf.runtime import run_dir, workers
+from car_tf.config import cli
+from car_tf.evaluate import api
+from car_tf.runtime import run_dir
 
 FLAGS = flags.FLAGS
 
@@ -74,47 +71,19 @@ flags.DEFINE_string(
 
 def main() -> int:
     """Evaluates; returns the exit code."""
-    stage_sections.require_devices("--devices", FLAGS.devices)
-    if FLAGS.blackbox and not FLAGS.data_dir:
-        raise config_lib.ConfigError("--blackbox: wanted --data_dir with it")
-    config = run_dir.saved_config(FLAGS.workdir)
-    workdir = run_dir.RunDir(FLAGS.workdir, config)
-    steps = 0 if FLAGS.data_dir and FLAGS.realism_steps is None else FLAGS.realism_steps
-    if steps is not None:
-        config = config_lib.change(config, evaluation={"realism_steps": steps})
     logging.set_verbosity(logging.WARNING)
-    # TensorFlow starts here.
-    from car_tf.evaluate import run as evaluate_run
-    from car_tf.evaluate import saved_run
-    from car_tf.report import write
-    from car_tf.runtime import devices
-
-    strategy = devices.build_strategy(FLAGS.devices, workers.Worker())
-    is_judged = evaluate_run.needs_training_images(config, FLAGS.split)
-    only = [FLAGS.split, *(["train"] if is_judged else [])]
-    if FLAGS.data_dir:
-        others = dict(data_dir=FLAGS.data_dir, blackbox=FLAGS.blackbox)
-        dataset = saved_run.load_other(config, workdir, only, **others)
-    else:
-        dataset = saved_run.load_data(config, workdir, only)
-    # Names its files.
-    other = os.path.basename(os.path.abspath(FLAGS.data_dir)) if FLAGS.data_dir else ""
-    other = re.sub(r"\W+", "_", other)
-    noise_sampling = FLAGS.noise_sampling or config.evaluation.noise_sampling
-    drawing = config_lib.change(config, evaluation={"noise_sampling": noise_sampling})
-    evaluate_run.evaluate_run(
-        config,
-        dataset,
-        saved_run.load_sampler(drawing, dataset.info, workdir, strategy),
-        workdir,
-        print,
+    api.evaluate(
+        FLAGS.workdir,
         split=FLAGS.split,
         num_samples=FLAGS.num_samples,
-        absent=FLAGS.absent or "",
+        noise_sampling=FLAGS.noise_sampling,
+        absent=FLAGS.absent,
         samples=FLAGS.samples,
-        other_data=other,
+        data_dir=FLAGS.data_dir,
+        blackbox=FLAGS.blackbox,
+        realism_steps=FLAGS.realism_steps,
+        devices=FLAGS.devices,
     )
-    print(f"report: {write.write(workdir.path)}")
     return 0
 
 

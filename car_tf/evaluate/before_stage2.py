@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, Mapping
+import pathlib
+from typing import Any, Dict, Mapping, Optional
 
 import tensorflow as tf
 
@@ -10,23 +11,35 @@ from car_tf import config as config_lib
 from car_tf.data import info
 from car_tf.models import build, sampler
 from car_tf.models.keras_api import keras
+from car_tf.runtime import checkpoints
+
+# In a run whose G began with the weights of another run.
+WEIGHTS = "checkpoints/initial-refinement_net"
 
 
 def initial_sampler(
-    config: config_lib.Config, dataset_info: info.DatasetInfo, model: sampler.Sampler
+    config: config_lib.Config,
+    dataset_info: info.DatasetInfo,
+    model: sampler.Sampler,
+    workdir: Optional[pathlib.Path] = None,
 ) -> sampler.Sampler:
     """Returns a trained sampler with the weights that G had when stage 2 began.
 
-    They are a function of `train.seed`, so that a run need not keep them.
+    They are a function of `train.seed`, so that a run need not keep them, but for those
+    of another run (`train.init_from`).
 
     Args:
       config: of the run.
       dataset_info: of its data set.
       model: the trained sampler, whose F is taken and whose kind of noise.
+      workdir: the run directory, or None where G began with the weights of no other.
     """
     keras.utils.set_random_seed(config.train.seed + 1)  # As `train_refinement` does.
     with (model.strategy or tf.distribute.get_strategy()).scope():
         refinement_net = build.build_refinement_net(config, dataset_info)
+    if workdir is not None and (workdir / f"{WEIGHTS}.index").is_file():
+        weights = tf.train.Checkpoint(net=refinement_net)
+        checkpoints.read_weights(weights, workdir / WEIGHTS)
     return sampler.Sampler(
         calibration_net=model.calibration_net,
         refinement_net=refinement_net,

@@ -56,7 +56,7 @@ def evaluate_run(
     noise = "stratified" if model.stratified else "independent"
     log(f"evaluation: {drawing['num_samples']} samples on {split}, {noise} noise")
     source = sampling.some_of(dataset.splits[split], settings.num_images)
-    before = before_stage2.initial_sampler(config, dataset.info, model)
+    before = before_stage2.initial_sampler(config, dataset.info, model, workdir.path)
     metrics, gallery = evaluation.evaluate(
         model,
         source,

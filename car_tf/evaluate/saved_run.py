@@ -115,7 +115,7 @@ def require_same_images(workdir: run_dir.RunDir, dataset: data_load.Dataset) -> 
             )
 
 
-def _calibration_weights(workdir: run_dir.RunDir) -> pathlib.Path:
+def calibration_weights(workdir: run_dir.RunDir) -> pathlib.Path:
     """Returns the checkpoint of F: the selected one, or else that of the last step."""
     best = workdir.read_json(run_dir.BEST_CALIBRATION_FILE)
     if best is not None:
@@ -148,7 +148,7 @@ def load_sampler(
         refinement_net = build.build_refinement_net(config, dataset_info)
     if config.calibration_net.kind != "true_distribution":
         weights = tf.train.Checkpoint(net=calibration_net)
-        checkpoints.read_weights(weights, _calibration_weights(workdir))
+        checkpoints.read_weights(weights, calibration_weights(workdir))
     best = workdir.read_json(run_dir.BEST_FILE)
     if best is None:
         raise run_dir.RunError(f"{workdir.path}: stage 2 has no best weights yet")

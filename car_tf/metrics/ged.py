@@ -12,7 +12,10 @@ from typing import Optional, Sequence, Tuple
 
 import numpy as np
 
+import car_tf
 from car_tf.metrics import class_flip_modes, hungarian, iou
+
+car_tf.make_callable(__name__)
 
 
 @dataclasses.dataclass(frozen=True)

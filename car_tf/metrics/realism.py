@@ -12,6 +12,10 @@ from typing import Optional
 import numpy as np
 from scipy import stats
 
+import car_tf
+
+car_tf.make_callable(__name__)
+
 
 def auc(label_scores: np.ndarray, sample_scores: np.ndarray) -> Optional[float]:
     """Area under the ROC curve: how often a label's score exceeds a sample's.

@@ -7,6 +7,7 @@ import pathlib
 from typing import Any, Optional, Tuple, Union
 
 import numpy as np
+import tensorflow as tf
 from PIL import Image
 
 from car_tf.blackbox import attach
@@ -26,7 +27,8 @@ def load(path: Union[str, os.PathLike]) -> "Sampler":
     """Opens a finished run, or a SavedModel of `python -m export`.
 
     Args:
-      path: a run directory, a model's folder, or one of its versions.
+      path: a run directory, what `car_tf.train` returned, a model's folder, or one of
+        its versions.
 
     Raises:
       export.versions.ExportError: there is no model of this kind.
@@ -67,6 +69,7 @@ class Sampler:
         *,
         seed: int = 0,
         blackbox: Optional[ImageLike] = None,
+        temperature: float = 1.0,
         size: Size = "own",
     ) -> np.ndarray:
         """Draws label maps; the same image and seed give the same ones.
@@ -78,6 +81,8 @@ class Sampler:
           blackbox: the output of the run's segmenter for this image: `[h, w]` class
             ids (a file or an array) or `[h, w, Kb]` probabilities. By default the
             segmenter that the run was trained on is called.
+          temperature: divides F's log-probabilities when samples are drawn: above 1
+            they differ more, below 1 less, than G was trained to.
           size: (height, width) of the maps; `own` for that of the image, `trained` for
             the size that the networks work at.
 
@@ -88,27 +93,42 @@ class Sampler:
           DataError: an image that cannot be read, or a black box that is needed.
         """
         seen, maps, own = self._inputs(image, blackbox)
-        samples, _ = self._predictor.sample(
-            seen, maps, num_samples=num_samples, seed=common.seed_for(seed, "")
-        )
+        drawing = dict(num_samples=num_samples, seed=common.seed_for(seed, ""))
+        if temperature == 1:
+            samples, _ = self._predictor.sample(seen, maps, **drawing)
+        else:
+            encoded = self._predictor.encode(seen, maps)
+            encoded["log_probs"] = _tempered(encoded["log_probs"], temperature)
+            samples = self._predictor.decode(encoded, **drawing)
         return _resized(samples, self._output_size(size, own, seen))
 
     def probabilities(
-        self, image: ImageLike, *, blackbox: Optional[ImageLike] = None
+        self,
+        image: ImageLike,
+        *,
+        blackbox: Optional[ImageLike] = None,
+        temperature: float = 1.0,
     ) -> np.ndarray:
         """Returns F's probability of each class at each pixel (CAR, Eq. 1).
+
+        Args:
+          image: as of `sample`.
+          blackbox: as of `sample`.
+          temperature: divides the log-probabilities; 1 is what F was trained to.
 
         Returns:
           `[h, w, K]` float32 at the networks' working size.
         """
         seen, maps, _ = self._inputs(image, blackbox)
-        return np.exp(self._predictor.encode(seen, maps)["log_probs"][0].numpy())
+        log_probs = self._predictor.encode(seen, maps)["log_probs"]
+        return np.exp(_tempered(log_probs, temperature)[0].numpy())
 
-    def entropy(
-        self, image: ImageLike, *, blackbox: Optional[ImageLike] = None
-    ) -> np.ndarray:
-        """Returns how unsure F is at each pixel, `[h, w]` in bits, 0 to log2 K."""
-        return calibration.entropy_bits(self.probabilities(image, blackbox=blackbox))
+    def entropy(self, image: ImageLike, **options: Any) -> np.ndarray:
+        """Returns how unsure F is at each pixel, `[h, w]` in bits, 0 to log2 K.
+
+        Takes what `probabilities` takes.
+        """
+        return calibration.entropy_bits(self.probabilities(image, **options))
 
     def level_sets(
         self,
@@ -183,6 +203,13 @@ class Sampler:
         if size == "own":
             return own
         return seen.shape[:2] if size == "trained" else tuple(size)
+
+
+def _tempered(log_probs: tf.Tensor, temperature: float) -> tf.Tensor:
+    """Divides `[..., K]` log-probabilities by a temperature, and normalises them."""
+    if not temperature > 0:
+        raise ValueError(f"temperature: wanted a number above 0, got {temperature}")
+    return log_probs if temperature == 1 else tf.nn.log_softmax(log_probs / temperature)
 
 
 def _read_ids(source: Union[str, os.PathLike, Image.Image]) -> np.ndarray:

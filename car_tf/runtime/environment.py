@@ -19,6 +19,9 @@ PACKAGES = (
     *("numpy", "scipy", "pillow"),
 )
 
+# What of a checkout a run depends on: what else lies there changes nothing.
+CODE = ("car_tf", "export", "configs", "setup.py")
+
 
 def describe() -> Dict[str, Any]:
     """Describes code, packages and machine, for the provenance of a run."""
@@ -27,7 +30,7 @@ def describe() -> Dict[str, Any]:
         "command": sys.argv,
         "started": time.strftime("%Y-%m-%d %H:%M:%S %z"),
         "git_revision": _git(root, "rev-parse", "HEAD"),
-        "git_changes": bool(_git(root, "status", "--porcelain")),
+        "git_changes": bool(_git(root, "status", "--porcelain", "--", *CODE)),
         "variables": {name: os.environ.get(name) for name in cli.TENSORFLOW},
         "python": platform.python_version(),
         "packages": versions(),

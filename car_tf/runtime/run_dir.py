@@ -10,7 +10,7 @@ import os
 import pathlib
 import re
 import time
-from typing import Any, Dict, Iterator, List, Mapping, Optional
+from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional
 
 import numpy as np
 
@@ -23,6 +23,12 @@ from car_tf.runtime import environment
 BEST_FILE = "best.json"
 BEST_CALIBRATION_FILE = "checkpoints/stage1/best.json"
 LOG_FILE = "log.jsonl"
+# What the screen was told.
+TEXT_LOG = "log.txt"
+# Stage -> step at which a callback ended it; what a run writes at its end.
+ENDED_EARLY_FILE, FINISHED_FILE = "ended_early.json", "finished.json"
+# What a finished run holds, or it is made again.
+RESULTS = ("metrics.json", "report.html", "export")
 
 
 class RunError(RuntimeError):
@@ -80,6 +86,7 @@ class RunDir:
         self.path = pathlib.Path(path).expanduser().resolve()
         refuse_patterns("--workdir", self.path)
         self.writes = writes
+        self._noted: List[str] = []
         if not writes:
             return
         try:
@@ -93,16 +100,62 @@ class RunDir:
             raise RunError(
                 f"--workdir: another run is writing to {self.path}"
             ) from None
-        if (self.path / "config.json").exists():
+        if self.begun and not self._is_extended(config):
             require_same(self.path, config)
+
+    @property
+    def begun(self) -> bool:
+        """Whether there is a run in the directory."""
+        return (self.path / "config.json").exists()
+
+    def _is_extended(self, config: config_lib.Config) -> bool:
+        """Whether a configuration differs from the run's in more steps of stage 2 alone.
+
+        Raises:
+          RunError: it does, but the learning rates have fallen to zero.
+        """
+        saved = saved_config(str(self.path), type(config))
+        if not isinstance(config, config_lib.Config):
+            return False
+        old, new = saved.stage2.steps, config.stage2.steps
+        same = config_lib.change(saved, stage2={"steps": new})
+        if new <= old or fields.differences(same, config):
+            return False
+        if config.stage2.decay == "linear":
+            raise RunError(
+                f"--workdir: {self.path} cannot go on from stage2.steps={old} to {new}, "
+                "because with stage2.decay=linear its learning rates fall to zero; begin "
+                f"a new run with its networks: --init_from {self.path} --set "
+                "train.init_networks=both --set stage1.steps=0"
+            )
+        return True
 
     def begin(self, config: config_lib.Config) -> None:
         """Writes down what is run, once it is clear that it can be."""
-        if not (self.path / "config.json").exists():
+        if not self.begun:
             # Who writes the report's sections, where it is not a segmentation's.
             report = {"report": getattr(config, "REPORT", None)}
             self.write_json("environment.json", {**environment.describe(), **report})
             self.write_text("config.json", config_lib.to_json(config))
+        elif self.writes and self._is_extended(config):
+            found = self.read_json("environment.json") or {}
+            started = {**environment.describe(), "stage2_steps": config.stage2.steps}
+            found.setdefault("extended", []).append(started)
+            self.write_json("environment.json", found)
+            ended = self.read_json(ENDED_EARLY_FILE) or {}
+            ended.pop("stage2", None)
+            self.write_json(ENDED_EARLY_FILE, ended)
+            self.write_text("config.json", config_lib.to_json(config))
+
+    def finish(self, config: config_lib.Config) -> None:
+        """Notes that all is done that the configuration asks for."""
+        self.write_json(FINISHED_FILE, {"stage2_steps": config.stage2.steps})
+
+    def finished(self, config: config_lib.Config) -> bool:
+        """Whether `finish` was reached, and what the run has made is still there."""
+        steps = (self.read_json(FINISHED_FILE) or {}).get("stage2_steps")
+        there = all((self.path / name).exists() for name in RESULTS)
+        return there and steps == config.stage2.steps
 
     def other_tensorflow(self) -> str:
         """Says with which TensorFlow the run was begun; "" where it is this one."""
@@ -170,6 +223,26 @@ class RunDir:
             self.write_text(name, "".join(json.dumps(line) + "\n" for line in lines))
         return lines
 
+    def logged(self, log: Callable[[str], None]) -> Callable[[str], None]:
+        """Returns a `log` that keeps its lines in the run as well."""
+
+        def both(line: str) -> None:
+            log(line)
+            self.note(line)
+
+        return both
+
+    def note(self, line: str) -> None:
+        """Keeps a line for people, with its time; a full disk does not matter."""
+        self._noted.append(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}\n")
+        # A directory in which nothing has begun stays empty.
+        if not self.writes or not (self.path / "config.json").exists():
+            return
+        with contextlib.suppress(OSError):
+            with open(self.path / TEXT_LOG, "a", encoding="utf-8") as file:
+                file.writelines(self._noted)
+        self._noted.clear()
+
     def close(self) -> None:
         """Lets other runs in; a directory in which nothing has begun is removed."""
         if not self.writes:
@@ -202,9 +275,13 @@ def require_same(
     """Raises RunError unless the run in a directory has this configuration."""
     changed = fields.differences(saved_config(str(path), type(config)), config)
     if changed:
+        goes_on = ""
+        if any(line.startswith(("stage1.steps", "stage2.")) for line in changed):
+            goes_on = f", which begins with its networks by --init_from {path}"
         raise RunError(
             f"{flag}: {path} holds a run with another configuration "
             f"({'; '.join(changed)}); resume with the same, or choose another directory"
+            f"{goes_on}"
         )
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import os
+import contextlib
+import functools
 import time
-from typing import Callable, Dict, List, Optional, Tuple
+from typing import Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 
 import numpy as np
 import tensorflow as tf
@@ -13,7 +14,7 @@ from car_tf import config as config_lib
 from car_tf.data import load as data_load
 from car_tf.models.keras_api import keras
 from car_tf.runtime import checkpoints, devices, run_dir, stop_signal
-from car_tf.train import build, tensorboard
+from car_tf.train import build, progress, tensorboard
 
 FAILED_BATCH_FILE = "failed_batch.npz"
 # A cross-entropy is some units, and an adversarial loss some tens.
@@ -31,10 +32,12 @@ def fit(
     stop: stop_signal.StopSignal,
     log: Callable[[str], None],
     every_epoch: Callable[[int], Dict[str, float]] = lambda step: {},
+    callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> None:
     """Trains from the last checkpoint to the stage's last step.
 
-    An epoch of Keras' `fit` is the stretch between two checkpoints.
+    An epoch of Keras' `fit` is the stretch between two checkpoints. A stage that one of
+    `callbacks` ends early (`model.stop_training`) counts as finished from then on.
 
     Raises:
       stop_signal.Stopped: asked to stop, with everything saved.
@@ -43,65 +46,104 @@ def fit(
     """
     settings = config.stage1 if stage == 1 else config.stage2
     steps, every = settings.steps, config.train.checkpoint_every
+    manager, first = _restored(trainer, checkpoint, stage, workdir, log)
+    strategy = trainer.distribute_strategy
+    if first >= steps or first == _ended(workdir, stage):
+        if not manager.checkpoints and workdir.writes:  # No steps: F of another run.
+            checkpoints.save(manager, first)
+        log(f"stage {stage}: finished before, at step {first}")
+        return
+    batches = functools.partial(build.build_batches, config, dataset, stage=stage)
+    failures = _Failures(config, workdir, manager, batches, strategy)
+    manager = manager if workdir.writes else checkpoints.elsewhere(checkpoint)
+    shared = dict(stage=stage, log=log, workdir=workdir)
+    keeper = CheckpointCallback(
+        **shared, manager=manager, stop=stop, every_epoch=every_epoch
+    )
+    keeper.begin(first, steps, has_workers=devices.has_workers(strategy))
+    shown = [progress.Progress(stage=stage, first=first, steps=steps, log=log)]
+    shown = shown if workdir.writes else []
+    for start, end, epoch_steps in stretches(first, steps, every):
+        num_epochs = (end - start) // epoch_steps
+        source = batches(first_step=start, num_steps=end)
+        with failures.explained(keeper, end):
+            trainer.fit(
+                devices.distribute(strategy, source, settings.batch_size),
+                initial_epoch=start // every,
+                epochs=start // every + num_epochs,
+                steps_per_epoch=epoch_steps,
+                callbacks=[*shown, keeper, *callbacks],
+                verbose=0,
+            )
+        if trainer.stop_training:
+            _end_early(workdir, stage, keeper.completed, log)
+            break
+    log(keeper.costs())
+
+
+def _restored(
+    trainer: keras.Model,
+    checkpoint: tf.train.Checkpoint,
+    stage: int,
+    workdir: run_dir.RunDir,
+    log: Callable[[str], None],
+) -> Tuple[tf.train.CheckpointManager, int]:
+    """Restores a stage's last checkpoint; returns its manager and the step."""
     folder = workdir.path / "checkpoints" / f"stage{stage}"
     manager = checkpoints.manager_of(checkpoint, folder, repairs=workdir.writes)
     checkpoints.restore_latest(checkpoint, manager, log)
     first = int(trainer.step.numpy())
-    strategy = trainer.distribute_strategy
-    devices.require_agreement(strategy, f"the checkpoints of stage {stage}", str(first))
-    if first >= steps:
-        log(f"stage {stage}: finished before")
-        return
-    name = {1: "calibration network", 2: "refinement network"}[stage]
-    where = f", from step {first}" if first else ""
-    log(f"stage {stage}: training the {name} for {steps} steps{where}")
-    workdir.read_lines(f"stage{stage}_{run_dir.LOG_FILE}", last_step=first)
+    words = f"the checkpoints of stage {stage}"
+    devices.require_agreement(trainer.distribute_strategy, words, str(first))
+    return manager, first
 
-    def batches(start: int, end: int) -> tf.data.Dataset:
-        return build.build_batches(
-            config, dataset, stage=stage, first_step=start, num_steps=end
-        )
 
-    keeper = CheckpointCallback(
-        stage=stage,
-        log=log,
-        manager=manager if workdir.writes else checkpoints.elsewhere(checkpoint),
-        workdir=workdir,
-        stop=stop,
-        every_epoch=every_epoch,
-    )
-    keeper.completed = first
-    # Until the first step is done, which may take a minute to build, nothing is unsaved;
-    # but several workers must stop at the same step.
-    stop.message = str(keeper.stopped(first))
-    stop.unsaved = devices.has_workers(strategy)
-    if stop.number is not None and not stop.unsaved:
-        raise keeper.stopped(first)
-    for start, end, epoch_steps in stretches(first, steps, every):
-        first_epoch = start // every
+def _ended(workdir: run_dir.RunDir, stage: int) -> Optional[int]:
+    """Returns the step after which a callback has ended a stage, if one has."""
+    return (workdir.read_json(run_dir.ENDED_EARLY_FILE) or {}).get(f"stage{stage}")
+
+
+class _Failures:
+    """Turns what TensorFlow raises in a stage into a sentence."""
+
+    def __init__(self, config, workdir, manager, batches, strategy):
+        self._config = config
+        self._workdir = workdir
+        self._manager = manager
+        self._batches = batches
+        self._strategy = strategy
+
+    @contextlib.contextmanager
+    def explained(self, keeper: "CheckpointCallback", end: int) -> Iterator[None]:
+        """Raises RunError for losses that are not finite, and for lost workers."""
         try:
-            trainer.fit(
-                devices.distribute(strategy, batches(start, end), settings.batch_size),
-                initial_epoch=first_epoch,
-                epochs=first_epoch + (end - start) // epoch_steps,
-                steps_per_epoch=epoch_steps,
-                callbacks=[keeper],
-                verbose=(1 if os.isatty(1) else 2) if workdir.writes else 0,
-            )
+            yield
         except tf.errors.OpError as error:
             # Of several steps in one execution it is not known which one failed.
-            failed = range(keeper.completed, end)[: config.train.steps_per_execution]
+            train = self._config.train
+            failed = range(keeper.completed, end)[: train.steps_per_execution]
+            every = train.checkpoint_every
             failed = failed[: every - keeper.completed % every]
-            where = f"stage {stage}, step {' or '.join(map(str, failed))}"
-            kept = manager.latest_checkpoint
+            where = f"stage {keeper.stage}, step {' or '.join(map(str, failed))}"
+            kept = self._manager.latest_checkpoint
             if "is not finite" in str(error):
-                arrays = _stacked(batches(failed.start, failed.stop))
-                path = workdir.save_arrays(FAILED_BATCH_FILE, arrays)
+                arrays = _stacked(
+                    self._batches(first_step=failed.start, num_steps=failed.stop)
+                )
+                path = self._workdir.save_arrays(FAILED_BATCH_FILE, arrays)
                 raise _not_finite(error, where, kept, path) from error
-            if devices.has_workers(strategy):
+            if devices.has_workers(self._strategy):
                 raise _alone(error, where, kept) from error
             raise
-    log(keeper.costs())
+
+
+def _end_early(
+    workdir: run_dir.RunDir, stage: int, step: int, log: Callable[[str], None]
+) -> None:
+    """Notes that a callback has ended a stage."""
+    ended = workdir.read_json(run_dir.ENDED_EARLY_FILE) or {}
+    workdir.write_json(run_dir.ENDED_EARLY_FILE, {**ended, f"stage{stage}": step})
+    log(f"stage {stage}: ended by a callback after step {step}")
 
 
 def stretches(first: int, last: int, every: int) -> List[Tuple[int, int, int]]:
@@ -152,7 +194,7 @@ class CheckpointCallback(keras.callbacks.Callback):
 
     def __init__(self, *, stage, log, manager, workdir, stop, every_epoch):
         super().__init__()
-        self._stage = stage
+        self.stage = stage
         self._log = log
         self._diverged = False
         self._manager = manager
@@ -166,11 +208,26 @@ class CheckpointCallback(keras.callbacks.Callback):
         # In a step that fails, the trainer's own counter may already have moved.
         self.completed = 0
 
+    def begin(self, first: int, steps: int, *, has_workers: bool) -> None:
+        """Says what is trained from which step, unless it was asked to stop before it."""
+        name = {1: "calibration network", 2: "refinement network"}[self.stage]
+        where = f", from step {first}" if first else ""
+        self._log(f"stage {self.stage}: training the {name} for {steps} steps{where}")
+        log_file = f"stage{self.stage}_{run_dir.LOG_FILE}"
+        self._workdir.read_lines(log_file, last_step=first)
+        self.completed = first
+        # Until the first step is done, which may take a minute to build, nothing is
+        # unsaved; but several workers must stop at the same step.
+        self._stop.message = str(self.stopped(first))
+        self._stop.unsaved = has_workers
+        if self._stop.number is not None and not has_workers:
+            raise self.stopped(first)
+
     def costs(self) -> str:
         """Returns in words what the checkpoints have cost."""
         training, saving = self._seconds["training"], self._seconds["saving"]
         return (
-            f"stage {self._stage}: {training:.1f} s of training; "
+            f"stage {self.stage}: {training:.1f} s of training; "
             f"{self._num_saved} checkpoints took {saving:.1f} s "
             f"({saving / max(training, 1e-9):.1%})"
         )
@@ -204,11 +261,13 @@ class CheckpointCallback(keras.callbacks.Callback):
         }
         self._warn(step, values)
         values.update(self._every_epoch(step))
+        if logs is not None:  # For the callbacks that come later.
+            logs.update(values)
         self._workdir.append_line(
-            f"stage{self._stage}_{run_dir.LOG_FILE}",
+            f"stage{self.stage}_{run_dir.LOG_FILE}",
             {"step": step, **values, "seconds": round(seconds, 2)},
         )
-        self._board.scalars(f"stage{self._stage}", step, values)
+        self._board.scalars(f"stage{self.stage}", step, values)
         self._save()
         stop = int(self._stop.number is not None)
         strategy = self.model.distribute_strategy
@@ -224,7 +283,7 @@ class CheckpointCallback(keras.callbacks.Callback):
             self._diverged = True
             words = ", ".join(f"{name} {value:.3g}" for name, value in large.items())
             self._log(
-                f"note: stage {self._stage} diverges at step {step} ({words}): stop it "
+                f"note: stage {self.stage} diverges at step {step} ({words}): stop it "
                 "and begin again with a lower learning rate"
             )
 
@@ -240,6 +299,6 @@ class CheckpointCallback(keras.callbacks.Callback):
     def stopped(self, step: int) -> Exception:
         """Returns what says after which step the stage was stopped."""
         return stop_signal.Stopped(
-            f"stopped in stage {self._stage} after step {step}; the same "
+            f"stopped in stage {self.stage} after step {step}; the same "
             f"command with --workdir {self._workdir.path} goes on from there"
         )

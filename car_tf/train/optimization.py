@@ -23,7 +23,9 @@ def learning_rate(
 ) -> keras.optimizers.schedules.LearningRateSchedule:
     """Returns a schedule: `constant`, `linear` to zero, or `halve` once at `halve_at`."""
     if decay == "linear":
-        return keras.optimizers.schedules.PolynomialDecay(initial, num_updates, 0.0)
+        return keras.optimizers.schedules.PolynomialDecay(
+            initial, max(num_updates, 1), 0.0
+        )
     # A schedule in every case, so that checkpoints have the same parts.
     final = initial / 2 if decay == "halve" else initial
     return keras.optimizers.schedules.PiecewiseConstantDecay(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any, Callable, Dict, Optional
+from typing import Any, Callable, Dict, Optional, Sequence
 
 import tensorflow as tf
 
@@ -17,7 +17,7 @@ from car_tf.models import build as networks
 from car_tf.models.keras_api import keras
 from car_tf.report import context, write
 from car_tf.runtime import checkpoints, devices, run_dir, stop_signal, workers
-from car_tf.train import build, fit, tensorboard
+from car_tf.train import build, fit, tensorboard, warm_start
 from car_tf.train import selection as train_selection
 from export import run as run_export
 
@@ -27,6 +27,7 @@ def run(
     workdir: run_dir.RunDir,
     strategy: Optional[tf.distribute.Strategy] = None,
     log: Callable[[str], None] = print,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> Dict[str, Any]:
     """Runs the whole job, or what is left of it.
 
@@ -36,6 +37,7 @@ def run(
         one goes on from its last checkpoint.
       strategy: where to train; as `train.devices` says if None.
       log: takes lines for people.
+      callbacks: for Keras' `fit` in both stages.
 
     Returns:
       The evaluation's metrics; none on a worker that is not the chief, whose part ends
@@ -49,35 +51,14 @@ def run(
     worker = workers.this_worker()
     strategy = strategy or devices.build_strategy(config.train.devices, worker)
     log(devices.describe(strategy, worker))
-    devices.check_batch_size(
-        strategy, stage1=config.stage1.batch_size, stage2=config.stage2.batch_size
-    )
-    devices.check_compilation(strategy, config.train.jit_compile)
-    devices.require_agreement(strategy, "configuration", config_lib.to_json(config))
-    if config.train.deterministic:
-        tf.config.experimental.enable_op_determinism()
-    dataset = attach.load(config)
-    for note in dataset.notes:
-        log(f"note: {note}")
-    sizes = ", ".join(f"{name} {len(split)}" for name, split in dataset.splits.items())
-    log(f"data: {dataset.info.title} ({sizes} images)")
-    workdir.begin(config)
-    other = workdir.other_tensorflow()
-    if other:
-        log(f"note: {other}")
-    _record_data(workdir, dataset)
-    prints = [split.fingerprint() for split in dataset.splits.values()]
-    devices.require_agreement(strategy, "data", " ".join(prints))
+    dataset = _begun(config, workdir, strategy, log)
     board = tensorboard.Board.of(workdir)
     fields = context.flat(json.loads(config_lib.to_json(config)))
     board.configuration(fields, dataset.notes)
     with stop_signal.StopSignal() as stop, quiet.filtered():
-        calibration_net = train_calibration(
-            config, dataset, workdir, strategy, stop, log
-        )
-        selection = train_refinement(
-            config, dataset, calibration_net, workdir, strategy, stop, log
-        )
+        shared = (workdir, strategy, stop, log, callbacks)
+        calibration_net = train_calibration(config, dataset, *shared)
+        selection = train_refinement(config, dataset, calibration_net, *shared)
     if not workdir.writes:
         return {}
     model = selection.best_sampler()
@@ -94,18 +75,43 @@ def run(
     board.scalars("evaluation", config.stage2.steps, finals)
     folder = workdir.path / run_export.FOLDER
     with checkpoints.writing(folder):
-        exported = run_export.export_run(
-            config,
-            model,
-            dataset.info,
-            folder,
-            notes=dataset.notes,
-            metrics=metrics,
-            log=log,
-        )
+        more = dict(notes=dataset.notes, metrics=metrics, log=log)
+        exported = run_export.export_run(config, model, dataset.info, folder, **more)
     log(f"exported: {exported}")
     log(f"report: {write.write(workdir.path)}")
+    workdir.finish(config)
     return metrics
+
+
+def _begun(
+    config: config_lib.Config,
+    workdir: run_dir.RunDir,
+    strategy: tf.distribute.Strategy,
+    log: Callable[[str], None],
+) -> data_load.Dataset:
+    """Begins a run, or goes on with it, if all fits together; returns its data."""
+    devices.check_batch_size(
+        strategy, stage1=config.stage1.batch_size, stage2=config.stage2.batch_size
+    )
+    devices.check_compilation(strategy, config.train.jit_compile)
+    devices.require_agreement(strategy, "configuration", config_lib.to_json(config))
+    if config.train.deterministic:
+        tf.config.experimental.enable_op_determinism()
+    dataset = attach.load(config)
+    for note in dataset.notes:
+        log(f"note: {note}")
+    sizes = ", ".join(f"{name} {len(split)}" for name, split in dataset.splits.items())
+    log(f"data: {dataset.info.title} ({sizes} images)")
+    if config.train.init_from and not workdir.begun:
+        warm_start.check(config, dataset.info)
+    workdir.begin(config)
+    other = workdir.other_tensorflow()
+    if other:
+        log(f"note: {other}")
+    _record_data(workdir, dataset)
+    prints = [split.fingerprint() for split in dataset.splits.values()]
+    devices.require_agreement(strategy, "data", " ".join(prints))
+    return dataset
 
 
 def _record_data(workdir: run_dir.RunDir, dataset: data_load.Dataset) -> None:
@@ -128,6 +134,7 @@ def train_calibration(
     strategy: tf.distribute.Strategy,
     stop: stop_signal.StopSignal,
     log: Callable[[str], None],
+    callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> keras.Model:
     """Runs stage 1, or what is left of it; returns F with its trained weights."""
     synchronized = strategy.num_replicas_in_sync > 1
@@ -139,7 +146,9 @@ def train_calibration(
         trainer = build.build_calibration_trainer(
             config, dataset, synchronized=synchronized
         )
-    state = dict(net=trainer.calibration_net, optimizer=trainer.optimizer)
+    net = trainer.calibration_net
+    warm_start.start(net, "calibration_net", trainer.averages, config, workdir, log)
+    state = dict(net=net, optimizer=trainer.optimizer)
     if trainer.averages:
         state["averages"] = trainer.averages
     selection = None
@@ -157,10 +166,11 @@ def train_calibration(
         stop=stop,
         log=log,
         every_epoch=selection.consider if selection else lambda step: {},
+        callbacks=callbacks,
     )
     if selection:
         selection.restore_best()
-    return trainer.calibration_net
+    return net
 
 
 def train_refinement(
@@ -171,6 +181,7 @@ def train_refinement(
     strategy: tf.distribute.Strategy,
     stop: stop_signal.StopSignal,
     log: Callable[[str], None],
+    callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> train_selection.Selection:
     """Runs stage 2, or what is left of it; returns what knows G's best weights."""
     synchronized = strategy.num_replicas_in_sync > 1
@@ -179,6 +190,8 @@ def train_refinement(
         trainer = build.build_refinement_trainer(
             config, dataset, calibration_net, synchronized=synchronized
         )
+    net = trainer.refinement_net
+    warm_start.start(net, "refinement_net", trainer.averages, config, workdir, log)
     nets = dict(
         refinement_net=trainer.refinement_net, discriminator=trainer.discriminator
     )
@@ -204,5 +217,6 @@ def train_refinement(
         stop=stop,
         log=log,
         every_epoch=selection.consider,
+        callbacks=callbacks,
     )
     return selection

@@ -117,11 +117,11 @@ class CalibrationSelection:
             prefix="stage1/best",
         )
 
-    def consider(self, step: int) -> Dict[str, float]:
+    def consider(self, step: int, *, is_last: bool = False) -> Dict[str, float]:
         """Evaluates if it is time; returns what is to be logged."""
         settings = self._config.stage1
         every = settings.select_every or settings.steps
-        if step % every and step != settings.steps:
+        if not is_last and step % every and step != settings.steps:
             return {}
         _assign(self._net.variables, self._trainer.selectable)
         if not self._workdir.writes:
@@ -147,6 +147,9 @@ class CalibrationSelection:
 
     def restore_best(self) -> None:
         """Gives the trainer's F the best weights."""
+        if self._workdir.read_json(run_dir.BEST_CALIBRATION_FILE) is None:
+            # Of another run and kept, or ended by a callback before a comparison.
+            self.consider(int(self._trainer.step.numpy()), is_last=True)
         best = self._best.read()
         _copy(self._net, self._trainer.calibration_net)
         self._log(
@@ -164,7 +167,7 @@ class Selection:
         self._workdir = workdir
         self._log = log
         self._board = tensorboard.Board.of(workdir)
-        self._selectable = trainer.selectable
+        self._selectable, self._step = trainer.selectable, trainer.step
         nets = [trainer.calibration_net, trainer.refinement_net]
         strategy = trainer.distribute_strategy
         if devices.has_workers(strategy):
@@ -186,10 +189,11 @@ class Selection:
             *nets, dataset.info, strategy, config.evaluation.noise_sampling
         )
 
-    def consider(self, step: int) -> Dict[str, float]:
+    def consider(self, step: int, *, is_last: bool = False) -> Dict[str, float]:
         """Evaluates if it is time; returns what is to be logged."""
         settings = self._config.train
-        if step % settings.select_every and step != self._config.stage2.steps:
+        is_last = is_last or step == self._config.stage2.steps
+        if step % settings.select_every and not is_last:
             return {}
         if self._net is not self._trained:
             _assign(self._net.variables, self._selectable)
@@ -219,6 +223,9 @@ class Selection:
 
     def best_sampler(self) -> sampler.Sampler:
         """Returns F and G with the best weights."""
+        if self._workdir.read_json(run_dir.BEST_FILE) is None:
+            # A callback has ended the stage before G was compared once.
+            self.consider(int(self._step.numpy()), is_last=True)
         best = self._best.read()
         score = "undefined" if best["ged"] is None else f"{best['ged']:.4f}"
         self._log(f"best weights: step {best['step']}, GED {score}")

@@ -14,7 +14,7 @@ import pytest
 
 from car_tf import config as config_lib
 from car_tf.config import fields
-from car_tf.runtime import run_dir, stop_signal
+from car_tf.runtime import environment, run_dir, stop_signal
 
 CONFIG = config_lib.Config(name="one")
 CHECKOUT = pathlib.Path(__file__).resolve().parents[2]
@@ -41,6 +41,23 @@ def test_a_new_run_writes_its_configuration_and_environment(run):
         "tensorflow"
     )
     assert {"git_revision", "git_changes", "command", "python"} <= set(environment)
+
+
+def test_what_commands_leave_in_a_checkout_is_no_change_of_the_code(
+    tmp_path, monkeypatch
+):
+    module = tmp_path / "car_tf" / "runtime" / "environment.py"
+    module.parent.mkdir(parents=True)
+    module.write_text("")
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@b"]
+    for words in (["init", "-q"], ["add", "."], ["commit", "-qm", "x"]):
+        subprocess.run([*git, *words], check=True)
+    monkeypatch.setattr(environment, "__file__", str(module))
+    (tmp_path / "drawn").mkdir()
+    (tmp_path / "drawn" / "sheet.png").write_text("")
+    assert environment.describe()["git_changes"] is False
+    (tmp_path / "car_tf" / "new.py").write_text("")
+    assert environment.describe()["git_changes"] is True
 
 
 def test_a_run_of_another_tensorflow_says_so(run):
@@ -73,6 +90,16 @@ def test_another_configuration_is_refused_and_its_fields_named(run):
     with fails(run.path, "train.seed: 1 -> 5", "stage2.num_samples: 7 -> 3"):
         run_dir.RunDir(str(run.path), other)
     assert run_dir.saved_config(str(run.path)) == CONFIG
+
+
+def test_more_steps_than_learning_rates_last_are_refused(tmp_path):
+    config = fields.override(CONFIG, ["stage2.decay=linear"])
+    run = run_dir.RunDir(str(tmp_path), config)
+    run.begin(config)
+    run.close()
+    more = fields.override(config, ["stage2.steps=200000"])
+    with fails("from stage2.steps=120000 to 200000", f"--init_from {tmp_path}"):
+        run_dir.RunDir(str(tmp_path), more)
 
 
 def test_a_place_that_cannot_be_written_is_named(tmp_path):

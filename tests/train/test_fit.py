@@ -12,7 +12,7 @@ from car_tf import config as config_lib
 from car_tf.config import fields
 from car_tf.models.keras_api import keras
 from car_tf.runtime import run_dir, stop_signal
-from car_tf.train import build, fit, optimization
+from car_tf.train import build, fit, optimization, progress
 
 # Stretches
 
@@ -100,7 +100,7 @@ class Job:
         if int(step) == self.stop_at:
             self.stop.number = signal.SIGTERM
 
-    def run(self):
+    def run(self, callbacks=()):
         trainer = ToyTrainer()
         trainer.compile(**self.compiled)
         fit.fit(
@@ -113,6 +113,7 @@ class Job:
             stop=self.stop,
             log=self.said.append,
             every_epoch=self.every_epoch,
+            callbacks=callbacks,
         )
         return float(trainer.weight)
 
@@ -158,7 +159,7 @@ def test_a_finished_stage_is_skipped(job):
     job.epochs.clear()
     assert job.run() == expected_weight()
     assert job.epochs == []
-    assert job.said[-1] == "stage 1: finished before"
+    assert job.said[-1] == "stage 1: finished before, at step 10"
 
 
 @pytest.mark.parametrize("step", [1, 3, 5, 10])
@@ -198,7 +199,7 @@ def test_a_killed_stage_goes_on_from_its_last_checkpoint(job, monkeypatch):
         job.run()
     monkeypatch.setattr(fit.CheckpointCallback, "on_train_batch_end", whole)
     assert job.run() == expected_weight()
-    assert "from step 6" in job.said[-2]
+    assert any("from step 6" in line for line in job.said)
     assert [line["step"] for line in job.log()] == [3, 6, 9, 10]
 
 
@@ -284,6 +285,40 @@ def test_a_signal_before_the_first_step_waits_for_nothing(job):
     assert job.run() == expected_weight()
     # From the first step on there is something to save.
     assert job.stop.unsaved and "after step 0;" in job.stop.message
+
+
+class Ends(keras.callbacks.Callback):
+    """Ends the stage after its second epoch; keeps what it was told."""
+
+    def __init__(self):
+        super().__init__()
+        self.told = []
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.told.append(logs["selection_ged"])
+        self.model.stop_training = len(self.told) == 2
+
+
+def test_a_callback_ends_a_stage_for_good(job):
+    watch = Ends()
+    assert job.run([watch]) == expected_weight(6)
+    assert watch.told == [1 / 3, 1 / 6]
+    assert "stage 1: ended by a callback after step 6" in job.said
+    job.epochs.clear()
+    assert job.run() == expected_weight(6)  # The same command without it.
+    assert job.epochs == [] and job.said[-1].endswith("finished before, at step 6")
+
+
+def test_step_and_time_left_are_told_inside_an_epoch(job, monkeypatch):
+    monkeypatch.setattr(progress, "SECONDS", 0.0)
+    job.run()
+    told = [line for line in job.said if line.startswith("stage 1: step ")]
+    assert [line.split(",")[0][14:] for line in told] == [
+        f"{step} of 10" for step in range(1, 11)
+    ]
+    # Step 1 ends when graphs are built, step 10 the stage.
+    assert all(re.search(r"; \d+:\d\d min left$", line) for line in told[1:9])
+    assert "left" not in told[0] + told[9] and ", value 3, " in told[3]
 
 
 def test_losses_in_the_millions_are_said_once(job):

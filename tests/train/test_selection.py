@@ -44,6 +44,7 @@ class Selecting:
             refinement_net=self.net,
             calibration_net=None,
             averages=[],
+            step=None,
             selectable=self.net.variables,
             distribute_strategy=tf.distribute.get_strategy(),
         )

@@ -18,6 +18,7 @@ from car_tf import config as config_lib
 from car_tf.blackbox import attach
 from car_tf.config import fields
 from car_tf.data import info
+from car_tf.evaluate import before_stage2
 from car_tf.evaluate import run as evaluate_run
 from car_tf.evaluate import saved_run
 from car_tf.runtime import run_dir
@@ -97,7 +98,7 @@ def test_the_run_directory_tells_the_runs_story(runs, whole):
     assert found == {
         *("best.json", "checkpoints", "config.json", "data.json", "environment.json"),
         *("export", "figures", "metrics.json", "stage1_log.jsonl", "stage2_log.jsonl"),
-        *("report.html", "tensorboard"),
+        *("finished.json", "log.txt", "report.html", "tensorboard"),
     }
     figures = {path.name for path in (run / "figures").iterdir()}
     names = ("samples", "entropies", "reliability", "calibration", "curves")
@@ -207,6 +208,65 @@ def test_interruptions_do_not_change_the_selection(runs, whole, interrupted):
         for name in ("whole", "interrupted")
     ]
     assert geds[0] == geds[1]
+
+
+# Work that goes on
+
+LEFT_OUT = (0, 0, 0)  # Evaluation and export.
+
+
+def test_more_steps_end_as_if_they_had_been_asked_for_at_once(runs, whole):
+    for steps in (4, 7):
+        done = runs.run("extended", f"stage2.steps={steps}", interrupt=LEFT_OUT)
+        assert done.returncode == 0, done.stderr[-3000:]
+    assert "for 7 steps, from step 4" in done.stdout
+    for which in ("stage1", "stage2", "best"):
+        one, other = (runs.tensors(name, which) for name in ("whole", "extended"))
+        for key in one.keys() | other.keys():
+            np.testing.assert_array_equal(one[key], other[key], err_msg=key)
+    (again,) = read_json(runs.folder / "extended" / "environment.json")["extended"]
+    assert again["stage2_steps"] == 7
+    fewer = runs.run("extended", "stage2.steps=5")
+    assert "stage2.steps: 7 -> 5" in fewer.stderr and "--init_from" in fewer.stderr
+
+
+def test_a_finished_run_answers_without_tensorflow(runs, whole, tmp_path):
+    (tmp_path / "tensorflow.py").write_text("raise SystemExit('TensorFlow started')")
+    path = f"{tmp_path}:{job.CHECKOUT}"
+    done = runs.run("whole", env=job.environment(PYTHONPATH=path))
+    assert done.returncode == 0, done.stderr
+    assert "finished before: ged " in done.stdout and "stage2.steps=MORE" in done.stdout
+    log = (runs.folder / "whole" / "log.txt").read_text(encoding="utf-8")
+    assert log.count("run directory:") == 2
+    assert "stage 2: step 7 of 7, " in log and "held out" in log
+
+
+def test_a_run_begins_with_the_networks_of_another(runs, whole):
+    source = f"train.init_from={runs.folder / 'whole'}"
+    both = (source, "train.init_networks=both", "stage1.steps=0", "stage2.steps=2")
+    other = runs.run("other", *both, "refinement_net.base_channels=3")
+    assert other.returncode == 1 and not (runs.folder / "other").exists()
+    assert "wanted weights of the same G" in other.stderr
+    assert "incompatible tensor with shape" in other.stderr
+    done = runs.run("warm", *both, interrupt=LEFT_OUT)
+    assert done.returncode == 0, done.stderr[-3000:]
+    began, warm = runs.tensors("whole", "stage1"), runs.tensors("warm", "stage1")
+    assert {k for k in warm if k.startswith("net/")}
+    for key in warm:
+        if key.startswith("net/"):
+            np.testing.assert_array_equal(warm[key], began[key], err_msg=key)
+    folder = runs.folder / "warm"
+    assert read_json(folder / "initialized_from.json")["run"].endswith("whole")
+    # What G was before stage 2 is what it began with.
+    config = run_dir.saved_config(str(folder))
+    facts = info.from_record(read_json(folder / "data.json")["facts"])
+    run = run_dir.RunDir(str(folder), config)
+    model = saved_run.load_sampler(config, facts, run)
+    before = before_stage2.initial_sampler(config, facts, model, folder)
+    run.close()
+    best = runs.tensors("whole", "best")
+    kernel = before.refinement_net.logits_layer.kernel.numpy()
+    assert any(np.array_equal(kernel, value) for value in best.values())
 
 
 # The finished run

@@ -14,11 +14,12 @@ from __future__ import annotations
 import contextlib
 import json
 import pathlib
-from typing import Any, Dict, Iterable, List, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterable, List, Optional
 
 from absl import flags
 
 from car_tf.config import cli
+from car_tf.score import arrays
 
 FLAGS = flags.FLAGS
 
@@ -37,63 +38,13 @@ flags.DEFINE_list(
 )
 
 
-# What the axes of the samples may be: images, samples, height and width.
-AXES = ("ISHW", "SIHW", "IHWS")
 flags.DEFINE_enum(
     "axes",
     "auto",
-    ["auto", *AXES],
+    ["auto", *arrays.AXES],
     "Axes of the samples: Images, Samples, Height, Width; raters of labels lie where "
     "the samples do. By default as the shapes tell.",
 )
-
-
-def orders(
-    samples: Sequence[int], labels: Sequence[int], axes: str
-) -> Tuple[Tuple[int, ...], Tuple[int, ...]]:
-    """Returns how the axes of samples and labels are to be transposed.
-
-    Args:
-      samples: their shape.
-      labels: their shape.
-      axes: of the samples, as of `--axes`.
-
-    Returns:
-      For both the axes images, samples or raters (where there are), H and W; as they
-      are where nothing fits, for the metrics to refuse.
-
-    Raises:
-      ValueError: the shapes allow several orders, or not that of `axes`.
-    """
-    as_is = tuple(range(len(samples))), tuple(range(len(labels)))
-    if len(samples) != 4 or len(labels) not in (3, 4):
-        return as_is
-    found = {}
-    for order in AXES if axes == "auto" else (axes,):
-        for other in AXES if axes == "auto" and len(labels) == 4 else (order,):
-            other = other.replace("S", "" if len(labels) == 3 else "S")
-            sizes = [dict(zip(order, samples)), dict(zip(other, labels))]
-            if all(sizes[0][axis] == sizes[1][axis] for axis in "IHW"):
-                ways = (
-                    tuple(order.index(axis) for axis in "ISHW"),
-                    tuple(other.index(axis) for axis in "ISHW" if axis in other),
-                )
-                # Axes of length 1 may be exchanged without a difference.
-                kinds = tuple(
-                    tuple(axis for axis in way if shape[axis] > 1)
-                    for way, shape in zip(ways, (samples, labels))
-                )
-                found.setdefault(kinds, (ways, f"samples {order}, labels {other}"))
-    shapes = f"samples of shape {tuple(samples)} and labels of {tuple(labels)}"
-    if len(found) > 1:
-        words = "; ".join(words for _, words in found.values())
-        raise ValueError(
-            f"{shapes} can be read in {len(found)} ways ({words}; I images, S samples "
-            "or raters): say --axes"
-        )
-    if not found and axes != "auto":
-        raise ValueError(f"{shapes} do not fit --axes={axes}")
-    return next(iter(found.values()))[0] if found else as_is
 
 
 def score_file(
@@ -101,22 +52,12 @@ def score_file(
 ) -> Dict[str, Any]:
     """Scores an .npz file with a progress bar on the standard error.
 
-    Args:
-      path: the .npz.
-      protocol: "class_flips" or "multi_rater".
-      sample_counts: numbers of samples to score, or None for all.
-      axes: of the samples, one of `AXES` or "auto".
-
-    Returns:
-      The dict of the protocol.
-
     Raises:
       ValueError: the file is not what the protocol wants; names it.
     """
     import tqdm
 
-    from car_tf.data import class_flips, npz
-    from car_tf.metrics import scores as metrics_scores
+    from car_tf.data import npz
 
     def progress(images: Iterable[int]) -> Iterable[int]:
         bar = tqdm.tqdm(images, unit="image", desc=protocol)
@@ -125,22 +66,13 @@ def score_file(
     try:
         # The stack ends the bar's line before an error is printed.
         with contextlib.ExitStack() as stack:
-            samples = npz.NpzArray(path, "samples")
-            labels = npz.NpzArray(path, "labels")
-            ways = orders(samples.shape, labels.shape, axes)
-            samples, labels = samples.reordered(ways[0]), labels.reordered(ways[1])
-            options = {"sample_counts": sample_counts, "progress": progress}
-            if protocol == "multi_rater":
-                return metrics_scores.score_multi_rater(samples, labels, **options)
-            flips = class_flips.CITYSCAPES_FLIPS
-            return metrics_scores.score_class_flips(
-                samples,
-                labels,
-                originals=[flip.original for flip in flips],
-                flipped=[flip.flipped for flip in flips],
-                probabilities=[flip.probability for flip in flips],
-                num_classes=1 + max(flip.flipped for flip in flips),
-                **options,
+            return arrays.score(
+                npz.NpzArray(path, "samples"),
+                npz.NpzArray(path, "labels"),
+                protocol=protocol,
+                sample_counts=sample_counts,
+                axes=axes,
+                progress=progress,
             )
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error

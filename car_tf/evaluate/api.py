@@ -1,0 +1,107 @@
+"""`car_tf.evaluate`: a finished run again, on another split or with other samples."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from typing import Any, Callable, Dict, Optional, Sequence, Union
+
+from car_tf import config as config_lib
+from car_tf.config import cli, stage_sections
+from car_tf.runtime import run_dir, workers
+
+
+def evaluate(
+    run: Union[str, os.PathLike],
+    *,
+    split: str = "",
+    num_samples: int = 0,
+    noise_sampling: Optional[str] = None,
+    absent: Optional[str] = None,
+    samples: Sequence[str] = (),
+    data_dir: Union[str, os.PathLike] = "",
+    blackbox: Union[str, os.PathLike] = "",
+    realism_steps: Optional[int] = None,
+    devices: str = "",
+    log: Callable[[str], None] = print,
+) -> Dict[str, Any]:
+    """Evaluates a finished run again and writes its report anew.
+
+    What differs from the run's own evaluation goes into files of its own, such as
+    `metrics_val_50.json` and `figures_val_50/`.
+
+    Args:
+      run: the run directory, or what `car_tf.train` returned.
+      split: by default the one that results are reported on.
+      num_samples: S, samples per image; 0: as configured.
+      noise_sampling: `independent` or `stratified`; by default as configured.
+      absent: what absent classes are worth, `leave_out` or `count_as_one`; by default
+        as configured.
+      samples: .npz files with other models' samples of the same images.
+      data_dir: another data set with the same classes; by default the run's own.
+      blackbox: the segmenter for it; by default the run's.
+      realism_steps: training steps of the judges, 0 for none; by default as configured,
+        and none for other data.
+      devices: where to draw, as of `train.devices`.
+      log: takes lines for people.
+
+    Returns:
+      The metrics, as `metrics.json` holds them.
+
+    Raises:
+      ConfigError: a value that does not exist.
+      DataError: data that cannot be read.
+      RunError: no such run, split or devices.
+    """
+    config = run_dir.saved_config(os.fspath(run))
+    steps = 0 if data_dir and realism_steps is None else realism_steps
+    if steps is not None:
+        config = config_lib.change(config, evaluation={"realism_steps": steps})
+    if num_samples:  # Checked like the field.
+        config_lib.change(config, evaluation={"num_samples": num_samples})
+    stage_sections.require_devices("--devices", devices)
+    if blackbox and not data_dir:
+        raise config_lib.ConfigError("--blackbox: wanted --data_dir with it")
+    noise = noise_sampling or config.evaluation.noise_sampling
+    drawing = config_lib.change(config, evaluation={"noise_sampling": noise})
+    workdir = run_dir.RunDir(os.fspath(run), config)
+    with contextlib.closing(workdir):
+        cli.prepare_tensorflow()
+        options = dict(split=split, num_samples=num_samples, absent=absent or "")
+        options.update(samples=samples)
+        data = os.fspath(data_dir), os.fspath(blackbox)
+        log = workdir.logged(log)
+        return _evaluate(config, drawing, workdir, data, devices, log, options)
+
+
+def _evaluate(config, drawing, workdir, data, devices_text, log, options):
+    # TensorFlow starts here.
+    from car_tf.evaluate import run as evaluate_run
+    from car_tf.evaluate import saved_run
+    from car_tf.report import write
+    from car_tf.runtime import devices
+
+    strategy = devices.build_strategy(devices_text, workers.Worker())
+    data_dir, blackbox = data
+    is_judged = evaluate_run.needs_training_images(config, options["split"])
+    only = [options["split"], *(["train"] if is_judged else [])]
+    if data_dir:
+        others = dict(data_dir=data_dir, blackbox=blackbox)
+        dataset = saved_run.load_other(config, workdir, only, **others)
+    else:
+        dataset = saved_run.load_data(config, workdir, only)
+    # Names its files.
+    other = os.path.basename(os.path.abspath(data_dir)) if data_dir else ""
+    model = saved_run.load_sampler(drawing, dataset.info, workdir, strategy)
+    metrics = evaluate_run.evaluate_run(
+        config,
+        dataset,
+        model,
+        workdir,
+        log,
+        other_data=re.sub(r"\W+", "_", other),
+        **options,
+    )
+    log(f"report: {write.write(workdir.path)}")
+    return metrics

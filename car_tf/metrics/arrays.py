@@ -1,0 +1,103 @@
+"""The metrics as functions of arrays, of one image or of many: `car_tf.metrics.ged`."""
+
+from __future__ import annotations
+
+from typing import Any, Dict, Optional
+
+import numpy as np
+
+from car_tf.metrics import calibration, scores
+from car_tf.metrics import realism as metrics_realism
+
+
+def ged(
+    samples: np.ndarray, labels: np.ndarray, *, unbiased: bool = False
+) -> Optional[float]:
+    """Computes the squared generalised energy distance, d = 1 - IoU (CAR, Eq. 19).
+
+    Args:
+      samples: `[S, H, W]`, or `[I, S, H, W]` of I images, of 0 and 1.
+      labels: `[N, H, W]` or `[I, N, H, W]` likewise, of N raters.
+      unbiased: leaves out the pairs of a sample with itself; can be negative.
+
+    Returns:
+      The mean over images, 0 at best; None where undefined: unbiased of one sample.
+
+    Raises:
+      ValueError: shapes, types or values are not as above; names the image.
+    """
+    return _scored(samples, labels)["ged_unbiased" if unbiased else "ged"]
+
+
+def hm_iou(samples: np.ndarray, labels: np.ndarray) -> float:
+    """Computes the mean IoU of samples and raters, matched one to one (CAR, A.3).
+
+    Takes what `ged` takes, and raises what it raises. 1 is best.
+    """
+    return _scored(samples, labels)["hm_iou"]
+
+
+def _scored(samples: np.ndarray, labels: np.ndarray) -> Dict[str, Any]:
+    samples, labels = np.asarray(samples), np.asarray(labels)
+    if samples.ndim == labels.ndim == 3:
+        samples, labels = samples[None], labels[None]
+    return scores.score_multi_rater(samples, labels)
+
+
+def ece(
+    probs: np.ndarray,
+    labels: np.ndarray,
+    *,
+    num_bins: int = 10,
+    ignore_label: int = 255,
+) -> Optional[float]:
+    """Computes the expected calibration error of the most probable class (CAR, Fig. 6).
+
+    Args:
+      probs: `[..., H, W, K]` class probabilities.
+      labels: `[..., H, W]` class ids, or `[..., N, H, W]` of N raters: a pixel is right
+        in the share of those raters who labelled it.
+      num_bins: bins of confidence.
+      ignore_label: id of unlabelled pixels, which count nowhere.
+
+    Returns:
+      In [0, 1], 0 at best; None where no pixel is labelled.
+
+    Raises:
+      ValueError: shapes do not fit, or a probability is not in [0, 1].
+    """
+    probs, labels = np.asarray(probs), np.asarray(labels)
+    if labels.ndim == probs.ndim - 1:
+        labels = labels[..., None, :, :]
+    one_label = labels.shape[:-3] + labels.shape[-2:]
+    if labels.ndim != probs.ndim or probs.shape[:-1] != one_label:
+        raise ValueError(
+            "wanted probs [..., H, W, K] and labels [..., H, W] or [..., N, H, W], got "
+            f"{probs.shape} and {labels.shape}"
+        )
+    valid = labels != ignore_label
+    right = (labels == probs.argmax(-1)[..., None, :, :]) & valid
+    num_valid = valid.sum(-3)
+    counted = num_valid > 0
+    reliability = calibration.Reliability(num_bins)
+    reliability.update(
+        probs.max(-1)[counted], (right.sum(-3)[counted] / num_valid[counted])
+    )
+    return reliability.ece()
+
+
+def realism(label_scores: np.ndarray, sample_scores: np.ndarray) -> Optional[float]:
+    """Computes how often a judge scores a label above a sample: the AUC, 0.5 at best.
+
+    Args:
+      label_scores: float of any shape, finite: a judge's scores of labels that it was
+        not trained on, higher where it takes them for labels.
+      sample_scores: likewise, of samples.
+
+    Returns:
+      In [0, 1]; None where either is empty.
+
+    Raises:
+      ValueError: a score is not finite.
+    """
+    return metrics_realism.auc(label_scores, sample_scores)

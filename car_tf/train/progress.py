@@ -1,0 +1,72 @@
+"""Says how far a stage is: a bar on a terminal, lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Callable, Dict, Optional
+
+from car_tf.data import io
+from car_tf.models.keras_api import keras
+
+# Between two lines inside an epoch.
+SECONDS = 30.0
+
+
+class Progress(keras.callbacks.Callback):
+    """Tells step, means of the epoch so far, and the time that the stage still takes.
+
+    Args:
+      stage: 1 or 2.
+      first: the step that it goes on from.
+      steps: its last step.
+      log: takes lines for people.
+    """
+
+    def __init__(self, *, stage: int, first: int, steps: int, log: Callable):
+        super().__init__()
+        self._stage = stage
+        self._first, self._steps = first, steps
+        self._log = log
+        self._told = time.monotonic()
+        # Step and time of the first step's end: before it, graphs are built.
+        self._begun: Optional[tuple] = None
+        self._bar = None
+        if sys.stderr.isatty():
+            self._bar = io.progress(
+                initial=first, total=steps, desc=f"stage {stage}", unit="step"
+            )
+
+    def on_train_batch_end(self, batch, logs=None):
+        step, now = int(self.model.step.numpy()), time.monotonic()
+        self._begun = self._begun or (step, now)
+        if self._bar is not None:
+            self._bar.set_postfix_str(_words(logs), refresh=False)
+            self._bar.update(step - self._bar.n)
+        elif now - self._told > SECONDS and batch + 1 < self.params["steps"]:
+            self._tell(step, now, logs)
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.pause()
+        if self._bar is None:
+            self._tell(int(self.model.step.numpy()), time.monotonic(), logs)
+
+    def pause(self) -> None:
+        """Clears the bar until the next step: others write lines now."""
+        if self._bar is not None:
+            self._bar.clear()
+
+    def _tell(self, step: int, now: float, logs) -> None:
+        self._told = now
+        line = f"stage {self._stage}: step {step} of {self._steps}, {_words(logs)}"
+        done, since = self._begun
+        if self._first < done < step < self._steps:
+            left = (now - since) / (step - done) * (self._steps - step)
+            minutes, seconds = divmod(round(left), 60)
+            line += f"; {minutes}:{seconds:02d} min left"
+        self._log(line)
+
+
+def _words(logs: Optional[Dict[str, float]]) -> str:
+    means = (f"{name} {float(value):.4g}" for name, value in (logs or {}).items())
+    return ", ".join(means)

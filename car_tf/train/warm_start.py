@@ -1,0 +1,99 @@
+"""Networks that a run begins with: F, or F and G, of another run (`train.init_from`)."""
+
+from __future__ import annotations
+
+import pathlib
+from typing import Callable, Dict, Sequence
+
+import tensorflow as tf
+
+from car_tf import config as config_lib
+from car_tf.data import info
+from car_tf.evaluate import before_stage2, saved_run
+from car_tf.models import build
+from car_tf.models.keras_api import keras
+from car_tf.runtime import checkpoints, run_dir
+
+# What was taken, and from where.
+RECORD_FILE = "initialized_from.json"
+NETWORKS = {"calibration_net": "F", "refinement_net": "G"}
+
+
+def _weights(config: config_lib.Config) -> Dict[str, pathlib.Path]:
+    """Returns network -> its weights in the run that is begun from."""
+    source = pathlib.Path(config.train.init_from).expanduser()
+    if not (source / "config.json").is_file():
+        raise run_dir.RunError(f"--init_from: wanted a run directory, got {source}")
+    # Not locked: it may be evaluated meanwhile.
+    run = run_dir.RunDir(str(source), config, writes=False)
+    weights = {"calibration_net": saved_run.calibration_weights(run)}
+    if config.train.init_networks == "both":
+        best = run.read_json(run_dir.BEST_FILE)
+        if best is None:
+            raise run_dir.RunError(f"--init_from: {source}: G has no best weights yet")
+        weights["refinement_net"] = source / best["weights"]
+    return weights
+
+
+def _read(net: keras.Model, name: str, path: pathlib.Path) -> None:
+    try:
+        checkpoints.read_weights(tf.train.Checkpoint(net=net), path)
+    except run_dir.RunError as error:
+        raise run_dir.RunError(
+            f"--init_from: wanted weights of the same {NETWORKS[name]}: {error}"
+        ) from error
+
+
+def check(config: config_lib.Config, dataset_info: info.DatasetInfo) -> None:
+    """Refuses a run whose networks are not those of `train.init_from`.
+
+    Raises:
+      RunError: it is no run, has no weights yet, or they have other shapes.
+    """
+    builders = {
+        "calibration_net": build.build_calibration_net,
+        "refinement_net": build.build_refinement_net,
+    }
+    for name, path in _weights(config).items():
+        _read(builders[name](config, dataset_info), name, path)
+
+
+def start(
+    net: keras.Model,
+    name: str,
+    averages: Sequence[tf.Variable],
+    config: config_lib.Config,
+    workdir: run_dir.RunDir,
+    log: Callable[[str], None],
+) -> None:
+    """Gives a network of a stage that has not begun the weights of `train.init_from`.
+
+    Args:
+      net: F or G as it is built.
+      name: `calibration_net` or `refinement_net`.
+      averages: of its variables, which begin there too; none where there are none.
+      config: of the run.
+      workdir: its directory, in which what was taken is recorded, and G's weights are
+        kept, to be compared with those after stage 2.
+      log: takes lines for people.
+    """
+    if not config.train.init_from:
+        return
+    stage = {"calibration_net": "stage1", "refinement_net": "stage2"}[name]
+    if checkpoints.listed(workdir.path / "checkpoints" / stage):
+        return
+    weights = _weights(config)
+    if name not in weights:
+        return
+    _read(net, name, weights[name])
+    for average, variable in zip(averages, net.variables):
+        average.assign(variable)
+    log(f"{NETWORKS[name]} begins with the weights of {weights[name]}")
+    if not workdir.writes:
+        return
+    record = workdir.read_json(RECORD_FILE) or {"run": config.train.init_from}
+    workdir.write_json(RECORD_FILE, {**record, name: weights[name].name})
+    if name == "refinement_net":
+        path = workdir.path / before_stage2.WEIGHTS
+        with checkpoints.writing(path):
+            tf.train.Checkpoint(net=net).write(str(path))
