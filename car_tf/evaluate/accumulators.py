@@ -131,7 +131,8 @@ class SplitAccumulator:
         maps = {"calibration_net": sampled.probs.argmax(-1).astype(np.uint8)}
         if blackbox is not None:
             maps["blackbox"] = blackbox
-        self._add_confusions(maps, labels)
+        mode = sampled.sample_mean.argmax(-1).astype(np.uint8)
+        self._add_confusions({**maps, "refinement_net": mode}, labels)
         if self.dataset_info.flips:
             self._add_flips(sampled, labels, maps)
         else:

@@ -6,42 +6,64 @@ from typing import Any, Dict, Optional
 
 import numpy as np
 
-from car_tf.metrics import calibration, scores
+from car_tf.metrics import calibration, iou, scores
 from car_tf.metrics import realism as metrics_realism
 
 
 def ged(
-    samples: np.ndarray, labels: np.ndarray, *, unbiased: bool = False
+    samples: np.ndarray,
+    labels: np.ndarray,
+    *,
+    num_classes: int = 2,
+    absent: str = iou.LEAVE_OUT,
+    unbiased: bool = False,
 ) -> Optional[float]:
     """Computes the squared generalised energy distance, d = 1 - IoU (CAR, Eq. 19).
 
+    Of two classes the IoU is that of class 1, of more the mean over all classes.
+
     Args:
-      samples: `[S, H, W]`, or `[I, S, H, W]` of I images, of 0 and 1.
-      labels: `[N, H, W]` or `[I, N, H, W]` likewise, of N raters.
+      samples: `[S, H, W]` class ids, or `[I, S, H, W]` of I images.
+      labels: `[N, H, W]` or `[I, N, H, W]` of N raters; 255 hides a pixel for its rater.
+      num_classes: K.
+      absent: a class that occurs in neither of two maps is left out of their mean,
+        `leave_out`, or has IoU 1, `count_as_one`.
       unbiased: leaves out the pairs of a sample with itself; can be negative.
 
     Returns:
-      The mean over images, 0 at best; None where undefined: unbiased of one sample.
+      The mean over images, 0 at best; None where undefined: unbiased of one sample, or
+      where nobody labelled an image.
 
     Raises:
       ValueError: shapes, types or values are not as above; names the image.
     """
-    return _scored(samples, labels)["ged_unbiased" if unbiased else "ged"]
+    found = _scored(samples, labels, num_classes, absent)
+    return found["ged_unbiased" if unbiased else "ged"]
 
 
-def hm_iou(samples: np.ndarray, labels: np.ndarray) -> float:
+def hm_iou(
+    samples: np.ndarray,
+    labels: np.ndarray,
+    *,
+    num_classes: int = 2,
+    absent: str = iou.LEAVE_OUT,
+) -> Optional[float]:
     """Computes the mean IoU of samples and raters, matched one to one (CAR, A.3).
 
     Takes what `ged` takes, and raises what it raises. 1 is best.
     """
-    return _scored(samples, labels)["hm_iou"]
+    return _scored(samples, labels, num_classes, absent)["hm_iou"]
 
 
-def _scored(samples: np.ndarray, labels: np.ndarray) -> Dict[str, Any]:
+def _scored(
+    samples: np.ndarray, labels: np.ndarray, num_classes: int, absent: str
+) -> Dict[str, Any]:
     samples, labels = np.asarray(samples), np.asarray(labels)
     if samples.ndim == labels.ndim == 3:
         samples, labels = samples[None], labels[None]
-    return scores.score_multi_rater(samples, labels)
+    return scores.score_multi_rater(
+        samples, labels, num_classes=num_classes, absent=absent
+    )
 
 
 def ece(
@@ -67,13 +89,14 @@ def ece(
       ValueError: shapes do not fit, or a probability is not in [0, 1].
     """
     probs, labels = np.asarray(probs), np.asarray(labels)
+    given = labels.shape
     if labels.ndim == probs.ndim - 1:
         labels = labels[..., None, :, :]
     one_label = labels.shape[:-3] + labels.shape[-2:]
     if labels.ndim != probs.ndim or probs.shape[:-1] != one_label:
         raise ValueError(
             "wanted probs [..., H, W, K] and labels [..., H, W] or [..., N, H, W], got "
-            f"{probs.shape} and {labels.shape}"
+            f"{probs.shape} and {given}"
         )
     valid = labels != ignore_label
     right = (labels == probs.argmax(-1)[..., None, :, :]) & valid

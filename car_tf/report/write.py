@@ -261,8 +261,9 @@ def _evaluations(all_metrics: Sequence[Mapping[str, Any]]) -> Optional[Dict]:
 
 
 def _accuracy(run: context.Run) -> Optional[Dict]:
-    """Returns IoU of black box and F: all classes, but for those of flipped labels."""
+    """Returns IoU of black box, F and G: all classes, but for those of flips."""
     nets = {"blackbox": "black box", "calibration_net": "F"}
+    nets["refinement_net"] = "mode of G"
     nets = {n: t for n, t in nets.items() if f"miou_{n}" in run.metrics}
     if not nets:
         return None

@@ -6,7 +6,7 @@ Protocols:
     samples to an id of their own: sidewalk 1 to 19 in 8/17 of the images, person 11 to
     20 in 7/17, car 13 to 21 in 6/17, vegetation 8 to 22 in 5/17, road 0 to 23 in 4/17.
   multi_rater: `samples` [images, S, H, W] against `labels` [images, N, H, W], all of
-    0 and 1.
+    class ids below --num_classes; 255 in a label hides a pixel for its rater alone.
 """
 
 from __future__ import annotations
@@ -29,6 +29,15 @@ flags.DEFINE_enum(
     ["class_flips", "multi_rater"],
     "What the labels are: maps whose classes flip, or masks of several raters.",
 )
+flags.DEFINE_integer(
+    "num_classes", 2, "Classes of raters' maps.", lower_bound=2, upper_bound=255
+)
+flags.DEFINE_enum(
+    "absent",
+    "leave_out",
+    ["leave_out", "count_as_one"],
+    "What a class is worth that occurs in neither of two maps, of more than two classes.",
+)
 flags.DEFINE_string("json", None, "File to write the scores to.")
 flags.DEFINE_list(
     "num_samples",
@@ -47,10 +56,10 @@ flags.DEFINE_enum(
 )
 
 
-def score_file(
-    path: str, protocol: str, sample_counts: Optional[List[int]], axes: str = "auto"
-) -> Dict[str, Any]:
+def score_file(path: str, protocol: str, **options: Any) -> Dict[str, Any]:
     """Scores an .npz file with a progress bar on the standard error.
+
+    Takes the options of `arrays.score`.
 
     Raises:
       ValueError: the file is not what the protocol wants; names it.
@@ -70,9 +79,8 @@ def score_file(
                 npz.NpzArray(path, "samples"),
                 npz.NpzArray(path, "labels"),
                 protocol=protocol,
-                sample_counts=sample_counts,
-                axes=axes,
                 progress=progress,
+                **options,
             )
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
@@ -127,7 +135,12 @@ def main(argv: List[str]) -> int:
     if FLAGS.protocol is None:
         raise ValueError("--protocol must be class_flips or multi_rater")
     scores = score_file(
-        argv[1], FLAGS.protocol, parse_counts(FLAGS.num_samples), FLAGS.axes
+        argv[1],
+        FLAGS.protocol,
+        num_classes=FLAGS.num_classes,
+        absent=FLAGS.absent,
+        sample_counts=parse_counts(FLAGS.num_samples),
+        axes=FLAGS.axes,
     )
     print(table(scores))
     if FLAGS.json:

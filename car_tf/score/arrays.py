@@ -62,6 +62,8 @@ def score(
     labels: Any,
     *,
     protocol: str = "",
+    num_classes: int = 2,
+    absent: str = "leave_out",
     sample_counts: Optional[Sequence[int]] = None,
     axes: str = "ISHW",
     progress: Optional[Callable[[Iterable[int]], Iterable[int]]] = None,
@@ -70,9 +72,11 @@ def score(
 
     Args:
       samples: `[I, S, H, W]` integers: S samples of each of I images.
-      labels: `[I, N, H, W]`, masks of N raters, or `[I, H, W]`, Cityscapes' train ids
-        whose classes flip.
+      labels: `[I, N, H, W]`, maps of N raters, or `[I, H, W]`, Cityscapes' train ids
+        whose classes flip; 255 hides a pixel.
       protocol: `multi_rater` or `class_flips`; by default as the labels' axes tell.
+      num_classes: K, of raters' maps.
+      absent: as of `car_tf.metrics.ged`.
       sample_counts: numbers of samples to score, the first ones of each image; by
         default all.
       axes: of the samples, one of `AXES`, or `auto`: as the shapes tell.
@@ -105,6 +109,7 @@ def score(
     )
     options = {"sample_counts": sample_counts, "progress": progress}
     if protocol == "multi_rater":
+        options.update(num_classes=num_classes, absent=absent)
         return scores.score_multi_rater(samples, labels, **options)
     flips = class_flips.CITYSCAPES_FLIPS
     return scores.score_class_flips(

@@ -177,6 +177,7 @@ def test_f_is_wrong_where_it_is_wrong():
     # Classes 2 and 10 have IoU 0, five have 1: 5 / 7.
     assert metrics["miou_calibration_net"] == pytest.approx(5 / 7)
     assert metrics["pixel_accuracy_calibration_net"] == pytest.approx(5 / 6)
+    assert metrics["miou_refinement_net"] == pytest.approx(5 / 7)  # Of G's mean.
     assert metrics["iou_per_class_calibration_net"]["building"] == 0.0
     assert metrics["iou_per_class_calibration_net"]["wall"] is None
     # Sure of the wrong class on a sixth of the pixels.
