@@ -279,6 +279,7 @@ class SplitAccumulator:
             "entropy_bits": entropies,
             "g_mean": {
                 "ece": self.mean_reliability.ece(),
+                "reliability": self.mean_reliability.to_dict(),
                 "entropy": entropies.get("sample_mean"),
             },
             "sample_mean_difference": (

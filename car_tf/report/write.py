@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import dataclasses
 import pathlib
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
@@ -11,25 +10,13 @@ import jinja2
 import markupsafe
 
 from car_tf.data import io
-from car_tf.report import context, figures, paper_tables
+from car_tf.report import context, figures, paper_tables, tables
 from car_tf.runtime import run_dir
 
 REPORT_FILE = "report.html"
 TEMPLATES = pathlib.Path(__file__).parent / "templates"
 # Anchor, heading and blocks; see `write`.
 Section = Tuple[str, str, Sequence[Any]]
-
-
-@dataclasses.dataclass(frozen=True)
-class Line:
-    """One sampler's scores, by the names in `metrics.json`.
-
-    `kind` is `own`, `compared` or `quoted`.
-    """
-
-    name: str
-    scores: Mapping[str, Any]
-    kind: str = "compared"
 
 
 def write(
@@ -71,19 +58,19 @@ def write(
     return target
 
 
-def _saved_scores(path: pathlib.Path) -> Line:
+def _saved_scores(path: pathlib.Path) -> tables.Line:
     scores = context.read_json(path)
     if not isinstance(scores, dict) or "ged" not in scores:
         raise run_dir.RunError(
             f"{path}: wanted scores as `car_tf.score --json` writes them"
         )
-    return Line(path.stem, context.scores_at(scores, context.count_for(scores)))
+    return tables.Line(path.stem, context.scores_at(scores, context.count_for(scores)))
 
 
 def render(
     run: context.Run,
     others: Sequence[context.Run] = (),
-    lines: Sequence[Line] = (),
+    lines: Sequence[tables.Line] = (),
     sections: Optional[Sequence[Section]] = None,
 ) -> str:
     """Returns a run's report as HTML.
@@ -118,7 +105,7 @@ def render(
     environment.filters["png"] = _data_uri
     found: Dict[str, Any] = {"sections": sections}
     if sections is None:
-        found.update(_training(run), compared=_side_by_side(run, others))
+        found.update(_training(run), compared=tables.side_by_side(run, others))
         if run.metrics is not None:
             found.update(_evaluated(run, lines))
     return environment.get_template("report.html.j2").render(
@@ -140,33 +127,25 @@ def _data_uri(path: pathlib.Path) -> str:
     return markupsafe.Markup(f"data:image/png;base64,{content}")
 
 
-def table(heads: Sequence[str], rows: Sequence[Sequence[Any]], **more) -> Dict:
-    """Returns a table as a block, see `write`, without the empty ones of its columns."""
-    full = [row for row in rows if len(row) == len(heads)]
-    kept = [i for i in range(len(heads)) if any(row[i] is not None for row in full)]
-    rows = [[row[i] for i in kept] if row in full else row for row in rows]
-    return {"heads": [heads[i] for i in kept], "rows": rows, **more}
-
-
-def _evaluated(run: context.Run, extra: Sequence[Line]) -> Dict[str, Any]:
+def _evaluated(run: context.Run, extra: Sequence[tables.Line]) -> Dict[str, Any]:
     """Returns what the page shows of a run's evaluation."""
     metrics = run.metrics
     lines = [
-        Line(
+        tables.Line(
             f"this run, {paper_tables.method(run.config)}",
             context.own_scores(metrics),
             "own",
         ),
         *extra,
         *(
-            Line(context.BASELINES.get(n, n), s)
+            tables.Line(context.BASELINES.get(n, n), s)
             for n, s in context.baselines(metrics).items()
         ),
     ]
     paper = paper_tables.quoted(run.config, metrics["num_images"])
-    lines += [Line(f"{name} (CAR)", scores, "quoted") for name, scores in paper]
+    lines += [tables.Line(f"{name} (CAR)", scores, "quoted") for name, scores in paper]
     by_count = metrics["by_num_samples"]
-    counts = table(
+    counts = tables.table(
         ["samples", *context.COLUMNS],
         [
             [n, *map(scores.get, context.COLUMNS.values())]
@@ -178,15 +157,15 @@ def _evaluated(run: context.Run, extra: Sequence[Line]) -> Dict[str, Any]:
         count=context.count_for(metrics),
         own_scores=context.own_scores(metrics),
         verdict=_verdict(metrics),
-        scores=_score_table(lines),
-        differences=table(
+        scores=tables.score_table(lines),
+        differences=tables.table(
             ["less the score of", "GED", "95 % of it", "HM-IoU", "95 % of that"],
             context.differences(metrics),
         ),
         counts=counts,
-        evaluations=_evaluations([metrics, *run.other_metrics]),
-        accuracy=_accuracy(run),
-        uncertainty=_uncertainty(metrics),
+        evaluations=tables.evaluations([metrics, *run.other_metrics]),
+        accuracy=tables.accuracy(run),
+        uncertainty=tables.uncertainty(metrics),
         calibration=_calibration_charts(run),
         is_quoted=bool(paper),
     )
@@ -210,95 +189,6 @@ def _verdict(metrics: Mapping[str, Any]) -> List[Dict[str, Any]]:
     return result
 
 
-def _number(value: Any) -> Optional[float]:
-    """Returns the number in a value or in a quotation `mean ± deviation`."""
-    return float(value.split()[0]) if isinstance(value, str) else value
-
-
-def _score_table(lines: Sequence[Line]) -> Dict[str, Any]:
-    """Returns a table of samplers, with bars from 0 that show their GED."""
-    headings = {
-        "compared": "For comparison, on the same images",
-        "quoted": "Quoted from the paper, on the same images",
-    }
-    geds = [_number(line.scores.get("ged")) for line in lines]
-    longest = max([ged for ged in geds if ged is not None] + [1e-9])
-    rows, bars, own, kind = [], [], [], "own"
-    for line, ged in zip(lines, geds):
-        if line.kind != kind:
-            kind = line.kind
-            rows.append([headings.get(kind, "")])
-            bars.append(None)
-        if kind == "own":
-            own.append(len(rows))
-        rows.append([line.name, *map(line.scores.get, context.COLUMNS.values())])
-        bars.append(None if ged is None else round(100 * max(ged, 0) / longest, 1))
-    undefined = (
-        "this was not measured, or needs what is not there: HM-IoU several raters, the "
-        "unbiased GED samples that are independent of each other, an interval the images "
-        "of two groups or more."
-    )
-    return table(
-        ["sampler", *context.COLUMNS], rows, own=own, bars=bars, undefined=undefined
-    )
-
-
-def _evaluations(all_metrics: Sequence[Mapping[str, Any]]) -> Optional[Dict]:
-    """Returns a row for each evaluation of a run, where there are several."""
-    if len(all_metrics) < 2:
-        return None
-    rows = []
-    for metrics in all_metrics:
-        scores = context.scores_at(metrics, str(metrics["num_samples"]))
-        where = f"{metrics['num_images']} of {metrics['split']}"
-        own = all_metrics[0].get("data")
-        where += "" if metrics.get("data", own) == own else f" of {metrics['data']}"
-        noise = metrics.get("noise_sampling", "independent")
-        values = map(scores.get, context.COLUMNS.values())
-        rows.append([where, metrics["num_samples"], noise, *values])
-    heads = ["images", "samples", "noise", *context.COLUMNS]
-    return table(heads, rows, own=[0], undefined="it was not measured.")
-
-
-def _accuracy(run: context.Run) -> Optional[Dict]:
-    """Returns IoU of black box, F and G: all classes, but for those of flips."""
-    nets = {"blackbox": "black box", "calibration_net": "F"}
-    nets["refinement_net"] = "mode of G"
-    nets = {n: t for n, t in nets.items() if f"miou_{n}" in run.metrics}
-    if not nets:
-        return None
-    names = run.dataset_info.get("class_names", [])
-    flipped = {names[flip["flipped"]] for flip in run.dataset_info.get("flips", [])}
-    per_class = [run.metrics[f"iou_per_class_{net}"] for net in nets]
-    rows = [
-        [title, *(run.metrics[f"{key}_{net}"] for net in nets)]
-        for key, title in (("miou", "mIoU"), ("pixel_accuracy", "pixel accuracy"))
-    ]
-    rows += [
-        [name, *(values[name] for values in per_class)]
-        for name in per_class[0]
-        if name not in flipped
-    ]
-    undefined = "neither label nor prediction has this class in the evaluated images."
-    heads = ["IoU", *nets.values()]
-    return {"heads": heads, "rows": rows, "own": [0, 1], "undefined": undefined}
-
-
-def _uncertainty(metrics: Mapping[str, Any]) -> Dict:
-    bits = metrics.get("entropy_bits", {})
-    mean = metrics.get("g_mean", {})
-    rows = [
-        ["F", bits.get("probs"), metrics["ece"]],
-        ["mean of the samples of G", bits.get("sample_mean"), mean.get("ece")],
-        ["one sample of G", bits.get("first_probs"), None],
-    ]
-    undefined = (
-        "no pixel of the evaluated images is labelled, or it was not measured; of one "
-        "sample, which claims no probabilities, there is no ECE."
-    )
-    return table(["", "entropy, bits", "ECE"], rows, undefined=undefined)
-
-
 def _calibration_charts(run: context.Run) -> List[Dict[str, Any]]:
     metrics, charts = run.metrics, []
     if "calibration" in metrics:
@@ -310,13 +200,19 @@ def _calibration_charts(run: context.Run) -> List[Dict[str, Any]]:
             "predicted as itself or as its twin."
         )
         charts.append(_chart(figure, "flips", caption))
-    if any(entry["num_pixels"] for entry in metrics["reliability"]["bins"]):
-        figure = figures.reliability_figure(metrics["reliability"])
-        caption = (
-            "Of the pixels that F is 80 % sure of, 80 % should be right: bars should end "
-            "on the dashed line. Where the gap lies above a bar, F is too sure."
-        )
-        charts.append(_chart(figure, "reliability", caption))
+    whose = {
+        "F": metrics["reliability"],
+        "the mean of G": metrics.get("g_mean", {}).get("reliability", {"bins": []}),
+    }
+    for number, (name, reliability) in enumerate(whose.items()):
+        if any(entry["num_pixels"] for entry in reliability["bins"]):
+            figure = figures.reliability_figure(reliability, name)
+            caption = (
+                f"Of the pixels that {name} is 80 % sure of, 80 % should be right: bars "
+                "should end on the dashed line. Where the gap lies above a bar, it is "
+                "too sure."
+            )
+            charts.append(_chart(figure, f"reliability{number}", caption))
     return charts
 
 
@@ -360,34 +256,17 @@ def _training(run: context.Run) -> Dict[str, Any]:
     )
 
 
-def _side_by_side(run: context.Run, others: Sequence[context.Run]) -> Optional[Dict]:
-    if not others:
-        return None
-    runs, rows = [run, *others], []
-    for other in runs:
-        metrics = other.metrics
-        scores = {} if metrics is None else context.own_scores(metrics)
-        where = metrics and f"{metrics['num_images']} of {metrics['split']}"
-        values = [scores.get(name) for name in ("ged", "hm_iou", "auc")]
-        time = context.duration(other.seconds(1) + other.seconds(2))
-        first = [other.name, paper_tables.method(other.config), where]
-        rows.append([*first, *values, metrics and metrics["ece"], time])
-    heads = ["run", "method", "evaluated on", "GED", "HM-IoU", "judge AUC"]
-    heads += ["ECE of F", "training"]
-    undefined = "the run was not evaluated, or not with this score."
-    fields = [context.flat(other.config) for other in runs]
-    names = list(dict.fromkeys(name for each in fields for name in each))
-    changed = [
-        [name, *(each.get(name) or None for each in fields)]
-        for name in names
-        if len({each.get(name) for each in fields}) > 1
-    ]
-    return dict(
-        scores=table(heads, rows, own=[0], left=3, undefined=undefined),
-        same_data=len({other.title for other in runs}) == 1,
-        changed={
-            "heads": ["field", *(other.name for other in runs)],
-            "rows": changed,
-            "left": len(runs) + 1,
-        },
-    )
+def _commands(run: context.Run, others: Sequence[context.Run]) -> str:
+    recorded, lines = run.environment, []
+    if recorded.get("git_revision"):
+        lines.append(f"git checkout {recorded['git_revision']}")
+    if recorded.get("command"):
+        lines.append(context.command(recorded["command"]))
+    path = shlex.quote(str(run.path))
+    if run.metrics is not None:
+        lines.append(f"python -m car_tf.evaluate --workdir {path}")
+    if (run.path / "tensorboard").is_dir():
+        lines.append(f"tensorboard --logdir {path}/tensorboard")
+    compare = "".join(f" --compare {shlex.quote(str(o.path))}" for o in others)
+    lines.append(f"python -m car_tf.report --workdir {path}{compare}")
+    return "\n".join(lines)

@@ -91,15 +91,10 @@ def score(
       ValueError: shapes, types or values do not fit; names the image.
     """
     # Late, so that the command's --help needs no NumPy.
-    import numpy as np
-
     from car_tf.data import class_flips
     from car_tf.metrics import scores
 
-    samples, labels = (
-        array if hasattr(array, "reordered") else np.asarray(array)
-        for array in (samples, labels)
-    )
+    samples, labels = _as_array(samples), _as_array(labels)
     protocol = protocol or ("class_flips" if len(labels.shape) == 3 else "multi_rater")
     if protocol not in PROTOCOLS:
         raise ValueError(f"protocol: wanted {' or '.join(PROTOCOLS)}, got {protocol!r}")
@@ -121,6 +116,12 @@ def score(
         num_classes=1 + max(flip.flipped for flip in flips),
         **options,
     )
+
+
+def _as_array(array: Any) -> Any:
+    import numpy as np
+
+    return array if hasattr(array, "reordered") else np.asarray(array)
 
 
 def _reordered(array: Any, way: Tuple[int, ...]) -> Any:

@@ -230,6 +230,28 @@ def test_numbers_stand_beside_baselines(folder):
     assert re.findall("--bar:([0-9.]+)%", rendered(folder)) == ["50.0", "100.0"]
 
 
+def test_g_stands_beside_f(folder, monkeypatch):
+    monkeypatch.undo()
+    g_mean = {"ece": 0.5, "reliability": {"ece": 0.5, "bins": [BIN]}}
+    iou = {"road": 0.25, "road2": None, "$a$ <b>": 0.5}
+    of_g = {"miou": 0.375, "pixel_accuracy": 0.25, "iou_per_class": iou}
+    named = {f"{key}_refinement_net": value for key, value in of_g.items()}
+    change(folder, g_mean=g_mean, **named)
+    page = rendered(folder)
+    text = words(page)
+    assert "IoU F mode of G mIoU 0.750 0.375 pixel accuracy 0.875 0.250" in text
+    assert "road 1.000 0.250" in text and "mean of the samples of G 0.900 0.500" in text
+    assert "Reliability of the mean of G, ECE 50.00 %" in page
+
+
+def test_networks_of_another_run_are_named(folder):
+    changes = ["train.init_from=/data/old", "stage1.steps=0"]
+    config = config_lib.load("cityscapes", [*changes, "train.init_networks=both"])
+    (folder / "config.json").write_text(config_lib.to_json(config))
+    text = text_of(folder)
+    assert "Begins with F and G of old Stage 1 none: F is kept" in text
+
+
 def test_what_is_undefined_is_explained(folder):
     text = text_of(folder)
     assert "GED undefined for 1, because their labels hold none" in text
