@@ -254,19 +254,3 @@ def _training(run: context.Run) -> Dict[str, Any]:
         time=context.duration(sum(times.values())),
         times=words,
     )
-
-
-def _commands(run: context.Run, others: Sequence[context.Run]) -> str:
-    recorded, lines = run.environment, []
-    if recorded.get("git_revision"):
-        lines.append(f"git checkout {recorded['git_revision']}")
-    if recorded.get("command"):
-        lines.append(context.command(recorded["command"]))
-    path = shlex.quote(str(run.path))
-    if run.metrics is not None:
-        lines.append(f"python -m car_tf.evaluate --workdir {path}")
-    if (run.path / "tensorboard").is_dir():
-        lines.append(f"tensorboard --logdir {path}/tensorboard")
-    compare = "".join(f" --compare {shlex.quote(str(o.path))}" for o in others)
-    lines.append(f"python -m car_tf.report --workdir {path}{compare}")
-    return "\n".join(lines)
