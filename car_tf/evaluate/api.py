@@ -50,9 +50,7 @@ def evaluate(
       The metrics, as `metrics.json` holds them.
 
     Raises:
-      ConfigError: a value that does not exist.
-      DataError: data that cannot be read.
-      RunError: no such run, split or devices.
+      ConfigError, DataError, RunError: no such run, split or value, or unreadable data.
     """
     config = run_dir.saved_config(os.fspath(run))
     steps = 0 if data_dir and realism_steps is None else realism_steps
@@ -63,19 +61,19 @@ def evaluate(
     stage_sections.require_devices("--devices", devices)
     if blackbox and not data_dir:
         raise config_lib.ConfigError("--blackbox: wanted --data_dir with it")
-    noise = noise_sampling or config.evaluation.noise_sampling
-    drawing = config_lib.change(config, evaluation={"noise_sampling": noise})
+    noise = dict(noise_sampling=noise_sampling or config.evaluation.noise_sampling)
+    drawing = config_lib.change(config, evaluation=noise)
     workdir = run_dir.RunDir(os.fspath(run), config)
     with contextlib.closing(workdir):
         cli.prepare_tensorflow()
-        options = dict(split=split, num_samples=num_samples, absent=absent or "")
-        options.update(samples=samples)
+        options = dict(split=split, num_samples=num_samples, samples=samples)
+        options["absent"] = absent or ""
+        options["log"] = workdir.logged(log)
         data = os.fspath(data_dir), os.fspath(blackbox)
-        log = workdir.logged(log)
-        return _evaluate(config, drawing, workdir, data, devices, log, options)
+        return _evaluate(config, drawing, workdir, data, devices, options)
 
 
-def _evaluate(config, drawing, workdir, data, devices_text, log, options):
+def _evaluate(config, drawing, workdir, data, devices_text, options):
     # TensorFlow starts here.
     from car_tf.evaluate import run as evaluate_run
     from car_tf.evaluate import saved_run
@@ -99,9 +97,8 @@ def _evaluate(config, drawing, workdir, data, devices_text, log, options):
         dataset,
         model,
         workdir,
-        log,
         other_data=re.sub(r"\W+", "_", other),
         **options,
     )
-    log(f"report: {write.write(workdir.path)}")
+    options["log"](f"report: {write.write(workdir.path)}")
     return metrics
