@@ -225,7 +225,7 @@ def _training(run: context.Run) -> Dict[str, Any]:
     captions = {
         "cross_entropy": "Falls and flattens; the rest is the ambiguity of the data.",
         "losses": "The pixel loss is Lcal (or Lce) and stays small. With D on the dashed "
-        "line, 2 ln 2, it tells nothing apart.",
+        "line, 2 ln 2, it cannot tell real from generated.",
         "accuracy": "Both at one half: D guesses. Both at one: D separates real from "
         "generated perfectly. In between, they learn from each other.",
         "selection": "The lowest point decides which weights of G are kept.",
