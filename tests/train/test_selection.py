@@ -188,7 +188,7 @@ def test_the_best_f_is_kept_with_its_temperature(tmp_path, monkeypatch):
     np.testing.assert_allclose(bias, np.full(bias.shape, 10.0))
     best = run.read_json("checkpoints/stage1/best.json")
     assert (best["step"], best["cross_entropy"], best["temperature"]) == (2, 0.2, 2.0)
-    assert saved_run._calibration_weights(run) == run.path / best["weights"]
+    assert saved_run.calibration_weights(run) == run.path / best["weights"]
 
 
 def test_weights_are_copied_from_replicas_whatever_their_order(two_replicas):
