@@ -52,7 +52,7 @@ def evaluate(
     Raises:
       ConfigError, DataError, RunError: no such run, split or value, or unreadable data.
     """
-    config = run_dir.saved_config(os.fspath(run))
+    saved = config = run_dir.saved_config(os.fspath(run))
     steps = 0 if data_dir and realism_steps is None else realism_steps
     if steps is not None:
         config = config_lib.change(config, evaluation={"realism_steps": steps})
@@ -63,7 +63,7 @@ def evaluate(
         raise config_lib.ConfigError("--blackbox: wanted --data_dir with it")
     noise = dict(noise_sampling=noise_sampling or config.evaluation.noise_sampling)
     drawing = config_lib.change(config, evaluation=noise)
-    workdir = run_dir.RunDir(os.fspath(run), config)
+    workdir = run_dir.RunDir(os.fspath(run), saved)
     with contextlib.closing(workdir):
         cli.prepare_tensorflow()
         options = dict(split=split, num_samples=num_samples, samples=samples)
