@@ -106,6 +106,7 @@ def score_multi_rater(
 
     ids = _ids(labels)
     are_masks = ids <= {0, iou.HIDDEN} and iou.HIDDEN in ids and num_classes in (0, 2)
+    told = "" if num_classes else ", as the labels tell"
     num_classes = num_classes or max(2, 1 + max(ids - {iou.HIDDEN}, default=0))
 
     def distances_of(image_samples, image_labels):
@@ -118,7 +119,10 @@ def score_multi_rater(
             absent=absent,
         )
 
-    summary = _score(samples, labels, distances_of, True, sample_counts, progress)
+    try:
+        summary = _score(samples, labels, distances_of, True, sample_counts, progress)
+    except ValueError as error:
+        raise ValueError(f"{error} (num_classes={num_classes}{told})") from error
     read_as = "masks of 0 and 255" if are_masks else "class ids, 255 is unknown"
     distance = describe_distance(num_classes, absent)
     return {**summary, "distance": {**distance, "labels": read_as}}

@@ -6,7 +6,8 @@ Protocols:
     samples to an id of their own: sidewalk 1 to 19 in 8/17 of the images, person 11 to
     20 in 7/17, car 13 to 21 in 6/17, vegetation 8 to 22 in 5/17, road 0 to 23 in 4/17.
   multi_rater: `samples` [images, S, H, W] against `labels` [images, N, H, W], all of
-    class ids below --num_classes; 255 in a label hides a pixel for its rater alone.
+    class ids below --num_classes; 255 in a label hides a pixel for its rater alone. Where
+    all labels are 0 or 255, they are masks, and 255 is class 1.
 """
 
 from __future__ import annotations
@@ -30,7 +31,11 @@ flags.DEFINE_enum(
     "What the labels are: maps whose classes flip, or masks of several raters.",
 )
 flags.DEFINE_integer(
-    "num_classes", 2, "Classes of raters' maps.", lower_bound=2, upper_bound=255
+    "num_classes",
+    0,
+    "Classes of raters' maps; 0: one more than the highest id of the labels.",
+    lower_bound=0,
+    upper_bound=255,
 )
 flags.DEFINE_enum(
     "absent",
@@ -108,6 +113,12 @@ def table(scores: Dict[str, Any]) -> str:
         f"{scores['num_images']} images, {scores['num_undefined_images']} undefined "
         "(left out of the means)"
     )
+    if "distance" in scores:
+        kind = scores["distance"]
+        lines.append(
+            f"d = {kind['is']} of classes {', '.join(map(str, kind['classes']))}; "
+            f"absent={kind['absent']}; labels read as {kind['labels']}"
+        )
     return "\n".join(lines)
 
 

@@ -62,7 +62,7 @@ def score(
     labels: Any,
     *,
     protocol: str = "",
-    num_classes: int = 2,
+    num_classes: int = 0,
     absent: str = "leave_out",
     sample_counts: Optional[Sequence[int]] = None,
     axes: str = "ISHW",
@@ -73,9 +73,9 @@ def score(
     Args:
       samples: `[I, S, H, W]` integers: S samples of each of I images.
       labels: `[I, N, H, W]`, maps of N raters, or `[I, H, W]`, Cityscapes' train ids
-        whose classes flip; 255 hides a pixel.
+        whose classes flip; 255 hides a pixel, but where all labels are 0 or 255, masks.
       protocol: `multi_rater` or `class_flips`; by default as the labels' axes tell.
-      num_classes: K, of raters' maps.
+      num_classes: K, of raters' maps; 0 for one more than the highest id of the labels.
       absent: as of `car_tf.metrics.ged`.
       sample_counts: numbers of samples to score, the first ones of each image; by
         default all.

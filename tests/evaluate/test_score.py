@@ -13,9 +13,11 @@ import sys
 
 import numpy as np
 import pytest
+import stripes
 
 from car_tf.data import class_flips
 from car_tf.metrics import scores
+from car_tf.score import arrays
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -88,6 +90,21 @@ def test_multi_rater_scores_several_counts_in_one_pass(tmp_path):
     assert rows[0].split()[:2] == ["samples", "GED"] and "HM-IoU" in rows[0]
     assert [row.split()[0] for row in rows[1:3]] == ["4", "10"]
     assert f"{expected['by_num_samples']['4']['hm_iou']:.4f}" in rows[1]
+    kind = "classes 1; absent=count_as_one; labels read as class ids, 255 is unknown"
+    assert kind in rows[-1]
+
+
+def test_raters_of_several_classes_whatever_their_axes():
+    source, _ = stripes.leaves()
+    samples = source.images[None, ..., 0].repeat(2, axis=0)  # [S, I, H, W]
+    labels, axes = source.labels.transpose(1, 0, 2, 3), dict(axes="SIHW")
+    result = arrays.score(samples, labels, num_classes=3, **axes)
+    # Worked by hand in test_evaluation.py.
+    assert result["ged_per_image"] == pytest.approx([3 / 4, 1 / 4])
+    assert result["distance"]["classes"] == [0, 1, 2]
+    # No rater gives class 2, so that it must be told of.
+    with pytest.raises(ValueError, match="found 2 .num_classes=2, as the labels tell"):
+        arrays.score(samples, labels, **axes)
 
 
 def test_undefined_everywhere_is_null(tmp_path):
