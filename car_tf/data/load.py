@@ -198,6 +198,11 @@ def _folder(config: config_lib.Config, only: Sequence[str]) -> Dataset:
     )
     _, selection, evaluation = found.splits
     needed = _needed(only, tuple(found.splits), evaluation)
+    for name in needed:
+        if not len(found.splits[name]):
+            raise io.DataError(
+                f"{data.data_dir}: wanted images of {name}, found test alone"
+            )
     return Dataset(
         info=found.told.facts(),
         splits={name: found.splits[name] for name in needed},

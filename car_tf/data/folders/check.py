@@ -51,17 +51,13 @@ def of_all(
     told = description.read(root)
     sound = [item for item in items if not findings.has_errors(item.problems)]
     lines, problems = [f"plan of training ({description.FILE}: {told.title})"], []
-    given = {item.split for item in items}
-    if given == {"test"}:
-        lines.append("  splits: test alone, to evaluate on")
-    else:
-        try:
-            divided, words = files.divide(items, seed=_SEED, fraction=_FRACTION)
-            items = read.with_splits(items, divided)
-            numbers = ", ".join(f"{name} {len(n)}" for name, n in divided.items())
-            lines.append(f"  splits: {numbers} ({words})")
-        except io.DataError as error:
-            problems.append(findings.error("splits", "", root, str(error)))
+    try:
+        divided, words = files.divide(items, seed=_SEED, fraction=_FRACTION)
+        items = read.with_splits(items, divided)
+        numbers = ", ".join(f"{name} {len(n)}" for name, n in divided.items())
+        lines.append(f"  splits: {numbers} ({words})")
+    except io.DataError as error:
+        problems.append(findings.error("splits", "", root, str(error)))
     sizes = collections.Counter(item.size for item in sound)
     for size, num in sizes.most_common(3):
         how = _how(size, told)

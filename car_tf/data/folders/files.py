@@ -242,6 +242,9 @@ def divide(
         named = {"train": found["train"], "selection": found["val"]}
         words = f"splits drawn by group with seed {seed} (data.split_seed)"
         return {**named, "test": found["test"]}, words
+    if set(given) == {"test"}:
+        alone = {"train": [], "selection": [], "test": given["test"]}
+        return alone, "test alone, to evaluate on"
     if "train" not in given or len(given) < 2:
         raise io.DataError(
             f"wanted a split train and one of val and test, found {', '.join(given)}"

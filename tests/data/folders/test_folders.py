@@ -171,6 +171,19 @@ def test_a_table_gives_groups_and_splits(root):
     assert not findings.num_errors(check.check(str(root)))
 
 
+def test_a_test_split_alone_is_checked_but_not_trained_on(root):
+    rows = [f"leaf{i},test" for i in range(9)]
+    (root / "splits.csv").write_text("\n".join(["image,split", *rows]))
+    leaves.change(root, groups={"table": "splits.csv", "split": "split"})
+    report = check.check(str(root))
+    assert not findings.num_errors(report) and list(report["splits"]) == ["test"]
+    with pytest.raises(io.DataError, match="wanted images of train, found test alone"):
+        load(root)
+    config = config_lib.load("folders", [f"data.data_dir={root}"])
+    config = config_lib.change(config, data={"cache_dir": str(root.parent / "cache")})
+    assert [len(s) for s in data_load.read_data(config, ("",)).splits.values()] == [9]
+
+
 # Sizes
 
 
