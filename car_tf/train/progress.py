@@ -41,7 +41,7 @@ class Progress(keras.callbacks.Callback):
         step, now = int(self.model.step.numpy()), time.monotonic()
         self._begun = self._begun or (step, now)
         if self._bar is not None:
-            self._bar.set_postfix_str(_words(logs), refresh=False)
+            self._bar.set_postfix_str(self._words(logs), refresh=False)
             self._bar.update(step - self._bar.n)
         elif now - self._told > SECONDS and batch + 1 < self.params["steps"]:
             self._tell(step, now, logs)
@@ -58,7 +58,7 @@ class Progress(keras.callbacks.Callback):
 
     def _tell(self, step: int, now: float, logs) -> None:
         self._told = now
-        line = f"stage {self._stage}: step {step} of {self._steps}, {_words(logs)}"
+        line = f"stage {self._stage}: step {step} of {self._steps}, {self._words(logs)}"
         done, since = self._begun
         if self._first < done < step < self._steps:
             left = (now - since) / (step - done) * (self._steps - step)
@@ -66,7 +66,12 @@ class Progress(keras.callbacks.Callback):
             line += f"; {minutes}:{seconds:02d} min left"
         self._log(line)
 
-
-def _words(logs: Optional[Dict[str, float]]) -> str:
-    means = (f"{name} {float(value):.4g}" for name, value in (logs or {}).items())
-    return ", ".join(means)
+    def _words(self, logs: Optional[Dict[str, float]]) -> str:
+        # The mean of nothing would be shown as 0: D may rest.
+        idle = {m.name for m in self.model.metrics if not m.count.numpy()}
+        means = [
+            f"{name} {float(value):.4g}"
+            for name, value in (logs or {}).items()
+            if name not in idle
+        ]
+        return ", ".join(means)

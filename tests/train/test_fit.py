@@ -318,7 +318,8 @@ def test_step_and_time_left_are_told_inside_an_epoch(job, monkeypatch):
     ]
     # Step 1 ends when graphs are built, step 10 the stage.
     assert all(re.search(r"; \d+:\d\d min left$", line) for line in told[1:9])
-    assert "left" not in told[0] + told[9] and ", value 3, " in told[3]
+    assert "left" not in told[0] + told[9] and ", value 3; " in told[3]
+    assert "idle" not in "".join(told)
 
 
 def test_losses_in_the_millions_are_said_once(job):
