@@ -4,9 +4,11 @@
     python -m car_tf.train --config cityscapes --data_dir DIR --blackbox MODEL
 
 Everything lands in one run directory. The same command with the same --workdir goes on
-where an interrupted run stopped, and a finished one goes on with more steps:
+where an interrupted run stopped. A finished one goes on with more steps of stage 2, unless
+its learning rates have fallen to zero (stage2.decay=linear); another run may begin with
+its networks:
 
-    python -m car_tf.train --config cityscapes --workdir RUN --set stage2.steps=600
+    python -m car_tf.train --config cityscapes_draw --workdir RUN --set stage2.steps=MORE
     python -m car_tf.train --config cityscapes --init_from RUN --set stage1.steps=0
 """
 

@@ -242,7 +242,7 @@ def run_job(
         if worker.num_workers > 1:
             log(f"waiting for {worker.num_workers} workers")
         if is_segmentation and workdir.finished(config):
-            return _finished(workdir, log)
+            return _finished(workdir, config, log)
         cli.prepare_tensorflow()
         more = {"callbacks": callbacks} if callbacks else {}
         job = importlib.import_module(config.JOB)
@@ -260,13 +260,18 @@ def run_job(
     return Run(workdir.path, metrics or {})
 
 
-def _finished(workdir: run_dir.RunDir, log: Callable[[str], None]) -> Run:
+def _finished(
+    workdir: run_dir.RunDir, config: config_lib.Config, log: Callable[[str], None]
+) -> Run:
     """Answers for a run that has nothing left to do."""
     metrics = workdir.read_json("metrics.json")
     scores = [(name, metrics.get(name)) for name in ("ged", "hm_iou", "ece")]
-    words = ", ".join(f"{name} {value:.3f}" for name, value in scores if value)
-    log(f"finished before: {words} on {metrics['split']}; report: report.html")
-    log("it goes on with more steps, --set stage2.steps=MORE, in the same --workdir")
+    words = [f"{name} {value:.3f}" for name, value in scores if value is not None]
+    log(f"finished before: {', '.join(words)} on {metrics['split']}; see report.html")
+    more = "it goes on with --set stage2.steps=MORE and the same --workdir"
+    if config.stage2.decay == "linear":  # The learning rates are zero now.
+        more = f"a new run begins with its networks: --init_from {workdir.path}"
+    log(more)
     return Run(workdir.path, metrics)
 
 

@@ -92,6 +92,27 @@ def test_another_configuration_is_refused_and_its_fields_named(run):
     assert run_dir.saved_config(str(run.path)) == CONFIG
 
 
+def test_more_steps_of_stage_2_go_on(run):
+    run.write_json(run_dir.ENDED_EARLY_FILE, {"stage1": 3, "stage2": 4})
+    run.finish(CONFIG)
+    run.close()
+    more = fields.override(CONFIG, ["stage2.steps=200000"])
+    again = run_dir.RunDir(str(run.path), more)
+    assert not again.finished(more)
+    again.begin(more)
+    assert run_dir.saved_config(str(run.path)) == more
+    (recorded,) = again.read_json("environment.json")["extended"]
+    assert recorded["stage2_steps"] == 200_000 and "git_revision" in recorded
+    # Stage 2 is not at its end any more.
+    assert again.read_json(run_dir.ENDED_EARLY_FILE) == {"stage1": 3}
+    again.close()
+    with fails("stage2.steps: 200000 -> 120000", f"--init_from {run.path}"):
+        run_dir.RunDir(str(run.path), CONFIG)
+    other = fields.override(more, ["stage2.steps=300000", "train.seed=5"])
+    with fails("train.seed: 1 -> 5"):
+        run_dir.RunDir(str(run.path), other)
+
+
 def test_more_steps_than_learning_rates_last_are_refused(tmp_path):
     config = fields.override(CONFIG, ["stage2.decay=linear"])
     run = run_dir.RunDir(str(tmp_path), config)

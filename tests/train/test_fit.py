@@ -162,6 +162,14 @@ def test_a_finished_stage_is_skipped(job):
     assert job.said[-1] == "stage 1: finished before, at step 10"
 
 
+def test_more_steps_end_as_if_they_had_been_asked_for_at_once(job):
+    whole, job.config = job.config, fields.override(job.config, ["stage1.steps=5"])
+    assert job.run() == expected_weight(5)
+    job.config = whole
+    assert job.run() == expected_weight()
+    assert [line["step"] for line in job.log()] == [3, 5, 6, 9, 10]
+
+
 @pytest.mark.parametrize("step", [1, 3, 5, 10])
 def test_a_stopped_stage_goes_on_as_if_nothing_had_happened(job, step, monkeypatch):
     whole = fit.CheckpointCallback.on_train_batch_end
