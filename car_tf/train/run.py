@@ -152,7 +152,7 @@ def train_calibration(
     if trainer.averages:
         state["averages"] = trainer.averages
     selection = None
-    if config.stage1.selects:
+    if config.stage1.selects and config.stage1.steps:
         selection = train_selection.CalibrationSelection(
             config, dataset, trainer, workdir, log
         )

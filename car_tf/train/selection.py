@@ -148,7 +148,7 @@ class CalibrationSelection:
     def restore_best(self) -> None:
         """Gives the trainer's F the best weights."""
         if self._workdir.read_json(run_dir.BEST_CALIBRATION_FILE) is None:
-            # Of another run and kept, or ended by a callback before a comparison.
+            # A callback has ended the stage before F was compared once.
             self.consider(int(self._trainer.step.numpy()), is_last=True)
         best = self._best.read()
         _copy(self._net, self._trainer.calibration_net)

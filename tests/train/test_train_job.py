@@ -238,23 +238,25 @@ def test_a_run_begins_with_the_networks_of_another(runs, whole):
     assert "incompatible tensor with shape" in other.stderr
     done = runs.run("warm", *both, interrupt=LEFT_OUT)
     assert done.returncode == 0, done.stderr[-3000:]
-    began, warm = runs.tensors("whole", "stage1"), runs.tensors("warm", "stage1")
-    assert {k for k in warm if k.startswith("net/")}
-    for key in warm:
-        if key.startswith("net/"):
-            np.testing.assert_array_equal(warm[key], began[key], err_msg=key)
+    whole_run = runs.folder / "whole"
+    best = whole_run / read_json(whole_run / run_dir.BEST_CALIBRATION_FILE)["weights"]
+    began, warm = tf.train.load_checkpoint(str(best)), runs.tensors("warm", "stage1")
+    nets = [key for key in warm if key.startswith("net/")]
+    assert len(nets) > 3
+    for key in nets:
+        np.testing.assert_array_equal(warm[key], began.get_tensor(key), err_msg=key)
     folder = runs.folder / "warm"
     assert read_json(folder / "initialized_from.json")["run"].endswith("whole")
     # What G was before stage 2 is what it began with.
     config = run_dir.saved_config(str(folder))
-    facts = info.from_record(read_json(folder / "data.json")["facts"])
     run = run_dir.RunDir(str(folder), config)
+    facts, _ = saved_run.data_of(config, run)
     model = saved_run.load_sampler(config, facts, run)
     before = before_stage2.initial_sampler(config, facts, model, folder)
     run.close()
-    best = runs.tensors("whole", "best")
     kernel = before.refinement_net.logits_layer.kernel.numpy()
-    assert any(np.array_equal(kernel, value) for value in best.values())
+    values = runs.tensors("whole", "best").values()
+    assert any(np.array_equal(kernel, value) for value in values)
 
 
 # The finished run
