@@ -7,6 +7,7 @@ import dataclasses
 import secrets
 import threading
 import time
+from concurrent import futures
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
 import numpy as np
@@ -99,8 +100,9 @@ class Session:
         self._pictures: Dict[str, Picture] = collections.OrderedDict()
         # One image at a time: two would only slow each other down.
         self._lock = threading.Lock()
-        # Nor is one opened before: a few bytes may become hundreds of megabytes.
-        self._opening = threading.Lock()
+        # Nor is one opened before: a few bytes may become hundreds of megabytes. Always
+        # in the same thread: the memory of many would keep what each has freed.
+        self._opening = futures.ThreadPoolExecutor(1)
         self.reader = inputs.Reader(predictor, options, window)
         self.labels = predictor.labels
         self.colors = output.color_table(self.labels)
@@ -134,8 +136,7 @@ class Session:
         Raises:
           PageError: as `add` and the reader's `read`.
         """
-        with self._opening:
-            return self.add(self.reader.read(upload))
+        return self._opening.submit(lambda: self.add(self.reader.read(upload))).result()
 
     def add(self, opened: inputs.Opened) -> Dict[str, Any]:
         """Draws the first proposals for an image; returns what `describe` does.

@@ -345,6 +345,19 @@ def test_a_folder_is_labelled_and_saved(open_page, tmp_path):
         wait_for_exactly(page, "#chosen", "proposal 1")
 
 
+def test_all_classes_are_painted(open_page):
+    # The first class, too, which is what a map begins with.
+    painted = open_page().evaluate("""import('/page/labels.js').then(labels => {
+          const color = id => ({id, shown_color: [id + 10, 20, 30]});
+          labels.setColors([color(0), color(1)]);
+          labels.begin(2, 1);
+          labels.put([1], () => 1);
+          const context = document.getElementById('labels').getContext('2d');
+          return [...context.getImageData(0, 0, 2, 1).data];
+        })""")
+    assert painted == [10, 20, 30, 255, 11, 20, 30, 255]
+
+
 def test_the_sliders_fade(open_page):
     page = open_page()
     drop(page, png())

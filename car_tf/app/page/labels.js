@@ -26,7 +26,8 @@ export function begin(width, height) {
   Object.assign(labels, {width, height, ids: new Uint8Array(width * height)});
   Object.assign($('labels'), {width, height});
   image = new ImageData(width, height);
-  pixels = new Uint32Array(image.data.buffer);
+  pixels = new Uint32Array(image.data.buffer).fill(colors[0]);
+  $('labels').getContext('2d').putImageData(image, 0, 0);
   [current, past, future] = [[], [], []];
 }
 
