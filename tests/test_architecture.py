@@ -161,7 +161,7 @@ def test_one_module_knows_which_keras_there_is(name):
 
 
 def test_one_module_opens_pictures():
-    # Clients of the export stand alone.
+    # Clients of the export send files as they are.
     product = [name for name in TREES if not name.startswith("export.clients")]
     opening = {
         name

@@ -1,4 +1,4 @@
-"""A client over REST, with encoded images both ways. Needs NumPy and Pillow alone."""
+"""A client over REST, with encoded images both ways. No TensorFlow starts."""
 
 from __future__ import annotations
 

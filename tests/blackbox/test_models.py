@@ -367,6 +367,13 @@ def test_class_map_merges_and_drops(tmp_path, monkeypatch):
     assert predict("labels", (1, 0, 1, 0)) == 0
 
 
+def write_tflite(path, module, function, spec):
+    concrete = tf.function(function).get_concrete_function(spec)
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([concrete], module)
+    path.write_bytes(converter.convert())
+    return path
+
+
 @pytest.fixture(scope="module")
 def tflite_files(red, tmp_path_factory):
     folder = tmp_path_factory.mktemp("tflite")
@@ -379,9 +386,7 @@ def tflite_files(red, tmp_path_factory):
 
     spec = tf.TensorSpec([1, *SIZE, 3], tf.float32)
     for function in (labels, probs):
-        concrete = tf.function(function).get_concrete_function(spec)
-        converter = tf.lite.TFLiteConverter.from_concrete_functions([concrete], red)
-        (folder / f"{function.__name__}.tflite").write_bytes(converter.convert())
+        write_tflite(folder / f"{function.__name__}.tflite", red, function, spec)
     return folder
 
 
@@ -429,13 +434,6 @@ def test_saved_models_below_brackets_and_what_does_not_exist_are_named(tmp_path)
         load(folder).describe()
     with pytest.raises(io.DataError, match="nothing: does not exist"):
         load(tmp_path / "nothing")
-
-
-def write_tflite(path, module, function, spec):
-    concrete = tf.function(function).get_concrete_function(spec)
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([concrete], module)
-    path.write_bytes(converter.convert())
-    return path
 
 
 def test_tflite_models_of_open_size_and_of_other_layouts(red, images, tmp_path):

@@ -12,7 +12,8 @@ import pytest
 import real_data
 from PIL import Image
 
-from car_tf.blackbox import inference, postprocess, report
+from car_tf import config as config_lib
+from car_tf.blackbox import attach, inference, postprocess, report
 from car_tf.data import cityscapes, sheets
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -138,7 +139,7 @@ LABEL_IDS = np.array(
 )
 
 
-def test_the_command_on_a_small_data_set(tmp_path):
+def test_the_command_on_a_small_data_set(tmp_path, monkeypatch):
     """A function that takes BGR is given RGB: the command says so."""
     rng = np.random.default_rng(0)
     for index in range(10):
@@ -170,6 +171,22 @@ def test_the_command_on_a_small_data_set(tmp_path):
     for size in ("16,32", "64,128"):
         assert f"blackbox.input_size={size}" in wrong.stdout
     assert Image.open(tmp_path / "sheet.png").width == 3 * 32
+
+    # A training at another size takes what the check has predicted.
+    monkeypatch.syspath_prepend(tmp_path)
+    changes = {"path": "mine:segment"}, {"size": (32, 64), "crop_size": (16, 16)}
+    config = config_lib.change(
+        config_lib.Config(name="a"), blackbox=changes[0], data=changes[1]
+    )
+    kept = set((tmp_path / "cache" / "blackbox").rglob("*.npz"))
+    found = inference.predictions(
+        attach.build_blackbox(config, K),
+        image_files=sorted((tmp_path / "leftImg8bit").rglob("*.png")),
+        size=config.data.size,
+        cache_dir=tmp_path / "cache",
+    )
+    assert found.shape == (10, 32, 64)
+    assert set((tmp_path / "cache" / "blackbox").rglob("*.npz")) == kept
 
 
 @pytest.mark.parametrize("output", ["labels", "probabilities"])
