@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import pathlib
-from typing import Dict, List, Optional, Sequence, Tuple
+from typing import List, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -87,29 +87,10 @@ def with_blackbox(
     kind = _blackbox_kind(config.blackbox)
     if kind == "none":
         return split, ""
-    if kind == "truth":
-        if split.labels.shape[1] > 1:
-            raise config_lib.ConfigError(
-                "blackbox.kind: truth is the label before its flips, and these data have "
-                f"{split.labels.shape[1]} raters: wanted none, or a segmenter"
-            )
-        _note(notes, "G is conditioned on the true labels before their flips")
-        blackbox = np.asarray(split.labels[:, 0])
-        return dataclasses.replace(split, blackbox=blackbox), ""
-    if kind == "imitation":
-        _note(
-            notes,
-            "the black box is imitated by degrading the true labels "
-            "(--blackbox takes a real one)",
-        )
-        # Each split draws its own errors.
-        maps = [
-            imitation.imitate(
-                label[0], seed=config.data.drawn_seed + split_index, index=index
-            )
-            for index, label in enumerate(split.labels)
-        ]
-        return dataclasses.replace(split, blackbox=np.stack(maps)), ""
+    if kind in ("truth", "imitation"):
+        make = _truth if kind == "truth" else _imitated
+        maps = make(config, split, notes, split_index)
+        return dataclasses.replace(split, blackbox=maps), ""
     cache_dir = cache.folder(config.data.cache_dir)
     shared = dict(
         image_files=split.image_files, size=config.data.size, cache_dir=cache_dir
@@ -142,6 +123,25 @@ def with_blackbox(
     return split, encoding if encoding in tables and not is_known else ""
 
 
+def _truth(config, split, notes: List[str], split_index: int) -> np.ndarray:
+    if split.labels.shape[1] > 1:
+        raise config_lib.ConfigError(
+            "blackbox.kind: truth is the label before its flips, and these data have "
+            f"{split.labels.shape[1]} raters: wanted none, or a segmenter"
+        )
+    _note(notes, "G is conditioned on the true labels before their flips")
+    return np.asarray(split.labels[:, 0])
+
+
+def _imitated(config, split, notes: List[str], split_index: int) -> np.ndarray:
+    words = "the black box is imitated by degrading the true labels "
+    _note(notes, words + "(--blackbox takes a real one)")
+    # Each split draws its own errors.
+    seed = config.data.drawn_seed + split_index
+    labels = enumerate(split.labels[:, 0])
+    return np.stack([imitation.imitate(a, seed=seed, index=i) for i, a in labels])
+
+
 def _on_arrays(
     segmenter: segmenter_lib.Segmenter,
     split: examples.Examples,
@@ -149,23 +149,20 @@ def _on_arrays(
 ) -> np.ndarray:
     """Predicts images that are no files of their own: crops, tiles, 16 bits."""
 
-    def read_one(index: int) -> Dict[str, np.ndarray]:
+    def read_one(index: int) -> np.ndarray:
         image = np.asarray(split.images[index])
         image = np.repeat(image, 3, -1) if image.shape[-1] == 1 else image
         found = segmenter.predict(image[None], image.shape[:2])[0]
-        return {"blackbox": found.astype(np.uint8 if found.ndim == 2 else np.float16)}
+        return found.astype(np.uint8 if found.ndim == 2 else np.float16)
 
-    first = read_one(0)["blackbox"]
     content = hashlib.sha256(np.ascontiguousarray(split.images)).hexdigest()
-    stored, _ = cache.arrays(
-        key=f"arrays|{cache.FORMAT_VERSION}|{segmenter.fingerprint}|{content}",
+    return cache.array(
+        read_one,
+        len(split),
+        key=f"arrays|{segmenter.fingerprint}|{content}",
         cache_dir=cache_dir,
-        specs={"blackbox": (first.shape, first.dtype.type)},
-        num=len(split),
-        read=read_one,
         what="running the black box",
     )
-    return stored["blackbox"]
 
 
 def _blackbox_kind(blackbox: config_lib.BlackBox) -> str:
