@@ -193,7 +193,7 @@ settings.sample_maps == "argmax" ==> False
     :: test_a_field_reaches_what_it_is_for_and_nothing_else
 warmup_steps=settings.warmup_steps, ==>
     :: test_a_field_reaches_what_it_is_for_and_nothing_else
-balance=settings.balance, ==>  :: test_a_field_reaches_what_it_is_for_and_nothing_else
+limits=settings.balance, ==>  :: test_a_field_reaches_what_it_is_for_and_nothing_else
 r1_every=settings.r1_every, ==>  :: test_a_field_reaches_what_it_is_for_and_nothing_else
 augment=settings.augment_discriminator, ==>
     :: test_a_field_reaches_what_it_is_for_and_nothing_else
@@ -296,7 +296,7 @@ optimizer=trainer.optimizer) ==> optimizer=tf.Module())
     :: test_checkpoints_hold_all_that_a_stage_goes_on_with
 step=trainer.step,\n        judged ==> judged
     :: test_checkpoints_hold_all_that_a_stage_goes_on_with
-judged=trainer.judged, ==>  :: test_checkpoints_hold_all_that_a_stage_goes_on_with
+judged=trainer.balance.judged, ==>  :: test_checkpoints_hold_all_that_a_stage_goes_on_with
 generator_optimizer=trainer.generator_optimizer, ==>
     :: test_checkpoints_hold_all_that_a_stage_goes_on_with
 discriminator_optimizer=trainer.discriminator_optimizer, ==>

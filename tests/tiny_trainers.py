@@ -8,7 +8,7 @@ from car_tf.models import calibration_net as models_calibration_net
 from car_tf.models import discriminator
 from car_tf.models import refinement_net as models_refinement_net
 from car_tf.models.keras_api import keras
-from car_tf.train import stage1, stage2
+from car_tf.train import balance, stage1, stage2
 
 K, KB, Z, SIDE = 6, 4, 3, 16
 SEED = 21
@@ -96,6 +96,7 @@ def stage_2(
     judge=None,
     rate=0.05,
     synchronized=False,
+    rests=(),
     **changes,
 ):
     strategy = strategy or tf.distribute.get_strategy()
@@ -111,14 +112,13 @@ def stage_2(
         calibration_weight=5.0,
         pixel_loss="calibration",
         r1_gamma=10.0,
-        discriminator_active=ACTIVE,
-        discriminator_period=PERIOD,
         l2=1e-2,
         seed=SEED,
     )
     settings.update(changes)
     with strategy.scope():
         keras.utils.set_random_seed(2)
+        who = balance.Balance(**{"active": ACTIVE, "period": PERIOD, **dict(rests)})
         calibration_net = calibration_net or build_calibrator(synchronized)
         if refinement_net is None:
             refinement_net = models_refinement_net.RefinementNet(
@@ -141,6 +141,7 @@ def stage_2(
             calibration_net=calibration_net,
             refinement_net=refinement_net,
             discriminator=judge,
+            balance=who,
             **settings,
         )
         optimizers = [keras.optimizers.SGD(rate), keras.optimizers.SGD(rate)]

@@ -43,6 +43,9 @@ class RefinementNet(fields.Section, key="refinement_net"):
     (`models/draw_refinement_net.py`); `scratch` is the paper's form, a learned map;
     `residual` adds it to log F; `gumbel` also adds a Gumbel variable of each class, the same in all pixels, to log
     F, so that samples follow F before any training."""
+    tie_flips: bool = False
+    """Of `draw`: whether G knows that a class and the one that it flips to are never in
+    one image together: the draw decides which of both, for the whole image."""
     temperature: Annotated[float, Field(gt=0, le=100)] = 0.2
     """By which the sum of `gumbel` is divided: the lower, the surer of itself a sample
     is, and the less D can tell it from a label by that alone."""

@@ -84,6 +84,11 @@ def build_refinement_net(
             num_classes=dataset_info.num_classes,
             base_channels=settings.base_channels,
             noise_dim=settings.noise_dim,
+            twins=[
+                (flip.original, flip.flipped)
+                for flip in dataset_info.flips
+                if settings.tie_flips
+            ],
         )
     else:
         net = _plain_refinement_net(config, dataset_info, synchronized)

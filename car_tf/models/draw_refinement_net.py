@@ -15,12 +15,14 @@ computed once per image.
 
 from __future__ import annotations
 
-from typing import List, Optional
+from typing import List, Optional, Sequence, Tuple
 
 import tensorflow as tf
+import tensorflow_probability as tfp
 
 from car_tf.models import layers
 from car_tf.models import noise as noise_lib
+from car_tf.models import refiner
 from car_tf.models.keras_api import keras
 
 WIDTHS = (1, 2, 4, 6, 8)  # Channels of the levels, in units of the first.
@@ -62,10 +64,8 @@ class _Up(keras.layers.Layer):
         return merged if self.mix is None else merged + self.mix(merged)
 
 
-class DrawRefinementNet(keras.Model):
+class DrawRefinementNet(refiner.Refiner):
     """U-Net over image, F and a calibrated draw; see the module's docstring."""
-
-    noise_head = None
 
     def __init__(
         self,
@@ -73,6 +73,7 @@ class DrawRefinementNet(keras.Model):
         num_classes: int,
         base_channels: int = 16,
         noise_dim: int = 32,
+        twins: Sequence[Tuple[int, int]] = (),
         name: str = "refinement_net",
     ):
         """Creates the network.
@@ -82,6 +83,9 @@ class DrawRefinementNet(keras.Model):
           base_channels: at full size; `WIDTHS` times as many on the coarser levels.
           noise_dim: Z. The first K values of z decide the draw, so that classes are
             drawn independently of each other where Z is at least K.
+          twins: pairs of classes of which an image has one alone, such as a class and
+            what it flips to. The draw decides which: F's share of each of the two is
+            taken over the whole image, and both have one channel of the learned map.
           name: of the model.
         """
         super().__init__(name=name)
@@ -99,13 +103,18 @@ class DrawRefinementNet(keras.Model):
             _Up(width, last=level == 0, name=f"up{level}")
             for level, width in reversed(list(enumerate(widths[:-1])))
         ]
+        self.twins = tuple(twins)
+        second = {other: one for one, other in twins}
+        firsts = [k for k in range(num_classes) if k not in second]
+        self.shared = [firsts.index(second.get(k, k)) for k in range(num_classes)]
         self.logits_layer = keras.layers.Conv2D(
-            num_classes, 3, padding="same", kernel_initializer="zeros", name="logits"
+            len(firsts), 3, padding="same", kernel_initializer="zeros", name="logits"
         )
 
     @property
     def receptive_field(self) -> Optional[int]:
-        """Pixels away from which the input can change a sample's pixel."""
+        if self.twins:
+            return None  # Their shares are the whole image's.
         # At scales 1, 2, 4, 8: 2 and 2 on the way down, 2 and 1 on the way up, and up to
         # 15 within a pixel of the coarsest scale: 121.
         return 8 * STRIDE
@@ -121,7 +130,21 @@ class DrawRefinementNet(keras.Model):
           `[B, M, H, W, K]` log-probabilities, whose arg-max is distributed as F says.
         """
         gumbels = self.class_gumbels(noise)[:, :, None, None]
-        return tf.nn.log_softmax(log_probs[:, None] + gumbels)
+        return tf.nn.log_softmax(self._with_whole_twins(log_probs)[:, None] + gumbels)
+
+    def _with_whole_twins(self, log_probs: tf.Tensor) -> tf.Tensor:
+        """Gives the two of a pair the same log-odds in all pixels of an image."""
+        classes = tf.unstack(log_probs, axis=-1)
+        for one, other in self.twins:
+            both = tfp.math.log_add_exp(classes[one], classes[other])
+            areas = [
+                tf.reduce_logsumexp(classes[k], axis=[1, 2], keepdims=True)
+                for k in (one, other)
+            ]
+            shares = tf.nn.log_softmax(tf.stack(areas, -1))
+            classes[one] = both + shares[..., 0]
+            classes[other] = both + shares[..., 1]
+        return tf.stack(classes, axis=-1)
 
     def encode(
         self,
@@ -130,17 +153,10 @@ class DrawRefinementNet(keras.Model):
         training: bool = False,
         seed: Optional[tf.Tensor] = None,
     ) -> List[tf.Tensor]:
-        """Computes what all samples of an image share.
-
-        Args:
-          image: `[B, H, W, C]` float32 in [-1, 1], any H and W.
-          log_probs: `[B, H, W, K]`.
-          training: of no influence.
-          seed: of no influence.
+        """Computes the first convolution's half of image and F, as in `Refiner`.
 
         Returns:
-          The first convolution's half of image and F, `[B, H', W', base]`, with H' and
-          W' the next multiples of 16.
+          `[B, H', W', base]`, with H' and W' the next multiples of 16.
         """
         del training, seed
         probs = tf.cast(tf.exp(log_probs), image.dtype)
@@ -156,20 +172,6 @@ class DrawRefinementNet(keras.Model):
         seed: Optional[tf.Tensor] = None,
         at_once: int = 0,
     ) -> tf.Tensor:
-        """Draws one sample per noise vector.
-
-        Args:
-          features: of `encode`.
-          log_probs: `[B, H, W, K]`, as given to `encode`.
-          noise: `[B, M, Z]`, standard normal.
-          training: of no influence.
-          seed: of no influence.
-          at_once: samples whose features are kept at the same time in training, a
-            divisor of M; 0 for all.
-
-        Returns:
-          `[B, M, H, W, K]` logits.
-        """
         del seed
         (shared,) = features
         if training and 0 < at_once < noise.shape[1]:
@@ -194,22 +196,11 @@ class DrawRefinementNet(keras.Model):
         for block in self.ups:
             features = block(features, skips.pop(), each)
         learned = tf.cast(self.logits_layer(features), tf.float32)
-        learned = layers.split_samples(learned[:, :height, :width], batch, num)
+        # A product, because the gradient of `tf.gather` is slow.
+        spread = tf.one_hot(self.shared, self.logits_layer.filters, axis=0)
+        learned = tf.tensordot(learned[:, :height, :width], spread, 1)
+        learned = layers.split_samples(learned, batch, num)
         return tf.maximum(draws, LEAST_LOG_PROB) + learned
-
-    def call(
-        self,
-        image: tf.Tensor,
-        log_probs: tf.Tensor,
-        noise: tf.Tensor,
-        training: bool = False,
-        seed: Optional[tf.Tensor] = None,
-        at_once: int = 0,
-    ) -> tf.Tensor:
-        """Encodes once and decodes every noise vector; see `encode` and `decode`."""
-        shared = dict(training=training, seed=seed)
-        features = self.encode(image, log_probs, **shared)
-        return self.decode(features, log_probs, noise, at_once=at_once, **shared)
 
 
 def _leaky(features: tf.Tensor) -> tf.Tensor:

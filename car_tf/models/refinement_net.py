@@ -19,8 +19,9 @@ from typing import List, Optional
 
 import tensorflow as tf
 
-from car_tf.models import layers, recompute
+from car_tf.models import layers
 from car_tf.models import noise as noise_lib
+from car_tf.models import recompute, refiner
 from car_tf.models.keras_api import keras
 
 NUM_BLOCKS = layers.NUM_DOWN_BLOCKS
@@ -129,7 +130,7 @@ class UpBlock(keras.layers.Layer):
         return self.dropout(self.activation(features), seed=seed)
 
 
-class RefinementNet(keras.Model):
+class RefinementNet(refiner.Refiner):
     """U-Net with noise in every up block; see the module's docstring."""
 
     def __init__(
@@ -189,12 +190,8 @@ class RefinementNet(keras.Model):
 
     @property
     def receptive_field(self) -> Optional[int]:
-        """Pixels away from which the input can change a sample's pixel.
-
-        None where z depends on the whole image.
-        """
         if self.noise_head is not None:
-            return None
+            return None  # z depends on the whole image.
         # Stride-2 convolutions reach 2 * (1 + 2 + 4 + 8) to the right, and a 3x3
         # convolution at each of the coarser scales as far again.
         return 4 * (STRIDE - 1)
@@ -206,13 +203,7 @@ class RefinementNet(keras.Model):
         training: bool = False,
         seed: Optional[tf.Tensor] = None,
     ) -> List[tf.Tensor]:
-        """Computes all that does not depend on the noise.
-
-        Args:
-          image: `[B, H, W, C]` float32 in [-1, 1], any H and W.
-          log_probs: `[B, H, W, K]`, log q(y | x) of F.
-          training: whether batch statistics are used and updated.
-          seed: `[2]` int32 of the dropout masks; None for no dropout.
+        """Computes all that does not depend on the noise, as in `Refiner`.
 
         Returns:
           The first up block's features before the noise, `[B, 2h, 2w, 4 * base]`
@@ -244,21 +235,6 @@ class RefinementNet(keras.Model):
         seed: Optional[tf.Tensor] = None,
         at_once: int = 0,
     ) -> tf.Tensor:
-        """Draws one sample per noise vector.
-
-        Args:
-          features: of `encode`.
-          log_probs: `[B, H, W, K]`, as given to `encode`.
-          noise: `[B, M, Z]`, standard normal.
-          training: whether batch statistics are used and updated.
-          seed: `[2]` int32 of the dropout masks; None for no dropout.
-          at_once: in training, samples whose features are kept at the same time, a
-            divisor of M: less memory, more work, the same result but for the masks of
-            dropout; 0 for all.
-
-        Returns:
-          `[B, M, H, W, K]` logits.
-        """
         first, *skip_terms = features
         if self.noise_head is not None:
             *skip_terms, mean, std = skip_terms
@@ -298,17 +274,3 @@ class RefinementNet(keras.Model):
                 logits_layer=self.logits_layer if is_last else None,
             )
         return tf.concat(parts, axis=1)
-
-    def call(
-        self,
-        image: tf.Tensor,
-        log_probs: tf.Tensor,
-        noise: tf.Tensor,
-        training: bool = False,
-        seed: Optional[tf.Tensor] = None,
-        at_once: int = 0,
-    ) -> tf.Tensor:
-        """Encodes once and decodes every noise vector; see `encode` and `decode`."""
-        shared = dict(training=training, seed=seed)
-        features = self.encode(image, log_probs, **shared)
-        return self.decode(features, log_probs, noise, at_once=at_once, **shared)

@@ -16,7 +16,7 @@ from car_tf.data import load as data_load
 from car_tf.data import pipeline
 from car_tf.models import build as networks
 from car_tf.models.keras_api import keras
-from car_tf.train import optimization, stage1, stage2
+from car_tf.train import balance, optimization, stage1, stage2
 
 # Epochs after which the paper halves its learning rates (CAR, A.1).
 HALVE_AFTER_EPOCHS = 30
@@ -147,8 +147,12 @@ def build_refinement_trainer(
         calibration_weight=settings.calibration_weight,
         pixel_loss=settings.pixel_loss,
         r1_gamma=settings.r1_gamma,
-        discriminator_active=settings.discriminator_active,
-        discriminator_period=settings.discriminator_period,
+        balance=balance.Balance(
+            active=settings.discriminator_active,
+            period=settings.discriminator_period,
+            warmup_steps=settings.warmup_steps,
+            limits=settings.balance,
+        ),
         l2=settings.l2,
         seed=config.train.seed * 10 + 2,
         posterior_net=posterior,
@@ -158,8 +162,6 @@ def build_refinement_trainer(
         average_decay=settings.average_decay,
         hard_samples=settings.sample_maps == "argmax",
         paired=settings.calibration_estimator == "paired",
-        warmup_steps=settings.warmup_steps,
-        balance=settings.balance,
         r1_every=settings.r1_every,
         augment=settings.augment_discriminator,
     )

@@ -201,7 +201,7 @@ def train_refinement(
         nets["averages"] = trainer.averages
     checkpoint = tf.train.Checkpoint(
         step=trainer.step,
-        judged=trainer.judged,
+        judged=trainer.balance.judged,
         generator_optimizer=trainer.generator_optimizer,
         discriminator_optimizer=trainer.discriminator_optimizer,
         **nets,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import math
 from typing import Callable, Dict, List, Optional, Tuple
 
 import tensorflow as tf
@@ -12,24 +10,16 @@ import tensorflow_probability as tfp
 from car_tf import losses
 from car_tf.models import layers, recompute
 from car_tf.models.keras_api import keras
-from car_tf.train import augmentation, optimization
-
-# Steps over which the mean of D's loss runs that decides who rests.
-BALANCE_STEPS = 20
-# No loss of D is so high that G would rest.
-ALWAYS = 100.0
+from car_tf.train import augmentation, balance, optimization
 
 
 class RefinementTrainer(keras.Model):
     """Holds F, G, D, the optimisers and the step counter.
 
-    Each step updates G; D is updated in the first `discriminator_active` of every
-    `discriminator_period` steps, on the samples that G has just drawn. In the first
-    `warmup_steps` D is updated alone. While the running mean of D's loss is below
-    `balance[0]`, D rests, and while it is above `balance[1]`, G does. The choice is
-    made outside the replicas (`make_train_function`), because a condition around an
-    optimiser's update inside one cannot be distributed; while one rests, nothing of its
-    update is computed.
+    Each step updates G, and D on the samples that G has just drawn, but for those in
+    which one of them rests (`balance`). The choice is made outside the replicas
+    (`make_train_function`), because a condition around an optimiser's update inside one
+    cannot be distributed; while one rests, nothing of its update is computed.
 
     With `hard_samples` D and Lcal see one-hot maps, the arg-max of what G gives, and
     gradients go through them as if they were its probabilities: what is judged and
@@ -52,8 +42,7 @@ class RefinementTrainer(keras.Model):
         calibration_weight: float,
         pixel_loss: str,
         r1_gamma: float,
-        discriminator_active: int,
-        discriminator_period: int,
+        balance: balance.Balance,
         l2: float,
         seed: int,
         posterior_net: Optional[keras.Model] = None,
@@ -63,8 +52,6 @@ class RefinementTrainer(keras.Model):
         average_decay: float = 0.0,
         hard_samples: bool = False,
         paired: bool = False,
-        warmup_steps: int = 0,
-        balance: Tuple[float, float] = (0.0, ALWAYS),
         r1_every: int = 1,
         augment: bool = False,
     ):
@@ -80,7 +67,6 @@ class RefinementTrainer(keras.Model):
         self.average_decay = average_decay
         self.hard_samples = hard_samples
         self.paired = paired
-        self.warmup_steps = warmup_steps
         self.balance = balance
         self.r1_every = r1_every
         self.augment = augment
@@ -93,8 +79,6 @@ class RefinementTrainer(keras.Model):
         self.calibration_weight = calibration_weight
         self.pixel_loss = pixel_loss
         self.r1_gamma = r1_gamma
-        self.discriminator_active = discriminator_active
-        self.discriminator_period = discriminator_period
         self.l2 = l2
         self.seed = seed
         self.step = tf.Variable(
@@ -103,13 +87,6 @@ class RefinementTrainer(keras.Model):
             trainable=False,
             aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
             name="step",
-        )
-        # Begins at chance, where neither side rests.
-        self.judged = tf.Variable(
-            2.0 * math.log(2.0),
-            trainable=False,
-            aggregation=tf.VariableAggregation.MEAN,
-            name="judged",
         )
         names = ("pixel_loss", "adversarial", "discriminator", "r1")
         names += ("real_accuracy", "fake_accuracy")
@@ -329,8 +306,7 @@ class RefinementTrainer(keras.Model):
         optimization.update(
             self.discriminator_optimizer, gradients, variables, l2=self.l2
         )
-        now = tf.cast(tf.reduce_mean(judged), tf.float32)
-        self.judged.assign(self.judged + (now - self.judged) / BALANCE_STEPS)
+        self.balance.observe(judged)
         accuracies = real_heads[0] > 0, tf.concat(fakes, axis=1) < 0
         self._means["discriminator"].update_state(judged)
         self._means["r1"].update_state(r1)
@@ -360,31 +336,6 @@ class RefinementTrainer(keras.Model):
         r1 = tf.cond(now, penalty, lambda: tf.zeros([tf.shape(image)[0]]))
         return optimization.finite(r1, "r1")
 
-    def _rests(self) -> Optional[Tuple[Optional[tf.Tensor], Optional[tf.Tensor]]]:
-        """Whether D rests in this step, and whether G does; None where it never can."""
-        active, period = self.discriminator_active, self.discriminator_period
-        low, high = self.balance
-        d_rests, g_rests = [], []
-        if active < period:
-            d_rests.append(self.step % period >= active)
-        if low > 0:
-            # It looks again every eighth step, or its loss would never change.
-            d_rests.append((self.judged < low) & (self.step % 8 != 0))
-        if high < ALWAYS:
-            g_rests.append(self.judged > high)
-        if self.warmup_steps:
-            g_rests = [
-                (self.step < self.warmup_steps)
-                | (functools.reduce(tf.logical_or, g_rests, False))
-            ]
-        if not d_rests and not g_rests:
-            return None
-        either = functools.partial(functools.reduce, tf.logical_or)
-        return (
-            either(d_rests) if d_rests else None,
-            either(g_rests) if g_rests else None,
-        )
-
     def make_train_function(self, force: bool = False) -> Callable:
         """Builds the function that `fit` calls; see the class's docstring."""
         if self.train_function is not None and not force:
@@ -408,19 +359,7 @@ class RefinementTrainer(keras.Model):
 
                 return run
 
-            # (of D, of G)
-            both, only_g, only_d = (True, True), (False, True), (True, False)
-            rests = self._rests()
-            if rests is None:
-                step(*both)()
-            else:
-                d_rests, g_rests = rests
-                g_moves = step(*both)
-                if d_rests is not None:
-                    g_moves = _either(d_rests, step(*only_g), step(*both))
-                if g_rests is not None:
-                    g_moves = _either(g_rests, step(*only_d), g_moves)
-                g_moves()
+            self.balance.run(self.step, step)
             self.step.assign_add(1)
             optimization.update_averages(
                 self.averages,
@@ -443,10 +382,3 @@ class RefinementTrainer(keras.Model):
 def _mean(values: List[tf.Tensor]) -> tf.Tensor:
     """The mean over equally shaped tensors."""
     return sum(values) / len(values)
-
-
-def _either(
-    condition: tf.Tensor, first: Callable[[], bool], second: Callable[[], bool]
-) -> Callable[[], bool]:
-    """Returns a function that calls one of two, as the graph finds."""
-    return lambda: tf.cond(condition, first, second)

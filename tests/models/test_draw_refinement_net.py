@@ -17,9 +17,9 @@ def log_probs_of(shape, num_classes=K):
     return tf.nn.log_softmax(normal([*shape, num_classes], 1))
 
 
-def build(*, num_classes=K, trained=True):
+def build(*, num_classes=K, trained=True, **kwargs):
     net = draw_refinement_net.DrawRefinementNet(
-        num_classes=num_classes, base_channels=3, noise_dim=Z
+        num_classes=num_classes, base_channels=3, noise_dim=Z, **kwargs
     )
     net(
         tf.zeros([1, 16, 16, C]),
@@ -43,6 +43,36 @@ def test_at_step_zero_samples_are_their_draws():
     drawn = tf.argmax(draws, -1)
     assert np.any(drawn[:, 0] != drawn[:, 1])
     assert all("class_gumbels" not in v.name for v in net.trainable_variables)
+
+
+def test_of_a_class_and_its_twin_the_draw_alone_decides():
+    net = build(twins=[(0, 4), (3, 1)])
+    image, log_probs = normal([B, 16, 16, C]), log_probs_of([B, 16, 16])
+    noise = normal([B, 40, Z], 3)
+    learned = (
+        net(image, log_probs, noise) - np.maximum(net.draws(log_probs, noise), -12)
+    ).numpy()
+    same = lambda *ks: np.allclose(learned[..., ks[0]], learned[..., ks[1]], 0, 1e-4)
+    assert same(0, 4) and same(3, 1)
+    assert not same(0, 1) and not same(0, 2) and not same(1, 2)
+    # And it decides once for an image: without twins it does so pixel by pixel.
+    mixed = []
+    for drawn in (net.draws(log_probs, noise), build().draws(log_probs, noise)):
+        drawn = tf.argmax(drawn, -1).numpy()
+        has = [np.any(drawn == k, axis=(2, 3)) for k in range(K)]
+        mixed.append(np.mean(has[0] & has[4]) + np.mean(has[3] & has[1]))
+    assert mixed[0] == 0 and mixed[1] > 0.5
+    assert net.receptive_field is None
+
+
+def test_a_class_and_its_twin_keep_their_shares_of_an_image():
+    net = build(twins=[(0, 4)])
+    probs = np.full([1, 1, 2, K], 0.1)
+    probs[0, 0, :, 0], probs[0, 0, :, 4] = (0.5, 0.3), (0.2, 0.4)
+    whole = tf.exp(net._with_whole_twins(tf.constant(np.log(probs), tf.float32)))
+    # Both have 0.8 and 0.6 of the image's two pixels, so 4/7 and 3/7 of 0.7 in each.
+    probs[0, 0, :, 0], probs[0, 0, :, 4] = 0.4, 0.3
+    np.testing.assert_allclose(whole, probs, rtol=1e-5)
 
 
 @pytest.mark.parametrize("num_classes", [2, K])

@@ -17,7 +17,7 @@ from car_tf.config import fields
 from car_tf.data import cityscapes, pipeline
 from car_tf.models import build as networks
 from car_tf.models.keras_api import keras
-from car_tf.train import build, optimization, stage1, stage2
+from car_tf.train import balance, build, optimization, stage1, stage2
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 SECTIONS = ("calibration_net", "refinement_net", "discriminator", "stage1", "stage2")
@@ -82,6 +82,7 @@ def made(monkeypatch):
         monkeypatch.setattr(getattr(networks, module), kind, network(name))
     monkeypatch.setattr(stage1, "CalibrationTrainer", maker("stage 1"))
     monkeypatch.setattr(stage2, "RefinementTrainer", maker("stage 2"))
+    monkeypatch.setattr(balance, "Balance", maker("balance"))
     schedule = lambda rate, **arguments: {"rate": rate, **arguments}
     monkeypatch.setattr(optimization, "learning_rate", schedule)
     adam = lambda schedule, **arguments: {**schedule, **arguments}
@@ -127,6 +128,11 @@ CASES = [
     ("refinement_net.dropout", "0.3", {"G.dropout": 0.3}, ()),
     ("refinement_net.dropout", "0.3", {"G.dropout": 0.3, "Q.dropout": 0.3}, ELBO),
     ("refinement_net.logits", "scratch", {"G.logits": "scratch"}, ()),
+    (
+        *("refinement_net.tie_flips", "true"),
+        {"G draw.twins": [(1, 19), (11, 20), (13, 21), (8, 22), (0, 23)]},
+        DRAW,
+    ),
     ("refinement_net.temperature", "0.7", {"G.temperature": 0.7}, ()),
     ("refinement_net.noise", "encoded", {"G.encoded_noise": True}, ()),
     ("discriminator.base_channels", "9", {"D.base_channels": 9}, ()),
@@ -165,8 +171,8 @@ CASES = [
     ("stage2.labels_per_image", "3", {"batches 2.labels_per_image": 3}, ()),
     ("stage2.sample_maps", "argmax", {"stage 2.hard_samples": True}, PAIRED),
     ("stage2.calibration_estimator", "paired", {"stage 2.paired": True}, DRAW),
-    ("stage2.warmup_steps", "3", {"stage 2.warmup_steps": 3}, ()),
-    ("stage2.balance", "0.5,2", {"stage 2.balance": (0.5, 2.0)}, ()),
+    ("stage2.warmup_steps", "3", {"balance.warmup_steps": 3}, ()),
+    ("stage2.balance", "0.5,2", {"balance.limits": (0.5, 2.0)}, ()),
     ("stage2.r1_every", "3", {"stage 2.r1_every": 3}, ()),
     ("stage2.augment_discriminator", "true", {"stage 2.augment": True}, ()),
     ("stage2.samples_at_once", "7", {"stage 2.samples_at_once": 7}, ()),
@@ -181,7 +187,7 @@ CASES = [
         *("stage2.discriminator_active", "9"),
         # 120,000 steps are 480 periods, 30 epochs of 4 steps less than one.
         {
-            **{"stage 2.discriminator_active": 9, f"{D_ADAM}.num_updates": 4320},
+            **{"balance.active": 9, f"{D_ADAM}.num_updates": 4320},
             f"{D_ADAM}.halve_at": 9,
         },
         (),
@@ -189,7 +195,7 @@ CASES = [
     (
         *("stage2.discriminator_period", "100"),
         {
-            **{"stage 2.discriminator_period": 100, f"{D_ADAM}.num_updates": 60_000},
+            **{"balance.period": 100, f"{D_ADAM}.num_updates": 60_000},
             f"{D_ADAM}.halve_at": 70,
         },
         (),

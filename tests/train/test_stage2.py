@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from tiny_trainers import (
+    SIDE,
     K,
     Z,
     assert_close,
@@ -13,7 +14,7 @@ from tiny_trainers import (
 )
 
 from car_tf import losses
-from car_tf.models import draw_refinement_net
+from car_tf.models import discriminator, draw_refinement_net
 from car_tf.train import augmentation, optimization
 
 
@@ -55,12 +56,40 @@ def test_g_comes_nearer_to_f_and_deceives_d(weights, name):
     assert found[-1] < 0.98 * found[0]
 
 
-def draw_trainer(**changes):
+def test_d_teaches_g_which_classes_never_occur():
+    # Labels are of classes 0 to 3 alone; F, untrained, knows nothing, so that draws are
+    # of all six. Fails where stage 2 does nothing, where D is never updated, and where
+    # nothing of D reaches G, whose other loss is off.
+    judge = discriminator.Discriminator(
+        input_size=(SIDE, SIDE), base_channels=2, presence=True
+    )
+    judge(image_zeros(3), image_zeros(K, 1))
+    trainer = draw_trainer(
+        judge, hard_samples=True, calibration_weight=0.0, r1_gamma=0.0, l2=0.0
+    )
+    adam = lambda variables: optimization.adam(1e-2, variables=variables)
+    trainer.compile(
+        generator_optimizer=adam(trainer.generator_variables),
+        discriminator_optimizer=adam(judge.trainable_variables),
+    )
+    batch, shares = one_batch(), []
+    valid = tf.cast(batch["label"] != 255, tf.float32)[:, None]
+    step = tf.function(lambda: trainer.train_step(batch, True)[2])
+    for _ in range(30):
+        absent = tf.reduce_sum(step()[..., 4:], -1)
+        shares.append(float(tf.reduce_sum(absent) / tf.reduce_sum(valid) / 3))
+        trainer.step.assign_add(1)
+    assert np.mean(shares[:3]) > 0.2 and np.mean(shares[-5:]) < 0.1
+
+
+def draw_trainer(judge=None, **changes):
     net = draw_refinement_net.DrawRefinementNet(
         num_classes=K, base_channels=2, noise_dim=Z
     )
     net(image_zeros(3), image_zeros(K), tf.zeros([1, 1, Z]))
-    return stage_2(refinement_net=net, paired=True, num_samples=3, **changes)
+    return stage_2(
+        refinement_net=net, judge=judge, paired=True, num_samples=3, **changes
+    )
 
 
 def test_the_paired_loss_takes_the_draws_of_the_samples_own_noise():

@@ -408,7 +408,7 @@ def test_samples_in_turn_make_the_same_step(at_once):
 
 
 def test_samples_in_turn_on_two_replicas(two_replicas):
-    shared = dict(samples_at_once=1, discriminator_period=1)
+    shared = dict(samples_at_once=1, rests={"period": 1})
     one, two = stage_2(**shared), stage_2(two_replicas, **shared)
     fit(one, 1), fit(two, 1)
     assert_close(trained(one.refinement_net), trained(two.refinement_net), 2e-5)
@@ -447,7 +447,7 @@ def test_averages_follow_a_net_and_its_batch_statistics(two_replicas, stage):
             trainer = stage_1(strategy, **settings)
             net = trainer.calibration_net
         else:
-            trainer = stage_2(strategy, discriminator_period=1, **settings)
+            trainer = stage_2(strategy, rests={"period": 1}, **settings)
             net = trainer.refinement_net
         seen = [weights(net)]
         for step in range(2):
