@@ -54,9 +54,6 @@ TOO_LONG = {
     "car_tf.metrics.ged.energy_distance",
     "car_tf.metrics.ged.class_flips_distances",
     "car_tf.models.recompute.up_block",
-    "car_tf.train.build.build_refinement_trainer",
-    "car_tf.train.stage2",
-    "car_tf.train.stage2.__init__",
 }
 
 

@@ -165,7 +165,16 @@ def build_refinement_trainer(
         r1_every=settings.r1_every,
         augment=settings.augment_discriminator,
     )
-    halve_at = _halve_at(settings.batch_size, len(dataset.splits["train"]))
+    _compile_refinement(trainer, config, len(dataset.splits["train"]))
+    return trainer
+
+
+def _compile_refinement(
+    trainer: stage2.RefinementTrainer, config: config_lib.Config, num_images: int
+) -> None:
+    """Gives the trainer its optimisers; `num_images` are an epoch."""
+    settings = config.stage2
+    halve_at = _halve_at(settings.batch_size, num_images)
 
     def updates_of_d(steps: int) -> int:
         return _active_steps(
@@ -191,10 +200,9 @@ def build_refinement_trainer(
         ),
         discriminator_optimizer=optimizer(
             settings.discriminator_learning_rate,
-            judge.trainable_variables,
+            trainer.discriminator.trainable_variables,
             updates_of_d,
         ),
         steps_per_execution=config.train.steps_per_execution,
         jit_compile=config.train.jit_compile,
     )
-    return trainer

@@ -94,6 +94,17 @@ def update_averages(
         average.assign(decay * average + (1.0 - decay) * variable)
 
 
+def step_counter() -> tf.Variable:
+    """Returns a stage's counter of steps, the same on all replicas."""
+    return tf.Variable(
+        0,
+        dtype=tf.int64,
+        trainable=False,
+        aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
+        name="step",
+    )
+
+
 def step_seed(seed: int, step: tf.Tensor) -> tf.Tensor:
     """Returns the `[2]` int32 seed of a step, different on each replica."""
     context = tf.distribute.get_replica_context()

@@ -36,13 +36,7 @@ class CalibrationTrainer(keras.Model):
             tf.Variable(value, trainable=False, aggregation=tf.VariableAggregation.MEAN)
             for value in averaged
         ]
-        self.step = tf.Variable(
-            0,
-            dtype=tf.int64,
-            trainable=False,
-            aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
-            name="step",
-        )
+        self.step = optimization.step_counter()
         self.loss_metric = keras.metrics.Mean("cross_entropy")
         self.accuracy_metric = keras.metrics.Mean("accuracy")
 

@@ -81,13 +81,7 @@ class RefinementTrainer(keras.Model):
         self.r1_gamma = r1_gamma
         self.l2 = l2
         self.seed = seed
-        self.step = tf.Variable(
-            0,
-            dtype=tf.int64,
-            trainable=False,
-            aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
-            name="step",
-        )
+        self.step = optimization.step_counter()
         names = ("pixel_loss", "adversarial", "discriminator", "r1")
         names += ("real_accuracy", "fake_accuracy")
         if posterior_net is not None:

@@ -74,12 +74,16 @@ def test_d_teaches_g_which_classes_never_occur():
     )
     batch, shares = one_batch(), []
     valid = tf.cast(batch["label"] != 255, tf.float32)[:, None]
-    step = tf.function(lambda: trainer.train_step(batch, True)[2])
+
+    @tf.function
+    def step():
+        return trainer.train_step(batch, True)[2]
+
     for _ in range(30):
         absent = tf.reduce_sum(step()[..., 4:], -1)
         shares.append(float(tf.reduce_sum(absent) / tf.reduce_sum(valid) / 3))
         trainer.step.assign_add(1)
-    assert np.mean(shares[:3]) > 0.2 and np.mean(shares[-5:]) < 0.1
+    assert shares[0] > 0.2 and np.mean(shares[-5:]) < 0.1
 
 
 def draw_trainer(judge=None, **changes):
