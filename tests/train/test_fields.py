@@ -45,7 +45,7 @@ class Made:
 
     def __init__(self, record, name, arguments):
         self.name = self.trainable_variables = self.generator_variables = name
-        self.discriminator = self
+        self.discriminator = arguments.get("discriminator")
         self._record = record
         self._add(arguments)
 
