@@ -1,9 +1,9 @@
 """CAR whose G redraws calibrated draws, for photographs at 48 x 96: work in progress.
 
 G sees a draw of F that is calibrated already and learns its shapes from D, which sees
-arg-maxed maps; Lcal is paired with the draws; D is trained alone at first, then rests
-while its loss is below 1.05, and G while it is above 1.2 (docs/method.md, "Stage 2, as
-measured").
+arg-maxed maps; Lcal is paired with the draws; a class and its twin are never in one
+sample; D is trained alone at first, then rests while its loss is below 1.05, and G while
+it is above 1.2 (docs/method.md, "Stage 2, as measured").
 
 Cost: about 25 minutes on one CPU core with CamVid and a DeepLab.
 Score: none yet; it has not been run to its end.
@@ -22,7 +22,9 @@ def get_config() -> config_lib.Config:
             num_drawn=(300, 30, 60),
         ),
         calibration_net=config_lib.CalibrationNet(channels=32, dropout=0.1),
-        refinement_net=config_lib.RefinementNet(base_channels=16, logits="draw"),
+        refinement_net=config_lib.RefinementNet(
+            base_channels=16, logits="draw", tie_flips=True
+        ),
         discriminator=config_lib.Discriminator(
             base_channels=24, patches=True, presence=True
         ),
