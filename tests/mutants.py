@@ -92,9 +92,20 @@ _mean([losses.adversarial(head) for head in heads]) ==> losses.adversarial(heads
 _mean([losses.fake_logits_loss(head) for head in heads])
     ==> losses.fake_logits_loss(heads[0])
     :: test_losses_of_d_and_g_are_means_over_its_heads
+self.discriminator_step(masked_image, real, drawn) ==> pass
+    :: test_d_teaches_g_which_classes_never_occur
+output_gradients=[tf.ones([]), to_samples]
+    ==> output_gradients=[tf.ones([]), 0 * to_samples]
+    :: test_d_teaches_g_which_classes_never_occur
+@ car_tf/train/balance.py tests/train/test_balance.py
+step % self.period >= self.active ==> step % self.period > self.active
+    :: test_d_moves_in_the_first_steps_of_every_period
+step < self.warmup_steps ==> step < 0 :: test_d_is_alone_at_first
+self.judged < self.limits[0] ==> self.judged > self.limits[0]
+    :: test_the_one_who_wins_rests
+- self.judged) / MEAN_STEPS ==> - self.judged)
+    :: test_the_mean_of_d_s_loss_begins_at_chance_and_moves_a_twentieth
 @ car_tf/train/stage2.py tests/train/test_trainers.py
-self.step % period >= active ==> self.step % period > active
-    :: test_d_is_updated_in_active_steps_alone
 real_loss + self.r1_gamma * r1 ==> real_loss + r1
     :: test_ds_update_follows_finite_differences_of_its_loss_with_r1
 tape.gradient(logits, [image, real]) ==> tape.gradient(logits, [real])
@@ -108,7 +119,7 @@ tf.concat(to_samples, 1) / len(parts) ==> tf.concat(to_samples, 1)
     :: test_both_of_ds_inputs_are_zero_where_ignored
 samples = maps * valid_mask[:, None, ..., None] ==> samples = maps * 1.0
     :: test_both_of_ds_inputs_are_zero_where_ignored
-self._update_averages() ==>  :: test_averages_follow_g_and_its_batch_statistics
+optimization.update_averages( ==> dict( :: test_averages_follow_a_net_and_its_batch_statistics
 self.calibration_net.trainable = False ==> pass :: test_f_stays_as_it_was
 @ car_tf/train/stage2.py tests/models/test_cvae.py
 pixel += self.kl_weight * complexity ==> pixel += complexity
@@ -128,9 +139,13 @@ maps[:, :, ::-1], maps) ==> maps[:, ::-1], maps)
 tf.random.stateless_uniform([batch, 6], seed) ==> tf.random.uniform([batch, 6])
     :: test_a_seed_changes_everything_alike_and_another_differently
 @ car_tf/models/draw_refinement_net.py tests/models/test_draw_refinement_net.py
+both + shares[..., 1] ==> classes[other]
+    :: test_of_a_class_and_its_twin_the_draw_alone_decides
+firsts.index(second.get(k, k)) ==> min(k, len(firsts) - 1)
+    :: test_of_a_class_and_its_twin_the_draw_alone_decides
 tf.maximum(draws, LEAST_LOG_PROB) + learned ==> learned
     :: test_at_step_zero_samples_are_their_draws
-log_probs[:, None] + gumbels ==> log_probs[:, None] + 0.5 * gumbels
+[:, None] + gumbels ==> [:, None] + 0.5 * gumbels
     :: test_draws_are_distributed_as_f_and_the_same_in_alike_pixels
 return 8 * STRIDE ==> return 3 * STRIDE
     :: test_a_pixel_changes_nothing_beyond_the_receptive_field
