@@ -265,7 +265,8 @@ if size > MAX_COPIES: ==> if False: :: test_many_copies_are_transported_instead
 @ car_tf/metrics/iou.py tests/metrics/test_iou.py
 float(absent == COUNT_AS_ONE) ==> 0.0 :: test_masks_by_hand
 weighted = bits * lengths[occurs] ==> weighted = bits :: test_equals_plain_loops
-if hides: ==> if False: :: test_classes_by_hand_with_hidden_pixels
+if hides:\n                area ==> if False:\n                area
+    :: test_classes_by_hand_with_hidden_pixels
 count[:] = len(overlap) ==> pass :: test_classes_by_hand_with_hidden_pixels
 known > 0, mean ==> known >= 0, mean :: test_classes_by_hand_with_hidden_pixels
 @ car_tf/metrics/bootstrap.py tests/metrics/test_bootstrap.py

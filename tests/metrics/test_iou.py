@@ -60,7 +60,7 @@ def test_equals_plain_loops(num_classes, hidden, absent, block_ids, monkeypatch)
     maps = rng.integers(0, num_classes, (8, 11)).astype(np.uint8)
     maps[0] = 0
     maps[rng.random(maps.shape) < hidden] = 255
-    maps = maps.repeat(3, axis=1)  # Runs of alike pixels.
+    maps = maps.repeat(1 + np.arange(11) % 3, axis=1)  # Runs of 1 to 3 alike pixels.
     classes = (1,) if num_classes == 2 else range(num_classes)
     expected = [[plain_iou(a, b, classes, absent) for b in maps] for a in maps]
     result = iou.pairwise_iou(maps, classes=classes, absent=absent)
