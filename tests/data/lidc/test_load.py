@@ -155,7 +155,6 @@ def _turned(image, turns, mirrored):
 @pytest.mark.parametrize(
     "override, words",
     [
-        ("blackbox.kind=auto", "only street scenes have an imitated"),
         ("data.size=18,18", "wanted data.crop_size"),
     ],
 )
@@ -164,9 +163,26 @@ def test_what_cannot_be_is_refused(override, words):
         attach.load(_config("", override))
 
 
+def test_a_segmenter_is_run_on_crops(crops, cache_dir, tmp_path, monkeypatch):
+    (tmp_path / "box_of_crops.py").write_text(
+        "def segment(images):\n    return (images[..., 0] > 127).astype('uint8')\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    live = ("blackbox.kind=live", "blackbox.path=box_of_crops:segment")
+    kind = "calibration_net.kind=blackbox_calibrator"
+    dataset = attach.load(_config(crops, cache_dir, *live, kind))
+    assert dataset.info.num_blackbox_classes == 2
+    train = dataset.splits["train"]
+    np.testing.assert_array_equal(train.blackbox, train.images[..., 0] > 127)
+
+
 def test_a_black_box_kind_is_refused_before_tensorflow_starts():
-    with pytest.raises(config_lib.ConfigError, match="wanted none, or a segmenter"):
-        requirements.check(_config("", "blackbox.kind=imitation"))
+    network = "calibration_net.kind=blackbox_calibrator"
+    with pytest.raises(config_lib.ConfigError, match="only street scenes have an imi"):
+        requirements.check(_config("", "blackbox.kind=imitation", network))
+    live = ("blackbox.kind=live", "blackbox.path=maps", network)
+    with pytest.raises(config_lib.ConfigError, match="give --data_dir as well"):
+        requirements.check(_config("", *live))
 
 
 def test_crops_that_are_too_small_are_refused(crops, cache_dir):
