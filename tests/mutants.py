@@ -200,7 +200,8 @@ settings.learning_rate, trainer.generator_variables
     :: test_a_field_reaches_what_it_is_for_and_nothing_else
 settings.discriminator_learning_rate, ==> settings.learning_rate,
     :: test_a_field_reaches_what_it_is_for_and_nothing_else
-average_decay=settings.average_decay ==> average_decay=0.0
+settings.samples_at_once,\n        average_decay=settings.average_decay
+    ==> settings.samples_at_once,\n        average_decay=0.0
     :: test_a_field_reaches_what_it_is_for_and_nothing_else
 settings.noise_sampling == "stratified" ==> False
     :: test_a_field_reaches_what_it_is_for_and_nothing_else
@@ -237,7 +238,7 @@ key = tf.stack([tf.constant(seed, tf.int64), step])
     :: test_every_step_draws_anew
 place = step - first_step ==> place = step - first_step - 1
     :: test_starting_in_the_middle_goes_on_as_the_whole_stream
-(raters[place] + index) % num_raters ==> (raters[place]) % num_raters
+(raters[place] + index) % tf.gather ==> (raters[place]) % tf.gather
     :: test_several_labels_of_an_image_are_of_different_annotators
 method="nearest" if is_ids else "bilinear" ==> method="bilinear"
     :: test_image_label_and_black_box_are_magnified_alike
@@ -326,9 +327,10 @@ in reversed(manager.checkpoints) ==> in manager.checkpoints
 checkpoints.restore_latest(checkpoint, manager, log) ==> pass
     :: test_a_killed_stage_goes_on_from_its_last_checkpoint
 @ car_tf/train/selection.py tests/train/test_selection.py
-ged < best["ged"] ==> ged > best["ged"] :: test_the_weights_with_the_lowest_ged_are_kept
+value < best[self._score] ==> value > best[self._score]
+    :: test_the_weights_with_the_lowest_ged_are_kept
 @ export/checks.py tests/export/test_signatures.py
-tf.cast([count, *image_size] ==> tf.cast([*image_size]
+tf.cast(count, tf.float64) * _counted ==> 1.0 * _counted
     :: test_a_request_is_bounded_before_anything_is_computed
 @ export/signatures.py tests/export/test_signatures.py
 maxval=tf.int32.max ==> maxval=tf.int32.min + 1

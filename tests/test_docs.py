@@ -136,7 +136,9 @@ def is_field(text):
         if not value or PLACEHOLDER.search(value):
             return True
         try:
-            fields.override(config, [text])
+            # F is kept where a run begins with another's.
+            kept = ["train.init_from=RUN"] if text == "stage1.steps=0" else []
+            fields.override(config, [*kept, text])
         except config_lib.ConfigError:
             continue
         return True

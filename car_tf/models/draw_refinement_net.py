@@ -89,6 +89,7 @@ class DrawRefinementNet(refiner.Refiner):
           name: of the model.
         """
         super().__init__(name=name)
+        self.noise_head = None
         self.noise_dim = noise_dim
         self.class_gumbels = noise_lib.ClassGumbels(
             num_classes, noise_dim, name="class_gumbels", trainable=False

@@ -13,8 +13,9 @@ class Refiner(keras.Model):
     """Base of the forms of G; what it is given and gives is the same for all."""
 
     noise_dim: int
-    # Gives each image its own Gaussian of z; None where z is standard normal.
-    noise_head: Optional[keras.layers.Layer] = None
+    # Gives each image its own Gaussian of z; None where z is standard normal. Without a
+    # value here: Keras takes what the class has for a property, and would not track it.
+    noise_head: Optional[keras.layers.Layer]
 
     @property
     def receptive_field(self) -> Optional[int]:

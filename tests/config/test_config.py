@@ -431,8 +431,8 @@ def test_the_configuration_of_a_run_can_be_named(tmp_path):
         ("def get_config():\n    return 1 / 0\n", ("line 2", "ZeroDivisionError")),
         ("def get_config():\n    raise OSError('a\\nb')\n", ("line 2", "OSError: a b")),
         (
-            CONFIG_FILE.replace("steps=3", "steps=0"),
-            ("line 5: stage1.steps: wanted int above 0",),
+            CONFIG_FILE.replace("steps=3", "batch_size=0"),
+            ("line 5: stage1.batch_size: wanted int above 0",),
         ),
         ("def get_config():\n    return {}\n", ("returned {}, not a configuration",)),
     ],
