@@ -250,10 +250,7 @@ class CheckpointCallback(keras.callbacks.Callback):
         step = self._step()
         seconds = time.monotonic() - self._started
         self._seconds["training"] += seconds
-        # The mean of nothing would be logged as 0: D may have rested all the time.
-        idle = {
-            metric.name for metric in self.model.metrics if not metric.count.numpy()
-        }
+        idle = progress.idle_metrics(self.model)
         values = {
             name: float(value)
             for name, value in (logs or {}).items()

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import Callable, Dict, Optional
+from typing import Callable, Dict, Optional, Set
 
 from car_tf.data import io
 from car_tf.models.keras_api import keras
+from car_tf.runtime import devices
 
 # Between two lines inside an epoch.
 SECONDS = 30.0
+
+
+def idle_metrics(model: keras.Model) -> Set[str]:
+    """Names the metrics that are means of nothing, shown as 0: D may have rested.
+
+    Several workers must call it at the same time.
+    """
+    return {metric.name for metric in model.metrics if not metric.count.numpy()}
 
 
 class Progress(keras.callbacks.Callback):
@@ -67,8 +76,9 @@ class Progress(keras.callbacks.Callback):
         self._log(line)
 
     def _words(self, logs: Optional[Dict[str, float]]) -> str:
-        # The mean of nothing would be shown as 0: D may rest.
-        idle = {m.name for m in self.model.metrics if not m.count.numpy()}
+        # Workers would have to read counts together, and the chief alone tells.
+        alone = not devices.has_workers(self.model.distribute_strategy)
+        idle = idle_metrics(self.model) if alone else ()
         means = [
             f"{name} {float(value):.4g}"
             for name, value in (logs or {}).items()
