@@ -4,7 +4,8 @@ F works at half the size, its weights are averages, and its temperature fits `va
 
 Cost: 15 minutes of CPU on one core that multiplies bfloat16 (`--set
 train.mixed_precision=mixed_bfloat16`), and the evaluation.
-Score on 100 selection crops of 1,000 (docs/lidc.md), one seed: GED16 0.272; not yet on test.
+Score on 951 test crops (docs/lidc.md), one seed: GED16 0.314, HM-IoU 0.529; level sets of F
+0.282, 0.537.
 """
 
 from car_tf import config as config_lib
