@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import pathlib
+import threading
 from typing import List, Optional, Sequence, Tuple
 
 import numpy as np
@@ -148,11 +149,13 @@ def _on_arrays(
     cache_dir: pathlib.Path,
 ) -> np.ndarray:
     """Predicts images that are no files of their own: crops, tiles, 16 bits."""
+    alone = threading.Lock()  # The cache reads in threads, in which models may not run.
 
     def read_one(index: int) -> np.ndarray:
         image = np.asarray(split.images[index])
         image = np.repeat(image, 3, -1) if image.shape[-1] == 1 else image
-        found = segmenter.predict(image[None], image.shape[:2])[0]
+        with alone:
+            found = segmenter.predict(image[None], image.shape[:2])[0]
         return found.astype(np.uint8 if found.ndim == 2 else np.float16)
 
     content = hashlib.sha256(np.ascontiguousarray(split.images)).hexdigest()

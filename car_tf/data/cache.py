@@ -10,7 +10,7 @@ import os
 import pathlib
 import shutil
 import zlib
-from typing import Callable, Dict, Sequence, Tuple
+from typing import Callable, Dict, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -65,7 +65,7 @@ def arrays(
     *,
     key: str,
     cache_dir: pathlib.Path,
-    specs: Dict[str, Tuple[Tuple[int, ...], type]],
+    specs: Dict[str, Optional[Tuple[Tuple[int, ...], type]]],
     num: int,
     read: Callable[[int], Dict[str, np.ndarray]],
     what: str,
@@ -78,7 +78,7 @@ def arrays(
     Args:
       key: identifies content and format, of any length.
       cache_dir: the cache folder.
-      specs: name -> (shape of one example, dtype).
+      specs: name -> (shape of one example, dtype), or None for those of the first.
       num: N.
       read: index -> arrays of one example; raises `files.DataError`.
       what: for the progress bar.
@@ -118,11 +118,10 @@ def array(
     what: str,
 ) -> np.ndarray:
     """Returns `[num, ...]` of what `read` gives for each index; see `arrays`."""
-    first = read(0)
     stored, _ = arrays(
         key=f"{FORMAT_VERSION}|{key}",
         cache_dir=cache_dir,
-        specs={"array": (first.shape, first.dtype)},
+        specs={"array": None},
         num=num,
         read=lambda index: {"array": read(index)},
         what=what,
@@ -140,11 +139,12 @@ def _load(target, specs, num) -> Tuple[Dict[str, np.ndarray], Tuple[int, ...]]:
     kept, loaded = content["kept"], {}
     if zlib.crc32(str(kept).encode()) != content["checksums"]["kept"]:
         raise ValueError(f"{_KEPT_FILE} has another checksum")
-    for name, (shape, dtype) in specs.items():
+    for name, spec in specs.items():
         file = target / f"{name}.npy"
         if _checksum(file) != content["checksums"][name]:
             raise ValueError(f"{file.name} has another checksum")
         array = np.load(file, mmap_mode="r")
+        shape, dtype = spec or (array.shape[1:], array.dtype)
         if array.shape != (num, *shape) or array.dtype != dtype:
             raise ValueError(f"{file.name} holds {array.dtype} {array.shape}")
         loaded[name] = array[: len(kept)]
@@ -161,10 +161,7 @@ def _checksum(path: pathlib.Path) -> int:
 
 
 def _fill(work, specs, num, read, what, on_error) -> list:
-    stores = {
-        name: io.new_array(work / f"{name}.npy", (num, *shape), dtype)
-        for name, (shape, dtype) in specs.items()
-    }
+    stores: Dict[str, np.ndarray] = {}
 
     def guarded(index: int):
         try:
@@ -182,8 +179,13 @@ def _fill(work, specs, num, read, what, on_error) -> list:
             if isinstance(example, io.DataError):
                 bar.write(f"left out: {example}")
                 continue
-            for name, store in stores.items():
-                store[len(kept)] = example[name]
+            for name, spec in specs.items():
+                value = example[name]
+                if name not in stores:
+                    shape, dtype = spec or (value.shape, value.dtype)
+                    file = work / f"{name}.npy"
+                    stores[name] = io.new_array(file, (num, *shape), dtype)
+                stores[name][len(kept)] = value
             kept.append(index)
     for name, store in stores.items():
         store.flush()

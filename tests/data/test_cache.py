@@ -86,3 +86,16 @@ def test_a_change_that_hides_its_size_and_time_is_seen(tmp_path):
     file.write_bytes(b"b")
     os.utime(file, (1, 1))
     assert cache.content_hashes([file], tmp_path) != before
+
+
+def test_an_array_is_read_once_and_then_mapped(tmp_path):
+    read = []
+
+    def one(index):
+        read.append(index)
+        return np.full([2], index, np.uint8)
+
+    for _ in range(2):
+        array = cache.array(one, 3, key="k", cache_dir=tmp_path, what="reading")
+        assert array.dtype == np.uint8 and array.tolist() == [[0, 0], [1, 1], [2, 2]]
+    assert sorted(read) == [0, 1, 2]
