@@ -9,11 +9,10 @@ import pathlib
 from typing import List
 
 from car_tf import config as config_lib
-from car_tf.data import io
+from car_tf.data import io, splits
 from car_tf.data.folders import description, layout
 
 _CITYSCAPES = ("leftImg8bit", "gtFine")
-_SPLITS = ("train", "val", "test")
 _ARRAYS = ("data_lidc.hdf5", "data_lidc.pickle")
 
 
@@ -34,8 +33,8 @@ def dataset_at(root: pathlib.Path) -> str:
                 f"{root}: wanted the folder with leftImg8bit and gtFine, which is "
                 f"{path.parent}"
             )
-    nested = [root / name for name in _SPLITS]
-    nested += [root / f"lidc_crops_{name}" / name for name in _SPLITS]
+    nested = [root / name for name in splits.SPLITS]
+    nested += [root / f"lidc_crops_{name}" / name for name in splits.SPLITS]
     is_array = root.is_file() or any((root / name).is_file() for name in _ARRAYS)
     if is_array or any((path / "gt").is_dir() for path in nested):
         return "lidc"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pathlib
-from typing import Dict, Iterator, Sequence
+from typing import Dict, Sequence
 
 import numpy as np
 
@@ -55,17 +55,6 @@ def score(
     return result
 
 
-class _InOrder:
-    """Images of an array in memory, in another order."""
-
-    def __init__(self, array: np.ndarray, order: Sequence[int]):
-        self._array, self._order = array, order
-        self.shape = (len(order), *array.shape[1:])
-
-    def __iter__(self) -> Iterator[np.ndarray]:
-        return (self._array[index] for index in self._order)
-
-
 def _matched(path: str, source: examples.Examples):
     """Returns a file's samples in the order of the split, once that is certain."""
     samples = npz.NpzArray(path, "samples")
@@ -101,7 +90,8 @@ def _matched(path: str, source: examples.Examples):
         raise ValueError(
             f"wanted samples of all {len(source)} images, found none of {missing[0]}"
         )
-    return _InOrder(samples.whole(), [places[name] for name in source.names])
+    order = [places[name] for name in source.names]
+    return examples.Rows(samples.whole(), order)
 
 
 def _require_labels(labels: npz.NpzArray, source: examples.Examples) -> None:

@@ -108,13 +108,14 @@ def _begun(
     other = workdir.other_tensorflow()
     if other:
         log(f"note: {other}")
-    _record_data(workdir, dataset)
-    prints = [split.fingerprint() for split in dataset.splits.values()]
+    described = _record_data(workdir, dataset)
+    prints = [split["fingerprint"] for split in described["splits"].values()]
     devices.require_agreement(strategy, "data", " ".join(prints))
     return dataset
 
 
-def _record_data(workdir: run_dir.RunDir, dataset: data_load.Dataset) -> None:
+def _record_data(workdir: run_dir.RunDir, dataset: data_load.Dataset) -> Dict[str, Any]:
+    """Writes and returns what the run records of its data, if that is as it was."""
     described = dataset.describe()
     recorded = workdir.read_json("data.json") or described
     for name, split in described["splits"].items():
@@ -125,6 +126,7 @@ def _record_data(workdir: run_dir.RunDir, dataset: data_load.Dataset) -> None:
                 f"(fingerprint {before} then, {split['fingerprint']} now)"
             )
     workdir.write_json("data.json", described)
+    return described
 
 
 def train_calibration(

@@ -10,11 +10,12 @@ from typing import List, Optional, Sequence, Tuple
 
 import numpy as np
 
+from car_tf import config as config_lib
 from car_tf.data import findings, info, io
 from car_tf.data.folders import description, examine, files, read
 
-# As `data.split_seed` and `data.selection_fraction` are unless they are set.
-_SEED, _FRACTION = 1, 0.1
+# How training splits a folder unless it is told otherwise.
+_DEFAULTS = config_lib.Data()
 
 
 def read_one(example: files.Example, told: description.Description) -> findings.Item:
@@ -52,7 +53,9 @@ def of_all(
     sound = [item for item in items if not findings.has_errors(item.problems)]
     lines, problems = [f"plan of training ({description.FILE}: {told.title})"], []
     try:
-        divided, words = files.divide(items, seed=_SEED, fraction=_FRACTION)
+        divided, words = files.divide(
+            items, seed=_DEFAULTS.split_seed, fraction=_DEFAULTS.selection_fraction
+        )
         items = read.with_splits(items, divided)
         numbers = ", ".join(f"{name} {len(n)}" for name, n in divided.items())
         lines.append(f"  splits: {numbers} ({words})")
