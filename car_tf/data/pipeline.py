@@ -177,7 +177,10 @@ def raters_of(labels: Any) -> Tuple[np.ndarray, np.ndarray]:
     everyone = np.tile(np.arange(num_raters, dtype=np.int32), (num_images, 1))
     if num_raters == 1:
         return everyone, np.ones(num_images, np.int32)
-    rated = np.stack([(label != 255).any((1, 2)) for label in labels])
+    # Of those alone who may not have is all read: labels may be mapped from a large file.
+    rated = np.asarray(labels[:, :, 0, 0]) != 255
+    for index in np.flatnonzero(~rated.all(1)):
+        rated[index] = (labels[index] != 255).any((1, 2))
     rated[~rated.any(1)] = True
     order = np.argsort(~rated, axis=1, kind="stable").astype(np.int32)
     return order, rated.sum(1).astype(np.int32)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-import itertools
 import pathlib
 from typing import List, Optional, Sequence, Tuple
 
@@ -13,6 +12,7 @@ import numpy as np
 from car_tf import config as config_lib
 from car_tf.data import findings, info, io
 from car_tf.data.folders import description, examine, files, read
+from car_tf.metrics import iou
 
 # How training splits a folder unless it is told otherwise.
 _DEFAULTS = config_lib.Data()
@@ -34,15 +34,12 @@ def agreement(labels: np.ndarray) -> Optional[float]:
 
     Of a pair it is the mean over the classes that either has, where both labelled.
     """
-    ious = []
-    for one, other in itertools.combinations(labels, 2):
-        both = (one != info.IGNORE_LABEL) & (other != info.IGNORE_LABEL)
-        if both.any():
-            joint = np.bincount(256 * one[both].astype(int) + other[both], minlength=1)
-            joint = np.pad(joint, (0, 65536 - len(joint))).reshape(256, 256)
-            union = joint.sum(0) + joint.sum(1) - joint.diagonal()
-            ious.append((joint.diagonal()[union > 0] / union[union > 0]).mean())
-    return float(np.mean(ious)) if ious else None
+    classes = np.setdiff1d(labels, info.IGNORE_LABEL)
+    flat = labels.reshape(len(labels), -1)
+    ious = iou.pairwise_iou(flat, classes=classes, absent=iou.LEAVE_OUT)
+    pairs = ious[np.triu_indices(len(labels), 1)]
+    pairs = pairs[~np.isnan(pairs)]
+    return float(pairs.mean()) if pairs.size else None
 
 
 def of_all(
