@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import json
 import pathlib
 import re
@@ -13,11 +14,10 @@ from PIL import Image
 
 from car_tf.app import inputs, views
 from car_tf.data import io, scans
-from car_tf.data.folders import description
+from car_tf.data.folders import description, files
 from car_tf.predict import label_formats
 from export.clients import common
 
-PICTURE_ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 IMAGES, MASKS = "images", "masks"
 _RATER = re.compile(r"\w[\w.-]{0,63}")
 
@@ -127,7 +127,7 @@ class Folder:
         path = path / IMAGES if (path / IMAGES).is_dir() else path
         masks = None if self.output is None else (self.output / MASKS).resolve()
         for item in io.walk(path):
-            is_picture = item.suffix.lower() in PICTURE_ENDINGS
+            is_picture = item.suffix.lower() in files.ENDINGS
             if any(part in item.name for part in common.NO_PHOTOGRAPHS):
                 continue
             if masks is not None and masks in item.resolve().parents:
@@ -181,7 +181,7 @@ class Folder:
         mask = self._mask(rater, stem)
         images = self.output / IMAGES
         try:
-            if not any(images.glob(f"{_escaped(stem)}.*")):
+            if not any(images.glob(f"{glob.escape(stem)}.*")):
                 ending, content = image()
                 with io.atomic_file(images / f"{stem}{ending}") as file:
                     file.write(content)
@@ -203,7 +203,3 @@ class Folder:
             classes[self.ids[number]] = number
         classes[self.ids[255]] = 255
         return classes[io.read_ids(path)]
-
-
-def _escaped(stem: str) -> str:
-    return re.sub(r"([*?\[])", r"[\1]", stem)
