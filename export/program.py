@@ -25,17 +25,13 @@ BlackBoxFunction = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """What an export fixes.
+    """What an export fixes."""
 
-    Attributes:
-      dataset_info: of the data set.
-      num_samples: M of `serving_default`, and of the others where a request has none.
-      trained_size: (height, width) of the images that the model was trained on, to
-        which a model with an embedded black box resizes where training did so.
-    """
-
-    dataset_info: info.DatasetInfo
+    dataset_info: info.DatasetInfo  # of the data set
+    # M of `serving_default`, and of the others where a request has none.
     num_samples: int = NUM_SAMPLES
+    # (height, width) of the images that the model was trained on, to which a model with
+    # an embedded black box resizes where training did so.
     trained_size: Tuple[int, int] = (256, 512)
 
     def __post_init__(self):

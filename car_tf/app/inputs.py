@@ -35,48 +35,31 @@ class PageError(ValueError):
 
 @dataclasses.dataclass(frozen=True)
 class Upload:
-    """An image that is to be opened.
+    """An image that is to be opened."""
 
-    Attributes:
-      name: of its file.
-      content: of its file, or where it lies.
-      map_name: of the file of its map; empty for none.
-      map_content: of that file.
-      index: of the slice; None for the middle one.
-      window: through which the model is to see a scan; None for the file's.
-    """
-
-    name: str
-    content: Union[bytes, pathlib.Path]
-    map_name: str = ""
-    map_content: bytes = b""
-    index: Optional[int] = None
+    name: str  # of its file
+    content: Union[bytes, pathlib.Path]  # of its file, or where it lies
+    map_name: str = ""  # of the file of its map; empty for none
+    map_content: bytes = b""  # of that file
+    index: Optional[int] = None  # of the slice; None for the middle one
+    # Through which the model is to see a scan; None for the file's.
     window: Optional[scans.Window] = None
 
 
 @dataclasses.dataclass(frozen=True)
 class Opened:
-    """An image that is ready for the model.
+    """An image that is ready for the model."""
 
-    Attributes:
-      name: of the file.
-      picture: at its own size, RGB, as the model sees it.
-      image: `[H, W, C]` uint8, at the working size.
-      blackbox: `[H, W]` ids or `[H, W, K]` probabilities; None for none.
-      scan: the grey values behind the picture; None for an ordinary one.
-      window: through which the model sees the scan.
-      file: returns the image as a mask belongs to it.
-      seconds: what opening it took, black box included.
-    """
-
-    name: str
-    picture: Image.Image
-    image: np.ndarray
+    name: str  # of the file
+    picture: Image.Image  # at its own size, RGB, as the model sees it
+    image: np.ndarray  # `[H, W, C]` uint8, at the working size
+    # `[H, W]` ids or `[H, W, K]` probabilities; None for none.
     blackbox: Optional[np.ndarray]
+    # The grey values behind the picture; None for an ordinary one.
     scan: Optional[scans.Slice] = None
-    window: Optional[scans.Window] = None
-    file: Optional[ImageFile] = None
-    seconds: float = 0.0
+    window: Optional[scans.Window] = None  # through which the model sees the scan
+    file: Optional[ImageFile] = None  # returns the image as a mask belongs to it
+    seconds: float = 0.0  # what opening it took, black box included
 
     @property
     def stem(self) -> str:

@@ -34,32 +34,22 @@ PageError = inputs.PageError
 
 @dataclasses.dataclass
 class Picture:
-    """An image with its proposals.
+    """An image with its proposals."""
 
-    Attributes:
-      opened: the image, without what is needed no more.
-      own_size: (height, width) of the file.
-      map_size: (height, width) at which the page shows and labels it.
-      shown: the image as the page shows it, RGB, at `map_size`.
-      values: `[H, W]` float32 of a scan, at `map_size`; None of a picture.
-      features: what all samples share, by the names of the export's `decode`.
-      entropy_bits: `[H, W]` of F.
-      samples: `[S, H, W]` uint8 class ids.
-      regions: `[H, W]` bool each, where there was ever a choice. Those of further
-        proposals are put behind the others, so that a number keeps its meaning.
-      current: number of the first region of all the proposals that there are.
-    """
-
-    opened: inputs.Opened
-    own_size: Tuple[int, int]
-    map_size: Tuple[int, int]
-    shown: Image.Image
+    opened: inputs.Opened  # the image, without what is needed no more
+    own_size: Tuple[int, int]  # (height, width) of the file
+    map_size: Tuple[int, int]  # (height, width) at which the page shows and labels it
+    shown: Image.Image  # the image as the page shows it, RGB, at `map_size`
+    # `[H, W]` float32 of a scan, at `map_size`; None of a picture.
     values: Optional[np.ndarray]
+    # What all samples share, by the names of the export's `decode`.
     features: Dict[str, Any]
-    entropy_bits: np.ndarray
-    samples: np.ndarray
+    entropy_bits: np.ndarray  # `[H, W]` of F
+    samples: np.ndarray  # `[S, H, W]` uint8 class ids
+    # `[H, W]` bool each, where there was ever a choice. Those of further proposals are
+    # put behind the others, so that a number keeps its meaning.
     regions: List[np.ndarray]
-    current: int
+    current: int  # number of the first region of all the proposals that there are
 
     @property
     def name(self) -> str:

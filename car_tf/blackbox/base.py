@@ -18,32 +18,24 @@ AUTO = "auto"
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """How a black box is used: what its file does not say.
+    """How a black box is used: what its file does not say."""
 
-    Attributes:
-      num_classes: classes of the data set.
-      output: `labels`, `probabilities`, or `auto`: probabilities where it has scores;
-        `logits` or `sigmoid`: probabilities, from scores that are taken for those.
-      class_map: the data set's class of each of the black box's own classes, 255 for
-        one that the data set lacks; empty where both have the same classes.
-      input_size: (height, width) of the images it is given; None for its own choice.
-      channels: `rgb` or `bgr`.
-      pixel_scale: `0..255`, `0..1`, `-1..1` or `imagenet` (0..1, less ImageNet's mean,
-        divided by its standard deviation).
-      signature: of a SavedModel; empty to find it.
-      input_name: of the image; empty to find it.
-      output_name: of the labels, probabilities or logits; empty to find it.
-    """
-
-    num_classes: int
+    num_classes: int  # classes of the data set
+    # `labels`, `probabilities`, or `auto`: probabilities where it has scores; `logits`
+    # or `sigmoid`: probabilities, from scores that are taken for those.
     output: str = LABELS
+    # The data set's class of each of the black box's own classes, 255 for one that the
+    # data set lacks; empty where both have the same classes.
     class_map: Tuple[int, ...] = ()
+    # (height, width) of the images it is given; None for its own choice.
     input_size: Optional[Tuple[int, int]] = None
-    channels: str = "rgb"
+    channels: str = "rgb"  # `rgb` or `bgr`
+    # `0..255`, `0..1`, `-1..1` or `imagenet` (0..1, less ImageNet's mean, divided by
+    # its standard deviation).
     pixel_scale: str = "0..255"
-    signature: str = ""
-    input_name: str = ""
-    output_name: str = ""
+    signature: str = ""  # of a SavedModel; empty to find it
+    input_name: str = ""  # of the image; empty to find it
+    output_name: str = ""  # of the labels, probabilities or logits; empty to find it
 
     def __post_init__(self):
         wrong = [c for c in self.class_map if c >= self.num_classes and c != 255]

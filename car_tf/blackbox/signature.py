@@ -21,17 +21,11 @@ _TRIAL_SIZE = (128, 256)
 
 @dataclasses.dataclass(frozen=True)
 class Signature:
-    """A function of named tensors.
+    """A function of named tensors."""
 
-    Attributes:
-      name: what people know it by.
-      inputs: name -> specification.
-      run: tensors by name -> outputs by name.
-    """
-
-    name: str
-    inputs: Mapping[str, tf.TensorSpec]
-    run: Callable[..., Mapping[str, tf.Tensor]]
+    name: str  # what people know it by
+    inputs: Mapping[str, tf.TensorSpec]  # name -> specification
+    run: Callable[..., Mapping[str, tf.Tensor]]  # tensors by name -> outputs by name
 
     def describe(self) -> str:
         """Returns name and inputs in words."""
@@ -105,18 +99,13 @@ def choose_input(
 
 @dataclasses.dataclass(frozen=True)
 class Output:
-    """An output that holds a segmentation.
+    """An output that holds a segmentation."""
 
-    Attributes:
-      name: of the tensor.
-      kind: `labels`, `logits` or `probabilities`.
-      class_axis: of scores; of labels, the axis of length 1 to drop, or None.
-      stride: of scores `[B, h * w, K]`, by which the image is larger; 0 for others.
-    """
-
-    name: str
-    kind: str
+    name: str  # of the tensor
+    kind: str  # `labels`, `logits` or `probabilities`
+    # Of scores; of labels, the axis of length 1 to drop, or None.
     class_axis: Optional[int]
+    # Of scores `[B, h * w, K]`, by which the image is larger; 0 for others.
     stride: int = 0
 
 

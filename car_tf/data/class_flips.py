@@ -15,17 +15,11 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True)
 class ClassFlip:
-    """One class that switches its name in some images.
+    """One class that switches its name in some images."""
 
-    Attributes:
-      original: train id in the data set.
-      flipped: train id after a hit; an id of its own, outside the data set's.
-      probability: of a hit, in [0, 1].
-    """
-
-    original: int
-    flipped: int
-    probability: float
+    original: int  # train id in the data set
+    flipped: int  # train id after a hit; an id of its own, outside the data set's
+    probability: float  # of a hit, in [0, 1]
 
     def __post_init__(self):
         for name in ("original", "flipped"):

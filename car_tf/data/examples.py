@@ -51,25 +51,19 @@ def rows_of(array: Union[np.ndarray, Rows], indices: Sequence[int]) -> Any:
 
 @dataclasses.dataclass(frozen=True)
 class Examples:
-    """Images with their labels; arrays may be mapped from files, or `Rows` of such.
+    """Images with their labels; arrays may be mapped from files, or `Rows` of such."""
 
-    Attributes:
-      names: N unique names.
-      groups: N names of what must not be split: city, patient.
-      images: `[N, H, W, C]` uint8.
-      labels: `[N, A, H, W]` uint8 class ids of A raters. 255 hides a pixel of one rater
-        alone; who did not label an image has a plane of 255.
-      image_files: N files with the images at their own size; empty if drawn.
-      skipped: names that were left out because they could not be read.
-      blackbox: `[N, H, W]` uint8 class ids or `[N, H, W, K]` float16 probabilities.
-    """
-
-    names: Tuple[str, ...]
-    groups: Tuple[str, ...]
-    images: np.ndarray
+    names: Tuple[str, ...]  # N unique names
+    groups: Tuple[str, ...]  # N names of what must not be split: city, patient
+    images: np.ndarray  # `[N, H, W, C]` uint8
+    # `[N, A, H, W]` uint8 class ids of A raters. 255 hides a pixel of one rater alone;
+    # who did not label an image has a plane of 255.
     labels: np.ndarray
+    # N files with the images at their own size; empty if drawn.
     image_files: Tuple[pathlib.Path, ...] = ()
+    # Names that were left out because they could not be read.
     skipped: Tuple[str, ...] = ()
+    # `[N, H, W]` uint8 class ids or `[N, H, W, K]` float16 probabilities.
     blackbox: Optional[np.ndarray] = None
 
     def __post_init__(self):

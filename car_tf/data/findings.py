@@ -27,52 +27,34 @@ PathLike = Union[str, "os.PathLike[str]"]
 
 @dataclasses.dataclass(frozen=True)
 class Problem:
-    """Something wrong.
+    """Something wrong."""
 
-    Attributes:
-      level: `error` or `warning`.
-      kind: what sort of thing, in words that are the same for all of its kind.
-      split: where.
-      place: file, or name of the example or group.
-      detail: what was wanted and what was found.
-    """
-
-    level: str
-    kind: str
-    split: str
-    place: str
-    detail: str
+    level: str  # `error` or `warning`
+    kind: str  # what sort of thing, in words that are the same for all of its kind
+    split: str  # where
+    place: str  # file, or name of the example or group
+    detail: str  # what was wanted and what was found
 
 
 @dataclasses.dataclass(frozen=True)
 class Item:
-    """What was found out about one example.
+    """What was found out about one example."""
 
-    Attributes:
-      name: of the example.
-      group: its city, patient or series.
-      split: where it lies.
-      problems: what is wrong with it alone.
-      size: (height, width) of its image; None if it cannot be read.
-      digest: SHA-256 of its pixels; None if it cannot be read.
-      counts: `[256]` pixels of each id in its label as stored, of street scenes.
-      rater_counts: `[A, 256]` pixels of each class id for each rater, of folders.
-      agreement: mean IoU of pairs of raters; None where there are none.
-      num_labels: labels that could be read.
-      num_empty: those of them without any class, or without a lesion.
-    """
-
-    name: str
-    group: str
-    split: str
-    problems: Tuple[Problem, ...] = ()
+    name: str  # of the example
+    group: str  # its city, patient or series
+    split: str  # where it lies
+    problems: Tuple[Problem, ...] = ()  # what is wrong with it alone
+    # (height, width) of its image; None if it cannot be read.
     size: Optional[Tuple[int, int]] = None
-    digest: Optional[str] = None
+    digest: Optional[str] = None  # SHA-256 of its pixels; None if it cannot be read
+    # `[256]` pixels of each id in its label as stored, of street scenes.
     counts: Optional[np.ndarray] = None
+    # `[A, 256]` pixels of each class id for each rater, of folders.
     rater_counts: Optional[np.ndarray] = None
+    # Mean IoU of pairs of raters; None where there are none.
     agreement: Optional[float] = None
-    num_labels: int = 0
-    num_empty: int = 0
+    num_labels: int = 0  # labels that could be read
+    num_empty: int = 0  # those of them without any class, or without a lesion
 
 
 def error(kind: str, split: str, place: PathLike, detail: str) -> Problem:

@@ -13,41 +13,27 @@ OLD_FIELDS = {"num_annotators": "num_raters"}
 
 @dataclasses.dataclass(frozen=True)
 class DatasetInfo:
-    """What networks, metrics and figures need to know of a data set.
+    """What networks, metrics and figures need to know of a data set."""
 
-    Attributes:
-      title: what the data are, as a phrase for people.
-      class_names: of all K classes, flipped ones included.
-      class_colors: K (red, green, blue) triples.
-      flips: the class flips, empty where the raters disagree by themselves.
-      image_channels: 1 or 3.
-      num_raters: A, the largest number of labels per image.
-      rater_names: of the A raters; empty where they have none.
-      rater_word: what one who labels is called.
-      object_word: what is labelled, such as lesion.
-      num_blackbox_classes: classes of the black box after mapping; 0 without one.
-      blackbox_output: what it gives of them: `labels` or `probabilities`.
-      blackbox_encoding: which ids its class ids on disk are; empty where it is not read
-        from there.
-      random_crop: whether training crops lie anywhere or in the centre.
-      resizes: whether images are brought to the working size by resizing.
-      image_range: of images of 16 bits, the values that become 0 and 255.
-    """
-
-    title: str
-    class_names: Tuple[str, ...]
-    class_colors: Tuple[Tuple[int, int, int], ...]
+    title: str  # what the data are, as a phrase for people
+    class_names: Tuple[str, ...]  # of all K classes, flipped ones included
+    class_colors: Tuple[Tuple[int, int, int], ...]  # K (red, green, blue) triples
+    # The class flips, empty where the raters disagree by themselves.
     flips: Tuple[class_flips.ClassFlip, ...] = ()
-    image_channels: int = 3
-    num_raters: int = 1
-    rater_names: Tuple[str, ...] = ()
-    rater_word: str = "rater"
-    object_word: str = "object"
+    image_channels: int = 3  # 1 or 3
+    num_raters: int = 1  # A, the largest number of labels per image
+    rater_names: Tuple[str, ...] = ()  # of the A raters; empty where they have none
+    rater_word: str = "rater"  # what one who labels is called
+    object_word: str = "object"  # what is labelled, such as lesion
+    # Classes of the black box after mapping; 0 without one.
     num_blackbox_classes: int = 0
+    # What it gives of them: `labels` or `probabilities`.
     blackbox_output: str = "labels"
+    # Which ids its class ids on disk are; empty where it is not read from there.
     blackbox_encoding: str = ""
-    random_crop: bool = True
-    resizes: bool = True
+    random_crop: bool = True  # whether training crops lie anywhere or in the centre
+    resizes: bool = True  # whether images are brought to the working size by resizing
+    # Of images of 16 bits, the values that become 0 and 255.
     image_range: Tuple[int, ...] = ()
 
     @property

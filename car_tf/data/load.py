@@ -18,21 +18,15 @@ from car_tf.data.synthetic import lidc_crops, street_scenes
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:
-    """A data set ready for use.
+    """A data set ready for use."""
 
-    Attributes:
-      info: what the rest asks for instead of the name of the data set.
-      splits: name -> examples, with their black-box outputs.
-      selection: name of the split for model selection.
-      evaluation: name of the split that results are reported on.
-      notes: what a user must be told, one sentence each.
-    """
-
+    # What the rest asks for instead of the name of the data set.
     info: info_lib.DatasetInfo
+    # Name -> examples, with their black-box outputs.
     splits: Dict[str, examples.Examples]
-    selection: str
-    evaluation: str
-    notes: List[str]
+    selection: str  # name of the split for model selection
+    evaluation: str  # name of the split that results are reported on
+    notes: List[str]  # what a user must be told, one sentence each
 
     def split_to_report(self, name: str) -> str:
         """Returns the split called `name` (a flag); by default that of the results.

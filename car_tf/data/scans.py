@@ -20,19 +20,13 @@ Window = Tuple[float, float]
 
 @dataclasses.dataclass(frozen=True)
 class Slice:
-    """A slice of a scan, or a picture of more than 8 bits.
+    """A slice of a scan, or a picture of more than 8 bits."""
 
-    Attributes:
-      values: `[H, W]` float32, all finite.
-      window: that of the file; where it names none, the lowest and highest value.
-      index: of the slice.
-      count: slices of the file.
-    """
-
-    values: np.ndarray
+    values: np.ndarray  # `[H, W]` float32, all finite
+    # That of the file; where it names none, the lowest and highest value.
     window: Window
-    index: int = 0
-    count: int = 1
+    index: int = 0  # of the slice
+    count: int = 1  # slices of the file
 
 
 def is_scan(path: pathlib.Path) -> bool:

@@ -21,21 +21,13 @@ AXES = {"samples": 2, "probs": 1, "sample_mean": 1, "first_probs": 1}
 
 @dataclasses.dataclass(frozen=True)
 class SampledImage:
-    """What a sampler says of one image.
+    """What a sampler says of one image."""
 
-    Attributes:
-      index: of the image in its split.
-      samples: `[S, H, W]` uint8 class ids.
-      probs: `[H, W, K]` of F.
-      sample_mean: `[H, W, K]`, mean of the samples' probabilities.
-      first_probs: `[H, W, K]`, one sample's probabilities.
-    """
-
-    index: int
-    samples: np.ndarray
-    probs: np.ndarray
-    sample_mean: np.ndarray
-    first_probs: np.ndarray
+    index: int  # of the image in its split
+    samples: np.ndarray  # `[S, H, W]` uint8 class ids
+    probs: np.ndarray  # `[H, W, K]` of F
+    sample_mean: np.ndarray  # `[H, W, K]`, mean of the samples' probabilities
+    first_probs: np.ndarray  # `[H, W, K]`, one sample's probabilities
 
 
 def spread(total: int, num: int) -> np.ndarray:

@@ -21,17 +21,11 @@ Slices = Tuple[slice, slice]
 
 @dataclasses.dataclass(frozen=True)
 class Tile:
-    """A rectangle of an image, as (rows, columns).
+    """A rectangle of an image, as (rows, columns)."""
 
-    Attributes:
-      seen: what is computed, with the overlap.
-      kept: what of the image it is for.
-      inside: where that lies in what is computed.
-    """
-
-    seen: Slices
-    kept: Slices
-    inside: Slices
+    seen: Slices  # what is computed, with the overlap
+    kept: Slices  # what of the image it is for
+    inside: Slices  # where that lies in what is computed
 
 
 def _spans(length: int, side: int, margin: int) -> Iterator[Tuple[slice, slice, slice]]:

@@ -20,39 +20,28 @@ car_tf.make_callable(__name__)
 
 @dataclasses.dataclass(frozen=True)
 class GedResult:
-    """The squared GED of one image and its terms; None where undefined.
+    """The squared GED of one image and its terms; None where undefined."""
 
-    Attributes:
-      ged: GED^2 with every expectation over all pairs, a sample with itself included.
-      ged_unbiased: the same without the pairs of a sample with itself; can be
-        negative. Undefined with one sample.
-      sample_diversity: E d(s, s').
-      label_diversity: E d(y, y').
-      cross_distance: E d(s, y).
-    """
-
+    # GED^2 with every expectation over all pairs, a sample with itself included.
     ged: Optional[float]
+    # The same without the pairs of a sample with itself; can be negative. Undefined
+    # with one sample.
     ged_unbiased: Optional[float]
-    sample_diversity: Optional[float]
-    label_diversity: Optional[float]
-    cross_distance: Optional[float]
+    sample_diversity: Optional[float]  # E d(s, s')
+    label_diversity: Optional[float]  # E d(y, y')
+    cross_distance: Optional[float]  # E d(s, y)
 
 
 @dataclasses.dataclass(frozen=True)
 class PairDistances:
-    """Distances d = 1 - IoU of all pairs of one image; NaN where undefined.
+    """Distances d = 1 - IoU of all pairs of one image; NaN where undefined."""
 
-    Attributes:
-      cross: `[S, N]`, sample to label, or `[S, 1]`, the expectation over the labels.
-      within_samples: `[S, S]`.
-      within_labels: `[N, N]`, or `[1, 1]`, the expectation over pairs of labels.
-      label_weights: `[N]` or `[1]`, probability of each label.
-    """
-
+    # `[S, N]`, sample to label, or `[S, 1]`, the expectation over the labels.
     cross: np.ndarray
-    within_samples: np.ndarray
+    within_samples: np.ndarray  # `[S, S]`
+    # `[N, N]`, or `[1, 1]`, the expectation over pairs of labels.
     within_labels: np.ndarray
-    label_weights: np.ndarray
+    label_weights: np.ndarray  # `[N]` or `[1]`, probability of each label
 
     def ged(self, num_samples: Optional[int] = None) -> GedResult:
         """GED of the first `num_samples` samples, or of all of them."""

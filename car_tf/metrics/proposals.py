@@ -18,17 +18,13 @@ _NEIGHBOURS = np.ones((3, 3), int)
 
 @dataclasses.dataclass(frozen=True)
 class Effort:
-    """One map against what a rater wants.
+    """One map against what a rater wants."""
 
-    Attributes:
-      iou: mean over the counted classes that occur in either map; 1 where none does.
-      wrong_pixels: share of the labelled pixels that are still to be corrected.
-      picks: decisions that it took: none for a single guess, one for the choice of a
-        whole map, and one for every region in which another variant was taken.
-    """
-
+    # Mean over the counted classes that occur in either map; 1 where none does.
     iou: float
-    wrong_pixels: float
+    wrong_pixels: float  # share of the labelled pixels that are still to be corrected
+    # Decisions that it took: none for a single guess, one for the choice of a whole
+    # map, and one for every region in which another variant was taken.
     picks: int
 
 

@@ -23,15 +23,10 @@ MAX_REGIONS = 12
 
 @dataclasses.dataclass(frozen=True)
 class Group:
-    """Proposals that are alike.
+    """Proposals that are alike."""
 
-    Attributes:
-      members: their numbers, the most typical one first.
-      share: of all proposals, [0, 1].
-    """
-
-    members: List[int]
-    share: float
+    members: List[int]  # their numbers, the most typical one first
+    share: float  # of all proposals, [0, 1]
 
 
 def differences(samples: np.ndarray) -> np.ndarray:

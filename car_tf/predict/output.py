@@ -26,23 +26,14 @@ _OVERLAY = 0.6
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """A prediction of one image.
+    """A prediction of one image."""
 
-    Attributes:
-      file: of the image.
-      picture: the image at its own size.
-      samples: `[M, H, W]` uint8 class ids, at the working size.
-      entropy_bits: `[H, W]` float32, of F.
-      seed: of the samples.
-      labels: the model's `labels.json`.
-    """
-
-    file: pathlib.Path
-    picture: Image.Image
-    samples: np.ndarray
-    entropy_bits: np.ndarray
-    seed: Tuple[int, int]
-    labels: Dict[str, Any]
+    file: pathlib.Path  # of the image
+    picture: Image.Image  # the image at its own size
+    samples: np.ndarray  # `[M, H, W]` uint8 class ids, at the working size
+    entropy_bits: np.ndarray  # `[H, W]` float32, of F
+    seed: Tuple[int, int]  # of the samples
+    labels: Dict[str, Any]  # the model's `labels.json`
 
     def statistics(self) -> Dict[str, Any]:
         """Returns areas per class over the samples, as shares of the image, and more."""

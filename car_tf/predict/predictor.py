@@ -17,21 +17,17 @@ from export import description, versions
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """How images are predicted.
+    """How images are predicted."""
 
-    Attributes:
-      num_samples: samples per image.
-      seed: of the samples; an image's own seed is made of it and the image's name.
-      size: (height, width) that images are resized to; `trained` for that of the
-        training, `own` for each image's own.
-      blackbox: a model, or a folder of predictions; empty for that of the training.
-      blackbox_settings: `blackbox.field=value`, other than in training.
-    """
-
-    num_samples: int = 16
+    num_samples: int = 16  # samples per image
+    # Of the samples; an image's own seed is made of it and the image's name.
     seed: int = 0
+    # (height, width) that images are resized to; `trained` for that of the training,
+    # `own` for each image's own.
     size: Any = "trained"
+    # A model, or a folder of predictions; empty for that of the training.
     blackbox: str = ""
+    # `blackbox.field=value`, other than in training.
     blackbox_settings: Sequence[str] = ()
 
 

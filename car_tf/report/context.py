@@ -50,27 +50,16 @@ _ABSOLUTE = re.compile(r"(?<![\w.:/\\…])(?:[A-Za-z]:|~)?(?:[/\\][^\s/\\'\",=]+
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """What a run directory holds; None for files that are not there (yet).
+    """What a run directory holds; None for files that are not there (yet)."""
 
-    Attributes:
-      path: of the directory.
-      config: of `config.json`.
-      metrics: of `metrics.json`.
-      other_metrics: of further evaluations, `metrics_*.json`.
-      environment: of `environment.json`; empty where it is not there.
-      data: of `data.json`.
-      proposals: of `proposals.json`.
-      logs: lines of the logs of stage 1 and stage 2.
-    """
-
-    path: pathlib.Path
-    config: Dict[str, Any]
-    metrics: Optional[Dict[str, Any]]
-    other_metrics: List[Dict[str, Any]]
-    environment: Dict[str, Any]
-    data: Optional[Dict[str, Any]]
-    proposals: Optional[Dict[str, Any]]
-    logs: Dict[int, List[Dict[str, float]]]
+    path: pathlib.Path  # of the directory
+    config: Dict[str, Any]  # of `config.json`
+    metrics: Optional[Dict[str, Any]]  # of `metrics.json`
+    other_metrics: List[Dict[str, Any]]  # of further evaluations, `metrics_*.json`
+    environment: Dict[str, Any]  # of `environment.json`; empty where it is not there
+    data: Optional[Dict[str, Any]]  # of `data.json`
+    proposals: Optional[Dict[str, Any]]  # of `proposals.json`
+    logs: Dict[int, List[Dict[str, float]]]  # lines of the logs of stage 1 and stage 2
 
     @property
     def name(self) -> str:

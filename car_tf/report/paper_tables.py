@@ -17,20 +17,14 @@ DATA = {"cityscapes": ([256, 512], 500), "lidc": ([128, 128], 1992)}
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """A line of a table.
+    """A line of a table."""
 
-    Attributes:
-      method: as the paper calls it.
-      key: names the runs; empty for results that are quoted alone.
-      overrides: all that makes up the method, so that the configuration of a table
-        may be that of any of them.
-      paper: the paper's values in `PAPER_COLUMNS`.
-    """
-
-    method: str
-    key: str
+    method: str  # as the paper calls it
+    key: str  # names the runs; empty for results that are quoted alone
+    # All that makes up the method, so that the configuration of a table may be that of
+    # any of them.
     overrides: Tuple[str, ...]
-    paper: Tuple[str, ...]
+    paper: Tuple[str, ...]  # the paper's values in `PAPER_COLUMNS`
 
 
 def _overrides(

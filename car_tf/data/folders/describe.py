@@ -30,16 +30,12 @@ _COLORS = (
 
 @dataclasses.dataclass
 class Draft:
-    """A description in the making.
+    """A description in the making."""
 
-    Attributes:
-      content: of `dataset.json`.
-      lines: what was taken from where.
-      questions: what must be answered in the file.
-    """
-
-    content: Dict[str, Any]
+    content: Dict[str, Any]  # of `dataset.json`
+    # What was taken from where.
     lines: List[str] = dataclasses.field(default_factory=list)
+    # What must be answered in the file.
     questions: List[str] = dataclasses.field(default_factory=list)
 
 

@@ -23,20 +23,13 @@ Key = Tuple[str, str]
 
 @dataclasses.dataclass(frozen=True)
 class Example:
-    """An image with the masks of its raters.
+    """An image with the masks of its raters."""
 
-    Attributes:
-      name: of the image.
-      split: train, val, test, or empty where no split is given.
-      group: what must not be split; the name where nothing else is known.
-      image: its file.
-      masks: a file for each of A raters; None for one who did not label it.
-    """
-
-    name: str
-    split: str
-    group: str
-    image: pathlib.Path
+    name: str  # of the image
+    split: str  # train, val, test, or empty where no split is given
+    group: str  # what must not be split; the name where nothing else is known
+    image: pathlib.Path  # its file
+    # A file for each of A raters; None for one who did not label it.
     masks: Tuple[Optional[pathlib.Path], ...]
 
 

@@ -17,17 +17,12 @@ Size = Tuple[int, int]
 
 @dataclasses.dataclass(frozen=True)
 class Folder:
-    """A folder as it was read.
+    """A folder as it was read."""
 
-    Attributes:
-      told: its `dataset.json`.
-      splits: of training, selection and evaluation, in this order.
-      notes: what a user must be told, one sentence each.
-    """
-
-    told: description.Description
+    told: description.Description  # its `dataset.json`
+    # Of training, selection and evaluation, in this order.
     splits: Dict[str, examples.Examples]
-    notes: List[str]
+    notes: List[str]  # what a user must be told, one sentence each
 
 
 def read(

@@ -33,17 +33,12 @@ WINDOW = (-1000.0, 1000.0)  # Hounsfield units that become 0 and 255.
 
 @dataclasses.dataclass(frozen=True)
 class Outline:
-    """One closed outline of a rater in a slice.
+    """One closed outline of a rater in a slice."""
 
-    Attributes:
-      annotation: id of the lesion as this rater saw it.
-      points: `[P, 2]` int, 0-based (column, row), along the first pixels outside.
-      is_hole: whether what it encloses is not lesion.
-    """
-
-    annotation: int
+    annotation: int  # id of the lesion as this rater saw it
+    # `[P, 2]` int, 0-based (column, row), along the first pixels outside.
     points: np.ndarray
-    is_hole: bool
+    is_hole: bool  # whether what it encloses is not lesion
 
 
 @dataclasses.dataclass(frozen=True)

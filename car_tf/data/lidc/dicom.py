@@ -36,19 +36,12 @@ Headers = Dict[pathlib.Path, Dict[str, Any]]
 
 @dataclasses.dataclass(frozen=True)
 class Slice:
-    """A DICOM file of a series, by its header.
+    """A DICOM file of a series, by its header."""
 
-    Attributes:
-      path: the file.
-      position: z of ImagePositionPatient in mm.
-      consistent: whether SliceLocation agrees with it up to its sign.
-      instance: InstanceNumber.
-    """
-
-    path: pathlib.Path
-    position: float
-    consistent: bool
-    instance: int
+    path: pathlib.Path  # the file
+    position: float  # z of ImagePositionPatient in mm
+    consistent: bool  # whether SliceLocation agrees with it up to its sign
+    instance: int  # InstanceNumber
 
 
 def prepare(

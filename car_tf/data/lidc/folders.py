@@ -27,18 +27,13 @@ _MASK_STEM = re.compile(r"(?P<image>.+)_l(?P<rater>\d+)")
 
 @dataclasses.dataclass(frozen=True)
 class SplitFiles:
-    """What lies in the folder of a split.
+    """What lies in the folder of a split."""
 
-    Attributes:
-      images: (patient, name) -> file, in order.
-      masks: (patient, name) of an image -> rater's number -> file.
-      strays: masks of no image.
-      wanted: the numbers of the four raters, from 0 or from 1 as most crops have it.
-    """
-
-    images: Dict[Tuple[str, str], pathlib.Path]
+    images: Dict[Tuple[str, str], pathlib.Path]  # (patient, name) -> file, in order
+    # (patient, name) of an image -> rater's number -> file.
     masks: Dict[Tuple[str, str], Dict[int, pathlib.Path]]
-    strays: List[pathlib.Path]
+    strays: List[pathlib.Path]  # masks of no image
+    # The numbers of the four raters, from 0 or from 1 as most crops have it.
     wanted: range
 
 
