@@ -13,6 +13,7 @@ import tensorflow as tf
 from PIL import Image
 
 from car_tf.blackbox import segmenter
+from car_tf.data import examples
 from car_tf.models import keras_api
 
 NUM_CLASSES = 19
@@ -181,6 +182,14 @@ def write_images(folder: pathlib.Path, images: Sequence[np.ndarray]) -> list:
     for path, image in zip(paths, images):
         Image.fromarray(image).save(path, compress_level=1)
     return paths
+
+
+def split_of(paths: Sequence[pathlib.Path], labels=None) -> examples.Examples:
+    """Returns a split of image files, named by them, with labels `[N, A, H, W]`."""
+    nothing = np.zeros([len(paths), 0], np.uint8)
+    names = tuple(path.stem for path in paths)
+    labels = nothing if labels is None else labels
+    return examples.Examples(names, names, nothing, labels, tuple(paths))
 
 
 def images_of_all_classes(num: int, size: Tuple[int, int]) -> np.ndarray:

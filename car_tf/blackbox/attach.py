@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import pathlib
-import threading
 from typing import List, Optional, Sequence, Tuple
 
 import numpy as np
@@ -92,15 +89,9 @@ def with_blackbox(
         make = _truth if kind == "truth" else _imitated
         maps = make(config, split, notes, split_index)
         return dataclasses.replace(split, blackbox=maps), ""
-    cache_dir = cache.folder(config.data.cache_dir)
-    shared = dict(
-        image_files=split.image_files, size=config.data.size, cache_dir=cache_dir
-    )
+    shared = dict(size=config.data.size, cache_dir=cache.folder(config.data.cache_dir))
     if segmenter is not None:
-        if split.image_files:
-            maps = inference.predictions(segmenter, **shared)
-        else:
-            maps = _on_arrays(segmenter, split, cache_dir)
+        maps = inference.predictions(segmenter, split, **shared)
         what = "labels" if maps.ndim == 3 else "probabilities"
         _note(notes, f"black box: {config.blackbox.path} ({what})")
         return dataclasses.replace(split, blackbox=maps), ""
@@ -108,13 +99,12 @@ def with_blackbox(
     is_known = len(tables) == 1
     maps, encoding = precomputed.predictions(
         config.blackbox.path,
-        names=split.names,
+        split,
         encoding=list(tables)[0] if is_known else config.blackbox.encoding,
         tables=tables,
         num_classes=num_classes,
         output=config.blackbox.output,
         class_map=config.blackbox.class_map,
-        labels=split.labels[:, 0] if split.labels.ndim == 4 else None,
         note=lambda text: _note(notes, text),
         **shared,
     )
@@ -141,31 +131,6 @@ def _imitated(config, split, notes: List[str], split_index: int) -> np.ndarray:
     seed = config.data.drawn_seed + split_index
     labels = enumerate(split.labels[:, 0])
     return np.stack([imitation.imitate(a, seed=seed, index=i) for i, a in labels])
-
-
-def _on_arrays(
-    segmenter: segmenter_lib.Segmenter,
-    split: examples.Examples,
-    cache_dir: pathlib.Path,
-) -> np.ndarray:
-    """Predicts images that are no files of their own: crops, tiles, 16 bits."""
-    alone = threading.Lock()  # The cache reads in threads, in which models may not run.
-
-    def read_one(index: int) -> np.ndarray:
-        image = np.asarray(split.images[index])
-        image = np.repeat(image, 3, -1) if image.shape[-1] == 1 else image
-        with alone:
-            found = segmenter.predict(image[None], image.shape[:2])[0]
-        return found.astype(np.uint8 if found.ndim == 2 else np.float16)
-
-    content = hashlib.sha256(np.ascontiguousarray(split.images)).hexdigest()
-    return cache.array(
-        read_one,
-        len(split),
-        key=f"arrays|{segmenter.fingerprint}|{content}",
-        cache_dir=cache_dir,
-        what="running the black box",
-    )
 
 
 def _blackbox_kind(blackbox: config_lib.BlackBox) -> str:

@@ -7,6 +7,7 @@ where it stopped, and splits that share images, and working sizes, share predict
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import pathlib
 import zipfile
@@ -25,7 +26,7 @@ from car_tf.blackbox import (
     segmenter,
     tflite,
 )
-from car_tf.data import cache, io
+from car_tf.data import cache, examples, findings, io
 
 _SAVED_MODEL_FILE = "saved_model.pb"
 _OPENERS = {
@@ -98,7 +99,12 @@ class Store:
     """The predictions of one black box, which serve all working sizes but large ones."""
 
     def __init__(
-        self, cache_dir: pathlib.Path, *, fingerprint: str, size: Tuple[int, int]
+        self,
+        cache_dir: pathlib.Path,
+        *,
+        fingerprint: str,
+        size: Tuple[int, int],
+        exact: bool = False,
     ):
         """Names the folder; nothing is written yet.
 
@@ -106,10 +112,12 @@ class Store:
           cache_dir: the cache folder.
           fingerprint: of the black box and how it is used.
           size: working (height, width); see `postprocess.kept_size`.
+          exact: whether probabilities are kept as float16, not in steps of 1 / 255.
         """
         is_large = size[0] * size[1] > postprocess.MAX_SHARED_PIXELS
         own = tuple(size) if is_large else ""
-        text = f"{_FORMAT_VERSION}|{fingerprint}|{own}"
+        self._dtype = np.float16 if exact else np.uint8
+        text = f"{_FORMAT_VERSION}|{fingerprint}|{own}" + "|exact" * exact
         self.key = hashlib.sha256(text.encode()).hexdigest()
         self._folder = cache_dir / "blackbox" / self.key[:32]
 
@@ -125,7 +133,10 @@ class Store:
     def write(self, image_hash: str, prediction: np.ndarray) -> None:
         """Writes `[H, W]` uint8 ids or `[H, W, K]` probabilities, whole or not at all."""
         if prediction.dtype != np.uint8:
-            prediction = np.rint(_STEPS * prediction).astype(np.uint8)
+            steps = np.rint(_STEPS * prediction)
+            prediction = (steps if self._dtype == np.uint8 else prediction).astype(
+                self._dtype
+            )
         with io.atomic_file(self.file(image_hash)) as file:
             np.savez_compressed(file, prediction=prediction)
 
@@ -144,7 +155,8 @@ class Store:
                 f"{path}: damaged prediction in the cache; delete it ({error})"
             ) from error
         if whole.ndim == 3:
-            whole = whole * np.float32(1 / _STEPS)
+            scale = 1 / _STEPS if whole.dtype == np.uint8 else 1.0
+            whole = whole * np.float32(scale)
         if whole.shape[:2] != tuple(size):
             whole = postprocess.resize(tf.constant(whole[None]), size)[0].numpy()
         return whole if whole.ndim == 2 else whole.astype(np.float16)
@@ -152,8 +164,8 @@ class Store:
 
 def predictions(
     blackbox: segmenter.Segmenter,
+    split: examples.Examples,
     *,
-    image_files: Sequence[pathlib.Path],
     size: Tuple[int, int],
     cache_dir: pathlib.Path,
 ) -> np.ndarray:
@@ -161,24 +173,32 @@ def predictions(
 
     Args:
       blackbox: the segmenter.
-      image_files: N images.
+      split: N images: the segmenter is given their files at their own size, or else the
+        examples themselves, of which probabilities are kept as they are.
       size: working (height, width) of the maps.
       cache_dir: the cache folder.
 
     Returns:
       Memory-mapped `[N, H, W]` uint8 class ids, 255 for none, or `[N, H, W, K]`
-      float16 probabilities, off by 1 / 510 at most.
+      float16 probabilities, those of files off by 1 / 510 at most.
 
     Raises:
       DataError: an unreadable image, or a black box that fails on one; naming it.
         What was predicted before is kept, and a rerun goes on from there.
     """
-    kept = Store(cache_dir, fingerprint=blackbox.fingerprint, size=size)
-    hashes = cache.content_hashes(image_files, cache_dir)
-    _predict_missing(blackbox, image_files, hashes, size, kept)
+    is_files = bool(split.image_files)
+    kept = Store(
+        cache_dir, fingerprint=blackbox.fingerprint, size=size, exact=not is_files
+    )
+    hashes = (
+        cache.content_hashes(split.image_files, cache_dir)
+        if is_files
+        else tuple(findings.digest(image) for image in split.images)
+    )
+    _predict_missing(blackbox, split, hashes, size, kept)
     return cache.array(
         lambda index: kept.read(hashes[index], size),
-        len(image_files),
+        len(split),
         key=f"live|{kept.key}|{tuple(size)}|{hashes}",
         cache_dir=cache_dir,
         what="collecting predictions",
@@ -187,7 +207,7 @@ def predictions(
 
 def _predict_missing(
     blackbox: segmenter.Segmenter,
-    image_files: Sequence[pathlib.Path],
+    split: examples.Examples,
     hashes: Sequence[str],
     size: Tuple[int, int],
     kept: Store,
@@ -197,7 +217,7 @@ def _predict_missing(
     indices = sorted(missing.values())
     if not indices:
         return
-    paths = [image_files[index] for index in indices]
+    names = [(split.image_files or split.names)[index] for index in indices]
     bar = io.progress(
         total=len(hashes),
         initial=len(hashes) - len(indices),
@@ -206,18 +226,22 @@ def _predict_missing(
     )
     done = 0
     with bar:
-        images = io.read_ahead(read_image, paths, num_ahead=_NUM_AHEAD)
+        read = functools.partial(read_image, split)
+        images = io.read_ahead(read, indices, num_ahead=_NUM_AHEAD)
         for batch in _batches(images, blackbox):
-            here = paths[done : done + len(batch)]
+            here = names[done : done + len(batch)]
             for prediction in _predict_each(blackbox, batch, size, here):
                 kept.write(hashes[indices[done]], prediction)
                 done += 1
                 bar.update()
 
 
-def read_image(path: pathlib.Path) -> np.ndarray:
-    """Reads an image at its own size, `[H, W, 3]` uint8 RGB."""
-    return np.asarray(io.read_png(path, mode="RGB"))
+def read_image(split: examples.Examples, index: int) -> np.ndarray:
+    """Returns an image as a black box is given it, `[H, W, 3]` uint8 RGB."""
+    if split.image_files:
+        return np.asarray(io.read_png(split.image_files[index], mode="RGB"))
+    image = np.asarray(split.images[index])
+    return np.repeat(image, 3, -1) if image.shape[-1] == 1 else image
 
 
 def _batches(
@@ -252,7 +276,7 @@ def _predict_each(
     blackbox: segmenter.Segmenter,
     images: np.ndarray,
     size: Tuple[int, int],
-    paths: Sequence[pathlib.Path],
+    names: Sequence[Any],
 ) -> Iterator[np.ndarray]:
     """Yields the predictions of a batch; image by image where the batch fails.
 
@@ -265,12 +289,12 @@ def _predict_each(
             is_known = isinstance(error, io.DataError)
             reason = error if is_known else base.first_line(error)
             raise io.DataError(
-                f"{paths[0]}: the black box {blackbox.path} failed on this image "
+                f"{names[0]}: the black box {blackbox.path} failed on this image "
                 f"({reason}); the predictions before it are kept"
             ) from error
         predicted = None
     if predicted is not None:
         yield from predicted
         return
-    for image, path in zip(images, paths):
-        yield from _predict_each(blackbox, image[None], size, [path])
+    for image, name in zip(images, names):
+        yield from _predict_each(blackbox, image[None], size, [name])

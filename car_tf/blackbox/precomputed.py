@@ -10,7 +10,7 @@ import numpy as np
 
 from car_tf.blackbox import base
 from car_tf.blackbox import postprocess as maps
-from car_tf.data import cache, io, pictures
+from car_tf.data import cache, examples, io, pictures
 
 # `*_prior_preds_trainIds.npy` in the wild hold label ids in spite of their name, which
 # is why the encoding is told from the ids themselves.
@@ -102,7 +102,7 @@ def read_probs(
     path: pathlib.Path,
     image_shapes: Sequence[Tuple[int, int]],
     *,
-    size: Tuple[int, int],
+    size: Optional[Tuple[int, int]],
     options: base.Options,
 ) -> np.ndarray:
     """Reads class probabilities, `[H, W, K]` float16.
@@ -111,7 +111,7 @@ def read_probs(
       path: `.npy` of floats, `[h, w, K]` or with axes of length 1: probabilities,
         logits or sigmoid scores; see `postprocess.kind_of`.
       image_shapes: (height, width) pairs that the map may have.
-      size: (H, W) to resize to, by area.
+      size: (H, W) to resize to, by area; None for the map's own.
       options: the number of classes, and their mapping.
 
     Raises:
@@ -128,6 +128,7 @@ def read_probs(
             f"{scores.dtype} {list(scores.shape)}"
         )
     _check_size(path, scores.shape[:2], image_shapes)
+    size = size or scores.shape[:2]
     kind = options.kind(maps.kind_of(scores))
     maps.check(scores, kind=kind, path=str(path), options=options)
     probs = maps.finish(scores[None], kind=kind, options=options, size=size)
@@ -213,9 +214,8 @@ def choose_encoding(
 
 def predictions(
     folder: str,
+    split: examples.Examples,
     *,
-    names: Sequence[str],
-    image_files: Sequence[pathlib.Path],
     size: Tuple[int, int],
     encoding: str,
     tables: Dict[str, np.ndarray],
@@ -223,20 +223,19 @@ def predictions(
     cache_dir: pathlib.Path,
     output: str = base.LABELS,
     class_map: Sequence[int] = (),
-    labels: Optional[np.ndarray] = None,
     note: Callable[[str], None] = lambda text: None,
 ) -> Tuple[np.ndarray, str]:
     """Reads the predictions of a split, from the cache if they were read before.
 
     Args:
-      folder: with one file per image, anywhere below it.
-      names, image_files: of N images: a prediction may have its image's size.
-      size: working (height, width): a prediction may have it, and is resized to it.
+      folder: with one file per image, at its size or the working size; it is resized,
+        padded or cut as the image was.
+      split: N images; by labels `[N, A, h, w]`, if they have some, `auto` is told.
+      size: working (height, width).
       encoding: `train_ids`, `label_ids`, or `auto`; see `choose_encoding`.
       tables: encoding -> `[256]` int16 to train ids, -1 for ids that must not occur.
       num_classes, cache_dir: the number of train ids; the cache folder.
       output, class_map: of `base.Options`; `auto` is told from the first file.
-      labels: `[N, h, w]` train ids, 255 ignored, by which `auto` is told.
       note: is told, in a sentence, by what evidence something was decided.
 
     Returns:
@@ -246,9 +245,11 @@ def predictions(
     Raises:
       DataError: a file that is missing, unreadable or of another size, or a wrong id.
     """
+    names = [place.image for place in split.places] or split.names
     found = find(pathlib.Path(folder).expanduser(), names)
     paths, size = [found[name] for name in names], tuple(size)
-    shapes_of = functools.partial(_shapes, image_files, size)
+    places = split.places or [None] * len(paths)
+    shapes_of = functools.partial(_shapes, split, size)
     options = base.Options(num_classes, _kind(output, paths[0]), tuple(class_map))
     if options.prefers_scores:
         encoding = "probabilities"
@@ -259,14 +260,13 @@ def predictions(
     elif encoding == "auto":
         chosen = range(0, len(paths), max(1, len(paths) // _NUM_ASKED))
         sample = [read_ids(paths[i], shapes_of(i)) for i in chosen]
-        asked = None if labels is None else [labels[i] for i in chosen]
-        encoding = _told_encoding(folder, sample, tables, asked, note)
-    table = tables.get(encoding)
+        encoding = _told_encoding(folder, sample, tables, split.take(chosen), note)
+    how = dict(size=size, table=tables.get(encoding), options=options)
     hashes = cache.content_hashes(paths, cache_dir)
     stored = cache.array(
-        lambda i: _read(paths[i], shapes_of(i), size, table, options, encoding),
+        lambda i: _read(paths[i], shapes_of(i), places[i], encoding, **how),
         len(paths),
-        key=f"on_disk|{size}|{encoding}|{options}|{list(names)}|{hashes}",
+        key=f"on_disk|{size}|{encoding}|{options}|{list(split.places or names)}|{hashes}",
         cache_dir=cache_dir,
         what="reading predictions",
     )
@@ -274,18 +274,23 @@ def predictions(
 
 
 def _shapes(
-    image_files: Sequence[pathlib.Path], size: Tuple[int, int], index: int
+    split: examples.Examples, size: Tuple[int, int], index: int
 ) -> List[Tuple[int, int]]:
     """Returns the (height, width) pairs that an image's prediction may have."""
-    if not image_files:
+    if split.places:
+        own = split.places[index].size
+        is_cut = any(whole > side for whole, side in zip(own, size))
+        return [own] if is_cut and split.places[index].corner else [own, size]
+    if not split.image_files:
         return [size]
-    with io.opened(image_files[index]) as image:
+    with io.opened(split.image_files[index]) as image:
         own = pictures.map_size(image)
         # A map of another size does not tell whether it is turned.
         return [own] if pictures.orientation(image) > 1 else [size, own]
 
 
-def _told_encoding(folder, sample, tables, labels, note) -> str:
+def _told_encoding(folder, sample, tables, asked, note) -> str:
+    labels = asked.labels[:, 0] if asked.labels.ndim == 4 else None
     try:
         encoding, evidence = choose_encoding(sample, tables, labels)
     except io.DataError as error:
@@ -297,20 +302,35 @@ def _told_encoding(folder, sample, tables, labels, note) -> str:
 def _read(
     path: pathlib.Path,
     shapes: Sequence[Tuple[int, int]],
+    place: Optional[examples.Place],
+    encoding: str,
+    *,
     size: Tuple[int, int],
     table: Optional[np.ndarray],
     options: base.Options,
-    encoding: str,
 ) -> np.ndarray:
     """Reads one prediction at a size: ids through a table, or probabilities."""
+    corner = None if place is None else place.corner
     if table is None:
-        return read_probs(path, shapes, size=size, options=options)
+        own = size if corner is None else None
+        return _cut(read_probs(path, shapes, size=own, options=options), corner, size)
     wanted = (
         f"{encoding.replace('_', ' ')} of {options.num_own_classes} classes or 255 for "
         "none (blackbox.class_map takes others)"
     )
     ids = io.map_ids(read_ids(path, shapes), table, path=path, wanted=wanted)
-    return io.resize_nearest(ids, size)
+    return io.resize_nearest(ids, size) if corner is None else _cut(ids, corner, size)
+
+
+def _cut(
+    whole: np.ndarray, corner: Optional[Tuple[int, int]], size: Tuple[int, int]
+) -> np.ndarray:
+    """Returns the part of a map that an example shows: the edge goes on, as there."""
+    if corner is None:
+        return whole
+    part = whole[corner[0] : corner[0] + size[0], corner[1] : corner[1] + size[1]]
+    missing = [(0, s - n) for s, n in zip(size, part.shape)]
+    return np.pad(part, missing + [(0, 0)] * (part.ndim - 2), "edge")
 
 
 def _note_kind(

@@ -10,7 +10,7 @@ import scipy.optimize
 from PIL import Image
 
 from car_tf.blackbox import inference, postprocess, segmenter
-from car_tf.data import io, sheets
+from car_tf.data import examples, io, sheets
 from car_tf.metrics import iou
 
 _TITLES = ("image", "label", "prediction")
@@ -31,7 +31,8 @@ def confusion(
     """Counts pixels by true and predicted class.
 
     Args:
-      labels: `[N, H, W]` class ids, 255 ignored.
+      labels: `[N, H, W]` class ids, 255 ignored, or `[N, A, H, W]` of A raters, each of
+        whom counts.
       predictions: `[N, H, W]` class ids, 255 for none.
       num_classes: K.
 
@@ -41,7 +42,8 @@ def confusion(
     total = np.zeros((num_classes + 1, num_classes + 1), np.int64)
     for label, prediction in zip(labels, predictions):
         ids = np.minimum(prediction, num_classes)
-        total += iou.confusion_matrix(label, ids, num_classes=num_classes + 1)
+        for own in np.reshape(label, (-1, *ids.shape)):
+            total += iou.confusion_matrix(own, ids, num_classes=num_classes + 1)
     return total[:-1]
 
 
@@ -121,10 +123,11 @@ def sheet(
     """Draws one row per image: input, label, prediction; and the colours' meaning.
 
     Args:
-      images: `[N, H, W, 3]` uint8.
+      images: `[N, H, W, C]` uint8, grey or RGB.
       labels, predictions: `[N, H, W]` class ids, 255 for none.
       class_names, class_colors: of K classes.
     """
+    images = np.broadcast_to(images, (*images.shape[:3], 3))
     table = sheets.color_table(dict(enumerate(class_colors)))
     tiles = [
         (title, Image.fromarray(np.ascontiguousarray(pixels)))
@@ -160,8 +163,7 @@ def order_hint(counts: np.ndarray) -> str:
 
 def try_other_inputs(
     blackbox: segmenter.Segmenter,
-    image_files: Sequence[pathlib.Path],
-    labels: np.ndarray,
+    split: examples.Examples,
     predictions: np.ndarray,
     cache_dir: pathlib.Path,
 ) -> Dict[str, np.ndarray]:
@@ -169,37 +171,36 @@ def try_other_inputs(
 
     Args:
       blackbox: the black box as it is used now.
-      image_files: N images.
-      labels: `[N, H, W]` class ids, 255 ignored.
+      split: N images with their labels.
       predictions: `[N, H, W]` class ids as it is used now.
       cache_dir: the cache folder.
 
     Returns:
       Setting in words -> `[N]` pixel accuracies; the one in use first.
     """
-    settings = _other_inputs(blackbox, image_files[0])
+    settings = _other_inputs(blackbox, inference.read_image(split, 0).shape[:2])
     tried = {}
     for words, changes in settings.items():
         if changes is not None:
             try:
                 found = inference.predictions(
                     blackbox.variant(**changes),
-                    image_files=image_files,
-                    size=labels.shape[1:],
+                    split,
+                    size=split.labels.shape[2:],
                     cache_dir=cache_dir,
                 )
             except io.DataError:  # A model that bears no other input.
                 continue
             predictions = postprocess.hard_labels(found)
         num_classes = blackbox.options.num_classes
-        pairs = zip(labels[:, None], predictions[:, None])
+        pairs = zip(split.labels[:, None], predictions[:, None])
         counts = [confusion(*pair, num_classes=num_classes) for pair in pairs]
         tried[words] = np.array([accuracy(count) for count in counts])
     return tried
 
 
 def _other_inputs(
-    blackbox: segmenter.Segmenter, image_file: pathlib.Path
+    blackbox: segmenter.Segmenter, image_size: Tuple[int, int]
 ) -> Dict[str, Optional[Dict[str, Any]]]:
     """Settings in words -> arguments of `variant`; None for those in use, the first."""
     options, backend = blackbox.options, blackbox.backend
@@ -218,7 +219,7 @@ def _other_inputs(
                 words = f"blackbox.channels={channels}"
                 words += "" if whole else f" blackbox.pixel_scale={scale}"
                 settings[words] = changed
-    size = blackbox.input_size or inference.read_image(image_file).shape[:2]
+    size = blackbox.input_size or image_size
     for other in (tuple(n // 2 for n in size), tuple(n * 2 for n in size)):
         if backend.takes(other):
             words = f"blackbox.input_size={other[0]},{other[1]}"

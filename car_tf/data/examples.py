@@ -50,6 +50,17 @@ def rows_of(array: Union[np.ndarray, Rows], indices: Sequence[int]) -> Any:
 
 
 @dataclasses.dataclass(frozen=True)
+class Place:
+    """Where an example comes from in an image that was cut, padded or scaled."""
+
+    image: str  # Name of the image.
+    size: Tuple[int, int]  # Its (height, width) in pixels.
+    # (row, column) in it of the example's upper left pixel; None where the example is
+    # the whole image, resized.
+    corner: Optional[Tuple[int, int]] = None
+
+
+@dataclasses.dataclass(frozen=True)
 class Examples:
     """Images with their labels; arrays may be mapped from files, or `Rows` of such."""
 
@@ -59,8 +70,11 @@ class Examples:
     # `[N, A, H, W]` uint8 class ids of A raters. 255 hides a pixel of one rater alone;
     # who did not label an image has a plane of 255.
     labels: np.ndarray
-    # N files with the images at their own size; empty if drawn.
+    # N files with the images at their own size; empty where an example is no file of its
+    # own: drawn ones, crops, tiles, 16 bits.
     image_files: Tuple[pathlib.Path, ...] = ()
+    # N places in the images of a folder, where `image_files` is empty.
+    places: Tuple[Place, ...] = ()
     # Names that were left out because they could not be read.
     skipped: Tuple[str, ...] = ()
     # `[N, H, W]` uint8 class ids or `[N, H, W, K]` float16 probabilities.
@@ -80,7 +94,7 @@ class Examples:
     def take(self, indices: Sequence[int]) -> "Examples":
         """Returns the examples at `indices`, in that order."""
         indices = np.asarray(indices, dtype=np.int64)
-        files = self.image_files
+        files, places = self.image_files, self.places
         return dataclasses.replace(
             self,
             names=tuple(self.names[i] for i in indices),
@@ -88,6 +102,7 @@ class Examples:
             images=rows_of(self.images, indices),
             labels=rows_of(self.labels, indices),
             image_files=tuple(files[i] for i in indices) if files else (),
+            places=tuple(places[i] for i in indices) if places else (),
             blackbox=(
                 None if self.blackbox is None else rows_of(self.blackbox, indices)
             ),

@@ -6,7 +6,7 @@ No TensorFlow: a job stops early where a folder and its configuration do not fit
 from __future__ import annotations
 
 import pathlib
-from typing import List
+from typing import List, Sequence
 
 from car_tf import config as config_lib
 from car_tf.data import io, splits
@@ -65,3 +65,23 @@ def overrides(config: config_lib.Config, data_dir: str) -> List[str]:
         "data.size={},{}".format(*told.size),
         "data.crop_size={},{}".format(*crop),
     ]
+
+
+def config_to_read(data_dir: str, texts: Sequence[str] = ()) -> config_lib.Config:
+    """Returns a configuration to read a data set and run a black box, not to train.
+
+    Args:
+      data_dir: the data set, told by what lies there.
+      texts: `section.field=value`, which come last.
+
+    Raises:
+      ConfigError, DataError: wrong texts, or a wrong `dataset.json`.
+    """
+    kind = dataset_at(pathlib.Path(data_dir).expanduser()) or "cityscapes"
+    crop_size = (16, 16)  # So small that it limits no size.
+    data = {"dataset": kind, "crop_size": crop_size, "scale_range": (1.0, 1.0)}
+    if kind == "lidc":
+        data.update(size=(128, 128), crop_size=(128, 128))
+    config = config_lib.Config(name="read", data=config_lib.Data(**data))
+    asked = overrides(config, data_dir)
+    return config_lib.override(config, [*asked, *texts, f"data.data_dir={data_dir}"])

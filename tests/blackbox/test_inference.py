@@ -6,10 +6,11 @@ import time
 import blackbox_models as models
 import numpy as np
 import pytest
+from PIL import Image
 
 from car_tf import config
 from car_tf.blackbox import attach, inference, postprocess, report
-from car_tf.data import io
+from car_tf.data import examples, io
 
 K = models.NUM_CLASSES
 SIZE = (8, 16)
@@ -70,7 +71,10 @@ class Box:
             f"{self.module}:{function}", num_classes=K, output=output, **kwargs
         )
         return inference.predictions(
-            segmenter, image_files=paths, size=size, cache_dir=self.folder / "cache"
+            segmenter,
+            models.split_of(paths) if isinstance(paths, list) else paths,
+            size=size,
+            cache_dir=self.folder / "cache",
         )
 
     def calls(self):
@@ -111,6 +115,26 @@ def test_a_function_that_fails_on_image_17_keeps_16_and_goes_on_there(box):
     assert box.calls() == [4]
 
 
+@pytest.mark.parametrize("function", ["labels", "probs"])
+def test_examples_that_are_no_files_are_predicted_alike(box, function):
+    paths, labels = box.write(12)
+    images = np.stack([Image.open(path) for path in paths])
+    names = tuple(f"crop{i}" for i in range(12))
+    split = examples.Examples(names, names, images, labels[:, None])
+    (box.folder / "bad.json").write_text("[11]")
+    with pytest.raises(io.DataError, match="^crop10: .*cannot bear 11"):
+        box.predict(split, function=function)
+    assert box.calls() == [8, 4, 1, 1, 1] and box.kept() == 10
+    (box.folder / "bad.json").write_text("[]")
+    got = box.predict(split, function=function)
+    assert box.calls() == [2]
+    if function == "probs":  # Not in steps of 1 / 255, as those of files.
+        wanted = (0.7 * np.eye(K)[labels] + 0.3 / K).astype(np.float16)
+        np.testing.assert_array_equal(got, wanted)
+    else:
+        np.testing.assert_array_equal(got, labels)
+
+
 def test_images_before_a_bad_one_within_a_batch_are_kept(box):
     paths, labels = box.write(8)
     (box.folder / "bad.json").write_text("[6]")
@@ -133,9 +157,9 @@ def test_probabilities_are_off_by_half_a_step_at_most(box):
 
 def test_nan_probabilities_name_the_image(box):
     paths, _ = box.write(3)
-    image = np.asarray(inference.read_image(paths[1])).copy()
+    first, image = (np.array(Image.open(path)) for path in paths[:2])
     image[..., 1] = 111
-    models.write_images(box.folder / "images", [inference.read_image(paths[0]), image])
+    models.write_images(box.folder / "images", [first, image])
     with pytest.raises(io.DataError, match="image_0001.png: .* NaN"):
         box.predict(paths, function="probs")
     assert box.kept() == 1
@@ -206,7 +230,8 @@ def test_probabilities_of_large_images_are_kept_halved():
 def test_other_inputs_are_tried_once(box):
     paths, labels = box.write(3)
     segmenter = inference.load(f"{box.module}:labels", num_classes=K)
-    arguments = (segmenter, paths, labels, labels.astype(np.uint8))
+    split = models.split_of(paths, labels[:, None].astype(np.uint8))
+    arguments = (segmenter, split, labels.astype(np.uint8))
     first = report.try_other_inputs(*arguments, box.folder / "cache")
     assert box.calls() and len(first) > 2
     again = report.try_other_inputs(*arguments, box.folder / "cache")

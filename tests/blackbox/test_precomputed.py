@@ -1,5 +1,6 @@
 """Predictions that exist as files: finding, decoding, mapping."""
 
+import blackbox_models as models
 import numpy as np
 import pytest
 from PIL import Image
@@ -26,12 +27,11 @@ def folder(tmp_path):
     return tmp_path
 
 
-def read(folder, **kwargs):
+def read(folder, labels=None, **kwargs):
     settings = dict(encoding="auto", tables=TABLES, num_classes=K, size=SIZE)
     return precomputed.predictions(
         str(folder / "predicted"),
-        names=NAMES,
-        image_files=[folder / "images" / f"{name}.png" for name in NAMES],
+        models.split_of([folder / "images" / f"{name}.png" for name in NAMES], labels),
         cache_dir=folder / "cache",
         **{**settings, **kwargs},
     )
@@ -189,7 +189,7 @@ def test_void_is_void_in_every_encoding_and_said_how_it_was_told(folder):
     # 19 for none is refused with the field that takes it.
     write(folder, [np.where(ids == 255, 19, ids)] * 2)
     with pytest.raises(io.DataError, match="train ids.*id 19|id 19.*class_map"):
-        read(folder, labels=np.stack([ids] * 2))
+        read(folder, labels=np.stack([ids] * 2)[:, None])
     maps, _ = read(folder, class_map=(*range(19), 255))
     np.testing.assert_array_equal(maps, [ids] * 2)
 

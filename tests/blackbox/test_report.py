@@ -181,7 +181,7 @@ def test_the_command_on_a_small_data_set(tmp_path, monkeypatch):
     kept = set((tmp_path / "cache" / "blackbox").rglob("*.npz"))
     found = inference.predictions(
         attach.build_blackbox(config, K),
-        image_files=sorted((tmp_path / "leftImg8bit").rglob("*.png")),
+        models.split_of(sorted((tmp_path / "leftImg8bit").rglob("*.png"))),
         size=config.data.size,
         cache_dir=tmp_path / "cache",
     )
@@ -202,7 +202,7 @@ def test_the_real_deeplab_on_camvid(tmp_path, output):
     blackbox = inference.load(str(model), num_classes=K, output=output)
     got = inference.predictions(
         blackbox,
-        image_files=[path for _, (path, _) in found],
+        models.split_of([path for _, (path, _) in found]),
         size=size,
         cache_dir=tmp_path,
     )

@@ -204,11 +204,10 @@ def _examples(
 ) -> examples.Examples:
     """Returns a split: of each image all tiles that somebody labelled."""
     num_tiles, size = stored["images"].shape[1], told.size
-    rows, names, groups, image_files = [], [], [], []
+    rows, names, groups, image_files, places = [], [], [], [], []
     for example, index in zip(chosen, indices):
-        corners = [(0, 0)]
-        if told.fit == "tiles":
-            corners = _corners(stored["sizes"][index], size)
+        own = tuple(int(side) for side in stored["sizes"][index])
+        corners = _corners(own, size) if told.fit == "tiles" else [(0, 0)]
         for tile, (row, column) in enumerate(corners):
             if (stored["labels"][index, tile] == info.IGNORE_LABEL).all():
                 continue
@@ -217,6 +216,8 @@ def _examples(
             names.append(example.name + f"_y{row}_x{column}" * is_cut)
             groups.append(example.group)
             image_files.append(example.image)
+            corner = None if told.fit == "resize" else (row, column)
+            places.append(examples.Place(example.name, own, corner))
     flat = {
         name: stored[name].reshape(-1, *stored[name].shape[2:])
         for name in ("images", "labels")
@@ -229,6 +230,7 @@ def _examples(
         images=examples.rows_of(flat["images"], rows),
         labels=examples.rows_of(flat["labels"], rows),
         image_files=tuple(image_files) if has_files else (),
+        places=() if has_files else tuple(places),
     )
 
 

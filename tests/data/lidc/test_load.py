@@ -6,8 +6,8 @@ import pytest
 import real_data
 
 from car_tf import config as config_lib
-from car_tf.blackbox import attach
-from car_tf.data import io, pipeline, requirements
+from car_tf.blackbox import attach, check
+from car_tf.data import io, layouts, pipeline, requirements
 from car_tf.data import load as data_load
 from car_tf.train import build
 
@@ -163,7 +163,7 @@ def test_what_cannot_be_is_refused(override, words):
         attach.load(_config("", override))
 
 
-def test_a_segmenter_is_run_on_crops(crops, cache_dir, tmp_path, monkeypatch):
+def test_a_segmenter_is_run_on_crops(crops, cache_dir, tmp_path, monkeypatch, capsys):
     (tmp_path / "box_of_crops.py").write_text(
         "def segment(images):\n    return (images[..., 0] > 127).astype('uint8')\n"
     )
@@ -174,6 +174,13 @@ def test_a_segmenter_is_run_on_crops(crops, cache_dir, tmp_path, monkeypatch):
     assert dataset.info.num_blackbox_classes == 2
     train = dataset.splits["train"]
     np.testing.assert_array_equal(train.blackbox, train.images[..., 0] > 127)
+    texts = [f"data.cache_dir={cache_dir}", "blackbox.path=box_of_crops:segment"]
+    texts += ["data.size=16,16", "data.crop_size=16,16"]
+    config = layouts.config_to_read(str(crops), texts)
+    check.check(config, split="val", sheet_file=str(tmp_path / "sheet.png"))
+    out = capsys.readouterr().out
+    assert "images of val, compared at 16 x 16:" in out
+    assert "pixel accuracy by rater 4: " in out and (tmp_path / "sheet.png").is_file()
 
 
 def test_a_black_box_kind_is_refused_before_tensorflow_starts():
