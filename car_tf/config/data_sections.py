@@ -31,6 +31,8 @@ class Data(fields.Section, key="data"):
     symmetries: Literal["mirror", "square"] = "mirror"
     """That a training crop is seen under: `mirror`, left to right, as the paper, or
     `square`, all eight of a square crop."""
+    grey_jitter: ranges.Share = 0.0
+    """By how much gamma, contrast and brightness of a training crop are changed."""
     num_drawn: Tuple[ranges.Images, ranges.Images, ranges.Images] = (400, 40, 60)
     """Drawn scenes for (train, selection, evaluation)."""
     drawn_seed: ranges.Seed = 1

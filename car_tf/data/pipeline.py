@@ -25,6 +25,7 @@ def training_batches(
     scale_range: Tuple[float, float] = (1.0, 1.0),
     random_crop: bool = True,
     symmetries: str = "mirror",
+    grey_jitter: float = 0.0,
     flips: Sequence[class_flips.ClassFlip] = (),
     labels_per_image: int = 1,
     seed: int,
@@ -45,6 +46,7 @@ def training_batches(
       random_crop: whether crops lie anywhere or in the centre.
       symmetries: that a crop is seen under: `mirror`, left to right in one of two, or
         `square`, all eight of the square, for which crops must be square.
+      grey_jitter: by how much the grey levels of a crop are changed, see `_jitter`.
       flips: one independent draw each per label.
       labels_per_image: N, labels of each image: of different raters where there
         are as many, each with class flips of its own.
@@ -102,6 +104,8 @@ def training_batches(
         )
         if symmetries == "square":
             crops = _turn(crops, key)
+        if grey_jitter:
+            crops[0] = _jitter(crops[0], grey_jitter, key)
         batch = dict(zip(("image", "blackbox"), crops[:-num_cut]))
         batch["label"] = _labels(
             crops[-num_cut:], labels_per_image=labels_per_image, flips=flips, key=key
@@ -306,6 +310,26 @@ def _turn(crops: Sequence[tf.Tensor], key: tf.Tensor) -> list:
         return tf.where(tf.reshape(transposed, shape), tf.transpose(crop, axes), crop)
 
     return [turn(crop) for crop in crops]
+
+
+def _jitter(images: tf.Tensor, amount: float, key: tf.Tensor) -> tf.Tensor:
+    """Changes the grey levels of each crop: gamma, contrast and brightness.
+
+    Gamma and contrast lie between exp(-amount) and exp(amount), and the brightness is
+    moved by up to half of `amount` of the range.
+
+    Args:
+      images: `[B, h, w, C]`, 0 to 255.
+      amount: 0 for no change.
+      key: `[2]` seed.
+    """
+    shape = [3, images.shape[0], 1, 1, 1]
+    key = tf.random.experimental.stateless_fold_in(key, 3)
+    draws = tf.random.stateless_uniform(shape, key, -amount, amount)
+    grey = tf.pow(tf.clip_by_value(images / 255.0, 1e-4, 1.0), tf.exp(draws[0]))
+    middle = tf.reduce_mean(grey, axis=[1, 2, 3], keepdims=True)
+    grey = (grey - middle) * tf.exp(draws[1]) + middle + draws[2] / 2
+    return 255.0 * tf.clip_by_value(grey, 0.0, 1.0)
 
 
 def flip_classes(

@@ -39,6 +39,7 @@ def build_batches(
         scale_range=config.data.scale_range,
         random_crop=dataset.info.random_crop,
         symmetries=config.data.symmetries,
+        grey_jitter=config.data.grey_jitter,
         flips=dataset.info.flips,
         labels_per_image=settings.labels_per_image,
         seed=config.train.seed * 10 + stage,

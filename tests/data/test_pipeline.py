@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+import unittest.mock
 
 import numpy as np
 import pytest
@@ -372,6 +373,37 @@ def test_symmetries_of_the_square_leave_all_else_as_it_is():
                 np.testing.assert_array_equal(
                     np.sort(one, axis=None), np.sort(other, axis=None)
                 )
+
+
+def test_jitter_changes_the_grey_levels_of_each_image_alone():
+    source = coordinates(2, 40, 40)
+    shifts = []
+    for plain, jittered in zip(batches(source), batches(source, grey_jitter=0.3)):
+        for name in set(plain) - {"image"}:
+            np.testing.assert_array_equal(plain[name], jittered[name])
+        for before, after in zip(plain["image"], jittered["image"]):
+            assert after.min() >= 0 and after.max() <= 255
+            # A darker pixel stays the darker one.
+            order = np.argsort(before, axis=None)
+            assert np.diff(after.ravel()[order]).min() > -1e-3
+            shifts.append(after.mean() - before.mean())
+    assert min(shifts) < -5 and max(shifts) > 5 and len(set(shifts)) == len(shifts)
+
+
+def test_jitter_by_hand():
+    image = tf.constant([64.0, 191.25], tf.float32)[None, None, :, None]
+    draws = tf.constant([0.2, -0.1, 0.3])
+    with unittest.mock.patch.object(
+        tf.random,
+        "stateless_uniform",
+        lambda *args: draws[:, None, None, None, None],
+    ):
+        changed = pipeline._jitter(image, 0.3, tf.constant([0, 0], tf.int64))
+    # (64 / 255)^(e^0.2) = 0.18484, 0.75^(e^0.2) = 0.70373; their mean is 0.44428. From
+    # it by e^-0.1 = 0.90484 times as far, and 0.3 / 2 up: 0.35953 and 0.82904.
+    np.testing.assert_allclose(
+        changed[0, 0, :, 0], [0.35953 * 255, 0.82904 * 255], rtol=1e-3
+    )
 
 
 def test_shapes_and_types_are_known_before_the_first_batch():

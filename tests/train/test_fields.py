@@ -224,6 +224,10 @@ CASES = [
         *({f"batches {stage}.symmetries": "square" for stage in (1, 2)}, ()),
     ),
     (
+        *("data.grey_jitter", "0.2"),
+        *({f"batches {stage}.grey_jitter": 0.2 for stage in (1, 2)}, ()),
+    ),
+    (
         *("train.seed", "4"),
         # The stages' seeds differ, and differ from those of other runs.
         {
