@@ -10,6 +10,9 @@ from pydantic import Field
 
 from car_tf.config import fields, ranges
 
+# What may be wrong with a data set as a whole, as `data check` calls it.
+ERRORS_OF_ALL = ("leakage", "duplicate across splits", "train ids", "no label")
+
 
 class Data(fields.Section, key="data"):
     """Which images, at which size, and how they are augmented."""
@@ -43,8 +46,23 @@ class Data(fields.Section, key="data"):
     split_seed: ranges.Seed = 1
     """Of the draws that split a data set; apart from `train.seed`, so that repetitions
     of a training are judged on the same images."""
-    on_error: Literal["stop", "skip"] = "stop"
-    """`skip` leaves unreadable examples out and counts them."""
+    on_error: ranges.Text = "stop"
+    """What to do at what `data check` calls an error: `stop`; `skip` leaves examples with
+    errors out and counts them; errors of the data set as a whole are passed over by
+    name: `leakage`, `duplicate across splits`, `train ids`, `no label`. Several are
+    separated by commas."""
+
+    @pydantic.field_validator("on_error")
+    @classmethod
+    def _is_known(cls, on_error: str) -> str:
+        for name in on_error.split(","):
+            known = ("stop", "skip", *ERRORS_OF_ALL)
+            fields.require(
+                name.strip() in known,
+                f"data.on_error: {fields.short(name)}; "
+                + fields.suggest(name.strip(), known),
+            )
+        return on_error
 
     @pydantic.model_validator(mode="after")
     def _crops_fit(self) -> "Data":

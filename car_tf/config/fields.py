@@ -219,13 +219,14 @@ def rebuild(kind: Any, values: Any) -> Any:
 def differences(old: Any, new: Any) -> List[str]:
     """Returns lines `section.field: old -> new` for the fields in which two differ.
 
-    Where a job trains, `train.devices`, makes no difference.
+    Where a job trains, `train.devices`, makes no difference, nor what is done at errors
+    in the data, `data.on_error`: that the data are the same is seen from them.
     """
     old, new = _flat(old), _flat(new)
     return [
         f"{key}: {value!r} -> {new.get(key)!r}"
         for key, value in old.items()
-        if value != new.get(key) and key != "train.devices"
+        if value != new.get(key) and key not in ("train.devices", "data.on_error")
     ]
 
 

@@ -13,7 +13,7 @@ from typing import Any, Callable, Dict, List, Sequence, Tuple
 
 import numpy as np
 
-from car_tf.data import cityscapes, findings, info, io, layouts, splits
+from car_tf.data import cityscapes, findings, io, layouts, splits
 from car_tf.data.folders import check as folders_check
 from car_tf.data.folders import description, files
 from car_tf.data.lidc import arrays as lidc_arrays
@@ -56,7 +56,8 @@ def check(data_dir: str, dataset: str = "") -> Dict[str, Any]:
         problems += more
     problems += findings.of_all(items, description.known_leakage(root))
     if dataset != "folders":
-        problems += findings.odd_sizes(items) if dataset == "lidc" else _labels(items)
+        is_lidc = dataset == "lidc"
+        problems += findings.odd_sizes(items) if is_lidc else _labels(root, items)
     return {
         "dataset": dataset,
         "data_dir": str(root),
@@ -82,82 +83,30 @@ def _plan_cityscapes(root: pathlib.Path) -> Plan:
     jobs, problems = [], []
     for split in ("train", "val"):
         try:
-            found = cityscapes.find(root, split)
+            scenes, more = cityscapes.find(root, split)
         except io.DataError as error:
             folder = root / "leftImg8bit" / split
             problems.append(findings.unreadable(split, folder, error, "missing split"))
-            found = {}
-        images, labels = {path for path, _ in found.values()}, set()
-        for name, (image, city) in found.items():
-            label = cityscapes.label_file(root, split, city, name)
-            labels.add(label)
-            if label.is_file():
-                job = functools.partial(_read_scene, split, name, city, image, label)
-                jobs.append(job)
-            else:
-                words = f"the label of {image} is missing"
-                problems.append(findings.error("missing label", split, label, words))
-        for path in sorted((root / "gtFine" / split).glob("*/*_gtFine_labelIds.png")):
-            if path not in labels and not path.name.startswith("._"):
-                words = "the image of this label is missing"
-                problems.append(findings.error("missing image", split, path, words))
-        for path in sorted((root / "leftImg8bit" / split).glob("*/*.*")):
-            if path not in images and not path.name.startswith("._"):
-                words = "not named <city>/<name>_leftImg8bit.png, so it is not read"
-                problems.append(findings.warning("other name", split, path, words))
+            continue
+        problems += more
+        jobs += [functools.partial(_scene, s) for s in scenes if s.label is not None]
     return jobs, problems
 
 
-def _read_scene(
-    split: str, name: str, city: str, image: pathlib.Path, label: pathlib.Path
-) -> findings.Item:
-    problems, size, digest, ids = [], None, None, None
-    try:
-        pixels = np.asarray(cityscapes.read_image(image))
-        size, digest = pixels.shape[:2], findings.digest(pixels)
-    except io.DataError as error:
-        problems.append(findings.unreadable(split, image, error))
-    try:
-        ids = io.read_ids(label)
-    except io.DataError as error:
-        problems.append(findings.unreadable(split, label, error))
-    counts = np.zeros(256, np.int64)
-    if ids is not None:
-        counts += np.bincount(ids.ravel(), minlength=256)
-        if size not in (None, ids.shape):
-            words = f"wanted {findings.by(size)}, as its image, got "
-            words += findings.by(ids.shape)
-            problems.append(findings.error("size of label", split, label, words))
-    table = cityscapes.label_id_table()
-    for bad in np.flatnonzero((counts > 0) & (table < 0)):
-        words = f"{counts[bad]} pixels of id {bad}, wanted 0 to 33, or 255"
-        problems.append(findings.error("unknown id", split, label, words))
-    is_empty = ids is not None and not counts[table != info.IGNORE_LABEL].any()
-    if is_empty:
-        words = "no pixel of any class, so that nothing can be learnt from it"
-        problems.append(findings.warning("empty label", split, label, words))
-    return findings.Item(
-        name=name,
-        group=city,
-        split=split,
-        problems=tuple(problems),
-        size=size,
-        digest=digest,
-        counts=counts,
-        num_labels=int(ids is not None),
-        num_empty=int(is_empty),
-    )
+def _scene(scene: cityscapes.Scene) -> findings.Item:
+    item, image, _ = cityscapes.examine(scene)
+    digest = None if image is None else findings.digest(np.asarray(image))
+    return dataclasses.replace(item, digest=digest)
 
 
-def _labels(items: Sequence[findings.Item]) -> List[findings.Problem]:
+def _labels(
+    root: pathlib.Path, items: Sequence[findings.Item]
+) -> List[findings.Problem]:
     """Splits at whose labels a training would stop."""
     problems = []
     for split in dict.fromkeys(item.split for item in items):
         counts = [i.counts for i in items if i.split == split and i.num_labels]
-        words = cityscapes.complaint(np.sum(counts, 0)) if counts else ""
-        if words:
-            kind = "train ids" if "train ids" in words else "no label"
-            problems.append(findings.error(kind, split, "gtFine", words))
+        problems += cityscapes.complaints(root, split, np.sum(counts, 0)) * bool(counts)
     return problems
 
 
@@ -176,83 +125,13 @@ def _plan_lidc(root: pathlib.Path) -> Plan:
             problems.append(findings.error("missing split", split, path, words))
             continue
         try:
-            more_jobs, more_problems = _plan_crops(folder, split)
+            crops, more = lidc_folders.plan(folder, split)
         except io.DataError as error:
             problems.append(findings.unreadable(split, folder, error))
             continue
-        jobs += more_jobs
-        problems += more_problems
+        jobs += [functools.partial(_crop, crop) for crop in crops]
+        problems += more
     return jobs, problems
-
-
-def _plan_crops(folder: pathlib.Path, split: str) -> Plan:
-    jobs, problems = [], []
-    found = lidc_folders.find(folder)
-    for path in found.strays:
-        words = "there is no image of this mask's name"
-        problems.append(findings.error("missing image", split, path, words))
-    for kind in ("images", "gt"):
-        for path in sorted((folder / kind).glob("[!.]*.[pP][nN][gG]")):
-            words = "it lies in no patient's folder, so it is not read"
-            problems.append(findings.warning("other place", split, path, words))
-    wanted, has_masks = found.wanted, (folder / "gt").is_dir()
-    if not has_masks:
-        words = "wanted a folder of masks, found none"
-        problems.append(findings.error("missing folder", split, folder / "gt", words))
-    for (patient, stem), image in found.images.items():
-        masks = found.masks[patient, stem]
-        for rater in sorted(set(wanted) - set(masks)) if has_masks else ():
-            path = folder / "gt" / patient / f"{stem}_l{rater}.png"
-            words = "this rater's mask is missing"
-            problems.append(findings.error("missing label", split, path, words))
-        for rater in sorted(set(masks) - set(wanted)):
-            words = f"wanted raters {wanted[0]} to {wanted[-1]} alone"
-            problem = findings.error("fifth mask", split, masks[rater], words)
-            problems.append(problem)
-        paths = [masks[rater] for rater in wanted if rater in masks]
-        jobs.append(functools.partial(_read_crop, split, patient, image, paths))
-    return jobs, problems
-
-
-def _read_crop(
-    split: str, patient: str, image: pathlib.Path, masks: List[pathlib.Path]
-) -> findings.Item:
-    problems, pixels, read = [], None, []
-    try:
-        pixels = lidc_folders.read_grey(image)
-    except io.DataError as error:
-        problems.append(findings.unreadable(split, image, error))
-    for path in masks:
-        try:
-            mask = lidc_folders.read_grey(path)
-        except io.DataError as error:
-            problems.append(findings.unreadable(split, path, error))
-            continue
-        try:
-            shape = mask.shape if pixels is None else pixels.shape
-            read.append(lidc_arrays.as_mask(mask, shape, str(path)))
-        except io.DataError as error:
-            problems.append(findings.unreadable(split, path, error, "unusable mask"))
-    name = f"{patient}/{image.stem}"
-    return _crop(split, name, patient, pixels, read, problems)
-
-
-def _crop(split, name, group, pixels, masks, problems=()) -> findings.Item:
-    problems = list(problems)
-    num_empty = sum(not np.any(mask) for mask in masks)
-    if num_empty == lidc.NUM_RATERS:
-        words = "none of the four raters saw a lesion"
-        problems.append(findings.warning("empty label", split, name, words))
-    return findings.Item(
-        name=name,
-        group=group,
-        split=split,
-        problems=tuple(problems),
-        size=None if pixels is None else pixels.shape,
-        digest=None if pixels is None else findings.digest(pixels),
-        num_labels=len(masks),
-        num_empty=num_empty,
-    )
 
 
 def _plan_lidc_file(path: pathlib.Path) -> Plan:
@@ -269,5 +148,9 @@ def _plan_lidc_file(path: pathlib.Path) -> Plan:
                 problems.append(problem)
             continue
         rows = zip(read.names, read.groups, read.images[..., 0], read.labels)
-        jobs += [functools.partial(_crop, split, *row) for row in rows]
+        jobs += [functools.partial(lidc_arrays.item, split, *row) for row in rows]
     return jobs, problems
+
+
+def _crop(crop: lidc_folders.Crop) -> findings.Item:
+    return lidc_folders.examine(crop)[0]

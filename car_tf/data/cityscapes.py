@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pathlib
-from typing import Dict, Optional, Sequence, Tuple
+from typing import Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 from PIL import Image
 
-from car_tf.data import cache, class_flips, examples, info, io, pictures
+from car_tf.data import cache, class_flips, examples, findings, info, io, pictures
 
 HELD_OUT_CITIES = ("darmstadt", "monchengladbach", "ulm")
 SPLITS = ("train", "selection", "val")
@@ -76,25 +77,32 @@ def label_ids(names: Sequence[str]) -> Optional[np.ndarray]:
     return np.array([known[name] for name in names], np.uint8)
 
 
-def complaint(counts: np.ndarray) -> str:
-    """Returns what is wrong with all labels of a split, empty for nothing.
+def complaints(
+    root: pathlib.Path, split: str, counts: np.ndarray
+) -> List[findings.Problem]:
+    """Returns what is wrong with all labels of a split, if anything.
 
     Args:
+      root: of the data set.
+      split: the split.
       counts: `[256]` pixels of each id, as stored.
     """
+    place = root / "gtFine" / split
     if not counts[label_id_table() != info.IGNORE_LABEL].any():
-        return (
+        words = (
             "no pixel of any class in any label, so that nothing can be learnt or "
             "scored (those of Cityscapes' test split are dummies)"
         )
+        return [findings.error("no label", split, place, words)]
     # Street scenes have many pixels of vegetation 21, sky 23 and car 26.
     low, high = counts[:NUM_TRAIN_IDS].sum(), counts[NUM_TRAIN_IDS:34].sum()
-    if high < _MIN_HIGH_SHARE * low:
-        return (
-            f"{high} of {low + high} pixels have ids above 18: these look like train "
-            "ids, wanted label ids"
-        )
-    return ""
+    if high >= _MIN_HIGH_SHARE * low:
+        return []
+    words = (
+        f"{high} of {low + high} pixels have ids above 18: these look like train ids, "
+        "wanted label ids"
+    )
+    return [findings.error("train ids", split, place, words)]
 
 
 def dataset_info(title: str) -> info.DatasetInfo:
@@ -108,36 +116,107 @@ def dataset_info(title: str) -> info.DatasetInfo:
     )
 
 
-def find(data_dir: pathlib.Path, split: str) -> Dict[str, Tuple[pathlib.Path, str]]:
-    """Lists a split's images.
+@dataclasses.dataclass(frozen=True)
+class Scene:
+    """An image with its label."""
+
+    name: str
+    split: str
+    city: str
+    image: pathlib.Path
+    label: Optional[pathlib.Path]  # None where it is missing.
+
+
+def find(
+    data_dir: pathlib.Path, split: str
+) -> Tuple[List[Scene], List[findings.Problem]]:
+    """Lists a split's images, and what is wrong as far as names tell.
 
     Args:
       data_dir: the folder that holds `leftImg8bit` and `gtFine`.
       split: `train` or `val`.
 
     Returns:
-      name -> (image file, city), sorted by name.
+      The scenes by name, and the problems.
 
     Raises:
       DataError: no such folder, or no image in it.
     """
-    root = data_dir / "leftImg8bit" / split
-    ending = "_leftImg8bit.png"
-    found = {
-        path.name[: -len(ending)]: (path, path.parent.name)
-        for path in sorted(root.glob(f"*/*{ending}"))
-        if not path.name.startswith("._")  # What macOS leaves beside files.
-    }
-    if not found:
+    root, labels = data_dir / "leftImg8bit" / split, data_dir / "gtFine" / split
+    ending, label_ending = "_leftImg8bit.png", "_gtFine_labelIds.png"
+    scenes, problems = [], []
+    for path in sorted(root.glob("*/*.*")):
+        if path.name.startswith("._"):  # What macOS leaves beside files.
+            continue
+        if not path.name.endswith(ending):
+            words = f"not named <city>/<name>{ending}, so it is not read"
+            problems.append(findings.warning("other name", split, path, words))
+            continue
+        name, city = path.name[: -len(ending)], path.parent.name
+        label = labels / city / f"{name}{label_ending}"
+        if not label.is_file():
+            words = f"the label of {path} is missing"
+            problems.append(findings.error("missing label", split, label, words))
+            label = None
+        scenes.append(Scene(name, split, city, path, label))
+    if not scenes:
         raise io.DataError(
             f"{root}: wanted images named <city>/<name>{ending}, found none"
         )
-    return found
+    known = {scene.label for scene in scenes}
+    for path in sorted(labels.glob(f"*/*{label_ending}")):
+        if path not in known and not path.name.startswith("._"):
+            words = "the image of this label is missing"
+            problems.append(findings.error("missing image", split, path, words))
+    return sorted(scenes, key=lambda scene: scene.name), problems
 
 
-def label_file(data_dir: pathlib.Path, split: str, city: str, name: str):
-    """Returns where the label ids of an image lie."""
-    return data_dir / "gtFine" / split / city / f"{name}_gtFine_labelIds.png"
+def examine(
+    scene: Scene,
+) -> Tuple[findings.Item, Optional[Image.Image], Optional[np.ndarray]]:
+    """Reads an image and its label whole.
+
+    Returns:
+      What was found out, the image, and the label ids `[H, W]` uint8; both of no use
+      where an error was found.
+    """
+    problems, image, size, ids = [], None, None, None
+    split, label = scene.split, scene.label
+    try:
+        image = read_image(scene.image)
+        size = image.height, image.width
+    except io.DataError as error:
+        problems.append(findings.unreadable(split, scene.image, error))
+    try:
+        ids = io.read_ids(label)
+    except io.DataError as error:
+        problems.append(findings.unreadable(split, label, error))
+    counts = np.zeros(256, np.int64)
+    if ids is not None:
+        counts += np.bincount(ids.ravel(), minlength=256)
+        if size not in (None, ids.shape):
+            words = f"wanted {findings.by(size)}, as its image, got "
+            words += findings.by(ids.shape)
+            problems.append(findings.error("size of label", split, label, words))
+    table = label_id_table()
+    for bad in np.flatnonzero((counts > 0) & (table < 0)):
+        words = f"{counts[bad]} pixels of id {bad}, wanted label ids 0 to 33, or 255"
+        problems.append(findings.error("unknown id", split, label, words))
+    is_empty = ids is not None and not counts[table != info.IGNORE_LABEL].any()
+    if is_empty:
+        words = "no pixel of any class, so that nothing can be learnt from it"
+        problems.append(findings.warning("empty label", split, label, words))
+    item = findings.Item(
+        name=scene.name,
+        group=scene.city,
+        split=split,
+        problems=tuple(problems),
+        size=size,
+        counts=counts,
+        num_labels=int(ids is not None),
+        num_empty=int(is_empty),
+    )
+    return item, image, ids
 
 
 def read_image(path: pathlib.Path) -> Image.Image:
@@ -162,28 +241,20 @@ def read(
       split: `train` or `val`, as on disk.
       size: (height, width) to resize to; images antialiased, labels nearest.
       cache_dir: the cache folder.
-      on_error: `stop`, or `skip` to leave unreadable examples out.
+      on_error: `data.on_error`.
 
     Returns:
       The examples; labels are train ids 0 to 18, or 255.
 
     Raises:
-      DataError: empty split, missing or unreadable file, label of another size than
-        its image, unknown label id; naming the file. Labels without a class, or in
-        train ids, naming the folder.
+      DataError: what `car_tf.data check` calls an error, in the same words.
     """
     root = pathlib.Path(data_dir).expanduser()
-    found = find(root, split)
-    names = []
-    for name, (image_file, city) in found.items():
-        path = label_file(root, split, city, name)
-        if path.is_file():
-            names.append(name)
-        elif on_error == "stop":
-            raise io.DataError(f"{path}: wanted the label of {image_file}, found none")
-    image_files = [found[name][0] for name in names]
-    label_files = [label_file(root, split, found[name][1], name) for name in names]
-    hashes = cache.content_hashes([*image_files, *label_files], cache_dir)
+    scenes, problems = find(root, split)
+    findings.stop_at(problems, on_error)
+    found = [scene for scene in scenes if scene.label is not None]
+    paths = [scene.image for scene in found] + [scene.label for scene in found]
+    names, hashes = [s.name for s in found], cache.content_hashes(paths, cache_dir)
     stored, kept = cache.arrays(
         key=f"cityscapes|{cache.FORMAT_VERSION}|{size}|{names}|{hashes}",
         cache_dir=cache_dir,
@@ -192,39 +263,31 @@ def read(
             "labels": ((1, *size), np.uint8),
             "counts": ((256,), np.int64),
         },
-        num=len(names),
-        read=lambda i: _read_example(image_files[i], label_files[i], size),
+        num=len(found),
+        read=lambda i: _read_example(found[i], size),
         what=f"reading {split}",
-        on_error=on_error,
+        on_error="skip" if findings.skips(on_error) else "stop",
     )
-    words = complaint(stored.pop("counts").sum(0))
-    if words:
-        raise io.DataError(f"{root / 'gtFine' / split}: {words}")
+    counts = stored.pop("counts").sum(0)
+    findings.stop_at(complaints(root, split, counts), on_error)
     return examples.Examples(
-        names=tuple(names[i] for i in kept),
-        groups=tuple(found[names[i]][1] for i in kept),
-        image_files=tuple(image_files[i] for i in kept),
-        skipped=tuple(sorted(set(found) - {names[i] for i in kept})),
+        names=tuple(found[i].name for i in kept),
+        groups=tuple(found[i].city for i in kept),
+        image_files=tuple(found[i].image for i in kept),
+        skipped=tuple(sorted({s.name for s in scenes} - {names[i] for i in kept})),
         **stored,
     )
 
 
-def _read_example(
-    image_file: pathlib.Path, label: pathlib.Path, size: Tuple[int, int]
-) -> Dict[str, np.ndarray]:
+def _read_example(scene: Scene, size: Tuple[int, int]) -> Dict[str, np.ndarray]:
     """Reads an image and its label at a size, and how often each label id occurs."""
-    image, ids = read_image(image_file), io.read_ids(label)
-    if ids.shape != (image.height, image.width):
-        raise io.DataError(
-            f"{label}: wanted {image.height} x {image.width}, the size of its image, "
-            f"got {ids.shape[0]} x {ids.shape[1]}"
-        )
-    wanted = "label ids 0 to 33, or 255"
-    mapped = io.map_ids(ids, label_id_table(), path=label, wanted=wanted)
+    item, image, ids = examine(scene)
+    findings.stop_at(item.problems)
+    mapped = label_id_table()[ids].astype(np.uint8)
     return {
         "images": io.resize_antialiased(image, size),
         "labels": io.resize_nearest(mapped, size)[None],
-        "counts": np.bincount(ids.ravel(), minlength=256),
+        "counts": item.counts,
     }
 
 

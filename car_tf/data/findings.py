@@ -19,6 +19,9 @@ from typing import (
 
 import numpy as np
 
+from car_tf.config import data_sections
+from car_tf.data import io
+
 ERROR, WARNING = "error", "warning"
 _MAX_ROWS = 5
 
@@ -73,6 +76,29 @@ def unreadable(
     """Turns a reader's complaint about a file into a problem."""
     text, start = str(complaint), f"{path}: "
     return error(kind, split, path, text[len(start) * text.startswith(start) :])
+
+
+def skips(on_error: str) -> bool:
+    """Whether `data.on_error` leaves examples with errors out."""
+    return "skip" in _allowed(on_error)
+
+
+def _allowed(on_error: str) -> List[str]:
+    return [name.strip() for name in on_error.split(",")]
+
+
+def stop_at(problems: Sequence[Problem], on_error: str = "stop") -> None:
+    """Raises DataError with the first error that `data.on_error` does not allow."""
+    for problem in problems:
+        allowed, of_all = (
+            _allowed(on_error),
+            problem.kind in data_sections.ERRORS_OF_ALL,
+        )
+        if problem.level != ERROR or problem.kind in allowed:
+            continue
+        if of_all or "skip" not in allowed:
+            words = f" (data.on_error={problem.kind!r} passes this over)" * of_all
+            raise io.DataError(f"{problem.place}: {problem.detail}{words}")
 
 
 def digest(pixels: np.ndarray) -> str:

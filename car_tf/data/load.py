@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import pathlib
 from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
 import numpy as np
 
 from car_tf import config as config_lib
-from car_tf.data import cache, cityscapes, examples, io, requirements, splits
+from car_tf.data import cache, cityscapes, examples, findings, io, requirements, splits
 from car_tf.data import info as info_lib
+from car_tf.data.folders import description
 from car_tf.data.folders import read as folders_read
 from car_tf.data.lidc import arrays as lidc_arrays
 from car_tf.data.lidc import read as lidc
@@ -127,6 +129,7 @@ def _cityscapes_on_disk(config: config_lib.Config, only: Sequence[str]) -> Datas
         for split in ("train", "val")
         if split in needed or (split == "train" and "selection" in needed)
     }
+    _stop_at_overlaps(read, data)
     found, notes = dict(read), _skipped(read)
     if "train" in read:
         found["train"], found["selection"], words = cityscapes.split_training(
@@ -212,6 +215,7 @@ def _lidc(config: config_lib.Config, only: Sequence[str]) -> Dataset:
     if data.data_dir:
         title = f"CT crops in {data.data_dir}"
         read = {name: _read_crops(config, name) for name in needed}
+        _stop_at_overlaps(read, data)
         notes = []
     else:
         title, read = "CT-like crops drawn by car_tf", _drawn_crops(config, needed)
@@ -249,6 +253,19 @@ def _read_crops(config: config_lib.Config, name: str) -> examples.Examples:
             f"{data.size[1]} pixels (data.size), found {found}"
         )
     return read
+
+
+def _stop_at_overlaps(
+    read: Dict[str, examples.Examples], data: config_lib.Data
+) -> None:
+    """Raises DataError where splits share images, cities or patients."""
+    items = [
+        findings.Item(name, group, split, digest=findings.digest(image))
+        for split, own in (read.items() if len(read) > 1 else ())
+        for name, group, image in zip(own.names, own.groups, own.images)
+    ]
+    known = description.known_leakage(pathlib.Path(data.data_dir).expanduser())
+    findings.stop_at(findings.of_all(items, known), data.on_error)
 
 
 def _skipped(read: Dict[str, examples.Examples]) -> List[str]:

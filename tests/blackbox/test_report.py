@@ -193,16 +193,15 @@ def test_the_command_on_a_small_data_set(tmp_path, monkeypatch):
 def test_the_real_deeplab_on_camvid(tmp_path, output):
     name = "deeplab_mobilenet_edgetpu_slim_cityscapes_quant.tflite"
     model, camvid = real_data.folder("deeplab") / name, real_data.folder("camvid")
-    found = list(cityscapes.find(camvid, "val").items())[::25]
+    found = cityscapes.find(camvid, "val")[0][::25]
     table = cityscapes.label_id_table()
     size, labels = (256, 512), []
-    for name, (_, city) in found:
-        path = cityscapes.label_file(camvid, "val", city, name)
-        labels.append(table[np.asarray(Image.open(path))])
+    for scene in found:
+        labels.append(table[np.asarray(Image.open(scene.label))])
     blackbox = inference.load(str(model), num_classes=K, output=output)
     got = inference.predictions(
         blackbox,
-        models.split_of([path for _, (path, _) in found]),
+        models.split_of([scene.image for scene in found]),
         size=size,
         cache_dir=tmp_path,
     )

@@ -8,7 +8,10 @@ import pytest
 import real_data
 from PIL import Image
 
+from car_tf import config as config_lib
+from car_tf.config import data_sections
 from car_tf.data import check, findings, io
+from car_tf.data import load as data_load
 from car_tf.data.lidc import read as lidc
 
 
@@ -68,7 +71,9 @@ def test_all_problems_of_street_scenes_are_found_at_once(tmp_path):
         ("warning", "other name", "train", "photo.jpg"),
     ]
     # Two rows of three pixels.
-    assert detail(report, "unknown id") == "6 pixels of id 34, wanted 0 to 33, or 255"
+    assert detail(report, "unknown id") == (
+        "6 pixels of id 34, wanted label ids 0 to 33, or 255"
+    )
     wanted = "wanted 64 x 128, as its image, got 32 x 64"
     assert detail(report, "size of label") == wanted
     assert detail(report, "leakage") == "2 images in train, 2 images in val"
@@ -83,7 +88,7 @@ def test_train_ids_under_the_name_of_label_ids_are_seen(tmp_path):
         ids = np.arange(64 * 128, dtype=np.uint8).reshape(64, 128) % 19
         tree.write_image(tree.label_file(tmp_path, "val", "frankfurt", index), ids)
     report = check.check(str(tmp_path))
-    assert problems(report) == [("error", "train ids", "val", "gtFine")]
+    assert problems(report) == [("error", "train ids", "val", "val")]
 
 
 def test_a_missing_split_is_a_problem_and_an_empty_folder_an_error(tmp_path):
@@ -117,14 +122,19 @@ def write_crop(root, split, patient, stem, seed, *, size=(8, 6), empty=False):
         tree.write_image(root / split / "gt" / patient / f"{stem}_l{rater}.png", mask)
 
 
-@pytest.fixture
-def crops(tmp_path):
+def write_crops(root, size=(8, 6)):
     for index, split in enumerate(("train", "val", "test")):
         for patient in "AB":
             for stem in range(3):
                 seed = 100 * index + 10 * ord(patient) + stem
-                write_crop(tmp_path, split, f"{split}{patient}", f"c{stem}", seed)
-    return tmp_path
+                name = f"{split}{patient}"
+                write_crop(root, split, name, f"c{stem}", seed, size=size)
+    return root
+
+
+@pytest.fixture
+def crops(tmp_path):
+    return write_crops(tmp_path)
 
 
 def test_sound_crops_have_no_problems(crops):
@@ -190,6 +200,108 @@ def test_a_pickle_is_checked_as_well(tmp_path):
     report = check.check(str(tmp_path))
     assert [p[1] for p in problems(report) if p[0] == "error"] == ["unreadable"]
     assert len(report["splits"]) == 2
+
+
+# The same sentence stops a training
+
+
+SCENES = {
+    "missing label": lambda root, image, label: label.unlink(),
+    "missing image": lambda root, image, label: image.unlink(),
+    "size of label": lambda root, image, label: tree.write_image(
+        label, tree.label_ids((32, 64))
+    ),
+    "unknown id": lambda root, image, label: tree.write_image(
+        label, np.full(tree.SIZE, 40, np.uint8)
+    ),
+    "unreadable": lambda root, image, label: image.write_bytes(b"no image"),
+    "leakage": lambda root, image, label: tree.write(
+        root, val={"aachen": 0, "frankfurt": 2, "bochum": 1}
+    ),
+    "duplicate across splits": lambda root, image, label: Image.open(image).save(
+        tree.image_file(root, "val", "frankfurt", 0), compress_level=1
+    ),
+    "train ids": lambda root, image, label: [
+        tree.write_image(path, np.full(tree.SIZE, 7, np.uint8))
+        for path in (root / "gtFine" / "val").rglob("*.png")
+    ],
+    "no label": lambda root, image, label: [
+        tree.write_image(path, np.full(tree.SIZE, 3, np.uint8))
+        for path in (root / "gtFine" / "val").rglob("*.png")
+    ],
+}
+
+
+@pytest.mark.parametrize("kind", SCENES)
+def test_an_error_in_street_scenes_stops_a_training(tmp_path, kind):
+    root = tree.write(tmp_path / "data")
+    image = tree.image_file(root, "train", "aachen", 1)
+    SCENES[kind](root, image, tree.label_file(root, "train", "aachen", 1))
+    stopped_alike(root, kind, tmp_path, "data.size=32,64", "data.crop_size=16,16")
+
+
+CROPS = {
+    "missing label": lambda root, image, mask: mask.unlink(),
+    "missing image": lambda root, image, mask: image.unlink(),
+    "fifth mask": lambda root, image, mask: mask.with_name("c1_l4.png").write_bytes(
+        mask.read_bytes()
+    ),
+    "unreadable": lambda root, image, mask: mask.write_bytes(b"no image"),
+    "unusable mask": lambda root, image, mask: tree.write_image(
+        mask, np.full((16, 20), 7, np.uint8)
+    ),
+    "leakage": lambda root, image, mask: write_crop(
+        root, "test", "trainA", "c1", 1, size=(16, 20)
+    ),
+    "duplicate across splits": lambda root, image, mask: Image.open(image).save(
+        root / "test" / "images" / "testA" / "c1.png", compress_level=1
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", CROPS)
+def test_an_error_in_crops_stops_a_training(tmp_path, kind):
+    crops = write_crops(tmp_path / "crops", (16, 20))
+    image = crops / "train" / "images" / "trainA" / "c1.png"
+    CROPS[kind](crops, image, crops / "train" / "gt" / "trainA" / "c1_l1.png")
+    stopped_alike(crops, kind, tmp_path, "data.size=16,16", "data.crop_size=16,16")
+
+
+def stopped_alike(root, kind, cache, *texts):
+    """A training stops with the check's first error, and passes it over by its name."""
+    report = check.check(str(root))
+    errors = [problem for problem in report["problems"] if problem["level"] == "error"]
+    assert {problem["kind"] for problem in errors} == {kind}
+    config = config_lib.load(report["dataset"], texts)
+    data = {"data_dir": str(root), "cache_dir": str(cache / "cache")}
+    config = config_lib.change(config, data=data)
+    with pytest.raises(io.DataError) as told:
+        data_load.read_data(config)
+    first = "{place}: {detail}".format(**errors[0])
+    assert str(told.value).startswith(first)
+    of_all = kind in data_sections.ERRORS_OF_ALL
+    skip = config_lib.change(config, data={"on_error": "skip"})
+    if of_all:
+        with pytest.raises(io.DataError):
+            data_load.read_data(skip)
+        skip = config_lib.change(config, data={"on_error": f"skip, {kind}"})
+    num = sum(len(split) for split in data_load.read_data(skip).splits.values())
+    found = sum(split["images"] for split in report["splits"].values())
+    lost = kind in ("fifth mask", "size of label", "unknown id", "unreadable")
+    lost |= kind == "unusable mask" or (report["dataset"], kind) == (
+        "lidc",
+        "missing label",
+    )
+    assert num == found - lost
+
+
+def test_known_leakage_is_no_error(tmp_path):
+    crops = write_crops(tmp_path / "crops", (16, 20))
+    write_crop(crops, "test", "trainA", "c1", 1, size=(16, 20))
+    (crops / "dataset.json").write_text('{"known_leakage": ["trainA"]}')
+    texts = ["data.size=16,16", "data.crop_size=16,16", f"data.data_dir={crops}"]
+    config = config_lib.load("lidc", [*texts, f"data.cache_dir={tmp_path / 'cache'}"])
+    assert len(data_load.read_data(config).splits["test"]) == 7
 
 
 # Real data

@@ -236,5 +236,5 @@ def test_links_are_followed_and_leftovers_of_macos_are_not_read(tmp_path):
     assert list(precomputed.find(tmp_path / "maps", ["a"])) == ["a"]
     assert list(common.find_images([str(tmp_path / "maps")])) == ["city/deep/a"]
     assert list(io.walk(tmp_path / "maps")) == [tmp_path / "maps/city/deep/a.png"]
-    assert len(cityscapes.find(tmp_path / "data", "train")) == 6
+    assert len(cityscapes.find(tmp_path / "data", "train")[0]) == 6
     assert check.check(str(tmp_path / "data"))["problems"] == []

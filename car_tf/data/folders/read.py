@@ -42,8 +42,7 @@ def read(
       seed: of splits that are drawn.
       fraction: for selection, where it has no split of its own.
       cache_dir: the cache folder.
-      on_error: `stop`, or `skip` to leave out images with an error and to go on in spite
-        of errors of the whole, such as leakage.
+      on_error: `data.on_error`.
 
     Raises:
       DataError: what `car_tf.data check` calls an error, in the same words.
@@ -51,7 +50,7 @@ def read(
     root = pathlib.Path(data_dir).expanduser()
     told = description.read(root).model_copy(update={"size": tuple(size)})
     found, problems = files.find(root, told)
-    _stop_at(problems, on_error)
+    findings.stop_at(problems, on_error)
     labelled = [example for example in found if any(example.masks)]
     stored, kept = _stored(labelled, told, cache_dir, on_error)
     labelled = [labelled[index] for index in kept]
@@ -70,7 +69,7 @@ def read(
         raise io.DataError(f"{root}: {error}") from None
     items = with_splits(items, divided)
     problems += findings.of_all(items, told.known_leakage)
-    _stop_at(problems, on_error)
+    findings.stop_at(problems, on_error)
     skipped = tuple(sorted({e.name for e in found} - {e.name for e in labelled}))
     split = {
         name: dataclasses.replace(
@@ -80,13 +79,6 @@ def read(
         for name, indices in divided.items()
     }
     return Folder(told, split, [*_notes(told, stored), words])
-
-
-def _stop_at(problems: Sequence[findings.Problem], on_error: str) -> None:
-    """Raises DataError with the first error, unless errors are to be skipped."""
-    for problem in problems if on_error == "stop" else ():
-        if problem.level == findings.ERROR:
-            raise io.DataError(f"{problem.place}: {problem.detail}")
 
 
 def with_splits(
@@ -116,7 +108,7 @@ def _stored(
 
     def read_one(index: int) -> Dict[str, np.ndarray]:
         item, pixels, labels = examine.examine(found[index], told)
-        _stop_at(item.problems, "stop")
+        findings.stop_at(item.problems)
         fitted = _fit(pixels, labels, told)
         arrays = {
             "images": np.zeros((num_tiles, *size, channels), np.uint8),
@@ -144,7 +136,7 @@ def _stored(
         num=len(found),
         read=read_one,
         what="reading images and masks",
-        on_error=on_error,
+        on_error="skip" if findings.skips(on_error) else "stop",
     )
 
 
@@ -156,7 +148,7 @@ def _num_tiles(path: pathlib.Path, size: Size, on_error: str) -> int:
         with io.opened(path) as image:
             return len(_corners(pictures.upright_size(image), size))
     except io.DataError:
-        if on_error == "stop":
+        if not findings.skips(on_error):
             raise
         return 1
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import json
 import pathlib
-from typing import Any, Dict, Tuple
+from typing import Any, Dict, Optional, Sequence, Tuple
 
 import numpy as np
 
-from car_tf.data import cache, examples, io, splits
+from car_tf.data import cache, examples, findings, io, splits
 from car_tf.data.lidc import pickle_file
 
 NUM_RATERS = 4
@@ -74,6 +74,32 @@ def as_mask(mask: np.ndarray, shape: Tuple[int, ...], what: str) -> np.ndarray:
             f"{what}: mask holds {other}, wanted 0 and 1, or 0 and 255, alone"
         )
     return (mask != 0).astype(np.uint8)
+
+
+def item(
+    split: str,
+    name: str,
+    group: str,
+    pixels: Optional[np.ndarray],
+    masks: Sequence[np.ndarray],
+    problems: Sequence[findings.Problem] = (),
+) -> findings.Item:
+    """Returns what was found out about a crop that was read."""
+    problems = list(problems)
+    num_empty = sum(not np.any(mask) for mask in masks)
+    if num_empty == NUM_RATERS:
+        words = "none of the four raters saw a lesion"
+        problems.append(findings.warning("empty label", split, name, words))
+    return findings.Item(
+        name=name,
+        group=group,
+        split=split,
+        problems=tuple(problems),
+        size=None if pixels is None else pixels.shape,
+        digest=None if pixels is None else findings.digest(pixels),
+        num_labels=len(masks),
+        num_empty=num_empty,
+    )
 
 
 def store(image: np.ndarray, target: np.ndarray, what: str) -> None:

@@ -17,7 +17,7 @@ from typing import Dict, Hashable, List, Optional, Tuple
 
 import numpy as np
 
-from car_tf.data import cache, examples, io, pictures, splits
+from car_tf.data import cache, examples, findings, io, pictures
 from car_tf.data.lidc import arrays as lidc_arrays
 
 NUM_RATERS = lidc_arrays.NUM_RATERS
@@ -94,51 +94,79 @@ def _add(found: Dict, key: Hashable, path: pathlib.Path) -> None:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Crop:
-    name: str
+class Crop:
+    """An image with the masks that are there of the four raters."""
+
+    split: str
     patient: str
     image: pathlib.Path
-    masks: List[pathlib.Path]
+    masks: Tuple[pathlib.Path, ...]
+    is_whole: bool  # Whether there are these four masks, and no others.
+
+    @property
+    def name(self) -> str:
+        """Patient and file, without its ending."""
+        return f"{self.patient}/{self.image.stem}"
 
 
-def _pair(folder: pathlib.Path, on_error: str) -> Tuple[List[_Crop], List[str]]:
-    """Returns each image of a split with the files of its four masks.
+def plan(folder: pathlib.Path, split: str) -> Tuple[List[Crop], List[findings.Problem]]:
+    """Lists the crops of a split's folder, and what is wrong as far as names tell.
 
-    Returns:
-      The crops, and the names of those left out: with `skip`, where a mask is missing.
+    Raises:
+      DataError: two files go by one name.
     """
-    if not (folder / "gt").is_dir():
-        raise FileNotFoundError(f"{folder / 'gt'}: no such folder")
-    found = find(folder)
-    if found.strays and on_error == "stop":
-        raise io.DataError(f"{found.strays[0]}: found no image of this mask's name")
-    crops, skipped = [], []
+    crops, problems, found = [], [], find(folder)
+    for path in found.strays:
+        words = "there is no image of this mask's name"
+        problems.append(findings.error("missing image", split, path, words))
+    for kind in ("images", "gt"):
+        for path in sorted((folder / kind).glob("[!.]*.[pP][nN][gG]")):
+            words = "it lies in no patient's folder, so it is not read"
+            problems.append(findings.warning("other place", split, path, words))
+    wanted, has_masks = found.wanted, (folder / "gt").is_dir()
+    if not has_masks:
+        words = "wanted a folder of masks, found none"
+        problems.append(findings.error("missing folder", split, folder / "gt", words))
     for (patient, stem), image in found.images.items():
         masks = found.masks[patient, stem]
-        if set(masks) == set(found.wanted):
-            paths = [masks[rater] for rater in found.wanted]
-            crops.append(_Crop(f"{patient}/{stem}", patient, image, paths))
+        for rater in sorted(set(wanted) - set(masks)) if has_masks else ():
+            path = folder / "gt" / patient / f"{stem}_l{rater}.png"
+            words = "the mask of this rater is missing; wanted an empty one where "
+            words += "nothing was seen"
+            problems.append(findings.error("missing label", split, path, words))
+        for rater in sorted(set(masks) - set(wanted)):
+            words = f"wanted the masks of raters {wanted[0]} to {wanted[-1]} alone"
+            problem = findings.error("fifth mask", split, masks[rater], words)
+            problems.append(problem)
+        paths = tuple(masks[rater] for rater in wanted if rater in masks)
+        is_whole = set(masks) == set(wanted)
+        crops.append(Crop(split, patient, image, paths, is_whole))
+    return crops, problems
+
+
+def examine(
+    crop: Crop,
+) -> Tuple[findings.Item, Optional[np.ndarray], List[np.ndarray]]:
+    """Reads a crop: what was found out, the image, and masks of 0 and 1, `[H, W]`."""
+    problems, pixels, read = [], None, []
+    try:
+        pixels = read_grey(crop.image)
+    except io.DataError as error:
+        problems.append(findings.unreadable(crop.split, crop.image, error))
+    for path in crop.masks:
+        try:
+            mask = read_grey(path)
+        except io.DataError as error:
+            problems.append(findings.unreadable(crop.split, path, error))
             continue
-        if on_error == "skip":
-            skipped.append(f"{patient}/{stem}")
-            continue
-        for rater in found.wanted:
-            if rater not in masks:
-                mask = folder / "gt" / patient / f"{stem}_l{rater}.png"
-                raise FileNotFoundError(
-                    f"{mask}: no such mask; all four raters' are wanted, empty "
-                    "where a rater saw nothing"
-                )
-        other = masks[min(set(masks) - set(found.wanted))]
-        raise io.DataError(
-            f"{other}: wanted the masks of raters {found.wanted[0]} to "
-            f"{found.wanted[-1]} alone, as most crops have them"
-        )
-    if not crops:
-        raise FileNotFoundError(
-            f"{folder / 'images'}: no <patient>/*.png in it, or none with all masks"
-        )
-    return crops, skipped
+        try:
+            shape = mask.shape if pixels is None else pixels.shape
+            read.append(lidc_arrays.as_mask(mask, shape, str(path)))
+        except io.DataError as error:
+            problem = findings.unreadable(crop.split, path, error, "unusable mask")
+            problems.append(problem)
+    what = crop.split, crop.name, crop.patient
+    return lidc_arrays.item(*what, pixels, read, problems), pixels, read
 
 
 def read(
@@ -150,19 +178,16 @@ def read(
     on_error: str,
 ) -> examples.Examples:
     """Reads one split; arguments and errors as of `lidc.read`."""
-    found = {name: split_folder(root, name) for name in splits.SPLITS}
-    folders = {name: folder for name, folder in found.items() if folder}
-    try:
-        splits.check_disjoint(
-            {name: _patients(folder / "images") for name, folder in folders.items()}
+    folder = split_folder(root, split)
+    if folder is None:
+        raise io.DataError(f"{root}: wanted a folder {split}/images, found none")
+    listed, problems = plan(folder, split)
+    findings.stop_at(problems, on_error)
+    crops = [crop for crop in listed if crop.is_whole]
+    if not crops:
+        raise io.DataError(
+            f"{folder / 'images'}: wanted <patient>/*.png with all masks, found none"
         )
-    except ValueError as error:
-        raise io.DataError(f"{root}: {error}") from None
-    if split not in folders:
-        raise FileNotFoundError(
-            f"{root}: wanted split {split}, found {', '.join(folders)}"
-        )
-    crops, skipped = _pair(folders[split], on_error)
     names = [crop.name for crop in crops]
     height, width = _common_size(crops, size, on_error)
     specs = {
@@ -191,9 +216,9 @@ def read(
             num=len(crops),
             read=lambda index: load(crops[index]),
             what=f"reading {split}",
-            on_error=on_error,
+            on_error="skip" if findings.skips(on_error) else "stop",
         )
-    skipped += [names[index] for index in sorted(set(range(len(names))) - set(kept))]
+    skipped = {crop.name for crop in listed} - {names[index] for index in kept}
     return examples.Examples(
         names=tuple(names[index] for index in kept),
         groups=tuple(crops[index].patient for index in kept),
@@ -203,7 +228,7 @@ def read(
 
 
 def _common_size(
-    crops: List[_Crop], size: Tuple[int, int], on_error: str
+    crops: List[Crop], size: Tuple[int, int], on_error: str
 ) -> Tuple[int, int]:
     """Returns the size, cut to `size`, that most of the first readable crops have."""
     found: Dict[Tuple[int, int], int] = collections.Counter()
@@ -211,7 +236,8 @@ def _common_size(
         try:
             found[lidc_arrays.fit(read_grey(crop.image), size).shape] += 1
         except io.DataError:
-            if on_error == "stop" or (not found and crop is crops[-1]):
+            is_last = not found and crop is crops[-1]
+            if is_last or not findings.skips(on_error):
                 raise
         if sum(found.values()) == _NUM_LOOKED_AT:
             break
@@ -219,15 +245,15 @@ def _common_size(
 
 
 def _load(
-    crop: _Crop, *, size: Tuple[int, int], specs: Dict[str, tuple]
+    crop: Crop, *, size: Tuple[int, int], specs: Dict[str, tuple]
 ) -> Dict[str, np.ndarray]:
     """Reads one crop with its masks into arrays of the shapes in `specs`."""
     arrays = {name: np.empty(shape, dtype) for name, (shape, dtype) in specs.items()}
-    image = read_grey(crop.image)
+    item, image, masks = examine(crop)
+    findings.stop_at(item.problems)
     fitted = lidc_arrays.fit(image, size)
     lidc_arrays.store(fitted, arrays["images"][..., 0], str(crop.image))
-    for rater, path in enumerate(crop.masks):
-        mask = lidc_arrays.as_mask(read_grey(path), image.shape, str(path))
+    for rater, mask in enumerate(masks):
         arrays["labels"][rater] = lidc_arrays.fit(mask, size)
     return arrays
 

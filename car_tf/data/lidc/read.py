@@ -66,8 +66,8 @@ def read(
         centre, smaller ones are delivered whole.
       cache_dir: where what is found is converted to arrays once; None reads
         them each time.
-      on_error: `stop`, or `skip` to leave crops out of which a file is missing or
-        cannot be read; of folders, with a cache. One file is read whole or not at all.
+      on_error: `data.on_error`; crops are left out of folders, with a cache. One file
+        is read whole or not at all.
 
     Returns:
       `images` `[N, H, W, 1]` grey values and `labels` `[N, 4, H, W]`, the raters' masks,
