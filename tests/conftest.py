@@ -21,17 +21,33 @@ tf.config.threading.set_inter_op_parallelism_threads(2)
 # Files that take longest and show nothing of a stack that others do not.
 LONG = (
     *("app/test_app_page.py", "benchmarks/test_benchmarks.py", "data/test_check.py"),
+    *("config/test_train_flags.py", "test_own_data.py"),
     *("experiment/test_regression.py", "experiment/test_tables.py"),
     *("export/test_clients.py", "runtime/test_full_disk.py"),
     *("runtime/test_workers_job.py", "test_docs.py", "test_site.py"),
 )
+# What takes longest comes first, so that no process is left alone with it at the end.
+FIRST = (
+    *("train/test_train_job.py", "train/test_trainers.py", "experiment/test_tables.py"),
+    *("test_own_data.py", "evaluate/test_before_stage2.py", "train/test_execution.py"),
+    *("test_api.py", "export/test_signatures.py", "export/test_savedmodel.py"),
+    *("export/test_cpp.py", "export/test_clients.py", "benchmarks/test_benchmarks.py"),
+    *("experiment/test_regression.py", "app/test_app.py", "app/test_app_page.py"),
+    *("models/test_cvae.py", "train/test_stage2.py", "predict/test_predict.py"),
+)
 
 
 def pytest_collection_modifyitems(items):
-    """Marks the tests of LONG."""
+    """Marks the tests of LONG, and puts those of FIRST first."""
+    ranks = {}
     for item in items:
-        if item.path.as_posix().endswith(LONG):
+        path = item.path.as_posix()
+        if path.endswith(LONG):
             item.add_marker(pytest.mark.long)
+        if path not in ranks:
+            found = [rank for rank, end in enumerate(FIRST) if path.endswith(end)]
+            ranks[path] = found[0] if found else len(FIRST)
+    items.sort(key=lambda item: ranks[item.path.as_posix()])
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,6 @@
 """The package as a library: what it offers, how it is called, and the README's script."""
 
 import inspect
-import pathlib
 import re
 import subprocess
 import sys
@@ -18,30 +17,36 @@ from car_tf.models.keras_api import keras
 from car_tf.runtime import run_dir
 from car_tf.train import api
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
-
-
-@pytest.mark.parametrize(
-    "first",
-    [
-        "import car_tf; car_tf.train, car_tf.evaluate, car_tf.score, car_tf.metrics",
-        "import car_tf.train.run, car_tf.evaluate.run, car_tf.score.arrays",
-        "from car_tf.train import api; import car_tf.metrics.ged, car_tf.evaluate.api",
-    ],
+FIRST = (
+    "import car_tf; car_tf.train, car_tf.evaluate, car_tf.score, car_tf.metrics",
+    "import car_tf.train.run, car_tf.evaluate.run, car_tf.score.arrays",
+    "from car_tf.train import api; import car_tf.metrics.ged, car_tf.evaluate.api",
 )
-def test_packages_are_called_whoever_imports_them_first(first):
-    code = f"""
-{first}
-import car_tf, inspect, numpy
-import car_tf.train.api, car_tf.metrics.ged, car_tf.metrics.realism
-assert "callbacks" in inspect.signature(car_tf.train).parameters
-assert "realism_steps" in inspect.signature(car_tf.evaluate).parameters
-masks = numpy.ones([1, 1, 2, 2], int)
-assert car_tf.score(masks, masks)["ged"] == car_tf.metrics.ged(masks, masks) == 0
-assert car_tf.metrics.ged.energy_distance and car_tf.train.api.Run is car_tf.Run
-assert car_tf.metrics.realism([1.0], [0.0]) == 1.0
+CALLS = """
+import os, sys
+import tensorflow  # Once for all.
+
+for first in sys.argv[1:]:
+    child = os.fork()
+    if child:
+        assert os.waitpid(child, 0)[1] == 0, first
+        continue
+    exec(first)
+    import car_tf, inspect, numpy
+    import car_tf.train.api, car_tf.metrics.ged, car_tf.metrics.realism
+    assert "callbacks" in inspect.signature(car_tf.train).parameters
+    assert "realism_steps" in inspect.signature(car_tf.evaluate).parameters
+    masks = numpy.ones([1, 1, 2, 2], int)
+    assert car_tf.score(masks, masks)["ged"] == car_tf.metrics.ged(masks, masks) == 0
+    assert car_tf.metrics.ged.energy_distance and car_tf.train.api.Run is car_tf.Run
+    assert car_tf.metrics.realism([1.0], [0.0]) == 1.0
+    os._exit(0)
 """
-    subprocess.run([sys.executable, "-c", code], check=True, env=job.environment())
+
+
+def test_packages_are_called_whoever_imports_them_first():
+    command = [sys.executable, "-c", CALLS, *FIRST]
+    subprocess.run(command, check=True, env=job.environment())
 
 
 def test_nothing_heavy_is_imported_before_it_is_needed():
@@ -103,7 +108,7 @@ def tiny():
 
 def python_of(page):
     """All Python blocks of a page."""
-    text = (ROOT / page).read_text(encoding="utf-8")
+    text = (job.CHECKOUT / page).read_text(encoding="utf-8")
     return re.findall(r"```python\n(.*?)```", text, re.DOTALL)
 
 

@@ -119,11 +119,12 @@ def test_undefined_everywhere_is_null(tmp_path):
     assert "undefined" in done.stdout
 
 
-@pytest.mark.parametrize("axes", [(0, 2, 3, 1), (1, 0, 2, 3)])
-def test_axes_are_told_by_the_shapes(tmp_path, axes):
+def test_axes_are_told_by_the_shapes(tmp_path):
     samples, labels = street_set()
     np.savez(tmp_path / "as_is.npz", samples=samples, labels=labels)
-    np.savez(tmp_path / "other.npz", samples=samples.transpose(axes), labels=labels)
+    np.savez(
+        tmp_path / "other.npz", samples=samples.transpose(0, 2, 3, 1), labels=labels
+    )
     first, other = (
         score("--protocol=class_flips", f"{name}.npz", cwd=tmp_path)
         for name in ("as_is", "other")

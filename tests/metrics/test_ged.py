@@ -203,15 +203,11 @@ def all_five(num_pixels=10):
     return np.resize(np.array(CITYSCAPES["originals"], np.uint8), (1, num_pixels))
 
 
-def test_label_diversity_with_all_five_present():
-    result = ged.class_flips_ged(all_five()[None], all_five(), **CITYSCAPES)
-    assert result.label_diversity == pytest.approx(0.5798, abs=5e-5)
-
-
 def test_perfect_predictor_that_never_flips():
     samples = np.stack([all_five()] * 16)
     result = ged.class_flips_ged(samples, all_five(), **CITYSCAPES)
     assert result.sample_diversity == 0
+    assert result.label_diversity == pytest.approx(0.5798, abs=5e-5)
     assert result.ged == pytest.approx(0.391, abs=5e-4)
     # Without diversity the pairs of a sample with itself change nothing.
     assert result.ged_unbiased == pytest.approx(result.ged, abs=1e-12)
@@ -220,18 +216,18 @@ def test_perfect_predictor_that_never_flips():
 def test_perfect_sampler_reaches_its_closed_form():
     rng = np.random.default_rng(0)
     results = []
-    for _ in range(800):
+    for _ in range(200):
         samples = class_flips.flip_oracle(
             all_five(5), flips=class_flips.CITYSCAPES_FLIPS, num_samples=16, rng=rng
         )
         results.append(ged.class_flips_ged(samples, all_five(5), **CITYSCAPES))
     # E GED = E d(y, y') / 16 = 0.0362, unbiased 0. One image's standard deviation is
-    # about 0.022, of the mean 0.0008.
+    # about 0.022, of the mean 0.0016.
     assert np.mean([result.ged for result in results]) == pytest.approx(
-        0.5798 / 16, abs=0.0025
+        0.5798 / 16, abs=0.005
     )
     assert np.mean([result.ged_unbiased for result in results]) == pytest.approx(
-        0, abs=0.0025
+        0, abs=0.005
     )
 
 
@@ -361,18 +357,6 @@ def test_one_sample_has_no_unbiased_value():
     assert result.ged == pytest.approx(0.125)
     assert result.ged_unbiased is None
     assert ged.multi_rater_ged(label[None] > 0, label[None] > 0).ged_unbiased is None
-
-
-def test_ignored_pixels_count_nowhere():
-    rng = np.random.default_rng(3)
-    samples, label, flips = random_case(rng, 5, 4, (8, 8))
-    other = samples.copy()
-    other[:, label == 255] = rng.integers(0, 12, other[:, label == 255].shape)
-    first, second = (
-        ged.class_flips_ged(maps, label, num_classes=12, **flips)
-        for maps in (samples, other)
-    )
-    assert first == second
 
 
 def test_another_ignored_id_and_type():

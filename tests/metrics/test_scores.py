@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from car_tf.data import class_flips
-from car_tf.metrics import ged
 from car_tf.metrics import scores as metrics_scores
 
 FLIPS = dict(originals=[0], flipped=[2], probabilities=[0.25], num_classes=3)
@@ -78,18 +77,6 @@ def test_multi_rater_by_hand():
             "labels": "class ids, 255 is unknown",
         },
     }
-
-
-def test_multi_rater_means_over_images():
-    samples, labels = multi_rater_set()
-    scores = metrics_scores.score_multi_rater(samples, labels)
-    results = [ged.multi_rater_ged(*pair) for pair in zip(samples, labels)]
-    matched = [
-        ged.multi_rater_distances(*pair).matched_iou() for pair in zip(samples, labels)
-    ]
-    assert scores["ged"] == pytest.approx(np.mean([result.ged for result in results]))
-    assert scores["hm_iou"] == pytest.approx(np.mean(matched))
-    assert scores["hm_iou_per_image"] == pytest.approx(matched)
 
 
 def test_several_sample_counts_equal_separate_runs():

@@ -169,10 +169,9 @@ def test_true_distribution_has_nothing_to_train():
 # G
 
 
-@pytest.mark.parametrize("logits", ["gumbel", "residual", "scratch"])
-@pytest.mark.parametrize("size", [(16, 32), (32, 32), (33, 17), (1, 50)])
-def test_refinement_gives_logits_for_any_size(size, logits):
-    net = build_refinement(logits=logits)
+@pytest.mark.parametrize("size", [(16, 32), (1, 50)])
+def test_refinement_gives_logits_for_any_size(size):
+    net = build_refinement(logits="gumbel")
     logits = net(normal([B, *size, C]), log_probs_of([B, *size]), normal([B, M, Z]))
     assert logits.shape == [B, M, *size, K]
     assert np.isfinite(logits).all()
@@ -240,13 +239,6 @@ def test_gumbels_of_the_classes_are_independent_where_z_is_long_enough():
     assert np.isfinite(extremes).all()
 
 
-def test_logits_from_scratch_do_not_start_at_f():
-    net = build_refinement(logits="scratch")
-    log_probs = log_probs_of([B, 16, 16])
-    logits = net(normal([B, 16, 16, C]), log_probs, normal([B, M, Z]))
-    assert np.abs(logits - log_probs[:, None]).max() > 0.1
-
-
 def naive_refinement(net, image, log_probs, noise, *, training=False):
     """G from the same weights, but with every sample on its own from the image on.
 
@@ -299,9 +291,13 @@ def naive_refinement(net, image, log_probs, noise, *, training=False):
     return logits + (log_probs[:, None] + gumbels[:, :, None, None]) / net.temperature
 
 
-@pytest.mark.parametrize("training", [False, True])
-@pytest.mark.parametrize("logits", ["gumbel", "residual", "scratch"])
-@pytest.mark.parametrize("size", [(32, 48), (19, 33)])
+@pytest.mark.parametrize(
+    "size, logits, training",
+    [
+        *(((32, 48), "gumbel", True), ((19, 33), "gumbel", False)),
+        *(((19, 33), "residual", True), ((19, 33), "scratch", False)),
+    ],
+)
 def test_computing_the_encoder_once_equals_repeating_it(size, logits, training):
     net = build_refinement(logits=logits, temperature=0.3)
     randomize(net)
@@ -310,23 +306,6 @@ def test_computing_the_encoder_once_equals_repeating_it(size, logits, training):
     got = net(*args, training=training)
     assert tf.math.reduce_std(got, axis=1).numpy().max() > 0.1, "noise does nothing"
     np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-3)
-
-
-def test_each_sample_is_of_its_own_noise_and_image():
-    net = build_refinement()
-    randomize(net)
-    image, log_probs = normal([B, 16, 16, C]), log_probs_of([B, 16, 16])
-    noise = normal([B, M, Z])
-    together = net(image, log_probs, noise)
-    for b in range(B):
-        for m in range(M):
-            alone = net(
-                image[b : b + 1], log_probs[b : b + 1], noise[b : b + 1, m : m + 1]
-            )
-            # Logits reach 200 here, where float32 is good to about 2e-5 an addition.
-            np.testing.assert_allclose(
-                alone[0, 0], together[b, m], rtol=1e-5, atol=1e-4
-            )
 
 
 def test_noise_reaches_every_up_block():

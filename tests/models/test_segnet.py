@@ -112,12 +112,10 @@ def test_the_encoder_is_that_of_vgg_16():
     assert kernels == 14_714_688 - 4_224 - 2 * 9 * 64
 
 
-@pytest.mark.parametrize(
-    "skips, half_size", [(False, False), (True, False), (True, True)]
-)
-def test_any_size_goes_in_and_comes_out(skips, half_size):
-    net = _net(skips, half_size=half_size)
-    for height, width in ((32, 64), (33, 47), (5, 1)):
+@BOTH
+def test_any_size_goes_in_and_comes_out(skips):
+    net = _net(skips, half_size=skips)
+    for height, width in ((33, 47), (5, 1)):
         assert net(_image(height, width)).shape == (1, height, width, 2)
 
 
@@ -135,9 +133,8 @@ def test_at_half_size_the_first_level_is_left_out():
     np.testing.assert_array_equal(logits[30:, 30:], logits[:2, :2])
 
 
-@BOTH
-def test_dropout_is_a_function_of_the_seed(skips):
-    net, image = _net(skips), _image(batch=2)
+def test_dropout_is_a_function_of_the_seed():
+    net, image = _net(skips=True), _image(batch=2)
     runs = [
         net(image, training=True, seed=tf.constant(seed)).numpy()
         for seed in ([1, 2], [1, 2], [1, 3])
