@@ -27,6 +27,9 @@ class CalibrationNet(fields.Section, key="calibration_net"):
     half_size: bool = False
     """Whether a SegNet has no first level: squares of 2x2 pixels become channels, and the
     logits are made of channels again."""
+    symmetric: bool = False
+    """Whether a SegNet's logits are means over the eight symmetries of the square, but for
+    training: better, at eight times the work."""
 
 
 class RefinementNet(fields.Section, key="refinement_net"):

@@ -56,6 +56,7 @@ def build_calibration_net(
             dropout=settings.dropout,
             skips=settings.decoder == "skips",
             half_size=settings.half_size,
+            symmetric=settings.symmetric,
             synchronized=synchronized,
         )
     else:

@@ -18,6 +18,7 @@ from car_tf.models.keras_api import keras
 DEPTHS = (2, 2, 3, 3, 3)
 WIDTHS = (1, 2, 4, 8, 8)
 STRIDE = 2 ** len(DEPTHS)
+MIRRORS = ((1, 1), (1, -1), (-1, 1), (-1, -1))
 
 
 class SegNet(keras.Model):
@@ -31,6 +32,7 @@ class SegNet(keras.Model):
         dropout: float = 0.1,
         skips: bool = False,
         half_size: bool = False,
+        symmetric: bool = False,
         synchronized: bool = False,
         name: str = "calibration_net",
     ):
@@ -52,6 +54,7 @@ class SegNet(keras.Model):
         super().__init__(name=name)
         self.skips = skips
         self.half_size = half_size
+        self.symmetric = symmetric
         self.depths = DEPTHS[1:] if half_size else DEPTHS
         widths = [channels * width for width in WIDTHS[-len(self.depths) :]]
         salts = iter(range(100))
@@ -112,6 +115,20 @@ class SegNet(keras.Model):
         """
         if blackbox_probs is not None:
             raise ValueError("SegNet takes no black box, got its output")
+        if training or not self.symmetric:
+            return self._logits(image, training, seed)
+        transposed = tf.transpose(image, [0, 2, 1, 3])
+        transposed = tf.transpose(self._mirrored_logits(transposed), [0, 2, 1, 3])
+        return (self._mirrored_logits(image) + transposed) / 2.0
+
+    def _mirrored_logits(self, image) -> tf.Tensor:
+        """The mean over both mirrors: of logits, which scales with a temperature."""
+        seen = [image[:, ::down, ::right] for down, right in MIRRORS]
+        found = tf.split(self._logits(tf.concat(seen, 0), False, None), len(MIRRORS))
+        back = [one[:, :: step[0], :: step[1]] for one, step in zip(found, MIRRORS)]
+        return sum(back) / len(MIRRORS)
+
+    def _logits(self, image, training, seed) -> tf.Tensor:
         height, width = tf.shape(image)[1], tf.shape(image)[2]
         features = layers.pad_to_multiple(image, STRIDE)
         if self.half_size:

@@ -16,7 +16,7 @@ from export import run
 BOTH = pytest.mark.parametrize("skips", [False, True])
 
 
-def _net(skips=False, dropout=0.1, channels=2, half_size=False):
+def _net(skips=False, dropout=0.1, channels=2, half_size=False, **more):
     tf.random.set_seed(3)
     return segnet.SegNet(
         num_classes=2,
@@ -24,6 +24,7 @@ def _net(skips=False, dropout=0.1, channels=2, half_size=False):
         dropout=dropout,
         skips=skips,
         half_size=half_size,
+        **more,
     )
 
 
@@ -131,6 +132,30 @@ def test_at_half_size_the_first_level_is_left_out():
     logits = net(image)[0].numpy()
     np.testing.assert_array_equal(logits[:2, :2], [[[0, 1], [2, 3]], [[4, 5], [6, 7]]])
     np.testing.assert_array_equal(logits[30:, 30:], logits[:2, :2])
+
+
+def test_a_symmetric_net_is_the_mean_over_the_symmetries_of_the_square():
+    plain, net = _net(skips=True), _net(skips=True, symmetric=True)
+    image = _image(32, 64, batch=2)
+    turns = [
+        (lambda x: x),
+        (lambda x: x[:, ::-1]),
+        (lambda x: x[:, :, ::-1]),
+        (lambda x: x[:, ::-1, ::-1]),
+    ]
+    transpose = lambda x: np.transpose(x, [0, 2, 1, 3])
+    turns += [lambda x, turn=turn: transpose(turn(x)) for turn in turns]
+    back = turns[:5] + [lambda x, k=k: turns[k](transpose(x)) for k in (1, 2, 3)]
+    plain(image), net(image)
+    net.set_weights(plain.get_weights())
+    image = image.numpy()
+    each = [undo(plain(turn(image)).numpy()) for turn, undo in zip(turns, back)]
+    assert np.abs(each[0] - each[6]).max() > 1e-3
+    np.testing.assert_allclose(net(image), np.mean(each, axis=0), atol=1e-5)
+    seed = tf.constant([1, 2])
+    np.testing.assert_allclose(
+        net(image, training=True, seed=seed), plain(image, training=True, seed=seed)
+    )
 
 
 def test_dropout_is_a_function_of_the_seed():

@@ -117,6 +117,7 @@ CASES = [
     ("calibration_net.dropout", "0.3", {"F segnet.dropout": 0.3}, SEGNET),
     ("calibration_net.decoder", "skips", {"F segnet.skips": True}, SEGNET),
     ("calibration_net.half_size", "true", {"F segnet.half_size": True}, SEGNET),
+    ("calibration_net.symmetric", "true", {"F segnet.symmetric": True}, SEGNET),
     ("refinement_net.base_channels", "9", {"G.base_channels": 9}, ()),
     (
         *("refinement_net.base_channels", "9"),
