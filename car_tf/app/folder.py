@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import glob
-import json
 import pathlib
 import re
 from typing import Any, Dict, List, Optional, Sequence
@@ -94,8 +93,7 @@ class Folder:
         if rater not in [one.get("name") for one in content["raters"]]:
             masks = f"{MASKS}/{rater}/{{image}}"
             content["raters"].append({"name": rater, "masks": masks})
-            text = json.dumps(content, indent=2, ensure_ascii=False)
-            io.write_text(self.output / description.FILE, f"{text}\n")
+            description.write(self.output, content)
 
     def _description(self) -> Dict[str, Any]:
         originals = label_formats.originals(self._labels)

@@ -77,13 +77,12 @@ class SplitAccumulator:
     ):
         self.dataset_info = dataset_info
         self.absent = absent
-        self.stratified = stratified
         self.num_samples = num_samples
         self.seed = seed
         self.counts = [n for n in SAMPLE_COUNTS if n < num_samples] + [num_samples]
         scored = (self.counts, dataset_info, seed, stratified, absent)
         self.scores = metrics_scores.SampleScores(
-            self.counts, matched=not dataset_info.flips
+            self.counts, matched=not dataset_info.flips, independent=not stratified
         )
         self.baselines = distances.BaselineScores(*scored)
         self.oracles = distances.BaselineScores(*scored)
@@ -237,8 +236,6 @@ class SplitAccumulator:
         for name, confusion in self.confusions.items():
             result.update(self._report_confusion(name, confusion))
         result.update(self._report_uncertainty())
-        if self.stratified:
-            _forget_unbiased(result)
         return result
 
     def _report_flips(self, resampled, found: Dict[str, Any]) -> Dict[str, Any]:
@@ -315,11 +312,3 @@ class SplitAccumulator:
                 for class_name, value in zip(self.dataset_info.class_names, per_class)
             },
         }
-
-
-def _forget_unbiased(metrics: Dict[str, Any]) -> None:
-    """Sets the unbiased GED to None, in place: its pairs must be independent."""
-    nowhere = [None] * len(metrics["ged_unbiased_per_image"])
-    metrics.update(ged_unbiased=None, ged_unbiased_per_image=nowhere)
-    for scores in metrics["by_num_samples"].values():
-        scores["ged_unbiased"] = None

@@ -112,18 +112,15 @@ class BaselineScores:
     ) -> None:
         """Adds an image's samples `[S, H, W]` of a baseline, for some or all counts."""
         if name not in self.scores:
+            is_spread = self._stratified and name in ("gumbel_draws", "before_stage2")
             self.scores[name] = metrics_scores.SampleScores(
-                self._counts, matched=not self._dataset_info.flips
+                self._counts,
+                matched=not self._dataset_info.flips,
+                independent=not is_spread,
             )
         distances = label_distances(samples, labels, self._dataset_info, self._absent)
         self.scores[name].add(distances, counts)
 
     def to_dict(self, resampled: bootstrap.GroupBootstrap) -> Dict[str, Any]:
         """Returns baseline -> scores, ready for JSON."""
-        result = {name: one.to_dict(resampled) for name, one in self.scores.items()}
-        if self._stratified:
-            # Their pairs must be independent, as the sampler's own.
-            for name in {"gumbel_draws", "before_stage2"} & set(result):
-                for scores in (result[name], *result[name]["by_num_samples"].values()):
-                    scores["ged_unbiased"] = None
-        return result
+        return {name: one.to_dict(resampled) for name, one in self.scores.items()}

@@ -6,6 +6,7 @@ iterates over images, so that a set larger than the memory can be scored.
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Set
 
 import numpy as np
@@ -152,12 +153,15 @@ class SampleScores:
     Args:
       counts: the numbers of samples, ascending; an image's first ones are scored.
       matched: whether labels are of raters, who can be matched.
+      independent: whether samples are of each other; else there is no unbiased GED.
     """
 
-    def __init__(self, counts: Sequence[int], *, matched: bool):
+    def __init__(
+        self, counts: Sequence[int], *, matched: bool, independent: bool = True
+    ):
         self._geds: Dict[int, List[ged.GedResult]] = {n: [] for n in counts}
         self._hm_ious: Dict[int, List[Optional[float]]] = {n: [] for n in counts}
-        self._matched = matched
+        self._matched, self._independent = matched, independent
 
     def add(self, distances: ged.PairDistances, counts: Sequence[int] = ()) -> None:
         """Adds an image's distances, for some numbers of samples or all."""
@@ -172,6 +176,8 @@ class SampleScores:
 
     def _summary(self, count: int) -> Dict[str, Any]:
         results = self._geds[count]
+        if not self._independent:
+            results = [dataclasses.replace(r, ged_unbiased=None) for r in results]
         summary: Dict[str, Any] = {
             name: _mean([getattr(result, name) for result in results])
             for name in ("ged", "ged_unbiased", "sample_diversity", "label_diversity")

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-import json
 import pathlib
-import re
 from typing import Any, Dict, List, Sequence, Tuple
 
 import numpy as np
@@ -85,16 +83,8 @@ def write(root: pathlib.Path, force: bool) -> Tuple[pathlib.Path, Draft]:
     if not root.is_dir():
         raise io.DataError(f"{root}: wanted a folder, found none")
     draft = describe(root)
-    io.write_text(path, _to_json(draft.content))
+    description.write(root, draft.content)
     return path, draft
-
-
-def _to_json(content: Dict[str, Any]) -> str:
-    """Returns JSON with short lists, such as colours, in one line."""
-    text = json.dumps(content, indent=2, ensure_ascii=False)
-    short = re.compile(r"\[\s+((?:-?[\d.]+,?\s+)+)\]")
-    text = short.sub(lambda found: "[" + " ".join(found[1].split()) + "]", text)
-    return text + "\n"
 
 
 def _examples(root: pathlib.Path, draft: Draft) -> List[files.Example]:

@@ -253,6 +253,14 @@ def content_of(root: pathlib.Path) -> Optional[Dict[str, Any]]:
     return content
 
 
+def write(root: pathlib.Path, content: Dict[str, Any]) -> None:
+    """Writes a folder's `dataset.json`, short lists, such as colours, in one line."""
+    text = json.dumps(content, indent=2, ensure_ascii=False)
+    short = re.compile(r"\[\s+((?:-?[\d.]+,?\s+)+)\]")
+    text = short.sub(lambda found: "[" + " ".join(found[1].split()) + "]", text)
+    io.write_text(root / FILE, text + "\n")
+
+
 def known_leakage(root: pathlib.Path) -> Tuple[str, ...]:
     """Returns the groups that may lie in several splits, of any kind of data set."""
     return tuple((content_of(root) or {}).get("known_leakage", ()))
