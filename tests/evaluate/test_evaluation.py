@@ -184,6 +184,22 @@ def test_f_is_wrong_where_it_is_wrong():
     assert metrics["ece"] == pytest.approx(1 / 6, abs=1e-6)
 
 
+@pytest.mark.parametrize("stratified", [False, True])
+def test_only_independent_samples_have_an_unbiased_ged(stratified):
+    model = stripes.KnownSampler()
+    model.stratified = stratified
+    metrics, _ = evaluate(stripes.examples_of(2), model=model)
+    baselines = metrics["baselines"]
+    for one in (metrics, baselines["gumbel_draws"]):
+        for scores in (one, *one["by_num_samples"].values()):
+            assert (scores["ged_unbiased"] is None) == (
+                stratified or scores is one["by_num_samples"].get("1")
+            )
+    # Arg-max and pixels are drawn apart from the sampler's noise.
+    assert baselines["f_pixels"]["ged_unbiased"] is not None
+    assert set(metrics["ged_unbiased_per_image"]) >= ({None} if stratified else set())
+
+
 # Images without a label
 
 
