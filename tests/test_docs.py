@@ -211,6 +211,15 @@ def test_the_experiments_of_the_pages_exist():
             assert set(found[1].split("|")) <= set(existing), page
 
 
+def test_the_tests_that_the_pages_name_exist():
+    source = "\n".join(
+        path.read_text(encoding="utf-8") for path in ROOT.glob("tests/**/test_*.py")
+    )
+    for page in PAGES:
+        for name in re.findall(r"`(test_[a-z_0-9]+)`", page.read_text("utf-8")):
+            assert f"def {name}(" in source, (page.name, name)
+
+
 def test_pictures_are_small():
     for path in ROOT.glob("docs/images/*"):
         assert path.stat().st_size < 300_000, path

@@ -8,10 +8,12 @@ from typing import List, Optional, Sequence, Tuple
 import numpy as np
 
 from car_tf import config as config_lib
-from car_tf.blackbox import base, imitation, inference, precomputed
+from car_tf.blackbox import base, imitation, inference, postprocess, precomputed, report
 from car_tf.blackbox import segmenter as segmenter_lib
 from car_tf.data import cache, examples
 from car_tf.data import load as data_load
+
+_NUM_COMPARED = 16  # Images by which a model is compared with the labels.
 
 
 def load(config: config_lib.Config, only: Sequence[str] = ()) -> data_load.Dataset:
@@ -94,6 +96,7 @@ def with_blackbox(
         maps = inference.predictions(segmenter, split, **shared)
         what = "labels" if maps.ndim == 3 else "probabilities"
         _note(notes, f"black box: {config.blackbox.path} ({what})")
+        _note_agreement(split, maps, notes, num_classes)
         return dataclasses.replace(split, blackbox=maps), ""
     tables = data_load.id_encodings(config, num_classes)
     is_known = len(tables) == 1
@@ -183,6 +186,24 @@ def as_trained(config: config_lib.Config, output: str) -> config_lib.Config:
     if output == base.PROBABILITIES and settings.output in (base.LOGITS, base.SIGMOID):
         return config
     return config_lib.change(config, blackbox={"output": output})
+
+
+def _note_agreement(
+    split: examples.Examples, maps: np.ndarray, notes: List[str], num_classes: int
+) -> None:
+    """Says once, by some images, how a model's classes agree with the labels."""
+    start = "of the labelled pixels the black box has "
+    if any(note.startswith(start) for note in notes):
+        return
+    chosen = slice(None, None, max(1, len(split) // _NUM_COMPARED))
+    counts = report.confusion(
+        split.labels[chosen],
+        postprocess.hard_labels(maps[chosen]),
+        num_classes=num_classes,
+    )
+    words = f"{report.accuracy(counts):.1%} right, by {len(maps[chosen])} images"
+    names = [f"class {index}" for index in range(num_classes)]
+    notes.append("; ".join([start + words, *report.findings(counts, names)]))
 
 
 def _note(notes: List[str], text: str) -> None:

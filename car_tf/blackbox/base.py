@@ -30,8 +30,8 @@ class Options:
     # (height, width) of the images it is given; None for its own choice.
     input_size: Optional[Tuple[int, int]] = None
     channels: str = "rgb"  # `rgb` or `bgr`
-    # `0..255`, `0..1`, `-1..1` or `imagenet` (0..1, less ImageNet's mean, divided by
-    # its standard deviation).
+    # `0..255`, `0..1`, `-1..1`, `imagenet` (0..1, less ImageNet's mean, divided by its
+    # standard deviation) or `caffe` (0..255, less the mean).
     pixel_scale: str = "0..255"
     signature: str = ""  # of a SavedModel; empty to find it
     input_name: str = ""  # of the image; empty to find it
@@ -145,7 +145,8 @@ def wrong_number_of_classes(path: str, options: Options, found: Any) -> io.DataE
     return io.DataError(
         f"{path}: wanted {options.num_own_classes} classes, got {found}; "
         "blackbox.class_map tells which class of the data set each class of the black "
-        "box stands for (one entry per class of the black box, 255 for none)"
+        "box stands for (one entry per class of the black box, 255 for none); label ids "
+        "of Cityscapes are blackbox.encoding=label_ids"
     )
 
 

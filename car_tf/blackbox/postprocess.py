@@ -16,6 +16,11 @@ from car_tf.data import info, io
 
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_STD = (0.229, 0.224, 0.225)
+_CAFFE_MEAN = (
+    123.68,
+    116.779,
+    103.939,
+)  # RGB, of 0 to 255: VGG's, keras-segmentation's
 # How far the probabilities of a pixel may be from summing to one: half precision adds
 # up 19 terms to about 0.005, eight bits to 0.03.
 _SUM_TOLERANCE = 0.05
@@ -51,7 +56,10 @@ def prepare(
     scale = options.pixel_scale
     if scale != "0..255":
         pixels = tf.cast(pixels, tf.float32)
-        pixels = pixels / 127.5 - 1.0 if scale == "-1..1" else pixels / 255.0
+        if scale == "caffe":
+            pixels = pixels - tf.constant(_CAFFE_MEAN)
+        else:
+            pixels = pixels / 127.5 - 1.0 if scale == "-1..1" else pixels / 255.0
         if scale == "imagenet":
             pixels = (pixels - tf.constant(_IMAGENET_MEAN)) / tf.constant(_IMAGENET_STD)
     if options.channels == "bgr":

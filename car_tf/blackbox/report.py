@@ -14,7 +14,7 @@ from car_tf.data import examples, io, sheets
 from car_tf.metrics import iou
 
 _TITLES = ("image", "label", "prediction")
-_PIXEL_SCALES = ("0..255", "0..1", "-1..1", "imagenet")
+_PIXEL_SCALES = ("0..255", "0..1", "-1..1", "imagenet", "caffe")
 # Another way to give the images must be better by so much accuracy, and on so large a
 # share of the images, to be pointed out.
 _CLEARLY, _MOSTLY = 0.03, 0.875

@@ -87,6 +87,7 @@ def choose_input(
         raise io.DataError(
             f"{path}: wanted a signature of one image{wish} [B, H, W, 3] alone; "
             f"it offers {offered}"
+            + " (convert it with inputs of uint8 or float32)" * (" int8 " in offered)
         )
     is_default = fitting[0][0].name == tf.saved_model.DEFAULT_SERVING_SIGNATURE_DEF_KEY
     if len(fitting) > 1 and not is_default:
@@ -107,6 +108,7 @@ class Output:
     class_axis: Optional[int]
     # Of scores `[B, h * w, K]`, by which the image is larger; 0 for others.
     stride: int = 0
+    is_binary: bool = False  # Whether it holds one score, of class 1 of two.
 
 
 def choose_output(
@@ -216,6 +218,10 @@ def _as_scores(
         if array.shape[axis] == num_classes:
             scores = np.moveaxis(array, axis, -1)
             return [Output(name, postprocess.kind_of(scores), axis)]
+        if num_classes == 2 and array.shape[axis] == 1:
+            is_logits = postprocess.kind_of(array) == base.LOGITS
+            kind = base.LOGITS if is_logits else base.PROBABILITIES
+            return [Output(name, kind, axis, is_binary=True)]
     return []
 
 
@@ -286,6 +292,7 @@ class SignatureBackend(tf.Module):
         layout = "[B, 3, H, W]" if self._channels_first else "[B, H, W, 3]"
         layout = layout if self._is_batched else "[H, W, 3]"
         output = _describe(self._output.name, outputs[self._output.name])
+        output += ", of class 1" * self._output.is_binary
         self.description = (
             f"{title}: image from {_describe(self._input, spec)} as {layout}; "
             f"{self.kind} from {output}"
@@ -332,4 +339,8 @@ class SignatureBackend(tf.Module):
             return tf.reshape(raw, [-1, size[0], size[1], raw.shape[-1]])
         if self.kind == base.LABELS:
             return raw if axis is None else tf.squeeze(raw, axis)
-        return tf.transpose(raw, [0, 2, 3, 1]) if axis == 1 else raw
+        raw = tf.transpose(raw, [0, 2, 3, 1]) if axis == 1 else raw
+        if self._output.is_binary:
+            other = tf.zeros_like(raw) if self.kind == base.LOGITS else 1 - raw
+            return tf.concat([other, raw], axis=-1)
+        return raw

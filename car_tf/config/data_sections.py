@@ -112,9 +112,10 @@ class BlackBox(fields.Section, key="blackbox"):
     made for, else the size of the image file."""
     channels: Literal["rgb", "bgr"] = "rgb"
     """Order of the colours that a model is given."""
-    pixel_scale: Literal["0..255", "0..1", "-1..1", "imagenet"] = "0..255"
+    pixel_scale: Literal["0..255", "0..1", "-1..1", "imagenet", "caffe"] = "0..255"
     """Range of the grey levels that a model is given; `imagenet` is 0..1 less
-    ImageNet's mean, divided by its standard deviation."""
+    ImageNet's mean, divided by its standard deviation, `caffe` 0..255 less its mean
+    (mostly of `channels=bgr`)."""
     signature: ranges.Text = ""
     """Of a SavedModel; empty to find it."""
     input_name: ranges.Text = ""

@@ -309,7 +309,7 @@ def _flip_lines(metrics: Dict[str, Any], dataset_info: info.DatasetInfo) -> List
 
 
 def _marked(dataset_info: info.DatasetInfo) -> str:
-    return f"where a {dataset_info.rater_word} marked any {dataset_info.object_word}"
+    return f"where any {dataset_info.rater_word} marked any {dataset_info.object_word}"
 
 
 def _rater_lines(result: Dict[str, Any], dataset_info: info.DatasetInfo) -> List[str]:

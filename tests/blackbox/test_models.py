@@ -240,6 +240,9 @@ def test_pixel_scales():
     # (0 - 0.485) / 0.229, (1 - 0.456) / 0.224, (0.2 - 0.406) / 0.225.
     wanted = [-2.117904, 2.428571, -0.915556]
     np.testing.assert_allclose(prepare("imagenet"), wanted, rtol=1e-5)
+    np.testing.assert_allclose(
+        prepare("caffe"), [0 - 123.68, 255 - 116.779, 51 - 103.939], rtol=1e-6
+    )
     # Each colour keeps its own mean.
     np.testing.assert_allclose(prepare("imagenet", "bgr"), wanted[::-1], rtol=1e-5)
 
@@ -426,6 +429,28 @@ def test_models_met_in_the_wild(red, images, tmp_path):
             models.check(load(path, signature=signature, output=output), images)
 
 
+@pytest.mark.parametrize("kind", ["logits", "probabilities"])
+@pytest.mark.parametrize("axis", [1, 3])
+def test_one_score_of_two_classes_is_that_of_class_1(red, tmp_path, kind, axis):
+    def one(image):
+        first = axis == 1
+        score = (image[:, :1] if first else image[..., :1]) / 255
+        return {"y": 8 * score - 4 if kind == "logits" else score}
+
+    shape = [None, 3, 16, 32] if axis == 1 else [None, 16, 32, 3]
+    path = models.save(red, tmp_path / "m", f=(one, tf.TensorSpec(shape, tf.float32)))
+    blackbox = inference.load(str(path), num_classes=2, output="probabilities")
+    assert f"{kind} from y float32" in blackbox.describe()
+    assert "of class 1" in blackbox.describe()
+    image = np.zeros([1, 16, 32, 3], np.uint8)
+    image[..., 0], image[:, :, 16:, 0] = 51, 204
+    probs = blackbox.predict(image, (16, 32))
+    # Red is 0.2, or 0.8: itself, or the logistic of 8 * 0.2 - 4 = -2.4 and of 2.4.
+    wanted = {"probabilities": 0.2, "logits": 1 / (1 + np.exp(2.4))}[kind]
+    np.testing.assert_allclose(probs[0, 0, 0], [1 - wanted, wanted], atol=1e-5)
+    np.testing.assert_allclose(probs[0, 0, 31], [wanted, 1 - wanted], atol=1e-5)
+
+
 def test_saved_models_below_brackets_and_what_does_not_exist_are_named(tmp_path):
     folder = tmp_path / "run [1]"
     folder.mkdir()
@@ -464,7 +489,7 @@ def test_tflite_models_of_open_size_and_of_other_layouts(red, images, tmp_path):
     assert "[B, 3, H, W]" in load(path).describe()
     signed = tf.TensorSpec([1, 16, 32, 3], tf.int8)
     path = write_tflite(tmp_path / "signed.tflite", red, probs, signed)
-    with pytest.raises(io.DataError, match=r"wanted a signature of one image.*int8"):
+    with pytest.raises(io.DataError, match=r"wanted a signature.*int8.*convert it"):
         load(path).describe()
 
 

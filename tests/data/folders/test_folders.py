@@ -444,6 +444,9 @@ def test_a_black_box_of_other_classes_is_mapped(root, fit, monkeypatch):
     )
     assert dataset.info.num_blackbox_classes == 4
     assert set(np.unique(dataset.splits["train"].blackbox)) == {3}
+    # What a model's classes are is not guessed in silence.
+    (note,) = [note for note in dataset.notes if "of the labelled pixels" in note]
+    assert "predictions and labels hardly agree" in note
 
 
 @pytest.mark.parametrize("form", ["ids", "scores"])
