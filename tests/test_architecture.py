@@ -51,8 +51,6 @@ MAX_FILE, MAX_FUNCTION = 400, 60
 TOO_LONG = {
     "car_tf.data.pipeline.training_batches",
     "car_tf.evaluate.run.evaluate_run",
-    "car_tf.metrics.ged.energy_distance",
-    "car_tf.metrics.ged.class_flips_distances",
     "car_tf.models.recompute.up_block",
 }
 

@@ -24,11 +24,7 @@ _DAMAGES = (
     *(ValueError, RecursionError),
 )
 # First bytes of a compressed archive -> what opens it.
-_COMPRESSIONS = {
-    b"\x1f\x8b": gzip.open,
-    b"BZh": bz2.open,
-    b"\xfd7zXZ\x00": lzma.open,
-}
+_COMPRESSIONS = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\x00": lzma.open}
 
 
 class _Bounded:

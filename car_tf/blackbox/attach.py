@@ -17,12 +17,7 @@ _NUM_COMPARED = 16  # Images by which a model is compared with the labels.
 
 
 def load(config: config_lib.Config, only: Sequence[str] = ()) -> data_load.Dataset:
-    """Reads or draws the data set and adds the black box's outputs.
-
-    Args:
-      config: the configuration.
-      only: names of the splits that are needed, see `data.load.read_data`.
-    """
+    """Reads or draws the data set and adds the black box's outputs; see `read_data`."""
     dataset = data_load.read_data(config, only)
     # Decides the errors of an imitation, whichever splits are needed.
     order = ("train", dataset.selection, dataset.evaluation)
@@ -53,11 +48,8 @@ def load(config: config_lib.Config, only: Sequence[str] = ()) -> data_load.Datas
 
 def draw_unseen(config: config_lib.Config, num: int) -> examples.Examples:
     """Draws images that a run on drawn data was not trained on, and their black box."""
-    other = {
-        "data_dir": "",
-        "drawn_seed": config.data.drawn_seed + 1,
-        "num_drawn": (1, 1, num),
-    }
+    seed = config.data.drawn_seed + 1
+    other = {"data_dir": "", "drawn_seed": seed, "num_drawn": (1, 1, num)}
     dataset = load(config_lib.change(config, data=other))
     return dataset.splits[dataset.evaluation]
 
@@ -74,10 +66,7 @@ def with_blackbox(
     """Adds the black box's output to a split.
 
     Args:
-      config: the configuration.
-      split: examples without it.
       notes: to which is added what a user must be told.
-      segmenter: of `build_blackbox`.
       num_classes: of the black box, after its `class_map`.
       split_index: decides the errors of an imitation.
 
@@ -150,7 +139,6 @@ def build_blackbox(
     """Finds the segmenter at `blackbox.path`, which is opened when first needed.
 
     Args:
-      config: the configuration.
       num_classes: of the black box, after its `class_map`.
 
     Returns:
@@ -163,17 +151,13 @@ def build_blackbox(
     if not class_map and settings.encoding == "label_ids":
         table = data_load.id_encodings(config, num_classes)["label_ids"]
         class_map = tuple(table[:34].tolist())
+    same = ("output", "channels", "pixel_scale", "signature", "input_name")
     return inference.load(
         settings.path,
         num_classes=num_classes,
-        output=settings.output,
         class_map=class_map,
         input_size=settings.input_size if any(settings.input_size) else None,
-        channels=settings.channels,
-        pixel_scale=settings.pixel_scale,
-        signature=settings.signature,
-        input_name=settings.input_name,
-        output_name=settings.output_name,
+        **{name: getattr(settings, name) for name in (*same, "output_name")},
     )
 
 

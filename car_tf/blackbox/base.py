@@ -123,12 +123,8 @@ def settle_input_size(
     """Returns the size of the images that a model is given.
 
     Args:
-      path: of the model, for the message.
       own: (height, width) that the model fixes, None for what it leaves open.
-      wanted: `Options.input_size`.
-
-    Raises:
-      DataError: the model does not take the size that is wanted.
+      wanted: `Options.input_size`; a DataError where the model does not take it.
     """
     if wanted is not None and not fits(wanted, own):
         raise io.DataError(

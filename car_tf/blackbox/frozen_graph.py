@@ -71,17 +71,10 @@ def _tensor_name(text: str) -> str:
 
 
 def find_scores(graph_def: tf.compat.v1.GraphDef, output: str) -> Optional[str]:
-    """Finds the tensor whose arg-max the labels are.
+    """Finds the tensor whose arg-max the labels are; None where they come from none.
 
     Its name differs from export to export, so that it is found by walking back from
-    the labels over what merely crops and resizes them.
-
-    Args:
-      graph_def: the graph.
-      output: name of the operation that gives labels.
-
-    Returns:
-      The tensor's name; None where the labels do not come from an arg-max.
+    the operation that gives labels over what merely crops and resizes them.
     """
     nodes = {node.name: node for node in graph_def.node}
     node = nodes[output]
@@ -105,16 +98,10 @@ def kind_of(graph_def: tf.compat.v1.GraphDef, scores: str) -> str:
 
 
 def _take_weights(graph_def: tf.compat.v1.GraphDef) -> Dict[str, tf.Variable]:
-    """Moves the weights out of a graph.
+    """Turns large constants of a graph into placeholders; returns them by tensor name.
 
     As constants they are copied at every step from the file to the running function: a
     graph of 168 MB takes 2.1 GB, most of it until the process ends; so it takes 0.4.
-
-    Args:
-      graph_def: whose large constants become placeholders.
-
-    Returns:
-      Tensor name -> weights.
     """
     weights = {}
     for node in graph_def.node:
@@ -164,11 +151,7 @@ class FrozenGraph(tf.Module):
     def __init__(
         self, path: str, graph_def: tf.compat.v1.GraphDef, options: base.Options
     ):
-        """Imports the graph.
-
-        Raises:
-          DataError: other inputs and outputs than wanted, or another number of classes.
-        """
+        """Imports the graph; a DataError if it has other inputs, outputs or classes."""
         super().__init__(name="frozen_graph")
         self._path = path
         self._input = _operation(options.input_name or INPUT_NAME)
@@ -184,7 +167,10 @@ class FrozenGraph(tf.Module):
         self._wants_scores = options.prefers_scores and scores is not None
         labels, found = self._import(graph_def, scores)
         if self._output == _SCORES_NAME and labels.shape.rank == 4:
-            self._take_probabilities(path, labels, options)
+            # The output itself, which covers the image.
+            self._padded, kind = [None, None], options.kind(base.PROBABILITIES)
+            words = f"{kind} from {self._output}"
+            self._settle(kind, words, labels.shape[-1], options)
             return
         if not labels.dtype.is_integer or labels.shape.rank != 3:
             raise io.DataError(
@@ -192,31 +178,22 @@ class FrozenGraph(tf.Module):
                 f"{labels.dtype.name} {labels.shape}"
             )
         *self._padded, num_classes = found
-        if num_classes not in (None, options.num_own_classes):
-            raise base.wrong_number_of_classes(path, options, num_classes)
-        self.input_size = _input_size(path, self._padded, options.input_size)
-        self.kind = base.LABELS
-        words = f"class ids from {self._output}, {labels.dtype.name}"
+        kind, words = base.LABELS, f"class ids from {self._output}, {labels.dtype.name}"
         if self._wants_scores:
-            self.kind = options.kind(kind_of(graph_def, scores))
-            words = f"{self.kind} from {scores}, the arg-max of which is {self._output}"
+            kind = options.kind(kind_of(graph_def, scores))
+            words = f"{kind} from {scores}, the arg-max of which is {self._output}"
+        self._settle(kind, words, num_classes, options)
+
+    def _settle(
+        self, kind: str, words: str, num_classes: Optional[int], options: base.Options
+    ) -> None:
+        """Notes what the output is taken for, after a check of its classes."""
+        if num_classes not in (None, options.num_own_classes):
+            raise base.wrong_number_of_classes(self._path, options, num_classes)
+        self.input_size = _input_size(self._path, self._padded, options.input_size)
+        self.kind, self._is_checked = kind, not self._wants_scores
         self.description = (
             f"frozen graph: image from {self._input}, uint8, one at a time; {words}"
-        )
-        self._is_checked = not self._wants_scores
-
-    def _take_probabilities(
-        self, path: str, probs: tf.Tensor, options: base.Options
-    ) -> None:
-        """Takes the output itself, which covers the image, for probabilities."""
-        if probs.shape[-1] not in (None, options.num_own_classes):
-            raise base.wrong_number_of_classes(path, options, probs.shape[-1])
-        self._padded, self._is_checked = [None, None], True
-        self.input_size = _input_size(path, self._padded, options.input_size)
-        self.kind = options.kind(base.PROBABILITIES)
-        self.description = (
-            f"frozen graph: image from {self._input}, uint8, one at a time; {self.kind} "
-            f"from {self._output}"
         )
 
     def _import(
@@ -320,8 +297,8 @@ def _input_size(
 ) -> Tuple[int, int]:
     """Returns the size of the images that the graph is given.
 
-    Without a wish it is the size that the graph was made for, one pixel less than it
-    pads to: 1024 x 2048 for 1025 x 2049.
+    By default it is the size that the graph was made for, a pixel less than it pads to:
+    1024 x 2048 for 1025 x 2049.
     """
     if None in padded:
         return wanted or _DEFAULT_INPUT_SIZE

@@ -170,9 +170,6 @@ def imitate(
       [H, W] uint8 class ids below num_classes, never 255: ignored pixels get the
       class of the nearest labelled one (of road where none is labelled) before the
       faults are drawn. A pure function of the arguments.
-
-    Raises:
-      ValueError: if the label is not a 2-D uint8 map of such ids.
     """
     if label.ndim != 2 or label.dtype != np.uint8:
         raise ValueError(

@@ -49,9 +49,7 @@ def is_model(path: str) -> bool:
 
 
 def load(path: str, **options: Any) -> segmenter.Segmenter:
-    """Finds the black box that lies at a path, told by its kind of file.
-
-    The model itself is opened when it is first needed.
+    """Finds the black box that lies at a path, to be opened when it is first needed.
 
     Args:
       path: frozen graph (`.pb`, archive, folder), TFLite, SavedModel folder, Keras
@@ -109,7 +107,6 @@ class Store:
         """Names the folder; nothing is written yet.
 
         Args:
-          cache_dir: the cache folder.
           fingerprint: of the black box and how it is used.
           size: working (height, width); see `postprocess.kept_size`.
           exact: whether probabilities are kept as float16, not in steps of 1 / 255.
@@ -141,11 +138,7 @@ class Store:
             np.savez_compressed(file, prediction=prediction)
 
     def read(self, image_hash: str, size: Tuple[int, int]) -> np.ndarray:
-        """Reads a prediction at a size, `[H, W]` uint8 or `[H, W, K]` float16.
-
-        Raises:
-          DataError: a damaged file.
-        """
+        """Reads a prediction at a size, `[H, W]` uint8 or `[H, W, K]` float16."""
         path = self.file(image_hash)
         try:
             with zipfile.ZipFile(path) as stored:
@@ -172,11 +165,9 @@ def predictions(
     """Predicts a split, or takes the predictions from the cache.
 
     Args:
-      blackbox: the segmenter.
       split: N images: the segmenter is given their files at their own size, or else the
         examples themselves, of which probabilities are kept as they are.
       size: working (height, width) of the maps.
-      cache_dir: the cache folder.
 
     Returns:
       Memory-mapped `[N, H, W]` uint8 class ids, 255 for none, or `[N, H, W, K]`
@@ -249,8 +240,7 @@ def _batches(
 ) -> Iterator[np.ndarray]:
     """Yields `[B, h, w, 3]` batches of neighbours that have one size.
 
-    Raises:
-      DataError: an unreadable image, after a batch of what came before it.
+    An unreadable image is raised after a batch of what came before it.
     """
     batch: List[np.ndarray] = []
     failure = None
@@ -282,6 +272,7 @@ def _predict_each(
 
     So the images before a bad one are kept, and the message names the bad one.
     """
+    predicted = None
     try:
         predicted = blackbox.predict_whole(images, size)
     except Exception as error:  # Functions and graphs raise whatever they like.
@@ -292,7 +283,6 @@ def _predict_each(
                 f"{names[0]}: the black box {blackbox.path} failed on this image "
                 f"({reason}); the predictions before it are kept"
             ) from error
-        predicted = None
     if predicted is not None:
         yield from predicted
         return

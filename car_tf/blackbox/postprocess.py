@@ -41,9 +41,8 @@ def prepare(
 
     Args:
       images: `[B, H, W, 3]` uint8 RGB.
-      options: `channels` and `pixel_scale` of how the black box is used.
+      options: for `channels` and `pixel_scale`.
       input_size: (height, width) to resize to, antialiased; None to leave as it is.
-      dtype: of the result.
 
     Returns:
       `[B, h, w, 3]` of `dtype`.
@@ -106,9 +105,6 @@ def check(raw: Any, *, kind: str, path: str, options: base.Options) -> None:
 
     Args:
       raw: `[B, h, w]` integer ids or `[B, h, w, K]` scores.
-      kind: of `raw`.
-      path: of the black box, for the message.
-      options: how it is used.
 
     Raises:
       DataError: ids out of range (255 is none of the classes), another number of
@@ -153,8 +149,6 @@ def finish(
 
     Args:
       raw: `[B, h, w]` integer ids or `[B, h, w, K']` scores of the black box.
-      kind: of `raw`.
-      options: how the black box is used.
       size: `[2]` int32, to which `resize` will bring the maps.
       image_size: `[2]` int32, (height, width) of the images; None for `size`.
 

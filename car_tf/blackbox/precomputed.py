@@ -33,15 +33,11 @@ def find(folder: pathlib.Path, names: Sequence[str]) -> Dict[str, pathlib.Path]:
     """Finds the prediction of every image.
 
     Args:
-      folder: where to look.
       names: of the images, such as `ulm_000000_000019`: the path of their predictions
         below the folder, or its last part, which then lies anywhere below.
 
-    Returns:
-      name -> file.
-
     Raises:
-      DataError: no folder, or an image without a prediction, or with several; naming it.
+      DataError: no folder, or an image without a prediction or with several; named.
     """
     if not folder.is_dir():
         raise io.DataError(f"{folder}: wanted a folder of predictions, found none")
@@ -145,10 +141,7 @@ def read_ids(path: pathlib.Path, image_shapes: Sequence[Tuple[int, int]]) -> np.
     Raises:
       DataError: unreadable, of another shape or type, or ids out of 0..255.
     """
-    if path.suffix == ".png":
-        ids = io.read_ids(path)
-    else:
-        ids = _read_array(path)
+    ids = io.read_ids(path) if path.suffix == ".png" else _read_array(path)
     if ids.dtype.kind not in "iu":
         raise io.DataError(f"{path}: wanted integer class ids, got {ids.dtype}")
     _check_size(path, ids.shape, image_shapes)
@@ -192,11 +185,7 @@ def choose_encoding(
     is_labelled = hits.size > 0
     evidence = "; ".join(
         f"as {name.replace('_', ' ')} {known[name]:.1%} of the pixels are of a class"
-        + (
-            f" and {right[name]:.1%} of the labelled ones are right"
-            if is_labelled
-            else ""
-        )
+        + f" and {right[name]:.1%} of the labelled ones are right" * is_labelled
         for name in tables
     )
     other, best = sorted(right, key=right.get)

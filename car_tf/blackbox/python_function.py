@@ -52,18 +52,10 @@ def content_hash(path: str) -> str:
 
     What the function imports, and weights that it loads, do not show in it: a string
     `fingerprint` that the function carries as an attribute is hashed as well.
-
-    Raises:
-      DataError: see `find`.
     """
     own = getattr(find(path), "fingerprint", "")
     source = getattr(sys.modules[path.partition(":")[0]], "__file__", None)
     return f"{path}|{io.file_hash(source) if source else ''}|{own}"
-
-
-def open_backend(path: str, options: base.Options) -> "PythonFunction":
-    """Opens a function."""
-    return PythonFunction(path, options)
 
 
 class PythonFunction:
@@ -104,3 +96,6 @@ class PythonFunction:
                 f"[{len(images)}, h, w, K], got {raw.dtype} {list(raw.shape)}"
             )
         return raw
+
+
+open_backend = PythonFunction

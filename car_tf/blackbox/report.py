@@ -28,16 +28,15 @@ _MAX_SHARE = 0.95
 def confusion(
     labels: np.ndarray, predictions: np.ndarray, *, num_classes: int
 ) -> np.ndarray:
-    """Counts pixels by true and predicted class.
+    """Counts pixels by true and predicted class, the last one predicted as none.
 
     Args:
       labels: `[N, H, W]` class ids, 255 ignored, or `[N, A, H, W]` of A raters, each of
         whom counts.
       predictions: `[N, H, W]` class ids, 255 for none.
-      num_classes: K.
 
     Returns:
-      `[K, K + 1]` int64, rows true, columns predicted, the last one predicted as none.
+      `[K, K + 1]` int64, rows true, columns predicted.
     """
     total = np.zeros((num_classes + 1, num_classes + 1), np.int64)
     for label, prediction in zip(labels, predictions):
@@ -54,12 +53,7 @@ def accuracy(counts: np.ndarray) -> float:
 
 
 def table(counts: np.ndarray, class_names: Sequence[str]) -> str:
-    """Returns per-class IoU, mIoU and pixel accuracy as text.
-
-    Args:
-      counts: of `confusion`.
-      class_names: of K classes.
-    """
+    """Returns per-class IoU, mIoU and pixel accuracy as text."""
     square = np.vstack([counts, np.zeros_like(counts[:1])])
     ious = iou.per_class_iou(square)[:-1]
     true, predicted = counts.sum(1), counts[:, :-1].sum(0)
@@ -82,12 +76,7 @@ def table(counts: np.ndarray, class_names: Sequence[str]) -> str:
 
 
 def findings(counts: np.ndarray, class_names: Sequence[str]) -> List[str]:
-    """Returns what speaks against an understood segmenter, a sentence each.
-
-    Args:
-      counts: of `confusion`.
-      class_names: of K classes.
-    """
+    """Returns what speaks against an understood segmenter, a sentence each."""
     total = counts.sum()
     if not total:
         return [
@@ -125,7 +114,6 @@ def sheet(
     Args:
       images: `[N, H, W, C]` uint8, grey or RGB.
       labels, predictions: `[N, H, W]` class ids, 255 for none.
-      class_names, class_colors: of K classes.
     """
     images = np.broadcast_to(images, (*images.shape[:3], 3))
     table = sheets.color_table(dict(enumerate(class_colors)))
@@ -139,11 +127,7 @@ def sheet(
 
 
 def order_hint(counts: np.ndarray) -> str:
-    """Returns advice where the classes seem to have another order, else nothing.
-
-    Args:
-      counts: of `confusion`.
-    """
+    """Returns advice where the classes seem to have another order, else nothing."""
     square = counts[:, :-1]
     true, predicted = scipy.optimize.linear_sum_assignment(-square)
     best = square[true, predicted].sum() / max(counts.sum(), 1)
@@ -173,7 +157,6 @@ def try_other_inputs(
       blackbox: the black box as it is used now.
       split: N images with their labels.
       predictions: `[N, H, W]` class ids as it is used now.
-      cache_dir: the cache folder.
 
     Returns:
       Setting in words -> `[N]` pixel accuracies; the one in use first.
@@ -204,11 +187,8 @@ def _other_inputs(
 ) -> Dict[str, Optional[Dict[str, Any]]]:
     """Settings in words -> arguments of `variant`; None for those in use, the first."""
     options, backend = blackbox.options, blackbox.backend
-    now = {
-        "channels": options.channels,
-        "pixel_scale": options.pixel_scale,
-        "input_size": options.input_size,
-    }
+    fields = ("channels", "pixel_scale", "input_size")
+    now = {name: getattr(options, name) for name in fields}
     whole = backend.input_dtype.is_integer
     scales = (options.pixel_scale,) if whole else _PIXEL_SCALES
     settings = {"as it is": None}
@@ -232,9 +212,6 @@ def input_hint(tried: Mapping[str, np.ndarray]) -> str:
 
     Clearly: by three points on average, and on seven of eight images; a segmenter that
     hardly looks at colour differs by that much on single images.
-
-    Args:
-      tried: of `try_other_inputs`.
     """
     (_, now), *others = tried.items()
     words, best = max(others, key=lambda item: np.nanmean(item[1]))

@@ -26,7 +26,6 @@ class Segmenter:
 
     Attributes:
       path: where the black box was found.
-      options: how it is used.
       fingerprint: changes whenever its predictions may; keys the cache.
     """
 
@@ -51,8 +50,7 @@ class Segmenter:
         """The opened model."""
         if self._backend is None:
             self._backend = self._open_backend(self.path, self.options)
-            kind = self._backend.kind
-            output = self.options.output
+            kind, output = self._backend.kind, self.options.output
             if output not in (base.AUTO, base.LABELS) and kind == base.LABELS:
                 raise io.DataError(
                     f"{self.path}: blackbox.output={output}, but this black box "
@@ -79,11 +77,7 @@ class Segmenter:
         return f"{self.backend.description}; it is given images {words}, {pixels}"
 
     def variant(self, **changes: Any) -> "Segmenter":
-        """Returns the same black box with its input understood in another way.
-
-        Args:
-          **changes: `channels`, `pixel_scale` and `input_size` of `base.Options`.
-        """
+        """Returns the same black box with other `base.Options` of its input."""
         options = dataclasses.replace(self.options, **changes)
         backend = self.backend
         return Segmenter(
@@ -140,11 +134,7 @@ class Segmenter:
         ).numpy()
 
     def as_module(self) -> "Embedded":
-        """Returns the black box as a part of other TensorFlow models.
-
-        Raises:
-          DataError: a black box that is no TensorFlow graph.
-        """
+        """Returns the black box as a part of other models; no graph is a DataError."""
         if not self.backend.embeddable:
             raise io.DataError(
                 f"{self.path}: cannot be embedded in a SavedModel, because it is no "

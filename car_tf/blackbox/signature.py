@@ -58,9 +58,7 @@ def choose_input(
     """Chooses the function to call and the name of its image.
 
     Args:
-      path: of the model, for messages.
       signatures: what the model offers, the default first.
-      options: names to choose by, where given.
 
     Raises:
       DataError: none, or several of equal standing, with what there is.
@@ -123,13 +121,11 @@ def choose_output(
     """Chooses the output to use from what a trial image gave.
 
     Args:
-      path: of the model, for messages.
       outputs: name -> array of the trial, batch of one.
       classes_first: whether the model's images have their channels before the pixels.
       size: (height, width) of the trial image.
       is_open: whether the model takes images of any size: scores of more pixels than
         the image are padded then, and not taken.
-      options: what is wanted.
 
     Raises:
       DataError: none, several of equal standing, or another number of classes.
@@ -251,11 +247,8 @@ class SignatureBackend(tf.Module):
         """Finds out how the model segments an image, by trying it.
 
         Args:
-          path: of the model, for messages.
-          title: the model's format, for people.
           signatures: what the model offers, the default first.
           owner: the object that holds the model's variables, to be kept with them.
-          options: how it is used.
 
         Raises:
           DataError: not clear, or another number of classes; with what there is.
@@ -270,6 +263,7 @@ class SignatureBackend(tf.Module):
         self._is_batched = len(shape) == 4
         shape = shape if self._is_batched else [1, *shape]
         self._channels_first = shape[1] == 3 and shape[3] != 3
+        self._layout = "[B, 3, H, W]" if self._channels_first else "[B, H, W, 3]"
         if shape[0] not in (None, 1):
             raise io.DataError(
                 f"{path}: wanted a model for one image or any number, got "
@@ -289,8 +283,7 @@ class SignatureBackend(tf.Module):
             options=options,
         )
         self.kind = options.kind(self._output.kind)
-        layout = "[B, 3, H, W]" if self._channels_first else "[B, H, W, 3]"
-        layout = layout if self._is_batched else "[H, W, 3]"
+        layout = self._layout if self._is_batched else "[H, W, 3]"
         output = _describe(self._output.name, outputs[self._output.name])
         output += ", of class 1" * self._output.is_binary
         self.description = (
@@ -303,17 +296,13 @@ class SignatureBackend(tf.Module):
         size = self.input_size or _TRIAL_SIZE
         noise = np.random.default_rng(0).integers(0, 256, (1, *size, 3), np.uint8)
         images = postprocess.prepare(
-            tf.constant(noise),
-            options=options,
-            input_size=None,
-            dtype=self.input_dtype,
+            tf.constant(noise), options=options, input_size=None, dtype=self.input_dtype
         )
         try:
             outputs = self._call(images)
         except Exception as error:  # Whatever the model's operations raise.
-            layout = "[B, 3, H, W]" if self._channels_first else "[B, H, W, 3]"
             raise io.DataError(
-                f"{self._path}: {chosen.name} failed on {layout}, {size[0]} x "
+                f"{self._path}: {chosen.name} failed on {self._layout}, {size[0]} x "
                 f"{size[1]} pixels ({base.first_line(error)}); blackbox.input_size sets the "
                 "size of the images it is given"
             ) from error

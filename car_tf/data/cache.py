@@ -71,21 +71,15 @@ def arrays(
     what: str,
     on_error: str = "stop",
 ) -> Tuple[Dict[str, np.ndarray], Tuple[int, ...]]:
-    """Returns memory-mapped arrays of N examples, reading them if not yet cached.
+    """Returns memory-mapped arrays of N examples, and the indices of those in them.
 
-    A folder of the cache that is damaged is named, and made anew.
+    They are read where they are not yet cached. A damaged folder is made anew.
 
     Args:
       key: identifies content and format, of any length.
-      cache_dir: the cache folder.
       specs: name -> (shape of one example, dtype), or None for those of the first.
-      num: N.
       read: index -> arrays of one example; raises `files.DataError`.
-      what: for the progress bar.
       on_error: `stop` raises the first error; `skip` leaves the example out.
-
-    Returns:
-      The arrays, and the indices of the examples in them.
     """
     # Examples that a run with `skip` left out must not be missing from one with `stop`.
     name = hashlib.sha256(key.encode()).hexdigest()[:32]
@@ -130,11 +124,7 @@ def array(
 
 
 def _load(target, specs, num) -> Tuple[Dict[str, np.ndarray], Tuple[int, ...]]:
-    """Maps what was cached.
-
-    Raises:
-      OSError, ValueError, LookupError, TypeError: it is not as it was written.
-    """
+    """Maps what was cached; raises many types where it is not as it was written."""
     content = json.loads((target / _KEPT_FILE).read_text(encoding="utf-8"))
     kept, loaded = content["kept"], {}
     if zlib.crc32(str(kept).encode()) != content["checksums"]["kept"]:

@@ -23,7 +23,7 @@ from car_tf.data.lidc import read as lidc
 DATASETS = ("cityscapes", "lidc", "folders")
 
 # What reads one example, and their problems as far as file names tell.
-Plan = Tuple[List[Callable[[], findings.Item]], List[findings.Problem]]
+Plan = Tuple[List[Callable[[], findings.Item]], findings.Problems]
 
 
 def check(data_dir: str, dataset: str = "") -> Dict[str, Any]:
@@ -70,8 +70,7 @@ def check(data_dir: str, dataset: str = "") -> Dict[str, Any]:
 def _folder(root: pathlib.Path) -> Plan:
     told = description.read(root)
     found, problems = files.find(root, told)
-    jobs = [functools.partial(folders_check.read_one, e, told) for e in found]
-    return jobs, problems
+    return [functools.partial(folders_check.read_one, e, told) for e in found], problems
 
 
 # Cityscapes' layout
@@ -80,14 +79,12 @@ def _folder(root: pathlib.Path) -> Plan:
 def _plan_cityscapes(root: pathlib.Path) -> Plan:
     if not (root / "leftImg8bit").is_dir():
         raise io.DataError(f"{root}: wanted a folder leftImg8bit, found none")
-    jobs, problems = [], []
+    jobs, problems = [], findings.Problems()
     for split in ("train", "val"):
-        try:
-            scenes, more = cityscapes.find(root, split)
-        except io.DataError as error:
-            folder = root / "leftImg8bit" / split
-            problems.append(findings.unreadable(split, folder, error, "missing split"))
-            continue
+        find = functools.partial(cityscapes.find, root, split)
+        folder = root / "leftImg8bit" / split
+        found = problems.attempt(split, folder, find, "missing split")
+        scenes, more = found or ([], [])
         problems += more
         jobs += [functools.partial(_scene, s) for s in scenes if s.label is not None]
     return jobs, problems
@@ -99,11 +96,9 @@ def _scene(scene: cityscapes.Scene) -> findings.Item:
     return dataclasses.replace(item, digest=digest)
 
 
-def _labels(
-    root: pathlib.Path, items: Sequence[findings.Item]
-) -> List[findings.Problem]:
+def _labels(root: pathlib.Path, items: Sequence[findings.Item]) -> findings.Problems:
     """Splits at whose labels a training would stop."""
-    problems = []
+    problems = findings.Problems()
     for split in dict.fromkeys(item.split for item in items):
         counts = [i.counts for i in items if i.split == split and i.num_labels]
         problems += cityscapes.complaints(root, split, np.sum(counts, 0)) * bool(counts)
@@ -117,18 +112,15 @@ def _plan_lidc(root: pathlib.Path) -> Plan:
     path = lidc.locate(root)
     if not path.is_dir():
         return _plan_lidc_file(path)
-    jobs, problems = [], []
+    jobs, problems = [], findings.Problems()
     for split in splits.SPLITS:
         folder = lidc_folders.split_folder(path, split)
         if folder is None:
             words = f"wanted a folder {split}/images, found none"
-            problems.append(findings.error("missing split", split, path, words))
+            problems.error("missing split", split, path, words)
             continue
-        try:
-            crops, more = lidc_folders.plan(folder, split)
-        except io.DataError as error:
-            problems.append(findings.unreadable(split, folder, error))
-            continue
+        plan = functools.partial(lidc_folders.plan, folder, split)
+        crops, more = problems.attempt(split, folder, plan) or ([], [])
         jobs += [functools.partial(_crop, crop) for crop in crops]
         problems += more
     return jobs, problems
@@ -136,16 +128,16 @@ def _plan_lidc(root: pathlib.Path) -> Plan:
 
 def _plan_lidc_file(path: pathlib.Path) -> Plan:
     """A pickle or HDF5 file: of a split, the reader's first error or all its crops."""
-    jobs, problems = [], []
+    jobs, problems = [], findings.Problems()
     for split in splits.SPLITS:
         try:
             # Larger than any crop, so that nothing is cut off.
             read = lidc.read(path, split, seed=1, size=(1 << 30, 1 << 30))
         except (ValueError, OSError) as error:
-            problem = findings.unreadable(split, path, error)
+            problems.unreadable(split, path, error)
             # What is wrong with all of the file is said once.
-            if problem.detail not in {other.detail for other in problems}:
-                problems.append(problem)
+            if problems[-1].detail in {other.detail for other in problems[:-1]}:
+                problems.pop()
             continue
         rows = zip(read.names, read.groups, read.images[..., 0], read.labels)
         jobs += [functools.partial(lidc_arrays.item, split, *row) for row in rows]

@@ -55,8 +55,7 @@ _CLASSES = (
 def label_id_table() -> np.ndarray:
     """Returns `[256]` int16: label id -> train id, 255 ignored, -1 not a label id."""
     table = np.full(256, -1, np.int16)
-    table[:34] = info.IGNORE_LABEL
-    table[info.IGNORE_LABEL] = info.IGNORE_LABEL
+    table[[*range(34), info.IGNORE_LABEL]] = info.IGNORE_LABEL
     table[list(_TRAIN_LABEL_IDS)] = np.arange(NUM_TRAIN_IDS)
     return table
 
@@ -77,32 +76,26 @@ def label_ids(names: Sequence[str]) -> Optional[np.ndarray]:
     return np.array([known[name] for name in names], np.uint8)
 
 
-def complaints(
-    root: pathlib.Path, split: str, counts: np.ndarray
-) -> List[findings.Problem]:
-    """Returns what is wrong with all labels of a split, if anything.
+def complaints(root: pathlib.Path, split: str, counts: np.ndarray) -> findings.Problems:
+    """Returns what is wrong with all labels of a split.
 
     Args:
-      root: of the data set.
-      split: the split.
       counts: `[256]` pixels of each id, as stored.
     """
-    place = root / "gtFine" / split
+    problems, place = findings.Problems(), root / "gtFine" / split
     if not counts[label_id_table() != info.IGNORE_LABEL].any():
         words = (
             "no pixel of any class in any label, so that nothing can be learnt or "
             "scored (those of Cityscapes' test split are dummies)"
         )
-        return [findings.error("no label", split, place, words)]
+        problems.error("no label", split, place, words)
+        return problems
     # Street scenes have many pixels of vegetation 21, sky 23 and car 26.
     low, high = counts[:NUM_TRAIN_IDS].sum(), counts[NUM_TRAIN_IDS:34].sum()
-    if high >= _MIN_HIGH_SHARE * low:
-        return []
-    words = (
-        f"{high} of {low + high} pixels have ids above 18: these look like train ids, "
-        "wanted label ids"
-    )
-    return [findings.error("train ids", split, place, words)]
+    if high < _MIN_HIGH_SHARE * low:
+        words = f"{high} of {low + high} pixels have ids above 18: these look like "
+        problems.error("train ids", split, place, words + "train ids, wanted label ids")
+    return problems
 
 
 def dataset_info(title: str) -> info.DatasetInfo:
@@ -127,36 +120,27 @@ class Scene:
     label: Optional[pathlib.Path]  # None where it is missing.
 
 
-def find(
-    data_dir: pathlib.Path, split: str
-) -> Tuple[List[Scene], List[findings.Problem]]:
-    """Lists a split's images, and what is wrong as far as names tell.
-
-    Args:
-      data_dir: the folder that holds `leftImg8bit` and `gtFine`.
-      split: `train` or `val`.
-
-    Returns:
-      The scenes by name, and the problems.
+def find(data_dir: pathlib.Path, split: str) -> Tuple[List[Scene], findings.Problems]:
+    """Lists the images of `train` or `val`, and what is wrong as far as names tell.
 
     Raises:
       DataError: no such folder, or no image in it.
     """
     root, labels = data_dir / "leftImg8bit" / split, data_dir / "gtFine" / split
     ending, label_ending = "_leftImg8bit.png", "_gtFine_labelIds.png"
-    scenes, problems = [], []
+    scenes, problems = [], findings.Problems()
     for path in sorted(root.glob("*/*.*")):
         if path.name.startswith("._"):  # What macOS leaves beside files.
             continue
         if not path.name.endswith(ending):
             words = f"not named <city>/<name>{ending}, so it is not read"
-            problems.append(findings.warning("other name", split, path, words))
+            problems.warning("other name", split, path, words)
             continue
         name, city = path.name[: -len(ending)], path.parent.name
         label = labels / city / f"{name}{label_ending}"
         if not label.is_file():
             words = f"the label of {path} is missing"
-            problems.append(findings.error("missing label", split, label, words))
+            problems.error("missing label", split, label, words)
             label = None
         scenes.append(Scene(name, split, city, path, label))
     if not scenes:
@@ -167,45 +151,36 @@ def find(
     for path in sorted(labels.glob(f"*/*{label_ending}")):
         if path not in known and not path.name.startswith("._"):
             words = "the image of this label is missing"
-            problems.append(findings.error("missing image", split, path, words))
+            problems.error("missing image", split, path, words)
     return sorted(scenes, key=lambda scene: scene.name), problems
 
 
 def examine(
     scene: Scene,
 ) -> Tuple[findings.Item, Optional[Image.Image], Optional[np.ndarray]]:
-    """Reads an image and its label whole.
+    """Reads an image and its label ids `[H, W]` uint8 whole.
 
-    Returns:
-      What was found out, the image, and the label ids `[H, W]` uint8; both of no use
-      where an error was found.
+    What was found out is returned first; the others are of no use if it has errors.
     """
-    problems, image, size, ids = [], None, None, None
-    split, label = scene.split, scene.label
-    try:
-        image = read_image(scene.image)
-        size = image.height, image.width
-    except io.DataError as error:
-        problems.append(findings.unreadable(split, scene.image, error))
-    try:
-        ids = io.read_ids(label)
-    except io.DataError as error:
-        problems.append(findings.unreadable(split, label, error))
+    problems, split, label = findings.Problems(), scene.split, scene.label
+    image = problems.attempt(split, scene.image, lambda: read_image(scene.image))
+    size = image and (image.height, image.width)
+    ids = problems.attempt(split, label, lambda: io.read_ids(label))
     counts = np.zeros(256, np.int64)
     if ids is not None:
         counts += np.bincount(ids.ravel(), minlength=256)
         if size not in (None, ids.shape):
             words = f"wanted {findings.by(size)}, as its image, got "
             words += findings.by(ids.shape)
-            problems.append(findings.error("size of label", split, label, words))
+            problems.error("size of label", split, label, words)
     table = label_id_table()
     for bad in np.flatnonzero((counts > 0) & (table < 0)):
         words = f"{counts[bad]} pixels of id {bad}, wanted label ids 0 to 33, or 255"
-        problems.append(findings.error("unknown id", split, label, words))
+        problems.error("unknown id", split, label, words)
     is_empty = ids is not None and not counts[table != info.IGNORE_LABEL].any()
     if is_empty:
         words = "no pixel of any class, so that nothing can be learnt from it"
-        problems.append(findings.warning("empty label", split, label, words))
+        problems.warning("empty label", split, label, words)
     item = findings.Item(
         name=scene.name,
         group=scene.city,
@@ -240,7 +215,6 @@ def read(
       data_dir: the folder that holds `leftImg8bit` and `gtFine`.
       split: `train` or `val`, as on disk.
       size: (height, width) to resize to; images antialiased, labels nearest.
-      cache_dir: the cache folder.
       on_error: `data.on_error`.
 
     Returns:
@@ -297,10 +271,7 @@ def split_training(
     """Divides the training images into those trained on and those for selection.
 
     The three cities that the literature holds out are used where they exist; else a
-    seeded draw.
-
-    Returns:
-      Training examples, selection examples, and how it was done in words.
+    seeded draw. How it was done is returned last, in words.
     """
     held = np.isin(training.groups, HELD_OUT_CITIES)
     if held.any() and not held.all():

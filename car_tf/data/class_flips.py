@@ -49,46 +49,19 @@ def by_name(
     return tuple(ClassFlip(ids[name], ids[twin], share) for name, twin, share in flips)
 
 
-def _tables(hits: np.ndarray, flips: Sequence[ClassFlip]) -> np.ndarray:
-    """Look-up tables `[S, 256]` uint8 that carry out `hits` `[S, F]` bool."""
+def tables(hits: np.ndarray, flips: Sequence[ClassFlip]) -> np.ndarray:
+    """Returns look-up tables `[S, 256]` uint8 that carry out `hits` `[S, F]` bool.
+
+    Ids that do not flip, 255 too, stay.
+    """
     tables = np.tile(np.arange(256, dtype=np.uint8), (len(hits), 1))
     for index, flip in enumerate(flips):
         tables[hits[:, index], flip.original] = flip.flipped
     return tables
 
 
-def apply_flips(
-    label: np.ndarray, hits: np.ndarray, flips: Sequence[ClassFlip]
-) -> np.ndarray:
-    """Renames every pixel of the classes whose draw hit.
-
-    Args:
-      label: `[H, W]` uint8 train ids; ids that do not flip, 255 too, stay.
-      hits: `[F]` bool, outcome of each flip's draw.
-      flips: the F flips.
-
-    Returns:
-      `[H, W]` uint8.
-
-    Raises:
-      ValueError: `hits` is not one value per flip.
-    """
-    hits = np.asarray(hits, bool)
-    if hits.shape != (len(flips),):
-        raise ValueError(f"hits must have shape ({len(flips)},), got {hits.shape}")
-    return _tables(hits[None], flips)[0][label]
-
-
 def fold(label: np.ndarray, flips: Sequence[ClassFlip]) -> np.ndarray:
-    """Maps flipped ids back to the classes they come from.
-
-    Args:
-      label: uint8 train ids of any shape.
-      flips: the flips to undo.
-
-    Returns:
-      uint8 in the shape of `label`.
-    """
+    """Maps flipped ids, uint8 of any shape, back to the classes they come from."""
     table = np.arange(256, dtype=np.uint8)
     for flip in flips:
         table[flip.flipped] = flip.original
@@ -102,7 +75,7 @@ def flip_oracle(
     num_samples: int,
     rng: np.random.Generator,
 ) -> np.ndarray:
-    """Draws samples that know the flips exactly and no other uncertainty.
+    """Draws samples `[S, H, W]` uint8 that know the flips exactly and nothing else.
 
     The map is folded to the original classes, then each class flips whole by its true
     probability: what perfect knowledge of the flips, without any sense of uncertain
@@ -110,14 +83,9 @@ def flip_oracle(
 
     Args:
       label: `[H, W]` uint8, the one map that all samples share up to flips.
-      flips: the F flips.
       num_samples: S, number of independent samples.
-      rng: source of the draws.
-
-    Returns:
-      `[S, H, W]` uint8.
     """
     probabilities = np.array([flip.probability for flip in flips])
     hits = rng.random((num_samples, len(flips))) < probabilities
     folded = fold(label, flips)
-    return np.stack([table[folded] for table in _tables(hits, flips)])
+    return np.stack([table[folded] for table in tables(hits, flips)])

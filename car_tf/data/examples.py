@@ -81,10 +81,9 @@ class Examples:
     blackbox: Optional[np.ndarray] = None
 
     def __post_init__(self):
-        lengths = {len(self.names), len(self.groups), len(self.images)}
-        lengths |= {len(self.labels)}
-        if self.blackbox is not None:
-            lengths |= {len(self.blackbox)}
+        parts = [self.names, self.groups, self.images, self.labels]
+        parts += [] if self.blackbox is None else [self.blackbox]
+        lengths = set(map(len, parts))
         if len(lengths) != 1:
             raise ValueError(f"examples of different lengths: {sorted(lengths)}")
 
@@ -94,18 +93,14 @@ class Examples:
     def take(self, indices: Sequence[int]) -> "Examples":
         """Returns the examples at `indices`, in that order."""
         indices = np.asarray(indices, dtype=np.int64)
-        files, places = self.image_files, self.places
+        lists = {
+            n: getattr(self, n) for n in ("names", "groups", "image_files", "places")
+        }
+        arrays = {n: getattr(self, n) for n in ("images", "labels", "blackbox")}
         return dataclasses.replace(
             self,
-            names=tuple(self.names[i] for i in indices),
-            groups=tuple(self.groups[i] for i in indices),
-            images=rows_of(self.images, indices),
-            labels=rows_of(self.labels, indices),
-            image_files=tuple(files[i] for i in indices) if files else (),
-            places=tuple(places[i] for i in indices) if places else (),
-            blackbox=(
-                None if self.blackbox is None else rows_of(self.blackbox, indices)
-            ),
+            **{n: tuple(v[i] for i in indices) for n, v in lists.items() if v},
+            **{n: rows_of(v, indices) for n, v in arrays.items() if v is not None},
         )
 
     def fingerprint(self) -> str:
@@ -129,10 +124,7 @@ def hold_out(
     would make the share too coarse, so that single examples are drawn.
 
     Args:
-      groups: N group names.
       fraction: share of examples (or groups) to hold out, in (0, 1).
-      seed: of the draw.
-      min_groups: see above.
 
     Returns:
       Indices kept, indices held out (both sorted), and how it was done in words.
@@ -151,8 +143,6 @@ def hold_out(
     num = min(max(1, round(fraction * len(units))), len(units) - 1)
     chosen = rng.permutation(units)[:num]
     held = np.isin(groups if by_group else units, chosen)
-    how = (
-        f"{num} of {len(units)} groups" if by_group else f"{num} of {len(units)} images"
-    )
+    how = f"{num} of {len(units)} {'groups' if by_group else 'images'}"
     words = f"{how} held out by a draw with seed {seed}"
     return np.flatnonzero(~held), np.flatnonzero(held), words

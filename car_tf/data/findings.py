@@ -6,16 +6,7 @@ import collections
 import dataclasses
 import hashlib
 import os
-from typing import (
-    Any,
-    Callable,
-    Dict,
-    List,
-    Optional,
-    Sequence,
-    Tuple,
-    Union,
-)
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
@@ -60,22 +51,36 @@ class Item:
     num_empty: int = 0  # those of them without any class, or without a lesion
 
 
-def error(kind: str, split: str, place: PathLike, detail: str) -> Problem:
-    """Returns what would stop a training or falsify its results."""
-    return Problem(ERROR, kind, split, str(place), detail)
+class Problems(List[Problem]):
+    """Collects what is wrong with a data set."""
 
+    def error(self, kind: str, split: str, place: PathLike, detail: str) -> None:
+        """Adds what would stop a training or falsify its results."""
+        self.append(Problem(ERROR, kind, split, str(place), detail))
 
-def warning(kind: str, split: str, place: PathLike, detail: str) -> Problem:
-    """Returns what a user should look at."""
-    return Problem(WARNING, kind, split, str(place), detail)
+    def warning(self, kind: str, split: str, place: PathLike, detail: str) -> None:
+        """Adds what a user should look at."""
+        self.append(Problem(WARNING, kind, split, str(place), detail))
 
+    def unreadable(
+        self, split: str, path: PathLike, error: Exception, kind: str = "unreadable"
+    ) -> None:
+        """Adds a reader's complaint about a file."""
+        self.error(kind, split, path, str(error).removeprefix(f"{path}: "))
 
-def unreadable(
-    split: str, path: PathLike, complaint: Exception, kind: str = "unreadable"
-) -> Problem:
-    """Turns a reader's complaint about a file into a problem."""
-    text, start = str(complaint), f"{path}: "
-    return error(kind, split, path, text[len(start) * text.startswith(start) :])
+    def attempt(
+        self, split: str, path: PathLike, read: Callable, kind: str = "unreadable"
+    ) -> Any:
+        """Returns `read()`; None, and a problem more, where that raises DataError."""
+        try:
+            return read()
+        except io.DataError as error:
+            self.unreadable(split, path, error, kind)
+            return None
+
+    def has_errors(self) -> bool:
+        """Whether one of them is an error."""
+        return any(problem.level == ERROR for problem in self)
 
 
 def skips(on_error: str) -> bool:
@@ -90,13 +95,10 @@ def _allowed(on_error: str) -> List[str]:
 def stop_at(problems: Sequence[Problem], on_error: str = "stop") -> None:
     """Raises DataError with the first error that `data.on_error` does not allow."""
     for problem in problems:
-        allowed, of_all = (
-            _allowed(on_error),
-            problem.kind in data_sections.ERRORS_OF_ALL,
-        )
-        if problem.level != ERROR or problem.kind in allowed:
+        of_all = problem.kind in data_sections.ERRORS_OF_ALL
+        if problem.level != ERROR or problem.kind in _allowed(on_error):
             continue
-        if of_all or "skip" not in allowed:
+        if of_all or not skips(on_error):
             words = f" (data.on_error={problem.kind!r} passes this over)" * of_all
             raise io.DataError(f"{problem.place}: {problem.detail}{words}")
 
@@ -120,62 +122,44 @@ def _grouped(items: Sequence[Item], key: Callable) -> Dict[Any, List[Item]]:
     return grouped
 
 
-def duplicates(items: Sequence[Item]) -> List[Problem]:
-    """Images of equal pixels: across splits an error, within one a warning."""
-    problems = []
-    readable = [item for item in items if item.digest]
-    for members in _grouped(readable, lambda item: item.digest).values():
-        first = members[0]
-        for other in members[1:]:
-            words = f"same pixels as {first.name} of {first.split}"
-            make, kind = warning, "duplicate"
-            if other.split != first.split:
-                make, kind = error, "duplicate across splits"
-            problems.append(make(kind, other.split, other.name, words))
-    return problems
+def of_all(items: Sequence[Item], known_leakage: Sequence[str] = ()) -> Problems:
+    """Returns what shows in all examples together: equal pixels, and leakage.
 
-
-def of_all(items: Sequence[Item], known_leakage: Sequence[str] = ()) -> List[Problem]:
-    """What shows in all examples together: duplicates, and groups in several splits."""
-    return duplicates(items) + leaks(items, known_leakage)
-
-
-def has_errors(problems: Sequence[Problem]) -> bool:
-    """Whether one of them is an error."""
-    return any(problem.level == ERROR for problem in problems)
-
-
-def leaks(items: Sequence[Item], known: Sequence[str] = ()) -> List[Problem]:
-    """Cities, patients or series that lie in more than one split.
-
-    Those that are `known` to (`known_leakage` of dataset.json) are a warning.
+    Images of equal pixels are an error across splits, a warning within one. So are
+    cities, patients or series in more than one split; those in `known_leakage` (of
+    dataset.json) are a warning.
     """
-    problems = []
+    problems = Problems()
+    readable = [item for item in items if item.digest]
+    for first, *others in _grouped(readable, lambda item: item.digest).values():
+        for other in others:
+            words = f"same pixels as {first.name} of {first.split}"
+            if other.split == first.split:
+                problems.warning("duplicate", other.split, other.name, words)
+            else:
+                kind = "duplicate across splits"
+                problems.error(kind, other.split, other.name, words)
     for group, members in sorted(_grouped(items, lambda item: item.group).items()):
         numbers = collections.Counter(item.split for item in members)
-        if group in known and len(numbers) > 1:
+        if group in known_leakage and len(numbers) > 1:
             words = "lies in several splits, as known_leakage says"
-            problems.append(warning("known leakage", "", group, words))
+            problems.warning("known leakage", "", group, words)
         elif len(numbers) > 1:
             words = ", ".join(f"{num} images in {s}" for s, num in numbers.items())
-            problems.append(error("leakage", " and ".join(numbers), group, words))
+            problems.error("leakage", " and ".join(numbers), group, words)
     return problems
 
 
-def odd_sizes(items: Sequence[Item]) -> List[Problem]:
-    """Images of another size than most, for data sets in which all must have one."""
+def odd_sizes(items: Sequence[Item]) -> Problems:
+    """Returns images of another size than most, where all must have one."""
     sizes = collections.Counter(item.size for item in items if item.size)
     usual = sizes.most_common(1)[0][0] if sizes else None
-    return [
-        error(
-            "size of image",
-            item.split,
-            item.name,
-            f"wanted {by(usual)}, as most, got {by(item.size)}",
-        )
-        for item in items
-        if item.size not in (None, usual)
-    ]
+    problems = Problems()
+    for item in items:
+        if item.size not in (None, usual):
+            words = f"wanted {by(usual)}, as most, got {by(item.size)}"
+            problems.error("size of image", item.split, item.name, words)
+    return problems
 
 
 def summaries(items: Sequence[Item]) -> Dict[str, Dict[str, Any]]:
@@ -194,7 +178,7 @@ def summaries(items: Sequence[Item]) -> Dict[str, Dict[str, Any]]:
 
 
 def num_errors(report: Dict[str, Any]) -> int:
-    """Counts a report's errors; warnings are none."""
+    """Counts a report's errors, without its warnings."""
     return sum(problem["level"] == ERROR for problem in report["problems"])
 
 
@@ -218,9 +202,7 @@ def table(report: Dict[str, Any]) -> str:
             for problem in problems[:_MAX_ROWS]
         ]
         if len(problems) > _MAX_ROWS:
-            lines.append(
-                f"  and {len(problems) - _MAX_ROWS} more (--json has them all)"
-            )
+            lines += [f"  and {len(problems) - _MAX_ROWS} more (--json has them all)"]
     lines += ["", *report["plan"]] if report.get("plan") else []
     errors = num_errors(report)
     warnings = len(report["problems"]) - errors

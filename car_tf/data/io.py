@@ -52,8 +52,8 @@ def opened(path: pathlib.Path) -> Iterator[Image.Image]:
     """Opens an image file; its pixels are decoded when they are asked for.
 
     Raises:
-      DataError: missing, no image, of more than `MAX_PIXELS` as its header says (nothing
-        is decoded then), or damage that shows in the block.
+      DataError: missing, no image, of more than `MAX_PIXELS` as its header says, or
+        damage that shows in the block.
     """
     try:
         with Image.open(path, formats=FORMATS) as image:
@@ -70,9 +70,8 @@ def opened(path: pathlib.Path) -> Iterator[Image.Image]:
     except pictures.PictureError as error:
         raise DataError(f"{path}: {error}") from None
     except Image.DecompressionBombError as error:
-        raise DataError(
-            f"{path}: wanted at most {MAX_PIXELS} pixels ({error})"
-        ) from None
+        words = f"wanted at most {MAX_PIXELS} pixels ({error})"
+        raise DataError(f"{path}: {words}") from None
     except Exception as error:  # Pillow raises many types on damaged files.
         raise DataError(f"{path}: not a readable image ({error})") from error
 
@@ -83,7 +82,6 @@ def read_png(
     """Decodes an image file whole: the one reader of pictures and maps.
 
     Args:
-      path: the file.
       mode: `RGB` for a picture; `L`, `values` or `colors` for a map of ids, of mask
         values or of colours: see the functions of `pictures`.
       limits: of a picture in grey, whatever its bits: the values that become 0 and 255.
@@ -117,8 +115,7 @@ def resize_antialiased(image: Image.Image, size: tuple) -> np.ndarray:
 def decode_array(content: bytes) -> np.ndarray:
     """Decodes the content of a `.npy` file; safe in threads, unlike `np.load`.
 
-    Raises:
-      ValueError: it is none, or one of Python objects.
+    What is none, or one of Python objects, is a ValueError.
     """
     try:
         with _PARSING:
@@ -145,16 +142,12 @@ def resize_nearest(ids: np.ndarray, size: tuple) -> np.ndarray:
 def map_ids(
     ids: np.ndarray, table: np.ndarray, *, path: pathlib.Path, wanted: str
 ) -> np.ndarray:
-    """Maps ids through a table.
+    """Maps ids through a table, as uint8.
 
     Args:
-      ids: integer array.
       table: `[256]` int16; -1 marks ids that must not occur.
       path: the file the ids come from, for the message.
       wanted: the ids that may occur, in words.
-
-    Returns:
-      uint8 array of `ids`' shape.
 
     Raises:
       DataError: an id that must not occur.
@@ -265,9 +258,7 @@ def read_json_lines(path: pathlib.Path) -> List[Dict[str, Any]]:
 def walk(folder: pathlib.Path, above: Tuple[pathlib.Path, ...] = ()):
     """Yields all files below a folder in order, through links and without macOS' `._*`.
 
-    Args:
-      folder: where to begin.
-      above: real folders that this one lies in: a link back to one is not followed.
+    A link back to one of the real folders `above` is not followed.
     """
     above = (*above, folder.resolve())
     for name in sorted(os.listdir(folder)):
@@ -279,11 +270,7 @@ def walk(folder: pathlib.Path, above: Tuple[pathlib.Path, ...] = ()):
 
 
 def file_hash(path: Union[str, pathlib.Path]) -> str:
-    """Returns the SHA-256 of a file's content.
-
-    Raises:
-      DataError: not a readable file.
-    """
+    """Returns the SHA-256 of a file's content; a DataError where it cannot be read."""
     digest = hashlib.sha256()
     try:
         with open(path, "rb") as file:
@@ -297,11 +284,8 @@ def file_hash(path: Union[str, pathlib.Path]) -> str:
 def new_array(path: pathlib.Path, shape: Tuple[int, ...], dtype: type) -> np.memmap:
     """Makes a `.npy` file to be written through memory.
 
-    Its room is taken at once: a disk that fills while a map is written to would end the
-    process without a word (SIGBUS).
-
-    Raises:
-      OSError: not enough room.
+    Its room is taken at once (or an OSError): a disk that fills while a map is written
+    to would end the process without a word (SIGBUS).
     """
     array = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
     with open(path, "r+b") as file:

@@ -47,9 +47,6 @@ def overrides(config: config_lib.Config, data_dir: str) -> List[str]:
 
     The working size is the folder's, and training crops become no larger than it. For
     data sets of other kinds there is nothing to change.
-
-    Raises:
-      DataError: no `dataset.json`, or a wrong one.
     """
     root = pathlib.Path(data_dir).expanduser()
     if not root.is_dir() or dataset_at(root) != "folders":
@@ -60,11 +57,8 @@ def overrides(config: config_lib.Config, data_dir: str) -> List[str]:
     crop = [min(sides) for sides in zip(data.crop_size, fits)]
     if data.symmetries == "square":
         crop = [min(crop)] * 2
-    return [
-        "data.dataset=folders",
-        "data.size={},{}".format(*told.size),
-        "data.crop_size={},{}".format(*crop),
-    ]
+    sizes = "data.size={},{}".format(*told.size), "data.crop_size={},{}".format(*crop)
+    return ["data.dataset=folders", *sizes]
 
 
 def config_to_read(data_dir: str, texts: Sequence[str] = ()) -> config_lib.Config:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
-from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -31,11 +31,7 @@ class Dataset:
     notes: List[str]  # what a user must be told, one sentence each
 
     def split_to_report(self, name: str) -> str:
-        """Returns the split called `name` (a flag); by default that of the results.
-
-        Raises:
-          ConfigError: there is no such split.
-        """
+        """Returns the split called `name` (a flag); by default that of the results."""
         name = name or self.evaluation
         if name not in self.splits:
             raise config_lib.ConfigError(
@@ -84,7 +80,6 @@ def read_data(config: config_lib.Config, only: Sequence[str] = ()) -> Dataset:
     """Reads or draws the splits of the data set, without a black box's outputs.
 
     Args:
-      config: the configuration.
       only: names of the splits that are needed, empty for the one that results are
         reported on; without a name all.
 
@@ -146,24 +141,17 @@ def _cityscapes_on_disk(config: config_lib.Config, only: Sequence[str]) -> Datas
 
 
 def _drawn_street_scenes(config: config_lib.Config, only: Sequence[str]) -> Dataset:
-    needed, splits = _needed(only, cityscapes.SPLITS, "val"), {}
-    for name, first, num in _drawn(cityscapes.SPLITS, config.data.num_drawn, needed):
+    needed = _needed(only, cityscapes.SPLITS, "val")
+
+    def draw(num: int, **options: Any) -> Tuple[np.ndarray, np.ndarray]:
         images, labels = street_scenes.draw_scenes(
-            num,
-            seed=config.data.drawn_seed,
-            size=config.data.size,
-            first_index=first,
-            progress=True,
+            num, size=config.data.size, **options
         )
-        splits[name] = examples.Examples(
-            names=tuple(f"scene_{first + i:06d}" for i in range(num)),
-            groups=tuple(f"scene_{first + i:06d}" for i in range(num)),
-            images=images,
-            labels=labels[:, None],
-        )
+        return images, labels[:, None]
+
     return Dataset(
         info=cityscapes.dataset_info("street scenes drawn by car_tf"),
-        splits=splits,
+        splits=_drawn(config, cityscapes.SPLITS, needed, draw, "scene"),
         selection="selection",
         evaluation="val",
         notes=[
@@ -175,12 +163,23 @@ def _drawn_street_scenes(config: config_lib.Config, only: Sequence[str]) -> Data
 
 
 def _drawn(
-    names: Sequence[str], nums: Sequence[int], needed: Sequence[str]
-) -> Iterator[Tuple[str, int, int]]:
-    """Yields name, first index and number of images of the splits to be drawn."""
+    config: config_lib.Config,
+    names: Sequence[str],
+    needed: Sequence[str],
+    draw: Callable[..., Tuple[np.ndarray, np.ndarray]],
+    what: str,
+) -> Dict[str, examples.Examples]:
+    """Draws those of the splits `names` that are needed."""
+    drawn, nums = {}, config.data.num_drawn
     for index, (name, num) in enumerate(zip(names, nums)):
         if name in needed:
-            yield name, sum(nums[:index]), num
+            first = sum(nums[:index])
+            options = dict(seed=config.data.drawn_seed, first_index=first)
+            own = tuple(f"{what}_{first + i:06d}" for i in range(num))
+            drawn[name] = examples.Examples(
+                own, own, *draw(num, progress=True, **options)
+            )
+    return drawn
 
 
 def _folder(config: config_lib.Config, only: Sequence[str]) -> Dataset:
@@ -218,7 +217,14 @@ def _lidc(config: config_lib.Config, only: Sequence[str]) -> Dataset:
         _stop_at_overlaps(read, data)
         notes = []
     else:
-        title, read = "CT-like crops drawn by car_tf", _drawn_crops(config, needed)
+
+        def draw(num: int, **options: Any) -> Tuple[np.ndarray, np.ndarray]:
+            whole = lidc_crops.draw_crops(num, size=max(data.size), **options)
+            cut = lidc_arrays.centre_crop
+            return cut(whole[0], data.size, axes=(1, 2)), cut(whole[1], data.size)
+
+        title = "CT-like crops drawn by car_tf"
+        read = _drawn(config, splits.SPLITS, needed, draw, "crop")
         notes = [
             "these are CT-like crops with four imitated raters that car_tf draws "
             "itself, not LIDC: their figures say that the method works and nothing of "
@@ -276,25 +282,3 @@ def _skipped(read: Dict[str, examples.Examples]) -> List[str]:
         for name, split in read.items()
         if split.skipped
     ]
-
-
-def _drawn_crops(
-    config: config_lib.Config, needed: Sequence[str]
-) -> Dict[str, examples.Examples]:
-    size, drawn = config.data.size, {}
-    for name, first, num in _drawn(splits.SPLITS, config.data.num_drawn, needed):
-        images, labels = lidc_crops.draw_crops(
-            num,
-            seed=config.data.drawn_seed,
-            size=max(size),
-            first_index=first,
-            progress=True,
-        )
-        names = tuple(f"crop_{first + i:06d}" for i in range(num))
-        drawn[name] = examples.Examples(
-            names=names,
-            groups=names,
-            images=lidc_arrays.centre_crop(images, size, axes=(1, 2)),
-            labels=lidc_arrays.centre_crop(labels, size),
-        )
-    return drawn

@@ -13,15 +13,8 @@ from numpy.lib import format as npy
 class NpzArray:
     """One array of an .npz that is read image by image, never as a whole.
 
-    Has `shape`, `dtype` and iteration over axis 0, like the array itself.
-
-    Args:
-      path: the .npz, compressed or not.
-      key: name of the array.
-
-    Raises:
-      ValueError: the file is damaged or lacks the array. Damage to the array's values
-        shows while iterating.
+    Has `shape`, `dtype` and iteration over axis 0, like the array itself. Damage is a
+    ValueError, of the array's values while iterating.
     """
 
     def __init__(self, path: str, key: str):

@@ -44,9 +44,8 @@ def upright_size(image: Image.Image) -> Tuple[int, int]:
 def map_size(image: Image.Image) -> Tuple[int, int]:
     """Returns the (height, width) of a map that belongs to an opened image.
 
-    Raises:
-      PictureError: the image is turned by its EXIF data, and the size of a map does not
-        tell whether it is turned as well.
+    An image that is turned by its EXIF data is refused where the size of a map does not
+    tell whether it is turned as well.
     """
     height, width = upright_size(image)
     turn = orientation(image)
@@ -71,12 +70,9 @@ def _raw_mode(image: Image.Image) -> str:
 def to_rgb(image: Image.Image) -> Image.Image:
     """Returns a picture as 8-bit `RGB`, turned as people look at it (EXIF).
 
-    Args:
-      image: opened by Pillow, decoded or not.
-
     Raises:
-      PictureError: more than 8 bits, colours that need a profile, transparent pixels, or
-        several frames.
+      PictureError: more than 8 bits, colours that need a profile, transparent pixels,
+        or several frames.
     """
     raw = _raw_mode(image)
     image.load()
@@ -107,9 +103,6 @@ def to_rgb(image: Image.Image) -> Image.Image:
 def to_ids(image: Image.Image) -> Image.Image:
     """Returns a map of ids as `L`, each as it is stored: a palette's index, too.
 
-    Args:
-      image: opened by Pillow, decoded or not.
-
     Raises:
       PictureError: colours, ids above 255, lossy compression, a turned map (EXIF), or
         values that may stand for others.
@@ -134,9 +127,6 @@ def to_ids(image: Image.Image) -> Image.Image:
 def to_values(image: Image.Image) -> Image.Image:
     """Returns mask values as `L`: as `to_ids`, black and white as 0 and 255, and of
     colour channels, which must be equal, one.
-
-    Raises:
-      PictureError: see `to_ids`.
     """
     if image.mode == "1":
         _check_exact(image, "mask values")
@@ -154,11 +144,7 @@ def to_values(image: Image.Image) -> Image.Image:
 
 
 def to_colors(image: Image.Image) -> Image.Image:
-    """Returns a mask of colours, also of a palette's, as `RGB`, each as it is stored.
-
-    Raises:
-      PictureError: lossy compression, a turned map, or what `to_rgb` refuses.
-    """
+    """Returns a mask of colours (or a palette's) as `RGB`, each as it is stored."""
     _check_exact(image, "mask colours")
     return to_rgb(image)
 

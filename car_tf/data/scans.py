@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import pathlib
 from typing import Any, Optional, Tuple
 
@@ -46,11 +47,7 @@ def is_dicom(path: pathlib.Path) -> bool:
 
 
 def read(path: pathlib.Path, index: Optional[int] = None) -> Optional[Slice]:
-    """Reads a slice; None where the file is an ordinary picture.
-
-    Args:
-      path: the file, with the ending of its name.
-      index: of the slice; the middle one by default.
+    """Reads a slice, by default the middle one; None where the file is a picture.
 
     Raises:
       DataError: damaged, not grey values, or what reads it is not installed.
@@ -97,18 +94,22 @@ def _picked(index: Optional[int], count: int, path: pathlib.Path) -> int:
     return index
 
 
+def _needed(package: str, path: pathlib.Path) -> Any:
+    """Imports what reads a file; a DataError where it is not installed."""
+    try:
+        return importlib.import_module(package)
+    except ImportError:
+        words = f"wanted {package} to read it, found none (pip install {package})"
+        raise io.DataError(f"{path}: {words}") from None
+
+
 def read_file(path: pathlib.Path, **options: Any) -> Any:
     """Reads a DICOM file as pydicom's data set; `options` are those of `dcmread`.
 
     Raises:
       DataError: it cannot be read, or there is no pydicom.
     """
-    try:
-        import pydicom
-    except ImportError:
-        raise io.DataError(
-            f"{path}: wanted pydicom to read it, found none (pip install pydicom)"
-        ) from None
+    pydicom = _needed("pydicom", path)
     try:
         return pydicom.dcmread(path, **options)
     except Exception as error:  # pydicom raises many types on damaged files.
@@ -148,12 +149,7 @@ def _dicom_window(data: Any) -> Optional[Window]:
 
 def _read_nifti(path: pathlib.Path, index: Optional[int]) -> Slice:
     """Reads an axial slice as DICOM shows it: right is left, and front is above."""
-    try:
-        import nibabel
-    except ImportError:
-        raise io.DataError(
-            f"{path}: wanted nibabel to read it, found none (pip install nibabel)"
-        ) from None
+    nibabel = _needed("nibabel", path)
     try:
         volume = nibabel.load(path)
         shape = volume.shape + (1,) * (3 - len(volume.shape))

@@ -10,14 +10,7 @@ FRACTIONS = {"train": 0.6, "val": 0.2, "test": 0.2}
 
 
 def check_disjoint(groups: Mapping[str, Sequence[Hashable]]) -> None:
-    """Refuses splits that share a patient.
-
-    Args:
-      groups: patients by split, with or without repetitions.
-
-    Raises:
-      ValueError: a patient is in two splits; the message names it and them.
-    """
+    """Raises ValueError where splits share a patient, of patients by split."""
     seen: Dict[Hashable, str] = {}
     for split, members in groups.items():
         for group in members:
@@ -30,14 +23,12 @@ def check_disjoint(groups: Mapping[str, Sequence[Hashable]]) -> None:
 def split_by_group(
     groups: Sequence[str], *, seed: int, fractions: Mapping[str, float]
 ) -> Dict[str, List[int]]:
-    """Splits examples such that no group is in two splits.
+    """Splits examples, by the group of each, such that no group is in two splits.
 
     Groups are ranked by a hash of name and seed, which stays the same wherever a random
     generator's stream may not.
 
     Args:
-      groups: the group of each example.
-      seed: any integer.
       fractions: of the groups, by split; positive, they sum to 1.
 
     Returns:

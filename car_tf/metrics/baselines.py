@@ -12,13 +12,10 @@ BLOCK = 16
 
 
 def argmax(probs: np.ndarray) -> np.ndarray:
-    """The most probable map, a sampler that always says the same.
+    """Returns the most probable map `[1, H, W]` uint8: always the same.
 
     Args:
       probs: `[H, W, K]` float probabilities; the first of equals is taken.
-
-    Returns:
-      `[1, H, W]` uint8 class ids.
     """
     return probs.argmax(axis=-1)[None].astype(np.uint8)
 
@@ -30,8 +27,6 @@ def independent_pixels(
 
     Args:
       probs: `[H, W, K]` float probabilities.
-      num_samples: S.
-      rng: source of the draws.
 
     Returns:
       `[S, H, W]` uint8 class ids.
@@ -46,17 +41,13 @@ def independent_pixels(
 
 
 def level_sets(probs: np.ndarray, *, num_samples: int) -> np.ndarray:
-    """The pixels in which class 1 exceeds 1/2S, 3/2S, ...: coherent, always nested.
+    """Returns where class 1 exceeds 1/2S, 3/2S, ...: coherent, always nested.
 
     Args:
-      probs: `[H, W, 2]` float probabilities of two classes.
-      num_samples: S.
+      probs: `[H, W, 2]` float probabilities; other numbers of classes are a ValueError.
 
     Returns:
       `[S, H, W]` uint8 of 0 and 1.
-
-    Raises:
-      ValueError: there are not two classes.
     """
     if probs.shape[-1] != 2:
         raise ValueError(f"level sets need two classes, got {probs.shape[-1]}")
@@ -78,8 +69,6 @@ def gumbel_draws(
 
     Args:
       probs: `[H, W, K]` float probabilities.
-      num_samples: S.
-      rng: source of the draws.
       stratified: whether every 16 samples are a Latin hypercube, as G's noise may be.
 
     Returns:

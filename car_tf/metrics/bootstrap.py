@@ -17,34 +17,24 @@ class GroupBootstrap:
 
     Args:
       groups: `[I]`, name of each image's group.
-      num_resamples: draws of as many groups as there are.
-      seed: of the draws.
     """
 
-    def __init__(
-        self,
-        groups: Sequence[str],
-        *,
-        num_resamples: int = NUM_RESAMPLES,
-        seed: int = SEED,
-    ):
+    def __init__(self, groups: Sequence[str], *, seed: int = SEED):
         names, self._group = np.unique(np.asarray(groups), return_inverse=True)
         self._num = len(names)
         rng = np.random.default_rng(seed)
         # [R, G]: how often each group is in a resample.
-        self._times = np.empty((num_resamples, self._num), np.float32)
+        self._times = np.empty((NUM_RESAMPLES, self._num), np.float32)
         for times in self._times:
             drawn = rng.integers(self._num, size=self._num)
             times[:] = np.bincount(drawn, minlength=self._num)
 
     def interval(self, values: Sequence[Optional[float]]) -> Optional[List[float]]:
-        """Percentile interval of the mean over images.
+        """Returns both ends of the percentile interval of the mean over images.
 
         Args:
           values: `[I]`, one per image; None where undefined, which counts nowhere.
-
-        Returns:
-          Its lower and upper end; None with values from fewer than two groups.
+            There is no interval (None) with values from fewer than two groups.
         """
         values = np.array(values, np.float64)  # None becomes NaN.
         known = ~np.isnan(values)
@@ -61,14 +51,11 @@ class GroupBootstrap:
     def difference(
         self, values: Sequence[Optional[float]], others: Sequence[Optional[float]]
     ) -> Optional[Dict[str, Any]]:
-        """Mean of paired differences, over images where both values are defined.
+        """Returns `mean` and `interval` of paired differences; None without a pair.
 
         Args:
-          values: `[I]`, one per image.
+          values: `[I]`, one per image; None where undefined.
           others: `[I]`, of another sampler on the same images.
-
-        Returns:
-          `mean` of `values - others`, and its `interval`; None without a pair.
         """
         change = np.array(values, np.float64) - np.array(others, np.float64)
         if np.isnan(change).all():
@@ -77,8 +64,5 @@ class GroupBootstrap:
 
     def to_dict(self) -> Dict[str, Any]:
         """Returns what an interval is, ready for JSON."""
-        return {
-            "level": LEVEL,
-            "num_groups": self._num,
-            "num_resamples": len(self._times),
-        }
+        numbers = {"num_groups": self._num, "num_resamples": len(self._times)}
+        return {"level": LEVEL, **numbers}

@@ -10,14 +10,7 @@ from scipy import special
 
 
 def entropy_bits(probs: np.ndarray) -> np.ndarray:
-    """Entropy of categorical distributions.
-
-    Args:
-      probs: `[..., K]` float probabilities; exact zeros add nothing.
-
-    Returns:
-      `[...]` in bits, in [0, log2 K].
-    """
+    """Returns the entropy `[...]` of `[..., K]` probabilities in bits; 0 adds none."""
     return special.entr(probs).sum(axis=-1) / math.log(2)
 
 
@@ -67,15 +60,12 @@ class Reliability:
         self._correct += np.bincount(index, correct.ravel(), num_bins)
 
     def ece(self) -> Optional[float]:
-        """Expected calibration error: mean gap between confidence and accuracy.
+        """Returns the expected calibration error: mean gap of confidence and accuracy.
 
-        Returns:
-          In [0, 1], bins weighted by their pixels; None before any pixel.
+        In [0, 1], bins weighted by their pixels; None before any pixel.
         """
         total = self._count.sum()
-        if total == 0:
-            return None
-        return float(np.abs(self._correct - self._confidence).sum() / total)
+        return _ratio(np.abs(self._correct - self._confidence).sum(), total)
 
     def means(self) -> Dict[str, Optional[float]]:
         """Mean confidence and share of what is right; None before any pixel."""
@@ -88,18 +78,16 @@ class Reliability:
     def bins(self) -> List[Dict[str, Any]]:
         """Edges, pixels, mean confidence and accuracy of each bin; None if empty."""
         num_bins = len(self._count)
-        result = []
-        for index, count in enumerate(self._count):
-            result.append(
-                {
-                    "lower": index / num_bins,
-                    "upper": (index + 1) / num_bins,
-                    "num_pixels": int(count),
-                    "confidence": _ratio(self._confidence[index], count),
-                    "accuracy": _ratio(self._correct[index], count),
-                }
-            )
-        return result
+        return [
+            {
+                "lower": index / num_bins,
+                "upper": (index + 1) / num_bins,
+                "num_pixels": int(count),
+                "confidence": _ratio(self._confidence[index], count),
+                "accuracy": _ratio(self._correct[index], count),
+            }
+            for index, count in enumerate(self._count)
+        ]
 
     def to_dict(self) -> Dict[str, Any]:
         """The ECE and the bins, ready for JSON."""
@@ -107,22 +95,13 @@ class Reliability:
 
 
 class ClassReliability:
-    """Reliability of the probability of each class, against the share of its labels.
-
-    Args:
-      num_classes: K.
-    """
+    """Reliability of the probability of each class, against the share of its labels."""
 
     def __init__(self, num_classes: int):
         self._classes = [Reliability() for _ in range(num_classes)]
 
     def update(self, probs: np.ndarray, shares: np.ndarray) -> None:
-        """Adds pixels.
-
-        Args:
-          probs: `[P, K]` float, predicted probabilities of labelled pixels.
-          shares: `[P, K]` float, share of each class among a pixel's labels.
-        """
+        """Adds `[P, K]` probabilities of labelled pixels, and their labels' shares."""
         for index, reliability in enumerate(self._classes):
             reliability.update(probs[:, index].clip(0, 1), shares[:, index])
 
@@ -144,7 +123,6 @@ class FlipCalibration:
 
     Args:
       originals: F class ids.
-      flipped: F ids that they flip to.
       probabilities: F true probabilities of the flips.
     """
 
@@ -194,13 +172,7 @@ class FlipCalibration:
     def update_samples(
         self, samples: np.ndarray, label: np.ndarray, mask: Optional[np.ndarray] = None
     ) -> None:
-        """Adds one image's samples, as their empirical distribution.
-
-        Args:
-          samples: `[S, H, W]` integer class ids.
-          label: `[H, W]`, as for `update`.
-          mask: `[H, W]`, as for `update`.
-        """
+        """Adds samples `[S, H, W]` as their empirical distribution; see `update`."""
         _check_size("samples", np.shape(samples)[1:], label)
         for index, pixels in self._pixels_of(label, mask):
             values = samples[:, pixels]
@@ -212,7 +184,7 @@ class FlipCalibration:
             )
 
     def to_dict(self) -> Dict[str, Any]:
-        """The calibration of every class, ready for JSON.
+        """Returns the calibration of every class, ready for JSON.
 
         Returns:
           `classes`, one dict per flip, and the mean and the worst absolute offset of

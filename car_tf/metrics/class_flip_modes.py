@@ -24,8 +24,7 @@ def class_overlaps(
     Args:
       samples: `[S, P]` uint8.
       label: `[P]` uint8, 255 ignored.
-      originals: `[F]`.
-      flipped: `[F]`.
+      originals, flipped: `[F]`.
 
     Returns:
       `[2F, S, S]`, pixels of a switchable class in both samples, the classes in the
@@ -55,13 +54,10 @@ def class_overlaps(
 
 
 def mean_class_distance(overlap: np.ndarray) -> np.ndarray:
-    """1 - mean IoU over the classes that occur in either of two samples.
+    """Returns 1 - mean IoU `[S, S]` over the classes in either sample; NaN for none.
 
     Args:
       overlap: `[C, S, S]` pixels of each class that both samples share.
-
-    Returns:
-      `[S, S]`; NaN where no class occurs.
     """
     area = overlap.diagonal(axis1=1, axis2=2)[..., None]
     area = np.broadcast_to(area, overlap.shape)
@@ -117,16 +113,13 @@ def _shift(values: np.ndarray, steps: np.ndarray) -> np.ndarray:
 
 
 def mode_distance(probabilities: np.ndarray) -> float:
-    """E d(y, y') between two independent modes with all n given classes present.
+    """Returns E d(y, y') between two independent modes, all n given classes present.
 
     Modes that differ in k flips share n - k of their n + k classes, each with IoU 1,
     so d = 2k / (n + k); a flip differs with probability 2p(1 - p).
 
     Args:
       probabilities: `[n]` of the flips of the classes present.
-
-    Returns:
-      In [0, 1].
     """
     num_present = len(probabilities)
     mass = np.ones(1)  # [k], probability of k differing flips

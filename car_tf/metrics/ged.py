@@ -87,26 +87,16 @@ def energy_distance(
         for values in (cross, within_samples, within_labels, label_weights)
     )
     num_samples, num_labels = cross.shape
-    if within_samples.shape != (num_samples, num_samples):
+    wanted = (num_samples, num_samples), (num_labels, num_labels), (num_labels,)
+    got = within_samples.shape, within_labels.shape, label_weights.shape
+    if got != wanted:
         raise ValueError(
-            f"within_samples must have shape {(num_samples, num_samples)}, "
-            f"got {within_samples.shape}"
+            "within_samples, within_labels and label_weights must have shapes "
+            f"{wanted}, got {got}"
         )
-    if within_labels.shape != (num_labels, num_labels):
-        raise ValueError(
-            f"within_labels must have shape {(num_labels, num_labels)}, "
-            f"got {within_labels.shape}"
-        )
-    if label_weights.shape != (num_labels,):
-        raise ValueError(
-            f"label_weights must have shape {(num_labels,)}, got {label_weights.shape}"
-        )
-    label_diversity = _expectation(
-        within_labels, label_weights[:, None] * label_weights[None, :]
-    )
-    cross_distance = _expectation(
-        cross, np.broadcast_to(label_weights[None, :], cross.shape)
-    )
+    pair_weights = label_weights[:, None] * label_weights
+    label_diversity = _expectation(within_labels, pair_weights)
+    cross_distance = _expectation(cross, np.broadcast_to(label_weights, cross.shape))
     if label_diversity is None or cross_distance is None:
         return GedResult(None, None, None, None, None)
     everything = np.ones_like(within_samples)
@@ -154,7 +144,6 @@ def multi_rater_distances(
     Args:
       samples: `[S, H, W]` integer class ids below K, or bool.
       labels: `[N, H, W]` likewise, or 255, one map per rater.
-      num_classes: K.
       absent: `leave_out` or `count_as_one`, see `iou.mean_over_classes`; says nothing
         of two classes.
 
@@ -197,44 +186,20 @@ def counted_classes(num_classes: int, absent: str) -> Tuple[Sequence[int], str]:
 
 
 def multi_rater_ged(samples: np.ndarray, labels: np.ndarray, **kinds) -> GedResult:
-    """Squared GED between samples and several raters.
+    """Returns the squared GED of what `multi_rater_distances` takes.
 
-    Takes the arguments of `multi_rater_distances`.
-
-    Returns:
-      The GED and its terms (`ged_unbiased` with two samples or more); all None where no
-      rater labelled the image.
+    All of it is None where no rater labelled the image.
     """
     return multi_rater_distances(samples, labels, **kinds).ged()
 
 
-def class_flips_ged(
-    samples: np.ndarray,
-    label: np.ndarray,
-    *,
-    originals: Sequence[int],
-    flipped: Sequence[int],
-    probabilities: Sequence[float],
-    num_classes: int,
-    ignore_label: int = 255,
-) -> GedResult:
-    """Squared GED between samples and the modes of a label whose classes flip.
+def class_flips_ged(samples: np.ndarray, label: np.ndarray, **flips) -> GedResult:
+    """Returns the squared GED of what `class_flips_distances` takes.
 
-    Takes the arguments of `class_flips_distances`.
-
-    Returns:
-      The GED and its terms; all None if the label holds none of the originals. If it
-      does but no sample holds a switchable class, E d(s, s') is 0.
+    All of it is None if the label holds none of the originals. If it does but no sample
+    holds a switchable class, E d(s, s') is 0.
     """
-    return class_flips_distances(
-        samples,
-        label,
-        originals=originals,
-        flipped=flipped,
-        probabilities=probabilities,
-        num_classes=num_classes,
-        ignore_label=ignore_label,
-    ).ged()
+    return class_flips_distances(samples, label, **flips).ged()
 
 
 def class_flips_distances(
@@ -252,20 +217,16 @@ def class_flips_distances(
     Each class `originals[f]` of the label is named `flipped[f]` instead, whole and
     independently, with `probabilities[f]`. d is 1 - mean IoU over those of the 2F
     switchable classes that occur in either map; a pair in which none occurs is
-    undefined. Ignored pixels count nowhere.
-
-    No mode is built. A class pair adds to a sample's IoU sum and class count what
-    depends on its own flip alone, so the expectation over all modes is a convolution
-    over the class count, linear in F.
+    undefined. No mode is built: see `class_flip_modes`.
 
     Args:
       samples: `[S, H, W]` integer class ids below `num_classes`.
       label: `[H, W]` integer class ids as annotated, before any flip.
       originals: F ids in the label that can flip.
       flipped: F ids that they flip to, which the label must not hold.
-      probabilities: F probabilities of the flips.
+      probabilities: F, of the flips.
       num_classes: K, ids of both kinds included.
-      ignore_label: id of unlabelled pixels.
+      ignore_label: id of unlabelled pixels, which count nowhere.
 
     Returns:
       `cross` `[S, 1]` and `within_labels` `[1, 1]` as expectations over the modes,
@@ -281,37 +242,29 @@ def class_flips_distances(
     samples, label = _check_maps(samples, label, num_classes, ignore_label)
     pixels = np.bincount(label, minlength=256)
     if pixels[flipped].any():
-        found = flipped[pixels[flipped] > 0][0]
-        raise ValueError(
-            f"the label must hold classes before any flip, found the flipped id {found}"
+        words = "the label must hold classes before any flip, found the flipped id"
+        raise ValueError(f"{words} {flipped[pixels[flipped] > 0][0]}")
+    present, num_samples = pixels[originals] > 0, len(samples)
+    cross, between = np.full(num_samples, np.nan), np.nan
+    within = np.full((num_samples, num_samples), np.nan)
+    if present.any():
+        flips = originals, flipped
+        overlap, joint = class_flip_modes.class_overlaps(samples, label, *flips)
+        cross = class_flip_modes.expected_cross_distance(
+            overlap.diagonal(axis1=1, axis2=2), joint, pixels[originals], probabilities
         )
-    present = pixels[originals] > 0
-    if not present.any():
-        return PairDistances(
-            cross=np.full((len(samples), 1), np.nan),
-            within_samples=np.full((len(samples), len(samples)), np.nan),
-            within_labels=np.full((1, 1), np.nan),
-            label_weights=np.ones(1),
-        )
-    overlap, joint = class_flip_modes.class_overlaps(samples, label, originals, flipped)
-    cross = class_flip_modes.expected_cross_distance(
-        overlap.diagonal(axis1=1, axis2=2), joint, pixels[originals], probabilities
-    )
+        within = class_flip_modes.mean_class_distance(overlap)
+        between = class_flip_modes.mode_distance(probabilities[present])
     return PairDistances(
         cross=cross[:, None],
-        within_samples=class_flip_modes.mean_class_distance(overlap),
-        within_labels=np.full(
-            (1, 1), class_flip_modes.mode_distance(probabilities[present])
-        ),
+        within_samples=within,
+        within_labels=np.full((1, 1), between),
         label_weights=np.ones(1),
     )
 
 
 def _check_flips(
-    originals: np.ndarray,
-    flipped: np.ndarray,
-    probabilities: np.ndarray,
-    num_classes: int,
+    originals: np.ndarray, flipped: np.ndarray, probabilities: np.ndarray, num_classes
 ) -> None:
     """Refuses flips whose ids or probabilities are not what they must be."""
     if not 0 < num_classes <= class_flip_modes.IGNORED:

@@ -49,7 +49,6 @@ def class_overlaps(
 
     Args:
       maps: `[M, P]` uint8 class ids; 255 hides a pixel of one map.
-      classes: C ids to count.
 
     Returns:
       `[C, M, M]` float64, pixels of the class in both maps; `[C, M, M]`, those of the
@@ -117,8 +116,6 @@ def pairwise_iou(
 
     Args:
       maps: `[M, P]` uint8 class ids; 255 hides a pixel of one map.
-      classes: ids that count.
-      absent: see `mean_over_classes`.
 
     Returns:
       `[M, M]` float64 in [0, 1]; NaN where two maps know no pixel in common, or where
@@ -141,8 +138,6 @@ def confusion_matrix(
       label: integer class ids of any shape; `ignore_label` counts nowhere.
       prediction: integer class ids in the shape of `label`; not read where the label
         is ignored.
-      num_classes: K.
-      ignore_label: id of unlabelled pixels.
 
     Returns:
       `[K, K]` int64, rows true, columns predicted.
@@ -169,13 +164,10 @@ def confusion_matrix(
 
 
 def per_class_iou(confusion: np.ndarray) -> np.ndarray:
-    """IoU of each class over all the pixels that a confusion matrix counts.
+    """Returns the IoU `[K]` of each class; NaN for classes that occur in neither map.
 
     Args:
       confusion: `[K, K]` counts, rows true, columns predicted.
-
-    Returns:
-      `[K]` float64 in [0, 1]; NaN for classes that occur in neither map.
     """
     confusion = np.asarray(confusion, np.float64)
     intersection = np.diagonal(confusion)
@@ -186,14 +178,7 @@ def per_class_iou(confusion: np.ndarray) -> np.ndarray:
 
 
 def mean_iou(confusion: np.ndarray) -> float:
-    """Mean of the IoUs of the classes that occur in either map.
-
-    Args:
-      confusion: `[K, K]` counts, rows true, columns predicted.
-
-    Returns:
-      In [0, 1]; NaN if nothing was counted.
-    """
+    """Returns the mean IoU of the classes that occur; NaN if nothing was counted."""
     ious = per_class_iou(confusion)
     occurs = ~np.isnan(ious)
     return float(ious[occurs].mean()) if occurs.any() else float("nan")

@@ -33,9 +33,7 @@ class Target:
 
     Args:
       label: `[H, W]` integer class ids; `ignore_label` counts nowhere.
-      num_classes: K.
       classes: those whose IoU counts.
-      ignore_label: id of unlabelled pixels.
     """
 
     def __init__(
@@ -102,7 +100,6 @@ def regions(
       samples: `[S, H, W]` class ids.
       guess: `[H, W]` class ids.
       least_pixels: smaller ones are left out: nobody clicks on specks.
-      max_regions: how many at most.
 
     Returns:
       `[H, W]` bool each.
@@ -135,7 +132,6 @@ def mixture(
     """Starts from the best sample and takes, region by region, a better variant.
 
     Args:
-      target: what is wanted.
       samples: `[S, H, W]` class ids.
       where: regions that do not overlap, each visited once and in this order; the
         variant that raises the IoU most is taken.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import collections
-from typing import Any, DefaultDict, Dict, List, Tuple
+from typing import Any, Dict, List, Tuple
 
 import numpy as np
 
@@ -20,7 +20,6 @@ def known_and_shares(
 
     Args:
       labels: `[N, H, W]` class ids, or 255 where a rater does not know.
-      num_classes: K.
 
     Returns:
       `[H, W]` bool, whether any rater knows the pixel, and `[H, W, K]` float64, the
@@ -32,14 +31,9 @@ def known_and_shares(
 
 
 def total_variation(probs: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Half the sum of absolute differences of two distributions.
+    """Returns half the sum of absolute differences of distributions `[..., K]`.
 
-    Args:
-      probs: `[..., K]` float.
-      others: likewise.
-
-    Returns:
-      `[...]` in [0, 1]; of two classes, the difference in the probability of one.
+    Of two classes, that is the difference in the probability of one.
     """
     if probs.shape[-1] == 2:
         return np.abs(probs[..., 1] - others[..., 1])
@@ -62,10 +56,8 @@ class RaterComparison:
 
     def __init__(self, seed: int):
         self._seed = seed
-        self._scores: DefaultDict[str, List[List[float]]] = collections.defaultdict(
-            list
-        )
-        self._differences: DefaultDict[str, List[float]] = collections.defaultdict(list)
+        self._scores: Dict[str, List[List[float]]] = collections.defaultdict(list)
+        self._differences: Dict[str, List[float]] = collections.defaultdict(list)
 
     def add(
         self,
@@ -131,12 +123,11 @@ class RaterComparison:
           F (`samples`; CAR, Fig. 8), over all pixels that a rater knows and over those
           to which one gave another class than 0 (left out where no image has one).
         """
-        comparisons = {}
-        for name, scores in self._scores.items():
-            squared, matched = np.mean(scores, axis=0)
-            comparisons[name] = {"ged": float(squared), "hm_iou": float(matched)}
         return {
-            "comparisons": comparisons,
+            "comparisons": {
+                name: dict(zip(("ged", "hm_iou"), np.mean(scores, axis=0).tolist()))
+                for name, scores in self._scores.items()
+            },
             "mean_difference": {
                 name: float(np.mean(values))
                 for name, values in self._differences.items()

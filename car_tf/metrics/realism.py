@@ -18,16 +18,10 @@ car_tf.make_callable(__name__)
 
 
 def auc(label_scores: np.ndarray, sample_scores: np.ndarray) -> Optional[float]:
-    """Area under the ROC curve: how often a label's score exceeds a sample's.
+    """Returns the area under the ROC curve, how often a label's score is the higher.
 
-    Over all pairs of a label and a sample, of whichever images; ties count half.
-
-    Args:
-      label_scores: float of any shape, finite.
-      sample_scores: likewise.
-
-    Returns:
-      In [0, 1]; None where either is empty.
+    Over all pairs of a label and a sample, of whichever images; ties count half. None
+    where either is empty.
 
     Raises:
       ValueError: a score is not finite.

@@ -7,6 +7,7 @@ iterates over images, so that a set larger than the memory can be scored.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Set
 
 import numpy as np
@@ -22,27 +23,19 @@ def score_class_flips(
     samples: np.ndarray,
     labels: np.ndarray,
     *,
-    originals: Sequence[int],
-    flipped: Sequence[int],
-    probabilities: Sequence[float],
-    num_classes: int,
-    ignore_label: int = 255,
     sample_counts: Optional[Sequence[int]] = None,
     progress: Optional[Progress] = None,
+    **flips: Any,
 ) -> Dict[str, Any]:
     """Scores samples against labels whose classes flip with known probabilities.
 
     Args:
       samples: `[I, S, H, W]` integer class ids below `num_classes`.
       labels: `[I, H, W]` integer class ids before any flip, or `ignore_label`.
-      originals: F ids in the labels that can flip.
-      flipped: F ids that they flip to.
-      probabilities: F probabilities of the flips.
-      num_classes: K, ids of both kinds included.
-      ignore_label: id of unlabelled pixels, which count nowhere.
       sample_counts: numbers of samples to score, the first ones of each image; by
         default all of them.
-      progress: wraps the iteration over images, such as `tqdm.tqdm`.
+      **flips: `originals`, `flipped`, `probabilities`, `num_classes` and
+        `ignore_label` of `ged.class_flips_distances`.
 
     Returns:
       `ged`, `ged_unbiased`, `sample_diversity`, `label_diversity` as means over the
@@ -56,18 +49,7 @@ def score_class_flips(
       ValueError: shapes, types or ids are not as above; names the image.
     """
     _check_arrays(samples, labels, label_axes="[images, H, W]", label_rank=3)
-
-    def distances_of(image_samples, image_label):
-        return ged.class_flips_distances(
-            image_samples,
-            image_label,
-            originals=originals,
-            flipped=flipped,
-            probabilities=probabilities,
-            num_classes=num_classes,
-            ignore_label=ignore_label,
-        )
-
+    distances_of = functools.partial(ged.class_flips_distances, **flips)
     return _score(samples, labels, distances_of, False, sample_counts, progress)
 
 
@@ -89,16 +71,13 @@ def score_multi_rater(
         all of a map where that rater did not label the image. Where all labels are 0 or
         255, they are masks, and 255 is class 1.
       num_classes: K; 0 for one more than the highest id of the labels, at least 2.
-      absent: what a class is worth that occurs in neither of two maps, see
-        `ged.multi_rater_distances`.
-      sample_counts: numbers of samples to score, the first ones of each image; by
-        default all of them.
-      progress: wraps the iteration over images, such as `tqdm.tqdm`.
+      sample_counts: see `score_class_flips`.
+      progress: likewise.
 
     Returns:
       As `score_class_flips`, and `hm_iou`, `hm_iou_per_image` and `distance`, which
-      says what the numbers are of, and how values were read. An image is undefined where
-      no rater labelled it.
+      says what the numbers are of, and how values were read. An image is undefined
+      where no rater labelled it.
 
     Raises:
       ValueError: shapes, types or values are not as above; names the image.
@@ -200,7 +179,8 @@ class SampleScores:
 
         Returns:
           The means with all samples, their number, and `by_num_samples`: the means of
-          each. `ged_interval` and `hm_iou_interval` are None with fewer than two groups.
+          each. `ged_interval` and `hm_iou_interval` are None with fewer than two
+          groups.
         """
         by_count = {}
         for count, summary in self.summaries().items():
@@ -220,8 +200,7 @@ class SampleScores:
         return {
             str(count): {
                 name: resampled.difference(
-                    mine[count][f"{name}_per_image"],
-                    theirs[count][f"{name}_per_image"],
+                    mine[count][f"{name}_per_image"], theirs[count][f"{name}_per_image"]
                 )
                 for name in (MATCHED if self._matched else MATCHED[:1])
             }

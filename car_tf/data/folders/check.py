@@ -44,11 +44,12 @@ def agreement(labels: np.ndarray) -> Optional[float]:
 
 def of_all(
     root: pathlib.Path, items: Sequence[findings.Item]
-) -> Tuple[List[findings.Item], List[findings.Problem], List[str]]:
+) -> Tuple[List[findings.Item], findings.Problems, List[str]]:
     """Returns the items in their splits, what is wrong with those, and the plan."""
     told = description.read(root)
-    sound = [item for item in items if not findings.has_errors(item.problems)]
-    lines, problems = [f"plan of training ({description.FILE}: {told.title})"], []
+    sound = [i for i in items if not findings.Problems(i.problems).has_errors()]
+    lines = [f"plan of training ({description.FILE}: {told.title})"]
+    problems = findings.Problems()
     try:
         divided, words = files.divide(
             items, seed=_DEFAULTS.split_seed, fraction=_DEFAULTS.selection_fraction
@@ -57,7 +58,7 @@ def of_all(
         numbers = ", ".join(f"{name} {len(n)}" for name, n in divided.items())
         lines.append(f"  splits: {numbers} ({words})")
     except io.DataError as error:
-        problems.append(findings.error("splits", "", root, str(error)))
+        problems.error("splits", "", root, str(error))
     sizes = collections.Counter(item.size for item in sound)
     for size, num in sizes.most_common(3):
         how = _how(size, told)

@@ -72,11 +72,7 @@ def describe(root: pathlib.Path) -> Draft:
 
 
 def write(root: pathlib.Path, force: bool) -> Tuple[pathlib.Path, Draft]:
-    """Writes a draft.
-
-    Raises:
-      DataError: there is a description, and `force` is not given; see `describe`.
-    """
+    """Writes a draft; a DataError where there is a description, unless it is forced."""
     path = root / description.FILE
     if path.exists() and not force:
         raise io.DataError(f"{path}: exists already (--force writes it anew)")
@@ -96,12 +92,10 @@ def _examples(root: pathlib.Path, draft: Draft) -> List[files.Example]:
         groups=description.Groups(),
     )
     found, problems = files.find(root, told)
+    words = {"missing label": "images without a mask of any rater"}
+    words["missing image"] = "masks without an image"
     for kind, num in collections.Counter(p.kind for p in problems).items():
-        what = {
-            "missing label": "images without a mask of any rater",
-            "missing image": "masks without an image",
-        }[kind]
-        draft.lines.append(f"{num} {what}, which `data check` names")
+        draft.lines.append(f"{num} {words[kind]}, which `data check` names")
     labelled = [example for example in found if any(example.masks)]
     missing = sum(mask is None for example in labelled for mask in example.masks)
     if missing:
@@ -263,16 +257,12 @@ def _sizes(
         size = tuple(max(16, round(side * factor)) for side in largest)
         left = factor * _thickness(chosen, values)
         why = f"a laptop's: objects stay {left:.0f} pixels across"
-        is_alike = max(s[0] / s[1] for s in sizes) < 1.02 * min(
-            s[0] / s[1] for s in sizes
-        )
+        ratios = [height / width for height, width in sizes]
+        is_alike = max(ratios) < 1.02 * min(ratios)
         if left < _THINNEST or not is_alike:
             how, size = "tiles", (_LARGEST, _LARGEST)
-            why = (
-                f"resized, objects would be {left:.1f} pixels across"
-                if is_alike
-                else "images have different proportions"
-            )
+            why = f"resized, objects would be {left:.1f} pixels across"
+            why = why if is_alike else "images have different proportions"
     draft.content.update(size=list(size), fit=how)
     shown = ", ".join(findings.by(s) for s, _ in sizes.most_common(3))
     draft.lines.append(f"images have {shown}; size {findings.by(size)}, {how}: {why}")

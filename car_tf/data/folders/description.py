@@ -234,11 +234,7 @@ def read(root: pathlib.Path) -> Description:
 
 
 def content_of(root: pathlib.Path) -> Optional[Dict[str, Any]]:
-    """Returns what a folder's `dataset.json` holds, unchecked; None without one.
-
-    Raises:
-      DataError: not a JSON object.
-    """
+    """Returns what a folder's `dataset.json` holds, unchecked; None without one."""
     path = root / FILE
     if not path.is_file():
         return None

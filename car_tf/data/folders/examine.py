@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import pathlib
-from typing import Any, List, Tuple
+from typing import Any, Tuple
 
 import numpy as np
 
@@ -18,27 +18,20 @@ def examine(
     """Reads an image and its masks whole.
 
     Returns:
-      What was found out, the image `[H, W, C]` uint8 and the class ids `[A, H, W]`; both
-      of no use where an error was found.
+      What was found out, the image `[H, W, C]` uint8 and the class ids `[A, H, W]`;
+      both of no use where an error was found.
     """
-    problems: List[findings.Problem] = []
-    pixels, labels = None, []
-    try:
-        pixels = read_image(example.image, told)
-    except io.DataError as error:
-        problems.append(findings.unreadable(example.split, example.image, error))
+    problems, labels = findings.Problems(), []
+    where = example.split, example.image
+    pixels = problems.attempt(*where, lambda: read_image(example.image, told))
     shape = None if pixels is None else pixels.shape[:2]
     if shape and told.fit == "pad" and any(s > t for s, t in zip(shape, told.size)):
         words = f"wanted at most {findings.by(told.size)} pixels to be padded, got "
         words += f"{findings.by(shape)}: enlarge size, or set fit to tiles or resize"
-        where = example.split, example.image
-        problems.append(findings.error("size of image", *where, words))
+        problems.error("size of image", *where, words)
     for path in example.masks:
-        label = None
-        try:
-            label = None if path is None else _read_mask(path, told)
-        except io.DataError as error:
-            problems.append(findings.unreadable(example.split, path, error))
+        read = functools.partial(_read_mask, path, told)
+        label = path and problems.attempt(example.split, path, read)
         if label is not None and shape not in (None, label.shape):
             if told.masks_of_other_size == "nearest":
                 label = io.resize_nearest(label, shape)
@@ -46,15 +39,12 @@ def examine(
                 words = f"wanted {findings.by(shape)}, as its image, got "
                 words += f"{findings.by(label.shape)}: save it at the image's size, or "
                 words += "set masks_of_other_size to nearest in dataset.json"
-                problem = findings.error("size of mask", example.split, path, words)
-                problems.append(problem)
+                problems.error("size of mask", example.split, path, words)
         labels.append(label)
     read = [label for label in labels if label is not None]
     if read and all((label == info.IGNORE_LABEL).all() for label in read):
         words = "no pixel of any class in any mask: nothing can be learnt from it"
-        problems.append(
-            findings.error("empty label", example.split, example.image, words)
-        )
+        problems.error("empty label", *where, words)
     num_empty = sum(not ((label > 0) & (label < 255)).any() for label in read)
     item = findings.Item(
         name=example.name,
@@ -66,7 +56,7 @@ def examine(
         num_labels=len(read),
         num_empty=num_empty,
     )
-    if pixels is None or findings.has_errors(problems):
+    if pixels is None or problems.has_errors():
         return item, pixels, np.zeros([len(labels), 0, 0], np.uint8)
     missing = np.full(shape, info.IGNORE_LABEL, np.uint8)
     filled = [missing if label is None else label for label in labels]

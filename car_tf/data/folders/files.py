@@ -35,7 +35,7 @@ class Example:
 
 def find(
     root: pathlib.Path, told: description.Description
-) -> Tuple[List[Example], List[findings.Problem]]:
+) -> Tuple[List[Example], findings.Problems]:
     """Finds the images of a folder and the masks of each.
 
     Returns:
@@ -60,7 +60,7 @@ def find(
     if not images:
         raise io.DataError(f"{root}: {_nothing(told.images.files, paths)}")
     groups = _Groups(root, told.groups)
-    problems, examples = [], []
+    problems, examples = findings.Problems(), []
     for (name, split), path in images.items():
         own = tuple(
             found.get((name, split)) or found.get((name, "")) for found in by_rater
@@ -72,14 +72,13 @@ def find(
         if not any(own):
             words = f"none of the {len(own)} raters labelled {path.name}"
             words += f" (such as {told.raters[0].masks})"
-            where = examples[-1].split
-            problems.append(findings.error("missing label", where, path, words))
+            problems.error("missing label", examples[-1].split, path, words)
     known, strays = {example.image for example in examples} | masks, set()
     for found in by_rater:
         strays |= {path for path in found.values() if path not in known}
     for path in sorted(strays):
         words = "there is no image of this mask's name"
-        problems.append(findings.error("missing image", "", path, words))
+        problems.error("missing image", "", path, words)
     has_splits = any(example.split for example in examples)
     if has_splits and not all(example.split for example in examples):
         odd = next(example for example in examples if not example.split)
@@ -99,11 +98,7 @@ def _nothing(pattern: str, paths: Dict) -> str:
 def _matching(
     root: pathlib.Path, pattern: str, paths: Dict[pathlib.PurePath, pathlib.Path]
 ) -> Dict[Key, pathlib.Path]:
-    """Returns (image, split) -> file of a pattern, in order.
-
-    Raises:
-      DataError: two files of one name, or a folder that is no split.
-    """
+    """Returns (image, split) -> file of a pattern, in order; refuses doubled names."""
     parts = re.split(r"({image}|{split})", pattern)
     words = {"{image}": r"(?P<image>.+)", "{split}": r"(?P<split>[^/]+)"}
     form = re.compile("".join(words.get(part, re.escape(part)) for part in parts))
@@ -148,11 +143,7 @@ class _Groups:
             self._rows[stem_of(row[told.image])] = row
 
     def of(self, name: str) -> Tuple[str, str]:
-        """Returns group and split of an image; empty for no split.
-
-        Raises:
-          DataError: the table or the pattern does not tell.
-        """
+        """Returns an image's group and split, empty for none, if table or pattern tell."""
         if self._told.table:
             row = self._rows.get(name) or self._rows.get(pathlib.PurePath(name).name)
             if row is None:
@@ -184,11 +175,7 @@ def stem_of(name: str) -> str:
 
 
 def read_table(path: pathlib.Path) -> List[Dict[str, str]]:
-    """Reads a csv file with a line of names, by commas, semicolons or tabs.
-
-    Raises:
-      DataError: no such file, or no table.
-    """
+    """Reads a csv file with a line of names, by commas, semicolons or tabs."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, ValueError) as error:
@@ -209,8 +196,6 @@ def divide(
     """Divides examples into those for training, selection and evaluation.
 
     Args:
-      examples: all of the folder.
-      seed: of what is drawn.
       fraction: for selection, where splits are given but none for it.
 
     Returns:

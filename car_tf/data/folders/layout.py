@@ -23,8 +23,7 @@ def find(
     """Tells by which names images and masks go.
 
     Args:
-      root: the folder.
-      paths: all files in it, relative to it.
+      paths: all files in the folder, relative to it.
 
     Returns:
       The form of image files, and (name, form of masks) of the raters.
@@ -41,15 +40,12 @@ def find(
     ):
         if not found:
             others = {p.suffix for p in paths if _part(p, names) is not None}
+            words = f"{', '.join(sorted(others)[:4])}: convert them to PNG"
+            none = f"none: rename it, or write {description.FILE} by hand"
             raise io.DataError(
                 f"{root}: wanted a folder of {what} ({', '.join(names[:4])}) with files "
-                f"in {', '.join(files.ENDINGS)}, found "
-                + (
-                    f"{', '.join(sorted(others)[:4])}: convert them to PNG"
-                    if others
-                    else f"none: rename it, or write {description.FILE} by hand"
-                )
-                + " (docs/own_data.md)"
+                f"in {', '.join(files.ENDINGS)}, found {words if others else none} "
+                "(docs/own_data.md)"
             )
     stems, form = _names(in_images, IMAGES)
     # What is added to an image's name, by the folder that masks lie in.
@@ -85,15 +81,18 @@ def _part(path: pathlib.PurePath, names: Sequence[str]) -> Optional[int]:
     return next((i for i, part in enumerate(parts) if part in names), None)
 
 
+def _forms(path: pathlib.PurePath) -> List[str]:
+    """Returns the parts of a path without its ending, a split's name as `{split}`."""
+    parts = path.with_suffix("").parts
+    return ["{split}" if p.lower() in files.SPLIT_NAMES else p for p in parts]
+
+
 def _place(path: pathlib.PurePath, names: Sequence[str], below: set) -> Tuple[str, str]:
     """Returns the folder of a file, as a form, and its name below that.
 
     A folder is of the name where it is one of `below`: folders of images, or images.
     """
-    parts = [
-        "{split}" if part.lower() in files.SPLIT_NAMES else part
-        for part in path.with_suffix("").parts
-    ]
+    parts = _forms(path)
     first = _part(path, names) + 1
     while first < len(parts) - 1:
         if "/".join(parts[first:-1]) in below and parts[first] != "{split}":
@@ -106,15 +105,11 @@ def _names(paths: Sequence[pathlib.PurePath], names: Sequence[str]) -> Tuple[set
     """Returns the names of images, and the form of their files."""
     places, found = collections.Counter(), set()
     for path in paths:
-        parts = list(path.with_suffix("").parts)
+        parts, forms = list(path.with_suffix("").parts), _forms(path)
         first = _part(path, names) + 1
-        if parts[first].lower() in files.SPLIT_NAMES and first < len(parts) - 1:
+        if forms[first] == "{split}" and first < len(parts) - 1:
             first += 1
-        head = "/".join(
-            "{split}" if part.lower() in files.SPLIT_NAMES else part
-            for part in parts[:first]
-        )
-        places[head] += 1
+        places["/".join(forms[:first])] += 1
         found.add("/".join(parts[first:]))
     return found, f"{places.most_common(1)[0][0]}/{{image}}"
 

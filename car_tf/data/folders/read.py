@@ -37,11 +37,8 @@ def read(
     """Reads all splits, from the cache if they were read before.
 
     Args:
-      data_dir: the folder of `dataset.json`.
       size: (height, width) to work at.
-      seed: of splits that are drawn.
       fraction: for selection, where it has no split of its own.
-      cache_dir: the cache folder.
       on_error: `data.on_error`.
 
     Raises:
@@ -55,13 +52,8 @@ def read(
     stored, kept = _stored(labelled, told, cache_dir, on_error)
     labelled = [labelled[index] for index in kept]
     items = [
-        findings.Item(
-            name=example.name,
-            group=example.group,
-            split=example.split,
-            digest=bytes(digest).hex(),
-        )
-        for example, digest in zip(labelled, stored["digests"])
+        findings.Item(e.name, e.group, e.split, digest=bytes(digest).hex())
+        for e, digest in zip(labelled, stored["digests"])
     ]
     try:
         divided, words = files.divide(labelled, seed=seed, fraction=fraction)
@@ -109,14 +101,12 @@ def _stored(
     def read_one(index: int) -> Dict[str, np.ndarray]:
         item, pixels, labels = examine.examine(found[index], told)
         findings.stop_at(item.problems)
-        fitted = _fit(pixels, labels, told)
+        fills = {"images": 0, "labels": info.IGNORE_LABEL}
         arrays = {
-            "images": np.zeros((num_tiles, *size, channels), np.uint8),
-            "labels": np.full(
-                (num_tiles, len(told.raters), *size), info.IGNORE_LABEL, np.uint8
-            ),
+            name: np.full(*specs[name][:1], fill, np.uint8)
+            for name, fill in fills.items()
         }
-        for name, parts in zip(arrays, fitted):
+        for name, parts in zip(arrays, _fit(pixels, labels, told)):
             arrays[name][: len(parts)] = parts
         return {
             **arrays,
@@ -124,15 +114,16 @@ def _stored(
             "sizes": np.array(item.size, np.int64),
         }
 
+    specs = {
+        "images": ((num_tiles, *size, channels), np.uint8),
+        "labels": ((num_tiles, len(told.raters), *size), np.uint8),
+        "digests": ((32,), np.uint8),
+        "sizes": ((2,), np.int64),
+    }
     return cache.arrays(
         key=key,
         cache_dir=cache_dir,
-        specs={
-            "images": ((num_tiles, *size, channels), np.uint8),
-            "labels": ((num_tiles, len(told.raters), *size), np.uint8),
-            "digests": ((32,), np.uint8),
-            "sizes": ((2,), np.int64),
-        },
+        specs=specs,
         num=len(found),
         read=read_one,
         what="reading images and masks",
@@ -160,9 +151,7 @@ def _corners(shape: Sequence[int], size: Size) -> List[Tuple[int, int]]:
 
 
 def _fit(
-    pixels: np.ndarray,
-    labels: np.ndarray,
-    told: description.Description,
+    pixels: np.ndarray, labels: np.ndarray, told: description.Description
 ) -> Tuple[List[np.ndarray], List[np.ndarray]]:
     """Returns an image's tiles, one where it is not cut, and their labels."""
     size = told.size
@@ -178,13 +167,8 @@ def _fit(
         missing = [(0, t - s) for s, t in zip(pixels[here].shape[:2], size)]
         # The edge goes on, and nobody has labelled that.
         images.append(np.pad(pixels[here], [*missing, (0, 0)], "edge"))
-        cut.append(
-            np.pad(
-                labels[(slice(None), *here)],
-                [(0, 0), *missing],
-                constant_values=info.IGNORE_LABEL,
-            )
-        )
+        ids, width = labels[(slice(None), *here)], [(0, 0), *missing]
+        cut.append(np.pad(ids, width, constant_values=info.IGNORE_LABEL))
     return images, cut
 
 
@@ -210,17 +194,17 @@ def _examples(
             image_files.append(example.image)
             corner = None if told.fit == "resize" else (row, column)
             places.append(examples.Place(example.name, own, corner))
-    flat = {
-        name: stored[name].reshape(-1, *stored[name].shape[2:])
-        for name in ("images", "labels")
-    }
+    images, labels = (
+        examples.rows_of(array.reshape(-1, *array.shape[2:]), rows)
+        for array in (stored["images"], stored["labels"])
+    )
     # A black box sees files only where an image is one, in 8 bits.
     has_files = told.fit == "resize" and told.images.kind != "grey16"
     return examples.Examples(
         names=tuple(names),
         groups=tuple(groups),
-        images=examples.rows_of(flat["images"], rows),
-        labels=examples.rows_of(flat["labels"], rows),
+        images=images,
+        labels=labels,
         image_files=tuple(image_files) if has_files else (),
         places=() if has_files else tuple(places),
     )

@@ -6,7 +6,7 @@ Everything here ends as `images` `[N, H, W, 1]` uint8 grey values and `labels`
 
 from __future__ import annotations
 
-import json
+import functools
 import pathlib
 from typing import Any, Dict, Optional, Sequence, Tuple
 
@@ -16,22 +16,17 @@ from car_tf.data import cache, examples, findings, io, splits
 from car_tf.data.lidc import pickle_file
 
 NUM_RATERS = 4
-_FORMAT_VERSION = 2
 
 
 def centre_crop(
     array: np.ndarray, size: Tuple[int, int], *, axes: Tuple[int, int] = (-2, -1)
 ) -> np.ndarray:
-    """Returns the central part of an array.
+    """Returns the central part of an array, as a view.
 
     Args:
-      array: of any shape.
-      size: (height, width) of the result, at most the array's. Where the margin is
-        odd, one pixel more is cut at the end than at the start.
+      size: (height, width) of the result. Where the margin is odd, the end loses one
+        pixel more than the start.
       axes: the axes of height and width.
-
-    Returns:
-      A view.
 
     Raises:
       ValueError: the array is smaller than the crop.
@@ -52,15 +47,11 @@ def fit(array: np.ndarray, size: Tuple[int, int]) -> np.ndarray:
 
 
 def as_mask(mask: np.ndarray, shape: Tuple[int, ...], what: str) -> np.ndarray:
-    """Returns a mask of 0 and 1, or of 0 and 255, as one of 0 and 1.
+    """Returns a mask of 0 and 1, or of 0 and 255, as uint8 of 0 and 1.
 
     Args:
-      mask: of any type.
       shape: that of the mask's image.
       what: names the mask in messages.
-
-    Returns:
-      uint8 array of `shape`.
 
     Raises:
       DataError: another shape or other values.
@@ -85,11 +76,11 @@ def item(
     problems: Sequence[findings.Problem] = (),
 ) -> findings.Item:
     """Returns what was found out about a crop that was read."""
-    problems = list(problems)
+    problems = findings.Problems(problems)
     num_empty = sum(not np.any(mask) for mask in masks)
     if num_empty == NUM_RATERS:
         words = "none of the four raters saw a lesion"
-        problems.append(findings.warning("empty label", split, name, words))
+        problems.warning("empty label", split, name, words)
     return findings.Item(
         name=name,
         group=group,
@@ -128,101 +119,59 @@ def as_grey(image: np.ndarray, what: str, offset: float = 0.0) -> np.ndarray:
 
 
 def read_pickle(
-    path: pathlib.Path, split: str, *, seed: int, cache_dir: pathlib.Path | None
+    path: pathlib.Path, split: str, *, seed: int, cache_dir: pathlib.Path
 ) -> examples.Examples:
-    """Reads one split of a `data_lidc.pickle`, split by series.
-
-    Args:
-      path: the pickle.
-      split: "train", "val" or "test".
-      seed: of the split.
-      cache_dir: where the pickle is converted to once; None reads it each time.
-
-    Returns:
-      Images `[N, H, W, 1]`, labels `[N, 4, H, W]`, and series as groups, by name.
-
-    Raises:
-      DataError: it does not hold what it should; the message names the entry.
-    """
-    if cache_dir is None:
-        records = _load_records(path)
-        all_names = sorted(records)
-        all_groups = [records[name]["series_uid"] for name in all_names]
-    else:
-        folder = convert_pickle(path, cache_dir)
-        listing = json.loads((folder / "names.json").read_text(encoding="utf-8"))
-        all_names, all_groups = listing["names"], listing["groups"]
-    try:
-        chosen = splits.split_by_group(
-            all_groups, seed=seed, fractions=splits.FRACTIONS
-        )[split]
-    except ValueError as error:
-        raise io.DataError(f"{path}: {error}") from None
-    names = [all_names[index] for index in chosen]
-    if cache_dir is None:
-        images, labels = (np.empty(s, np.uint8) for s in _shapes(path, records, names))
-        _fill(path, records, names, images, labels)
-    else:
-        images, labels = (
-            examples.rows_of(np.load(folder / name, mmap_mode="r"), chosen)
-            for name in ("images.npy", "labels.npy")
-        )
-    return examples.Examples(
-        names=tuple(names),
-        groups=tuple(all_groups[index] for index in chosen),
-        images=images,
-        labels=labels,
-    )
-
-
-def convert_pickle(path: pathlib.Path, cache_dir: pathlib.Path) -> pathlib.Path:
-    """Converts a `data_lidc.pickle` to NumPy files, once.
-
-    Args:
-      path: the pickle; its arrays are mapped, not read whole, and nothing in it runs.
-      cache_dir: where the folder is made; its name is a hash of the pickle's contents.
-
-    Returns:
-      The folder: `images.npy` `[N, H, W, 1]` uint8, `labels.npy` `[N, 4, H, W]` uint8
-      and `names.json` with the lists `names` and `groups`.
+    """Reads a split of a `data_lidc.pickle`, by name, split by series with a seed.
 
     Raises:
       FileNotFoundError: there is no such pickle.
       DataError: it does not hold what it should; the message names the entry.
     """
-    target = converted_folder(path, cache_dir)
-    if target.is_dir():
-        return target
-    records = _load_records(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such pickle")
+    (digest,) = cache.content_hashes([path], cache_dir)
+    records = _load_records(path, digest)
     names = sorted(records)
     groups = [records[name]["series_uid"] for name in names]
-    with io.atomic_folder(target) as work:
-        shapes = zip(("images.npy", "labels.npy"), _shapes(path, records, names))
-        arrays = [io.new_array(work / name, shape, np.uint8) for name, shape in shapes]
-        _fill(path, records, names, *arrays)
-        for array in arrays:
-            array.flush()
-        listing = json.dumps({"names": names, "groups": groups})
-        (work / "names.json").write_text(listing, encoding="utf-8")
-    return target
+    try:
+        divided = splits.split_by_group(groups, seed=seed, fractions=splits.FRACTIONS)
+    except ValueError as error:
+        raise io.DataError(f"{path}: {error}") from None
+    shape, chosen = records[names[0]]["image"].shape, divided[split]
+    if len(shape) != 2:
+        words = f"image of entry {names[0]!r} is {shape}, wanted (H, W)"
+        raise io.DataError(f"{path}: {words}")
+    stored, _ = cache.arrays(
+        key=f"lidc_pickle|{cache.FORMAT_VERSION}|{digest}",
+        cache_dir=cache_dir,
+        specs={
+            "images": ((*shape, 1), np.uint8),
+            "labels": ((NUM_RATERS, *shape), np.uint8),
+        },
+        num=len(names),
+        read=lambda i: _crop(records[names[i]], shape, f"{path}: entry {names[i]!r}"),
+        what="converting",
+    )
+    return examples.Examples(
+        names=tuple(names[index] for index in chosen),
+        groups=tuple(groups[index] for index in chosen),
+        **{name: examples.rows_of(array, chosen) for name, array in stored.items()},
+    )
 
 
-def converted_folder(path: pathlib.Path, cache_dir: pathlib.Path) -> pathlib.Path:
-    """Returns where a file's arrays belong, by its content; made or not.
-
-    The content is hashed once for a path, a size and a time of change.
-
-    Raises:
-      FileNotFoundError: there is no such file.
-    """
-    path, cache_dir = pathlib.Path(path), pathlib.Path(cache_dir)
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file")
-    (digest,) = cache.content_hashes([path], cache_dir)
-    return cache_dir / f"lidc-{digest[:32]}-{_FORMAT_VERSION}"
+def _crop(record: Dict[str, Any], shape: Tuple[int, ...], what: str) -> Dict[str, Any]:
+    """Returns image `[H, W, 1]` and labels `[4, H, W]` of an entry."""
+    image = np.empty(shape, np.uint8)
+    store(as_grey(record["image"], what), image, what)
+    labels = [
+        as_mask(np.asarray(mask), shape, f"{what}, mask {rater}")
+        for rater, mask in enumerate(record["masks"])
+    ]
+    return {"images": image[..., None], "labels": np.stack(labels)}
 
 
-def _load_records(path: pathlib.Path) -> Dict[str, Dict[str, Any]]:
+@functools.lru_cache(maxsize=1)
+def _load_records(path: pathlib.Path, digest: str) -> Dict[str, Dict[str, Any]]:
     """Returns the pickle's entries, each checked to have its three parts."""
     try:
         records = pickle_file.load(path)
@@ -245,24 +194,3 @@ def _load_records(path: pathlib.Path) -> Dict[str, Dict[str, Any]]:
                 f"{path}: entry {name!r} has {len(record['masks'])} masks, wanted four"
             )
     return records
-
-
-def _shapes(path, records, names) -> Tuple[Tuple[int, ...], Tuple[int, ...]]:
-    shape = records[names[0]]["image"].shape
-    if len(shape) != 2:
-        raise io.DataError(
-            f"{path}: image of entry {names[0]!r} is {shape}, wanted (H, W)"
-        )
-    return (len(names), *shape, 1), (len(names), NUM_RATERS, *shape)
-
-
-def _fill(path, records, names, images: np.ndarray, labels: np.ndarray) -> None:
-    """Writes the named entries into `[N, H, W, 1]` and `[N, 4, H, W]` arrays."""
-    bar = io.progress(iterable=names, desc="converting", unit="crop")
-    for index, name in enumerate(bar):
-        image, what = records[name]["image"], f"{path}: entry {name!r}"
-        store(as_grey(image, what), images[index, ..., 0], what)
-        for rater, mask in enumerate(records[name]["masks"]):
-            labels[index, rater] = as_mask(
-                np.asarray(mask), image.shape, f"{what}, mask {rater}"
-            )

@@ -29,11 +29,7 @@ _MEMORY, _MEMORY_PER_BYTE = 4 << 30, 8
 
 
 def convert(path: pathlib.Path, folder: pathlib.Path) -> None:
-    """Writes the files of the module's docstring.
-
-    Raises:
-      Exception: of many types, which h5py raises on damaged files.
-    """
+    """Writes the files of the module's docstring; h5py raises many types of errors."""
     import h5py
 
     size = path.stat().st_size
@@ -118,11 +114,9 @@ def _limit(kind: int, wanted: float) -> None:
 
 
 def main(path: str, folder: str, seconds: str) -> None:
-    """Converts; the process's exit code tells whether.
+    """Converts within limits; the process's exit code tells whether.
 
     Args:
-      path: the file.
-      folder: where the arrays go.
       seconds: of processor time until the shapes are known.
     """
     _limit(resource.RLIMIT_CPU, float(seconds))

@@ -71,8 +71,7 @@ def prepare(
 
     Raises:
       FileNotFoundError: no DICOM files, or no series that the database knows.
-      DataError: a file is broken, or `output_dir` was made with other splits; the
-        message names it.
+      DataError: a file is broken, or `output_dir` was made with other splits.
     """
     database = lidc_contours.ContourDatabase(contours)
     wanted = database.series_by_patient()
@@ -204,10 +203,7 @@ def index_series(dicom_dir: pathlib.Path) -> Dict[str, Headers]:
 
 
 def read_slices(headers: Headers) -> List[Slice]:
-    """Makes slices of the headers of a series.
-
-    Returns:
-      The slices, one for each position: the one with the lowest InstanceNumber.
+    """Returns a slice for each position of a series: that of the lowest InstanceNumber.
 
     Raises:
       DataError: a file lacks its position.
@@ -233,10 +229,7 @@ def read_slices(headers: Headers) -> List[Slice]:
 
 
 def read_hounsfield(path: pathlib.Path) -> Tuple[np.ndarray, Tuple[float, float]]:
-    """Reads a slice.
-
-    Returns:
-      Hounsfield units `[H, W]` float32, and the (row, column) distance of pixels in mm.
+    """Returns Hounsfield units `[H, W]` float32, pixels' (row, column) spacing in mm.
 
     Raises:
       DataError: it is no image of a slice, or too large.

@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import collections
-import concurrent.futures
 import dataclasses
 import functools
 import os
@@ -109,35 +108,34 @@ class Crop:
         return f"{self.patient}/{self.image.stem}"
 
 
-def plan(folder: pathlib.Path, split: str) -> Tuple[List[Crop], List[findings.Problem]]:
+def plan(folder: pathlib.Path, split: str) -> Tuple[List[Crop], findings.Problems]:
     """Lists the crops of a split's folder, and what is wrong as far as names tell.
 
     Raises:
       DataError: two files go by one name.
     """
-    crops, problems, found = [], [], find(folder)
+    crops, problems, found = [], findings.Problems(), find(folder)
     for path in found.strays:
         words = "there is no image of this mask's name"
-        problems.append(findings.error("missing image", split, path, words))
+        problems.error("missing image", split, path, words)
     for kind in ("images", "gt"):
         for path in sorted((folder / kind).glob("[!.]*.[pP][nN][gG]")):
             words = "it lies in no patient's folder, so it is not read"
-            problems.append(findings.warning("other place", split, path, words))
+            problems.warning("other place", split, path, words)
     wanted, has_masks = found.wanted, (folder / "gt").is_dir()
     if not has_masks:
         words = "wanted a folder of masks, found none"
-        problems.append(findings.error("missing folder", split, folder / "gt", words))
+        problems.error("missing folder", split, folder / "gt", words)
     for (patient, stem), image in found.images.items():
         masks = found.masks[patient, stem]
         for rater in sorted(set(wanted) - set(masks)) if has_masks else ():
             path = folder / "gt" / patient / f"{stem}_l{rater}.png"
             words = "the mask of this rater is missing; wanted an empty one where "
             words += "nothing was seen"
-            problems.append(findings.error("missing label", split, path, words))
+            problems.error("missing label", split, path, words)
         for rater in sorted(set(masks) - set(wanted)):
             words = f"wanted the masks of raters {wanted[0]} to {wanted[-1]} alone"
-            problem = findings.error("fifth mask", split, masks[rater], words)
-            problems.append(problem)
+            problems.error("fifth mask", split, masks[rater], words)
         paths = tuple(masks[rater] for rater in wanted if rater in masks)
         is_whole = set(masks) == set(wanted)
         crops.append(Crop(split, patient, image, paths, is_whole))
@@ -148,24 +146,16 @@ def examine(
     crop: Crop,
 ) -> Tuple[findings.Item, Optional[np.ndarray], List[np.ndarray]]:
     """Reads a crop: what was found out, the image, and masks of 0 and 1, `[H, W]`."""
-    problems, pixels, read = [], None, []
-    try:
-        pixels = read_grey(crop.image)
-    except io.DataError as error:
-        problems.append(findings.unreadable(crop.split, crop.image, error))
+    problems, split, read = findings.Problems(), crop.split, []
+    pixels = problems.attempt(split, crop.image, lambda: read_grey(crop.image))
     for path in crop.masks:
-        try:
-            mask = read_grey(path)
-        except io.DataError as error:
-            problems.append(findings.unreadable(crop.split, path, error))
-            continue
-        try:
+        mask = problems.attempt(split, path, lambda: read_grey(path))
+        if mask is not None:
             shape = mask.shape if pixels is None else pixels.shape
-            read.append(lidc_arrays.as_mask(mask, shape, str(path)))
-        except io.DataError as error:
-            problem = findings.unreadable(crop.split, path, error, "unusable mask")
-            problems.append(problem)
-    what = crop.split, crop.name, crop.patient
+            use = functools.partial(lidc_arrays.as_mask, mask, shape, str(path))
+            read.append(problems.attempt(split, path, use, "unusable mask"))
+    read = [mask for mask in read if mask is not None]
+    what = split, crop.name, crop.patient
     return lidc_arrays.item(*what, pixels, read, problems), pixels, read
 
 
@@ -174,7 +164,7 @@ def read(
     split: str,
     *,
     size: Tuple[int, int],
-    cache_dir: Optional[pathlib.Path],
+    cache_dir: pathlib.Path,
     on_error: str,
 ) -> examples.Examples:
     """Reads one split; arguments and errors as of `lidc.read`."""
@@ -190,34 +180,20 @@ def read(
         )
     names = [crop.name for crop in crops]
     height, width = _common_size(crops, size, on_error)
-    specs = {
-        "images": ((height, width, 1), np.uint8),
-        "labels": ((NUM_RATERS, height, width), np.uint8),
-    }
-    load = functools.partial(_load, size=size, specs=specs)
-    if cache_dir is None:
-        stored = {
-            name: np.empty((len(crops), *shape), dtype)
-            for name, (shape, dtype) in specs.items()
-        }
-        kept = range(len(crops))
-        with concurrent.futures.ThreadPoolExecutor() as pool:
-            for index, crop in enumerate(pool.map(load, crops)):
-                for name, array in crop.items():
-                    stored[name][index] = array
-    else:
-        paths = [path for crop in crops for path in (crop.image, *crop.masks)]
-        hashes = cache.content_hashes(paths, cache_dir)
-        key = f"lidc|{cache.FORMAT_VERSION}|{size}|{height}|{width}|{names}|{hashes}"
-        stored, kept = cache.arrays(
-            key=key,
-            cache_dir=cache_dir,
-            specs=specs,
-            num=len(crops),
-            read=lambda index: load(crops[index]),
-            what=f"reading {split}",
-            on_error="skip" if findings.skips(on_error) else "stop",
-        )
+    paths = [path for crop in crops for path in (crop.image, *crop.masks)]
+    hashes = cache.content_hashes(paths, cache_dir)
+    stored, kept = cache.arrays(
+        key=f"lidc|{cache.FORMAT_VERSION}|{size}|{height}|{width}|{names}|{hashes}",
+        cache_dir=cache_dir,
+        specs={
+            "images": ((height, width, 1), np.uint8),
+            "labels": ((NUM_RATERS, height, width), np.uint8),
+        },
+        num=len(crops),
+        read=lambda index: _load(crops[index], size=size, fitted=(height, width)),
+        what=f"reading {split}",
+        on_error="skip" if findings.skips(on_error) else "stop",
+    )
     skipped = {crop.name for crop in listed} - {names[index] for index in kept}
     return examples.Examples(
         names=tuple(names[index] for index in kept),
@@ -245,17 +221,15 @@ def _common_size(
 
 
 def _load(
-    crop: Crop, *, size: Tuple[int, int], specs: Dict[str, tuple]
+    crop: Crop, *, size: Tuple[int, int], fitted: Tuple[int, int]
 ) -> Dict[str, np.ndarray]:
-    """Reads one crop with its masks into arrays of the shapes in `specs`."""
-    arrays = {name: np.empty(shape, dtype) for name, (shape, dtype) in specs.items()}
+    """Reads a crop with its masks, of a size that is `fitted` when cut to `size`."""
     item, image, masks = examine(crop)
     findings.stop_at(item.problems)
-    fitted = lidc_arrays.fit(image, size)
-    lidc_arrays.store(fitted, arrays["images"][..., 0], str(crop.image))
-    for rater, mask in enumerate(masks):
-        arrays["labels"][rater] = lidc_arrays.fit(mask, size)
-    return arrays
+    stored = np.empty(fitted, np.uint8)
+    lidc_arrays.store(lidc_arrays.fit(image, size), stored, str(crop.image))
+    labels = np.stack([lidc_arrays.fit(mask, size) for mask in masks])
+    return {"images": stored[..., None], "labels": labels}
 
 
 def read_grey(path: pathlib.Path) -> np.ndarray:

@@ -6,18 +6,15 @@ process. So another process reads, `convert_hdf5`, within limits.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import pathlib
 import signal
 import subprocess
 import sys
-import tempfile
 
 import numpy as np
 
-from car_tf.data import examples, io
-from car_tf.data.lidc import arrays as lidc_arrays
+from car_tf.data import cache, examples, io
 
 # By the path of this process, so that nothing is imported from the working directory.
 _PROGRAM = """
@@ -26,45 +23,35 @@ sys.path[:] = json.loads(sys.argv[1])
 from car_tf.data.lidc import convert_hdf5
 convert_hdf5.main(*sys.argv[2:])
 """
+_FORMAT_VERSION = 2
 _SECONDS = 5  # Of processor time, before it is known how much there is to read.
 _WAIT, _WAIT_PER_BYTE = 120, 1e-6  # Seconds, for slow disks too.
 
 
 def read(
-    path: pathlib.Path, split: str, *, cache_dir: pathlib.Path | None
+    path: pathlib.Path, split: str, *, cache_dir: pathlib.Path
 ) -> examples.Examples:
-    """Reads one split.
+    """Reads a split: series are its groups, its order is the file's.
 
-    Args:
-      path: the file; groups `train`, `val`, `test`, each of `images` `[N, H, W]`
-        (uint8, or float in [0, 1] or [-0.5, 0.5]), `labels` `[N, H, W, 4]` or
-        `[N, 4, H, W]`, and `uids` `[N]`, the series, without which each slice counts
-        as a series of its own.
-      split: "train", "val" or "test".
-      cache_dir: where the file is converted to once; None reads it each time.
-
-    Returns:
-      Images `[N, H, W, 1]`, labels `[N, 4, H, W]`, and series as groups, as in the file.
+    The file holds groups `train`, `val`, `test`, each of `images` `[N, H, W]` (uint8,
+    or float in [0, 1] or [-0.5, 0.5]), `labels` `[N, H, W, 4]` or `[N, 4, H, W]`,
+    `uids` `[N]`, the series, without which each slice counts as a series of its own.
 
     Raises:
       FileNotFoundError: there is no such file, or the split is not in it.
       DataError: h5py is not installed, the file is broken, or a series is in two
         splits.
     """
-    mode = "r" if cache_dir else None
-    with contextlib.ExitStack() as stack:
-        if cache_dir is None:
-            cache_dir = stack.enter_context(tempfile.TemporaryDirectory())
-        folder = convert(path, pathlib.Path(cache_dir))
-        series = json.loads((folder / "series.json").read_text(encoding="utf-8"))
-        if split not in series:
-            raise FileNotFoundError(
-                f"{path}: wanted split {split}, found {', '.join(series) or 'none'}"
-            )
-        images, labels = (
-            np.load(folder / f"{split}-{name}.npy", mmap_mode=mode)
-            for name in ("images", "labels")
+    folder = convert(path, cache_dir)
+    series = json.loads((folder / "series.json").read_text(encoding="utf-8"))
+    if split not in series:
+        raise FileNotFoundError(
+            f"{path}: wanted split {split}, found {', '.join(series) or 'none'}"
         )
+    images, labels = (
+        np.load(folder / f"{split}-{name}.npy", mmap_mode="r")
+        for name in ("images", "labels")
+    )
     return examples.Examples(
         names=tuple(f"{split}-{index:05d}" for index in range(len(images))),
         groups=tuple(series[split]),
@@ -74,21 +61,15 @@ def read(
 
 
 def convert(path: pathlib.Path, cache_dir: pathlib.Path) -> pathlib.Path:
-    """Converts a file to NumPy files, once.
-
-    Args:
-      path: the file.
-      cache_dir: where the folder is made; its name is a hash of the file's contents.
-
-    Returns:
-      The folder: `<split>-images.npy` `[N, H, W, 1]` and `<split>-labels.npy`
-      `[N, 4, H, W]`, uint8, of each split, and `series.json` with the series.
+    """Converts a file to NumPy files, once; returns their folder (see `convert_hdf5`).
 
     Raises:
-      FileNotFoundError: there is no such file.
-      DataError: h5py is not installed, or the file cannot be read.
+      See `read`.
     """
-    target = lidc_arrays.converted_folder(path, cache_dir)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file")
+    (digest,) = cache.content_hashes([path], cache_dir)
+    target = cache_dir / f"lidc-{digest[:32]}-{_FORMAT_VERSION}"
     if target.is_dir():
         return target
     try:

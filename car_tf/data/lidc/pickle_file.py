@@ -1,10 +1,9 @@
 """Reads pickles of plain containers and NumPy arrays, and runs nothing else in them.
 
 A pickle is a program. This unpickler knows the instructions that build containers,
-strings and numbers; each name that a pickle imports is looked up in a list of six
-stand-ins of this module, never among what is installed. Arrays are not read but mapped:
-they are views of the file, so that a pickle of many gigabytes is opened in a few
-megabytes of memory.
+strings and numbers; each name that a pickle imports is looked up in a list of stand-ins
+of this module, never among what is installed. Arrays are mapped, not read: views of the
+file, so that a pickle of many gigabytes is opened in a few megabytes of memory.
 """
 
 from __future__ import annotations
@@ -36,10 +35,7 @@ _KEYS = (str, int, float, bool, type(None))
 
 
 def load(path: str | os.PathLike[str]) -> Any:
-    """Returns the object in a pickle of plain containers and NumPy arrays.
-
-    Args:
-      path: a pickle of any protocol up to 5.
+    """Returns what a pickle of containers and arrays holds, of any protocol up to 5.
 
     Returns:
       Lists, tuples, dicts, strings, numbers, and arrays of numbers or booleans; bytes

@@ -19,6 +19,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import pathlib
+import tempfile
 from typing import Tuple
 
 import numpy as np
@@ -64,19 +65,16 @@ def read(
       seed: of the splits where the source has none.
       size: (height, width) in pixels; larger images are cropped to it around their
         centre, smaller ones are delivered whole.
-      cache_dir: where what is found is converted to arrays once; None reads
-        them each time.
-      on_error: `data.on_error`; crops are left out of folders, with a cache. One file
-        is read whole or not at all.
+      cache_dir: where all is converted to arrays once; None for a passing folder.
+      on_error: `data.on_error`; crops are left out of folders. One file is read whole
+        or not at all.
 
     Returns:
-      `images` `[N, H, W, 1]` grey values and `labels` `[N, 4, H, W]`, the raters' masks,
-      1 lesion and 0 elsewhere, in the order of the names; `groups` are patients or
-      series.
+      `images` `[N, H, W, 1]` grey values and `labels` `[N, 4, H, W]`, raters' masks,
+      1 lesion and 0 elsewhere, by name; `groups` are patients or series.
 
     Raises:
-      FileNotFoundError: nothing readable lies there, or the split, or the mask of a
-        rater, is not in it.
+      FileNotFoundError: nothing readable lies there, or the split or a mask is missing.
       DataError: a file is broken, a mask does not fit its image, or a patient is in
         two splits; the message names it.
     """
@@ -84,8 +82,13 @@ def read(
         raise ValueError(
             f"split must be one of {', '.join(splits.SPLITS)}, got {split!r}"
         )
+    if cache_dir is None:
+        # Arrays stay mapped when their files are gone.
+        with tempfile.TemporaryDirectory() as folder:
+            options = dict(seed=seed, size=size, on_error=on_error)
+            return read(data_dir, split, cache_dir=folder, **options)
     path = locate(pathlib.Path(data_dir).expanduser())
-    folder = cache_dir and pathlib.Path(cache_dir).expanduser()
+    folder = pathlib.Path(cache_dir).expanduser()
     if path.is_dir():
         return lidc_folders.read(
             path, split, size=size, cache_dir=folder, on_error=on_error
@@ -96,7 +99,7 @@ def read(
         found = lidc_arrays.read_pickle(path, split, seed=seed, cache_dir=folder)
     height, width = found.images.shape[1:3]
     if height <= size[0] and width <= size[1]:
-        return found  # Mapped from the cache, if there is one.
+        return found  # Mapped from the cache.
     images = lidc_arrays.fit(found.images[..., 0], size)[..., None]
     labels = lidc_arrays.fit(np.asarray(found.labels), size)
     return dataclasses.replace(found, images=images, labels=labels)

@@ -42,11 +42,7 @@ def draw_crops(
     first_index: int = 0,
     progress: bool = False,
 ) -> Tuple[np.ndarray, np.ndarray]:
-    """Draws crops `first_index` to `first_index + num - 1`.
-
-    Returns:
-      images `[N, size, size, 1]` uint8 and masks `[N, 4, size, size]` uint8 of 0 and 1.
-    """
+    """Draws crops `first_index` to `first_index + num - 1`; see `draw_crop`."""
     draw_one = functools.partial(draw_crop, seed=seed, size=size)
     return several.draw(
         draw_one, num, first_index=first_index, progress=progress, what="crop"
@@ -58,10 +54,7 @@ def draw_crop(
 ) -> Tuple[np.ndarray, np.ndarray]:
     """Draws one crop with the masks of four imitated raters.
 
-    Args:
-      index: of the crop; it and the seed alone decide what is drawn.
-      seed: any integer from 0.
-      size: height and width in pixels.
+    The seed and the index, any integers from 0, alone decide what is drawn.
 
     Returns:
       image `[size, size, 1]` uint8 and masks `[4, size, size]` uint8 of 0 and 1, not

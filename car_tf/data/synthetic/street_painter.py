@@ -178,12 +178,8 @@ class Painter:
         """One [3] colour in this light, as seen through z metres of haze, for a pen."""
         distance, haze = self.world.haze
         clear = math.exp(-z / distance)
-        red, green, blue = (haze + (light * colour - haze) * clear + 0.5).tolist()
-        return (
-            min(255, max(0, int(red))),
-            min(255, max(0, int(green))),
-            min(255, max(0, int(blue))),
-        )
+        levels = (haze + (light * colour - haze) * clear + 0.5).tolist()
+        return tuple([min(255, max(0, int(level))) for level in levels])
 
     def sees(self, thing: Thing) -> bool:
         """Whether a thing may reach into the picture."""
@@ -251,7 +247,6 @@ class Painter:
           heights: lowest and highest y in metres.
           paint: function of (metres along, metres up, distance), each [N], to
             colours [N, 3].
-          cls: the wall's class.
           normal: [3] the direction that the wall faces.
         """
         (s0, z0), (s1, z1) = ends

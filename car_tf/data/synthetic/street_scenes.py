@@ -228,8 +228,7 @@ def draw_scene(
         same world with other noise.
 
     Returns:
-      image: [H, W, 3] uint8 RGB.
-      label: [H, W] uint8 train ids, 255 where ignored.
+      [H, W, 3] uint8 RGB, and [H, W] uint8 train ids, 255 where ignored.
     """
     if min(size) < 32:
         raise ValueError(f"a scene needs at least 32x32 pixels, got {tuple(size)}")
@@ -260,12 +259,7 @@ def draw_scenes(
     first_index: int = 0,
     progress: bool = False,
 ) -> Tuple[np.ndarray, np.ndarray]:
-    """Draws scenes `first_index` to `first_index + num - 1`.
-
-    Returns:
-      images `[num, H, W, 3]` uint8 RGB and labels `[num, H, W]` uint8 train ids, 255
-      where ignored.
-    """
+    """Draws scenes `first_index` to `first_index + num - 1`; see `draw_scene`."""
     draw_one = functools.partial(draw_scene, seed=seed, size=size)
     return several.draw(
         draw_one, num, first_index=first_index, progress=progress, what="scene"

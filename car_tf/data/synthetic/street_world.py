@@ -104,13 +104,7 @@ def _add_furniture(world, rng, side: st.Side) -> None:
             add(things.tree, side.sign * kerb, z, (0.9, 1.2, 5.5))
     if rng.random() < 0.7:
         for z in np.arange(rng.uniform(8, 22), 75, rng.uniform(18, 28)):
-            add(
-                things.pole,
-                side.sign * kerb,
-                z,
-                (0.08, 0.1, 6),
-                kind=st.POLE,
-            )
+            add(things.pole, side.sign * kerb, z, (0.08, 0.1, 6), kind=st.POLE)
     for _ in range(rng.poisson(1.3)):
         z = rng.uniform(7, 40)
         add(things.pole, side.sign * kerb, z, (0.1, 0.1, 2.5), kind=st.SIGN)
@@ -143,12 +137,7 @@ def _add_pedestrians(world, rng, side: st.Side) -> None:
         for member in range(rng.choice((1, 1, 1, 2, 2, 3, 4))):
             place = s + rng.uniform(-0.2, 0.2) + 0.45 * member
             place = side.sign * min(place, side.line(world.half_road) - 0.2)
-            add(
-                things.person,
-                place,
-                z + rng.uniform(0, 0.8),
-                (0.25, 0.3, 1.7),
-            )
+            add(things.person, place, z + rng.uniform(0, 0.8), (0.25, 0.3, 1.7))
     if rng.random() < 0.4:
         s, z = side.sign * world.half_road * rng.uniform(0.3, 1.05), rng.uniform(7, 15)
         for member in range(rng.choice((1, 1, 2, 3))):

@@ -174,7 +174,7 @@ def test_a_segmenter_is_run_on_crops(crops, cache_dir, tmp_path, monkeypatch, ca
     assert dataset.info.num_blackbox_classes == 2
     train = dataset.splits["train"]
     np.testing.assert_array_equal(train.blackbox, train.images[..., 0] > 127)
-    texts = [f"data.cache_dir={cache_dir}", "blackbox.path=box_of_crops:segment"]
+    texts = [cache_dir, "blackbox.path=box_of_crops:segment"]
     texts += ["data.size=16,16", "data.crop_size=16,16"]
     config = layouts.config_to_read(str(crops), texts)
     check.check(config, split="val", sheet_file=str(tmp_path / "sheet.png"))

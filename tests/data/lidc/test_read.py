@@ -377,14 +377,15 @@ def test_pickle_splits_depend_on_the_seed(tmp_path):
 
 def test_pickle_is_converted_once_and_anew_when_it_changes(tmp_path, monkeypatch):
     path, cache_dir = tmp_path / "data_lidc.pickle", tmp_path / "cache"
-    first = lidc_arrays.convert_pickle(_write_pickle(path, _records()), cache_dir)
-    assert sorted(os.listdir(first)) == ["images.npy", "labels.npy", "names.json"]
-    images = np.load(first / "images.npy")
-    assert images.shape == (10, *SIZE, 1) and images.dtype == np.uint8
-    other = lidc_arrays.convert_pickle(_write_pickle(path, _records(6)), cache_dir)
-    assert other != first
-    monkeypatch.setattr(lidc_arrays.pickle_file, "load", None)
-    assert lidc_arrays.convert_pickle(path, cache_dir) == other
+    options = dict(seed=0, cache_dir=cache_dir)
+    first = lidc.read(_write_pickle(path, _records()), "train", **options)
+    assert first.images.shape[1:] == (*SIZE, 1) and first.images.dtype == np.uint8
+    assert len(list(cache_dir.glob("*/images.npy"))) == 1
+    other = lidc.read(_write_pickle(path, _records(6)), "train", **options)
+    assert other.names != first.names
+    assert len(list(cache_dir.glob("*/images.npy"))) == 2
+    monkeypatch.setattr(lidc_arrays, "as_grey", None)
+    assert lidc.read(path, "train", **options).names == other.names
 
 
 def test_failed_conversion_leaves_nothing(tmp_path):
@@ -392,7 +393,7 @@ def test_failed_conversion_leaves_nothing(tmp_path):
     records["crop9"]["masks"][2] = np.full(SIZE, 0.5)
     path = _write_pickle(tmp_path / "data_lidc.pickle", records)
     with pytest.raises(ValueError, match=r"'crop9', mask 2: mask holds \[0.5\]"):
-        lidc_arrays.convert_pickle(path, tmp_path / "cache")
+        lidc.read(path, "train", seed=0, cache_dir=tmp_path / "cache")
     assert os.listdir(tmp_path / "cache") == ["hashes.json"]
 
 
@@ -409,7 +410,7 @@ def test_pickle_is_streamed(tmp_path):
     path = _write_pickle(tmp_path / "data_lidc.pickle", records)
     assert path.stat().st_size > 25e6
     tracemalloc.start()
-    lidc_arrays.convert_pickle(path, tmp_path / "cache")
+    lidc.read(path, "train", seed=0, cache_dir=tmp_path / "cache")
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 6e6
