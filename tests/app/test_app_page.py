@@ -299,6 +299,36 @@ def test_a_queue_of_five(open_page, tmp_path):
     assert page.is_disabled("#next")
 
 
+DROP_FOLDER = """async ([folder, contents]) => {
+  const fileOf = name => ({isFile: true, name, file: done =>
+    done(new File([new Uint8Array(contents[name])], name))});
+  const folderOf = (name, inside) => ({isDirectory: true, name, createReader: () => {
+    const parts = [inside.slice(0, 1), inside.slice(1), []];
+    return {readEntries: done => done(parts.shift())};
+  }});
+  const make = (name, what) => what ? folderOf(name, Object.entries(what).map(
+    ([key, value]) => make(key, value))) : fileOf(name);
+  const event = new Event('drop', {bubbles: true});
+  const items = [{webkitGetAsEntry: () => make('set', folder)}];
+  Object.defineProperty(event, 'dataTransfer', {value: {items, files: []}});
+  document.body.dispatchEvent(event);
+}"""
+
+
+def test_a_folder_is_dropped(open_page):
+    page = open_page()
+    names = ("b.png", "a.png", ".hidden.png", "notes.txt")
+    contents = {name: list(png(SIZE, SIZE)) for name in names}
+    # Of a data set its images alone; of them no hidden ones, and in order.
+    images = {"b.png": None, "a.png": None, ".hidden.png": None, "notes.txt": None}
+    folder = {"masks": {"b.png": None}, "images": {"more": images}}
+    page.evaluate(DROP_FOLDER, [folder, contents])
+    wait_for_words(page, "#queue-words", "1 of 2")
+    wait_for_words(page, "#name", "a.png")
+    page.evaluate(DROP_FOLDER, [{"notes.txt": None}, contents])
+    wait_for_words(page, "#error", "Nothing in this folder is an image")
+
+
 def test_a_folder_is_labelled_and_saved(open_page, tmp_path):
     (tmp_path / "in").mkdir()
     for name in "abc":

@@ -87,6 +87,30 @@ function show() {
 const stemOf = name => name.replace(/\.(nii\.gz|[^.]*)$/i, '');
 const isMap = file => /\.npy$|labelids|trainids|_pred|_map/i.test(file.name);
 
+const isPicture = name => /^[^.].*\.(png|jpe?g|bmp|tiff?|webp|dcm|nii|gz|npy)$/i.test(name);
+
+// What was dropped: of folders the pictures in them, as the server finds them.
+async function filesOf(transfer) {
+  const entries = [...transfer.items].map(item => item.webkitGetAsEntry?.());
+  if (!entries.some(entry => entry?.isDirectory)) return [...transfer.files];
+  return (await Promise.all(entries.filter(Boolean).map(walk))).flat();
+}
+
+async function walk(entry) {
+  if (entry.isFile) {
+    return isPicture(entry.name) ? [await new Promise((...done) => entry.file(...done))] : [];
+  }
+  const inside = [], reader = entry.createReader();
+  for (;;) {  // A reader gives a hundred at a time.
+    const some = await new Promise((...done) => reader.readEntries(...done));
+    if (!some.length) break;
+    inside.push(...some);
+  }
+  const images = inside.filter(one => one.isDirectory && one.name === 'images');
+  const sorted = (images.length ? images : inside).sort((a, b) => a.name < b.name ? -1 : 1);
+  return (await Promise.all(sorted.map(walk))).flat();
+}
+
 export function take(files) {
   const list = [...files];
   const maps = model.needs_map ? list.filter(isMap) : [];
@@ -189,10 +213,12 @@ export function listen() {
       event.preventDefault();
       document.body.classList.toggle('over', kind === 'dragover');
       if (kind !== 'drop') return;
-      const {files} = event.dataTransfer;
-      if (model.needs_map && files.length === 1 && event.target.closest('#map-slot')) {
-        give(null, files[0]);
-      } else take(files);
+      const onMap = model.needs_map && event.target.closest('#map-slot');
+      filesOf(event.dataTransfer).then(files => {
+        if (onMap && files.length === 1) give(null, files[0]);
+        else if (files.length) take(files);
+        else fail('Nothing in this folder is an image.');
+      });
     });
   }
 }
