@@ -50,6 +50,14 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: ranks[item.path.as_posix()])
 
 
+@pytest.fixture(scope="module")
+def unoptimized_graphs():
+    """Optimising graphs takes longer than running them a few times."""
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+    yield
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": False})
+
+
 @pytest.fixture(scope="session")
 def two_replicas():
     """The process's one MirroredStrategy: new ones collide in CPU collectives."""

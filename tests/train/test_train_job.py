@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -452,22 +451,3 @@ def test_every_configuration_builds_and_makes_two_steps(name):
     for net in (second.refinement_net, second.discriminator):
         for variable in net.variables:
             assert np.isfinite(variable).all(), variable.name
-
-
-def test_proposals_are_simulated_on_a_finished_run(runs, whole, tmp_path):
-    folder = tmp_path / "copy"
-    shutil.copytree(runs.folder / "whole", folder)
-    command = [
-        sys.executable,
-        "-m",
-        "car_tf.evaluate.proposals",
-        "--workdir",
-        str(folder),
-    ]
-    command += ["--num_images", "1", "--num_samples", "2"]
-    done = subprocess.run(
-        command, capture_output=True, text=True, cwd=tmp_path, env=job.environment()
-    )
-    assert done.returncode == 0, done.stderr
-    summary = json.loads((folder / "proposals.json").read_text())
-    assert summary["num_images"] == 1 and summary["num_samples"] == 2

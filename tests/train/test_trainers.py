@@ -26,15 +26,41 @@ from car_tf.models import calibration_net
 from car_tf.models.keras_api import keras
 from car_tf.train import optimization
 
+pytestmark = pytest.mark.usefixtures("unoptimized_graphs")
+
 # Stage 1
 
 
+def averages_by_hand(states, decay):
+    """Averages after each of the states; decay after step n: (1 + n) / (10 + n)."""
+    result = states[0]
+    for step, state in enumerate(states[1:], 1):
+        kept = min(decay, (1 + step) / (10 + step))
+        result = [kept * a + (1 - kept) * value for a, value in zip(result, state)]
+    return result
+
+
+def selectable(trainer):
+    return [value.numpy() for value in trainer.selectable]
+
+
 def test_stage_1_gives_equal_weights_on_one_and_two_replicas(two_replicas):
-    single, double = stage_1(), stage_1(two_replicas)
+    """Two steps on one replica, one by one, and on two, in a single execution."""
+    single = stage_1(average_decay=0.25)
+    double = stage_1(two_replicas, average_decay=0.25, steps_per_execution=2)
     start = weights(single.calibration_net)
     assert_equal(start, weights(double.calibration_net))
-    one, two = fit(single, 2), fit(double, 2)
+    states, means = [start], []
+    for step in range(2):
+        means.append(fit(single, step + 1, step))
+        states.append(weights(single.calibration_net))
+    one = {name: (means[0][name] + means[1][name]) / 2 for name in means[0]}
+    two = fit(double, 2)
     assert int(single.step.numpy()) == int(double.step.numpy()) == 2
+    expected = averages_by_hand(states, 0.25)
+    assert_close(selectable(single), expected)
+    assert changed(expected, states[-1])
+    assert_close(selectable(double), expected, atol=1e-3)
     assert changed(start, trained(single.calibration_net))
     assert_close(trained(single.calibration_net), trained(double.calibration_net))
     # Fused batch norm divides a variance by n - 1 where the synchronised one divides
@@ -196,20 +222,32 @@ def test_dropout_differs_between_replicas_and_steps(two_replicas):
 @pytest.fixture(scope="module")
 def both(two_replicas):
     """Five steps on one replica, one by one, and on two, in a single execution."""
-    single = stage_2()
-    double = stage_2(two_replicas, steps_per_execution=5)
+    shared = dict(average_decay=0.25, synchronized=True)
+    single = stage_2(**shared)
+    double = stage_2(two_replicas, steps_per_execution=5, **shared)
     assert_equal(weights(single.refinement_net), weights(double.refinement_net))
     assert_equal(weights(single.discriminator), weights(double.discriminator))
-    states, means = [], []
+    nets, means = (single.refinement_net, single.discriminator), []
+    states, every = [[trained(net) for net in nets]], [weights(nets[0])]
     for step in range(5):
-        states.append((trained(single.refinement_net), trained(single.discriminator)))
         means.append(fit(single, step + 1, step))
-    states.append((trained(single.refinement_net), trained(single.discriminator)))
-    return single, states, means, double, fit(double, 5)
+        states.append([trained(net) for net in nets])
+        every.append(weights(nets[0]))
+    means_of_all = fit(double, 5)
+    averages = every, selectable(single), selectable(double)
+    return single, states, means, double, means_of_all, averages
+
+
+def test_averages_follow_a_net_and_its_batch_statistics(both):
+    every, of_single, of_double = both[-1]
+    expected = averages_by_hand(every, 0.25)
+    assert_close(of_single, expected)
+    assert changed(expected, every[-1])
+    assert_close(of_double, expected, atol=1e-4)
 
 
 def test_stage_2_gives_equal_weights_on_one_and_two_replicas(both):
-    single, states, _, double, _ = both
+    single, states, _, double, *_ = both
     assert changed(states[0][0], states[-1][0])
     assert_close(trained(single.refinement_net), trained(double.refinement_net), 2e-5)
     assert_close(trained(single.discriminator), trained(double.discriminator), 2e-5)
@@ -217,7 +255,7 @@ def test_stage_2_gives_equal_weights_on_one_and_two_replicas(both):
 
 
 def test_d_is_updated_in_active_steps_alone(both):
-    single, states, _, double, _ = both
+    single, states, _, double, *_ = both
     for step in range(5):
         before, after = states[step], states[step + 1]
         assert changed(before[0], after[0])
@@ -238,7 +276,7 @@ def test_d_rests_on_two_replicas_too(both, two_replicas):
 
 
 def test_means_of_stage_2_are_over_images(both):
-    _, _, means, _, double = both
+    _, _, means, _, double, _ = both
     names = ["pixel_loss", "adversarial", "discriminator", "r1"]
     assert list(double) == names + ["real_accuracy", "fake_accuracy"]
     for name in double:
@@ -435,34 +473,6 @@ def test_float16_keeps_ladv_where_d_is_sure():
         moved.append(np.concatenate([np.ravel(a - b) for a, b in zip(after, before)]))
     full, half = moved
     assert np.linalg.norm(half - full) < 0.1 * np.linalg.norm(full)
-
-
-@pytest.mark.parametrize("stage", [1, 2])
-def test_averages_follow_a_net_and_its_batch_statistics(two_replicas, stage):
-    # Decay after step n: min(0.25, (1 + n) / (10 + n)), so 2/11 and 3/12.
-    found = []
-    for strategy in (None, two_replicas):
-        settings = dict(average_decay=0.25, synchronized=True)
-        if stage == 1:
-            trainer = stage_1(strategy, **settings)
-            net = trainer.calibration_net
-        else:
-            trainer = stage_2(strategy, rests={"period": 1}, **settings)
-            net = trainer.refinement_net
-        seen = [weights(net)]
-        for step in range(2):
-            fit(trainer, step + 1, step)
-            seen.append(weights(net))
-        start, one, two = seen
-        expected = [
-            0.25 * (2 / 11 * s + 9 / 11 * a) + 0.75 * b
-            for s, a, b in zip(start, one, two)
-        ]
-        assert_close([value.numpy() for value in trainer.selectable], expected)
-        assert len(expected) == len(net.variables)
-        assert changed(expected, two)
-        found.append(expected)
-    assert_close(*found, atol=1e-4)
 
 
 # R1
