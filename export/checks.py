@@ -1,9 +1,10 @@
 """Checks of a request inside the graph, so that no server can leave them out.
 
-A failed check ends the request with INVALID_ARGUMENT and a sentence; the server goes on.
-Two things would undo such checks, and `gate` holds against both. The optimiser trusts the
-shapes that a signature declares, whatever is fed, and would fold a check of the rank to
-"true"; and it may let an operation on a shape run ahead of the check that guards it.
+A failed check ends the request with INVALID_ARGUMENT and a sentence; the server goes
+on. Two things would undo such checks, and `gate` holds against both. The optimiser
+trusts the shapes that a signature declares, whatever is fed, and would fold a check of
+the rank to "true"; and it may let an operation on a shape run ahead of the check that
+guards it.
 """
 
 from __future__ import annotations
@@ -47,7 +48,6 @@ def gate(
     """Lets tensors through if all checks hold.
 
     Args:
-      tensors: what was fed.
       shapes: static shapes of the result, which the checks must have ensured.
       checks: given the tensors, returns the checks in order; each must be computable
         for tensors of any rank, see `dimensions`.
@@ -74,7 +74,6 @@ def shape_is(tensor: tf.Tensor, wanted: Sequence[object], words: str) -> Check:
     """Checks rank and dimensions.
 
     Args:
-      tensor: of any rank.
       wanted: per axis a number or scalar tensor; None for any positive number.
       words: the sentence's beginning: what is wanted.
     """
@@ -87,15 +86,9 @@ def shape_is(tensor: tf.Tensor, wanted: Sequence[object], words: str) -> Check:
 
 def image_checks(image: tf.Tensor, channels: int) -> List[Check]:
     """Checks `[B, H, W, C]` uint8 images."""
-    batch, height, width = dimensions(image, 3)
-    return [
-        shape_is(
-            image,
-            [None, None, None, channels],
-            f"image: wanted [B, H, W, {channels}] with at least one pixel",
-        ),
-        few_pixels([batch, height, width]),
-    ]
+    words = f"image: wanted [B, H, W, {channels}] with at least one pixel"
+    wanted = [None, None, None, channels]
+    return [shape_is(image, wanted, words), few_pixels(dimensions(image, 3))]
 
 
 def _counted(image_size: Sequence[tf.Tensor]) -> tf.Tensor:
@@ -118,17 +111,12 @@ def few_pixels(image_size: Sequence[tf.Tensor]) -> Check:
 def size_checks(sizes: tf.Tensor, name: str) -> List[Check]:
     """Checks `[B, 2]` int32 sizes of images before they are decoded."""
     first = tf.concat([sizes, [[0, 0]]], axis=0)[0]
+    positive = tf.reduce_all(sizes > 0) & (tf.size(sizes) > 0)
+    some = f"{name}: wanted at least one image of positive size"
+    same = f"{name}: wanted images of one size in a request, got {{}}"
     return [
-        (
-            tf.reduce_all(sizes > 0) & (tf.size(sizes) > 0),
-            tf.constant(f"{name}: wanted at least one image of positive size"),
-        ),
-        (
-            tf.reduce_all(sizes == first),
-            tf.strings.format(
-                f"{name}: wanted images of one size in a request, got {{}}", sizes
-            ),
-        ),
+        (positive, tf.constant(some)),
+        (tf.reduce_all(sizes == first), tf.strings.format(same, sizes)),
         few_pixels([tf.shape(sizes)[0], first[0], first[1]]),
     ]
 
@@ -142,7 +130,6 @@ def blackbox_checks(
       blackbox: `[B, H, W]` uint8 class ids, 255 for none, or `[B, H, W, Kb]` float
         probabilities.
       image_size: scalars B, H and W of the images.
-      num_classes: Kb.
     """
     if blackbox.dtype.is_integer:
         good = tf.reduce_all((blackbox < num_classes) | (blackbox == 255))
@@ -158,10 +145,7 @@ def blackbox_checks(
         sentence = tf.constant("blackbox: wanted probabilities in [0, 1], got others")
         wanted = [*image_size, num_classes]
         words = f"[B, H, W, {num_classes}], as large as the images"
-    return [
-        shape_is(blackbox, wanted, f"blackbox: wanted {words}"),
-        (good, sentence),
-    ]
+    return [shape_is(blackbox, wanted, f"blackbox: wanted {words}"), (good, sentence)]
 
 
 def sampling_checks(
@@ -169,10 +153,7 @@ def sampling_checks(
 ) -> List[Check]:
     """Checks the number of samples, a scalar or `[B]`, and the seed, `[B, 2]` or empty.
 
-    Args:
-      num_samples: int32.
-      seed: int32.
-      image_size: scalars B, H and W of the images.
+    `image_size` is of scalars B, H and W.
     """
     batch = image_size[0]
     count = tf.reduce_max(tf.concat([tf.reshape(num_samples, [-1]), [0]], axis=0))
@@ -180,38 +161,25 @@ def sampling_checks(
     each = tf.equal(tf.rank(num_samples), 1) & (dimensions(num_samples, 1)[0] == batch)
     seeded, _ = shape_is(seed, [batch, 2], "")
     values = tf.cast(count, tf.float64) * _counted(image_size)
+    in_range = tf.reduce_all((num_samples >= 1) & (num_samples <= MAX_SAMPLES))
+    words = (
+        "num_samples: wanted one number, or one for each of {} images, got shape {}",
+        f"num_samples: wanted 1 to {MAX_SAMPLES}, got {{}}",
+        "seed: wanted [{}, 2], two numbers per image, or nothing for a fresh seed, got "
+        "shape {}",
+        f"num_samples: wanted at most {MAX_VALUES} pixels of samples in a request, sides "
+        f"counted up to multiples of {SIDE_STEP}, got {{}} samples of {{}} images of {{}} "
+        "x {}",
+    )
+    checked = (
+        (single | each, [batch, tf.shape(num_samples)]),
+        (in_range, num_samples),
+        (seeded | tf.equal(tf.size(seed), 0), [batch, tf.shape(seed)]),
+        (values <= MAX_VALUES, [count, *image_size]),
+    )
     return [
-        (
-            single | each,
-            tf.strings.format(
-                "num_samples: wanted one number, or one for each of {} images, got "
-                "shape {}",
-                [batch, tf.shape(num_samples)],
-            ),
-        ),
-        (
-            tf.reduce_all((num_samples >= 1) & (num_samples <= MAX_SAMPLES)),
-            tf.strings.format(
-                f"num_samples: wanted 1 to {MAX_SAMPLES}, got {{}}", num_samples
-            ),
-        ),
-        (
-            seeded | tf.equal(tf.size(seed), 0),
-            tf.strings.format(
-                "seed: wanted [{}, 2], two numbers per image, or nothing for a fresh "
-                "seed, got shape {}",
-                [batch, tf.shape(seed)],
-            ),
-        ),
-        (
-            values <= MAX_VALUES,
-            tf.strings.format(
-                f"num_samples: wanted at most {MAX_VALUES} pixels of samples in a "
-                f"request, sides counted up to multiples of {SIDE_STEP}, got {{}} "
-                "samples of {} images of {} x {}",
-                [count, *image_size],
-            ),
-        ),
+        (good, tf.strings.format(sentence, found))
+        for sentence, (good, found) in zip(words, checked)
     ]
 
 
@@ -221,31 +189,21 @@ def encoded_checks(
     log_probs: tf.Tensor,
     num_classes: int,
 ) -> List[Check]:
-    """Checks what `encode` gave and `decode` is given.
+    """Checks what `encode` gave and `decode` is given, `log_probs` of `[B, H, W, K]`.
 
-    Args:
-      features: name -> tensor.
-      sizes: their dimensions, numbers or scalar tensors.
-      log_probs: `[B, H, W, K]`.
-      num_classes: K.
+    `sizes` are the features' dimensions, numbers or scalar tensors.
     """
+    words = f"log_probs: wanted [B, H, W, {num_classes}] of `encode`"
+    # Not a number compares as false. The likeliest class has at least 1 / K; without
+    # axes nothing is reduced, and the shape's check speaks.
+    likeliest = tf.reduce_max(log_probs, tf.range(tf.rank(log_probs))[-1:])
+    are_logs = tf.reduce_all(log_probs <= 1e-3)
+    are_logs &= tf.reduce_all(likeliest >= -math.log(num_classes) - 1e-2)
+    wanted_logs = "log_probs: wanted logarithms of probabilities, of `encode`"
     found = [
-        shape_is(
-            log_probs,
-            [None, None, None, num_classes],
-            f"log_probs: wanted [B, H, W, {num_classes}] of `encode`",
-        ),
+        shape_is(log_probs, [None, None, None, num_classes], words),
         few_pixels(dimensions(log_probs, 3)),
-        (
-            # Not a number compares as false. The likeliest class has at least 1 / K;
-            # without axes nothing is reduced, and the shape's check speaks.
-            tf.reduce_all(log_probs <= 1e-3)
-            & tf.reduce_all(
-                tf.reduce_max(log_probs, tf.range(tf.rank(log_probs))[-1:])
-                >= -math.log(num_classes) - 1e-2
-            ),
-            tf.constant("log_probs: wanted logarithms of probabilities, of `encode`"),
-        ),
+        (are_logs, tf.constant(wanted_logs)),
     ]
     for (name, feature), size in zip(features.items(), sizes):
         axes = ", ".join(["{}"] * len(size))

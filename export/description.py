@@ -28,15 +28,7 @@ def labels(
     receptive_field: Optional[int],
     config: Optional[Dict[str, Any]],
 ) -> Dict[str, Any]:
-    """Returns what a program must know to use the samples, ready for JSON.
-
-    Args:
-      settings: of the export.
-      name: of the model.
-      embedded: whether the black box is inside.
-      receptive_field: of the sampler.
-      config: the resolved configuration.
-    """
+    """Returns what a program must know to use the samples, ready for JSON."""
     dataset_info = settings.dataset_info
     blackbox = None
     if dataset_info.num_blackbox_classes:
@@ -82,14 +74,7 @@ def write_card(
     notes: Sequence[str],
     results: Sequence[str],
 ) -> None:
-    """Writes the model card.
-
-    Args:
-      folder: of the model.
-      described: of `labels`.
-      notes: on the data, one sentence each.
-      results: of the evaluation, one line each.
-    """
+    """Writes the model card, with sentences on the data and lines of the evaluation."""
     height, width = described["trained_size"]
     twins = {flip["original"]: flip for flip in described["flips"]}
     rows = ["| id | class | takes the name | with probability |", "|---|---|---|---|"]
@@ -124,7 +109,7 @@ def write_card(
 
 def _limits(described: Dict[str, Any]) -> List[str]:
     height, width = described["trained_size"]
-    limits = described["limits"]
+    limits, blackbox = described["limits"], described["blackbox"]
     lines = [
         f"Any image size is taken, but objects should be as large, in pixels, as in "
         f"training at {height} x {width}; elsewhere the results are untested.",
@@ -136,15 +121,13 @@ def _limits(described: Dict[str, Any]) -> List[str]:
         f"to a multiple of {limits['sides_counted_to_multiples_of']}.",
         "Not for decisions on people without a validation on data of the place of use.",
     ]
-    blackbox = described["blackbox"]
-    if blackbox and not blackbox["embedded"]:
-        lines.insert(
-            0,
-            f"Needs the {blackbox['input']} of the segmenter that it was trained on "
-            f"top of ({blackbox['num_classes']} classes); another one's errors are "
-            "others.",
-        )
-    return lines
+    if not blackbox or blackbox["embedded"]:
+        return lines
+    needs = (
+        f"Needs the {blackbox['input']} of the segmenter that it was trained on "
+        f"top of ({blackbox['num_classes']} classes); another one's errors are others."
+    )
+    return [needs, *lines]
 
 
 def content_hash(

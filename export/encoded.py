@@ -31,9 +31,7 @@ def _size(string: tf.Tensor) -> tf.Tensor:
         return tf.io.decode_raw(header, tf.int32, little_endian=False)[::-1]
 
     return tf.cond(
-        _starts(string, _PNG),
-        of_png,
-        lambda: tf.image.extract_jpeg_shape(string)[:2],
+        _starts(string, _PNG), of_png, lambda: tf.image.extract_jpeg_shape(string)[:2]
     )
 
 
@@ -41,13 +39,9 @@ def _kind_checks(strings: tf.Tensor, name: str, jpeg: bool) -> List[checks.Check
     is_png = _starts(strings, _PNG) & (tf.strings.length(strings) >= _PNG_HEADER)
     known = is_png | _starts(strings, _JPEG) if jpeg else is_png
     kinds = "PNG or JPEG" if jpeg else "PNG"
-    return [
-        checks.shape_is(strings, [None], f"{name}: wanted [B] strings"),
-        (
-            tf.reduce_all(known),
-            tf.constant(f"{name}: wanted encoded {kinds} images, got something else"),
-        ),
-    ]
+    words = f"{name}: wanted encoded {kinds} images, got something else"
+    is_vector = checks.shape_is(strings, [None], f"{name}: wanted [B] strings")
+    return [is_vector, (tf.reduce_all(known), tf.constant(words))]
 
 
 def decode_images(strings: tf.Tensor, channels: int, name: str) -> tf.Tensor:
@@ -94,22 +88,18 @@ def _decode(strings: tf.Tensor, channels: int, name: str) -> tf.Tensor:
 def encode_maps(maps: tf.Tensor) -> tf.Tensor:
     """Encodes `[B, M, H, W]` uint8 maps as `[B, M]` grey PNG strings."""
 
-    def of_image(samples: tf.Tensor) -> tf.Tensor:
-        return tf.map_fn(
-            lambda sample: tf.io.encode_png(sample[..., None]),
-            samples,
-            fn_output_signature=tf.TensorSpec([], tf.string),
-        )
-
-    return tf.map_fn(
-        of_image, maps, fn_output_signature=tf.TensorSpec([None], tf.string)
-    )
+    strings = tf.TensorSpec([None], tf.string)
+    return tf.map_fn(_encode, maps, fn_output_signature=strings)
 
 
 def encode_entropies(entropy_bits: tf.Tensor) -> tf.Tensor:
     """Encodes `[B, H, W]` entropies as `[B]` PNG strings of 16 bits."""
     levels = tf.round(entropy_bits * export.ENTROPY_LEVELS_PER_BIT)
-    pixels = tf.cast(tf.clip_by_value(levels, 0, 65535), tf.uint16)
+    return _encode(tf.cast(tf.clip_by_value(levels, 0, 65535), tf.uint16))
+
+
+def _encode(pixels: tf.Tensor) -> tf.Tensor:
+    """Encodes `[N, H, W]` grey values as `[N]` PNG strings."""
     return tf.map_fn(
         lambda one: tf.io.encode_png(one[..., None]),
         pixels,

@@ -172,10 +172,8 @@ def each_image(
 ) -> Tensors:
     """Calls a function of `[1, ...]` tensors on each element of `[B, ...]` ones.
 
-    Args:
-      function: returns `[1, ...]` tensors by name.
-      inputs: `[B, ...]`.
-      specs: name -> of one element's result, without its first axis.
+    It returns `[1, ...]` tensors by name; `specs` are of these without their first
+    axis.
     """
 
     def one(elements: Sequence[tf.Tensor]) -> Tensors:

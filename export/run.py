@@ -30,22 +30,17 @@ def export_run(
     blackbox_function: Optional[program.BlackBoxFunction] = None,
     log: Callable[[str], None] = print,
 ) -> pathlib.Path:
-    """Writes the SavedModel `output/name/version`, whole or not at all.
+    """Writes the SavedModel `output/name/version`, whole or not at all; returns it.
 
     A model that is the same as the newest version there is not written again.
 
     Args:
-      config, model, dataset_info: of the run, its sampler and its data set.
       output: the folder of served models.
       name: of the model; empty for the configuration's.
       num_samples: M where a request does not say.
       notes, metrics: on the data; of the evaluation, None before it.
-      blackbox_function: a black box to embed, see `program.BlackBoxFunction`; without an
-        attribute `fingerprint`, it is taken for another one every time.
-      log: takes lines for people.
-
-    Returns:
-      The version's folder.
+      blackbox_function: a black box to embed, see `program.BlackBoxFunction`; without
+        an attribute `fingerprint`, it is taken for another one every time.
 
     Raises:
       ExportError: a name that cannot be served.

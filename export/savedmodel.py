@@ -21,14 +21,7 @@ def write(
     described: Dict[str, Any],
     log: Callable[[str], None],
 ) -> None:
-    """Writes graph, variables, assets and warm-up requests.
-
-    Args:
-      folder: to write to.
-      computation: what is exported.
-      described: of `description.labels`.
-      log: is told where the warm-up requests cannot be written.
-    """
+    """Writes graph, variables, assets and warm-up requests, or says that those lack."""
     with tempfile.TemporaryDirectory() as temporary, quiet():
         labels_file = pathlib.Path(temporary) / description.LABELS_FILE
         labels_file.write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")

@@ -36,15 +36,16 @@ class ServedSampler(tf.Module):
         super().__init__(name="car")
         self._computation = computation
         self._settings = computation.settings
+        dataset_info = self._settings.dataset_info
+        pixels = [None, None, dataset_info.num_classes]
+        self._probs_spec = tf.TensorSpec(pixels, tf.float32)
         # Variables alone are saved: whoever loads the model needs no Keras.
         self.weights = list(computation.model.variables)
         if isinstance(computation.blackbox_function, tf.Module):
             self.blackbox = computation.blackbox_function
         self.labels = tf.saved_model.Asset(str(labels_file))
-        takes_blackbox = (
-            self._settings.dataset_info.num_blackbox_classes > 0
-            and computation.blackbox_function is None
-        )
+        is_embedded = computation.blackbox_function is not None
+        takes_blackbox = dataset_info.num_blackbox_classes > 0 and not is_embedded
         seen = [self._settings.image_spec]
         seen += [self._settings.blackbox_spec] if takes_blackbox else []
         sent = [_IMAGE_BYTES]
@@ -54,11 +55,8 @@ class ServedSampler(tf.Module):
         number = tf.constant(self._settings.num_samples)
         defaults = {"num_samples": number, "seed": tf.zeros([0, 2], tf.int32)}
         draws = [_NUM_SAMPLES, _SEED]
-        log_probs = [None, None, None, self._settings.dataset_info.num_classes]
-        encoded_specs = [
-            *computation.feature_specs,
-            tf.TensorSpec(log_probs, tf.float32, "log_probs"),
-        ]
+        log_probs = tf.TensorSpec([None, *pixels], tf.float32, "log_probs")
+        encoded_specs = [*computation.feature_specs, log_probs]
         self.serving_default = _function(self._serving_default, seen)
         self.sample = _function(self._sample, [*seen, *draws], defaults)
         self.calibrate = _function(self._calibrate, seen)
@@ -97,21 +95,18 @@ class ServedSampler(tf.Module):
         return program.each_image(one, inputs, self._uncertainty_specs())
 
     def _uncertainty_specs(self) -> Dict[str, tf.TensorSpec]:
-        num_classes = self._settings.dataset_info.num_classes
-        probabilities = tf.TensorSpec([None, None, num_classes], tf.float32)
-        return {"probabilities": probabilities, "entropy_bits": _FLOAT_MAP}
+        return {"probabilities": self._probs_spec, "entropy_bits": _FLOAT_MAP}
 
     def _encode(self, *inputs: tf.Tensor) -> program.Tensors:
         def one(*inputs: tf.Tensor) -> program.Tensors:
             return self._computation.encode(*_padded(inputs))
 
         inputs = self._admit(inputs, draws=False)
-        num_classes = self._settings.dataset_info.num_classes
         specs = {
             spec.name: tf.TensorSpec(spec.shape[1:], spec.dtype)
             for spec in self._computation.feature_specs
         }
-        specs["log_probs"] = tf.TensorSpec([None, None, num_classes], tf.float32)
+        specs["log_probs"] = self._probs_spec
         return program.each_image(one, inputs, specs)
 
     def _decode(self, *arguments: tf.Tensor) -> program.Tensors:
@@ -140,9 +135,8 @@ class ServedSampler(tf.Module):
 
         def one(key: tf.Tensor, *encoded_image: tf.Tensor) -> program.Tensors:
             *features, log_probs = encoded_image
-            return {
-                "samples": self._computation.decode(features, log_probs, key, count)
-            }
+            samples = self._computation.decode(features, log_probs, key, count)
+            return {"samples": samples}
 
         seeds = _seeds(seed, tf.shape(log_probs)[0])
         specs = {"samples": tf.TensorSpec([None, None, None], tf.uint8)}
@@ -230,16 +224,11 @@ def _function(
     def function(unused_self, *arguments):
         return body(*arguments)
 
-    function.__signature__ = inspect.Signature(
-        [inspect.Parameter("self", kind)]
-        + [
-            inspect.Parameter(
-                spec.name,
-                kind,
-                default=defaults.get(spec.name, inspect.Parameter.empty),
-            )
-            for spec in specs
-        ]
-    )
+    none = inspect.Parameter.empty
+    parameters = [
+        inspect.Parameter(name, kind, default=defaults.get(name, none))
+        for name in ("self", *(spec.name for spec in specs))
+    ]
+    function.__signature__ = inspect.Signature(parameters)
     bound = function.__get__(body)
     return tf.function(bound, input_signature=list(specs), autograph=False)

@@ -52,13 +52,9 @@ def latest(folder: pathlib.Path) -> Optional[pathlib.Path]:
 
 
 def find(path: str) -> pathlib.Path:
-    """Finds a SavedModel.
+    """Finds a SavedModel: a version, or the newest one of a model's folder.
 
-    Args:
-      path: a version, a model's folder, or a folder of a single model.
-
-    Returns:
-      The version's folder, the newest one where there are several.
+    A folder of a single model will do as well.
 
     Raises:
       ExportError: no SavedModel, or several models.

@@ -30,22 +30,14 @@ NOT_WRITTEN = (
 
 
 def requests(module: Any, computation: Any) -> Dict[str, Dict[str, Any]]:
-    """Returns signature -> input -> tensor proto, of one image of the trained size.
-
-    Args:
-      module: the `signatures.ServedSampler`.
-      computation: its `program.Program`.
-    """
+    """Returns signature -> input -> tensor proto, of one image of the trained size."""
     height, width = computation.settings.trained_size
-    channels = computation.settings.dataset_info.image_channels
+    dataset_info = computation.settings.dataset_info
+    channels = dataset_info.image_channels
     inner = {
         "image": [height, width, channels],
-        "blackbox": [
-            height,
-            width,
-            computation.settings.dataset_info.num_blackbox_classes,
-        ],
-        "log_probs": [height, width, computation.settings.dataset_info.num_classes],
+        "blackbox": [height, width, dataset_info.num_blackbox_classes],
+        "log_probs": [height, width, dataset_info.num_classes],
         "seed": [2],
     }
     sizes = computation.feature_sizes(height, width)
@@ -79,8 +71,7 @@ def _png(height: int, width: int, channels: int) -> bytes:
 def write(folder: pathlib.Path, module: Any, computation: Any, name: str) -> bool:
     """Writes the requests of all signatures into a SavedModel's folder.
 
-    Returns:
-      False where the package with TensorFlow Serving's messages is missing.
+    False where the package with TensorFlow Serving's messages is missing.
     """
     try:
         from tensorflow_serving.apis import predict_pb2, prediction_log_pb2

@@ -29,7 +29,6 @@ class Folder:
         `images` in it, that alone.
       output: gets the masks, in `images` what was labelled, and a `dataset.json` that
         names classes and raters; empty for none.
-      labels: the model's `labels.json`.
       rater: the name that the page begins with.
 
     Attributes:
@@ -169,7 +168,6 @@ class Folder:
 
         Args:
           rater: whose mask it is; an earlier one of the same image is replaced.
-          stem: of both files.
           ids: `[H, W]` classes.
           image: returns its ending and content.
 

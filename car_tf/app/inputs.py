@@ -74,7 +74,6 @@ class Reader:
     """Opens uploads for a model.
 
     Args:
-      predictor: the model.
       options: how images are predicted. Where they name no black box and that of the
         training is not here, each image must come with its map.
       window: through which all scans are seen; by default that of the training, or of
@@ -247,30 +246,18 @@ def _is_here(blackbox: Optional[str]) -> bool:
 
 
 def draw_examples(config: config_lib.Config) -> List[Opened]:
-    """Draws images that a run on drawn data was not trained on.
-
-    Args:
-      config: of the run.
-
-    Returns:
-      A few of them; none where the data are somebody's files.
-    """
+    """Draws images that a run on drawn data was not trained on; none of other data."""
     if config.data.data_dir:
         return []
     split = attach.draw_unseen(config, NUM_EXAMPLES)
     maps = [None] * len(split.names) if split.blackbox is None else split.blackbox
-    return [
-        _example(f"{name}.png", image, blackbox)
-        for name, image, blackbox in zip(split.names, split.images, maps)
-    ]
+    return [_example(*each) for each in zip(split.names, split.images, maps)]
 
 
 def _example(name: str, image: np.ndarray, blackbox: Optional[np.ndarray]) -> Opened:
     picture = Image.fromarray(image.squeeze()).convert("RGB")
-    return Opened(
-        name=name,
-        picture=picture,
-        image=image,
-        blackbox=blackbox,
-        file=lambda: (".png", views.encoded(picture, "PNG")),
-    )
+
+    def file() -> Tuple[str, bytes]:
+        return ".png", views.encoded(picture, "PNG")
+
+    return Opened(f"{name}.png", picture, image, blackbox, file=file)

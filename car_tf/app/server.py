@@ -55,9 +55,7 @@ PageError = inputs.PageError
 
 
 def build(
-    session: app_session.Session,
-    host: str,
-    folder: Optional[app_folder.Folder] = None,
+    session: app_session.Session, host: str, folder: Optional[app_folder.Folder] = None
 ) -> fastapi.FastAPI:
     """Returns the application.
 

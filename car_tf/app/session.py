@@ -67,8 +67,6 @@ class Session:
     """Draws proposals, remembers them and answers questions about them.
 
     Args:
-      predictor: the model.
-      options: how images are predicted.
       window: through which scans are seen; see `inputs.Reader`.
       draw_examples: returns images to try; called when they are first asked for.
       log: takes lines for people: what took how long.
@@ -121,19 +119,11 @@ class Session:
             self._predictor.decode(features, num_samples=2, seed=(0, 0))
 
     def open(self, upload: inputs.Upload) -> Dict[str, Any]:
-        """Opens an upload when its turn has come; returns what `add` does.
-
-        Raises:
-          PageError: as `add` and the reader's `read`.
-        """
+        """Opens an upload when its turn has come; returns what `add` does."""
         return self._opening.submit(lambda: self.add(self.reader.read(upload))).result()
 
     def add(self, opened: inputs.Opened) -> Dict[str, Any]:
-        """Draws the first proposals for an image; returns what `describe` does.
-
-        Raises:
-          PageError: the model cannot take it.
-        """
+        """Draws the first proposals for an image; returns what `describe` does."""
         with self._lock:
             clock = _Clock()
             try:
@@ -163,14 +153,10 @@ class Session:
             deep = Image.fromarray(opened.scan.values)
             values = np.asarray(deep.resize(size, Image.Resampling.NEAREST))
         probs = np.exp(features["log_probs"][0].numpy())
+        scan = opened.scan and dataclasses.replace(opened.scan, values=None)
+        bare = dict(picture=None, image=None, blackbox=None, scan=scan)
         return Picture(
-            opened=dataclasses.replace(
-                opened,
-                picture=None,
-                image=None,
-                blackbox=None,
-                scan=opened.scan and dataclasses.replace(opened.scan, values=None),
-            ),
+            opened=dataclasses.replace(opened, **bare),
             own_size=own_size,
             map_size=map_size,
             shown=opened.picture.resize(size, Image.Resampling.BILINEAR),
@@ -302,11 +288,7 @@ class Session:
         }
 
     def proposal(self, key: str, number: int) -> np.ndarray:
-        """Returns the class ids of a proposal, `[H, W]` at the size of the page's map.
-
-        Raises:
-          PageError: there is none of this number.
-        """
+        """Returns a proposal's class ids, `[H, W]` at the size of the page's map."""
         picture = self.picture(key)
         if not 0 <= number < len(picture.samples):
             raise PageError("There is no such proposal: choose again.")
@@ -320,11 +302,7 @@ class Session:
         return regions[number]
 
     def labelled(self, key: str, content: bytes) -> np.ndarray:
-        """Reads the class ids `[H, W]` that the page sends, at the size of its map.
-
-        Raises:
-          PageError: not of the image's size, or a class that does not exist.
-        """
+        """Reads the class ids `[H, W]` that the page sends, at the size of its map."""
         height, width = self.picture(key).map_size
         ids = np.frombuffer(content, np.uint8)
         num_classes = len(self.labels["classes"])

@@ -31,9 +31,8 @@ def overlay(ids: np.ndarray, colors: np.ndarray) -> np.ndarray:
 
 def visible_colors(colors: np.ndarray) -> np.ndarray:
     """Returns colours `[K, 3]` with white made orange."""
-    return np.where((colors == 255).all(1)[:, None], (255, 140, 0), colors).astype(
-        np.uint8
-    )
+    is_white = (colors == 255).all(1)[:, None]
+    return np.where(is_white, (255, 140, 0), colors).astype(np.uint8)
 
 
 def heat(bits: np.ndarray) -> np.ndarray:
@@ -49,13 +48,9 @@ def thumbnail(
     colors: np.ndarray,
     region: Optional[np.ndarray] = None,
 ) -> Image.Image:
-    """Returns the image under a map, whole or around a region, and small.
+    """Returns the image under a map `[H, W]` in colours `[K, 3]`, small.
 
-    Args:
-      shown: the image.
-      ids: `[H, W]` class ids.
-      colors: `[K, 3]`.
-      region: `[H, W]` bool.
+    With a `region` `[H, W]` bool, what lies around that.
     """
     height, width = ids.shape
     top, left, bottom, right = 0, 0, height, width

@@ -1,7 +1,7 @@
 """Sections of a configuration: checked, set from text, rebuilt from JSON, compared.
 
-A configuration is a frozen pydantic model of frozen pydantic models, its sections, whose
-fields are numbers, strings, booleans and tuples. Nothing here knows which.
+A configuration is a frozen pydantic model of frozen pydantic models, its sections,
+whose fields are numbers, strings, booleans and tuples. Nothing here knows which.
 """
 
 from __future__ import annotations
@@ -97,12 +97,8 @@ def wanted(hint: Any, metadata: Iterable[Any] = ()) -> str:
     if origin is Literal:
         return "one of " + ", ".join(args)
     if origin is tuple:
-        letters = ",".join("abcdefgh"[: len(args)])
-        some = (
-            "values a,b,..."
-            if args[-1] is Ellipsis
-            else f"{len(args)} values {letters}"
-        )
+        some = f"{len(args)} values {','.join('abcdefgh'[: len(args)])}"
+        some = "values a,b,..." if args[-1] is Ellipsis else some
         return f"{some}, each {wanted(args[0])}"
     name = {bool: "true or false", str: "text"}.get(hint) or hint.__name__
     bounds = [

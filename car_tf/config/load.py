@@ -1,8 +1,8 @@
 """Configurations in files: found by name or path, overridden, and saved as JSON.
 
 A configuration is a file with a function `get_config()`, or the `config.json` of a run.
-`load` applies `section.field=value` overrides to it, so that a wrong name, field or type
-stops a job before TensorFlow starts.
+`load` applies `section.field=value` overrides to it, so that a wrong name, field or
+type stops a job before TensorFlow starts.
 """
 
 from __future__ import annotations
@@ -21,11 +21,8 @@ from car_tf.config import fields, schema
 def config_dirs() -> List[pathlib.Path]:
     """Returns the folders in which configurations are looked up by name."""
     package = pathlib.Path(__file__).resolve().parents[1]
-    return [
-        folder
-        for folder in (package.parent / "configs", package / "configs")
-        if folder.is_dir()
-    ]
+    folders = (package.parent / "configs", package / "configs")
+    return [folder for folder in folders if folder.is_dir()]
 
 
 def _files() -> Dict[str, pathlib.Path]:

@@ -72,18 +72,12 @@ flags.DEFINE_string(
 def main() -> int:
     """Evaluates; returns the exit code."""
     logging.set_verbosity(logging.WARNING)
-    api.evaluate(
-        FLAGS.workdir,
-        split=FLAGS.split,
-        num_samples=FLAGS.num_samples,
-        noise_sampling=FLAGS.noise_sampling,
-        absent=FLAGS.absent,
-        samples=FLAGS.samples,
-        data_dir=FLAGS.data_dir,
-        blackbox=FLAGS.blackbox,
-        realism_steps=FLAGS.realism_steps,
-        devices=FLAGS.devices,
-    )
+    names = ("split", "num_samples", "noise_sampling", "absent", "samples", "data_dir")
+    options = {
+        name: FLAGS[name].value
+        for name in (*names, "blackbox", "realism_steps", "devices")
+    }
+    api.evaluate(FLAGS.workdir, **options)
     return 0
 
 

@@ -37,11 +37,9 @@ def add_reliability(
     """Adds an image; right or wrong in expectation over flips and raters.
 
     Args:
-      reliability: to which the image is added.
       probs: `[H, W, K]`, whose arg-max is judged.
       labels: `[N, H, W]` class ids of the raters, N = 1 where classes flip; 255 hides a
         pixel of one rater.
-      dataset_info: of the data set.
       mask: `[H, W]` bool, pixels to count, or None for all.
     """
     prediction = probs.argmax(-1)
@@ -57,15 +55,7 @@ def add_reliability(
 
 
 class SplitAccumulator:
-    """The metrics of a split: `add` takes its images in turn, `report` sums them up.
-
-    Args:
-      dataset_info: of the data set.
-      num_samples: S.
-      seed: of what baselines draw.
-      stratified: whether the sampler's noise is.
-      absent: see `distances.label_distances`.
-    """
+    """The metrics of a split: `add` takes its images in turn, `report` sums them up."""
 
     def __init__(
         self,
@@ -93,14 +83,11 @@ class SplitAccumulator:
         self.reliability = calibration.Reliability()
         self.marked_reliability = calibration.Reliability()
         self.mean_reliability = calibration.Reliability()
-        self.class_reliability = {
-            name: calibration.ClassReliability(num_classes)
-            for name in ("calibration_net", "refinement_net")
-        }
-        self.flip_calibration = {
-            name: calibration.FlipCalibration(**distances.flip_arrays(dataset_info))
-            for name in ("calibration_net", "refinement_net")
-        }
+        flip_arrays = distances.flip_arrays(dataset_info)
+        self.class_reliability, self.flip_calibration = {}, {}
+        for net in ("calibration_net", "refinement_net"):
+            self.class_reliability[net] = calibration.ClassReliability(num_classes)
+            self.flip_calibration[net] = calibration.FlipCalibration(**flip_arrays)
         self.confusions: Dict[str, np.ndarray] = {}
         self.entropies: Dict[str, List[float]] = {}
         self.mean_difference: List[float] = []
@@ -115,7 +102,6 @@ class SplitAccumulator:
         """Adds one image.
 
         Args:
-          sampled: what the sampler gives for it.
           labels: `[N, H, W]` class ids.
           blackbox: `[H, W]` class ids, or None.
           before: `[S, H, W]`, samples of G before stage 2, or None.
@@ -266,9 +252,7 @@ class SplitAccumulator:
 
     def _report_uncertainty(self) -> Dict[str, Any]:
         """Returns reliability and entropies."""
-        entropies = {
-            name: float(np.mean(values)) for name, values in self.entropies.items()
-        }
+        entropies = {n: float(np.mean(values)) for n, values in self.entropies.items()}
         differences = self.mean_difference
         return {
             "reliability": self.reliability.to_dict(),
@@ -288,11 +272,8 @@ class SplitAccumulator:
         """Adds the baselines with 16 samples to what compares the raters."""
         result = self.raters.to_dict()
         count = str(min(raters.NUM_SAMPLES, self.num_samples))
-        for name, baseline in (
-            ("argmax", "f_argmax"),
-            ("independent", "f_pixels"),
-            ("level_sets", "level_sets"),
-        ):
+        named = {"argmax": "f_argmax", "independent": "f_pixels"}
+        for name, baseline in {**named, "level_sets": "level_sets"}.items():
             if baseline in scores:
                 values = scores[baseline]["by_num_samples"][count]
                 kept = {name: values[name] for name in ("ged", "hm_iou")}

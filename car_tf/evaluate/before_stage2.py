@@ -29,8 +29,6 @@ def initial_sampler(
     of another run (`train.init_from`).
 
     Args:
-      config: of the run.
-      dataset_info: of its data set.
       model: the trained sampler, whose F is taken and whose kind of noise.
       workdir: the run directory, or None where G began with the weights of no other.
     """

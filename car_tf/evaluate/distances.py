@@ -22,7 +22,6 @@ def label_distances(
     Args:
       samples: `[S, H, W]` class ids.
       labels: `[N, H, W]` class ids of the raters, N = 1 where classes flip.
-      dataset_info: of the data set.
       absent: of raters of more than two classes, see `ged.multi_rater_distances`.
     """
     num_classes = dataset_info.num_classes
@@ -49,10 +48,7 @@ class BaselineScores:
 
     Args:
       counts: numbers of samples, those of the sampler that is evaluated.
-      dataset_info: of the data set.
       seed: of the draws, with an image's index.
-      stratified: whether the evaluated sampler's noise is.
-      absent: see `label_distances`.
     """
 
     def __init__(
@@ -80,15 +76,12 @@ class BaselineScores:
         """Adds an image.
 
         Args:
-          index: of the image in its split.
           probs: `[H, W, K]` of F.
           labels: `[N, H, W]`.
           before: `[S, H, W]`, samples of G before stage 2, or None.
         """
-        shared = dict(
-            num_samples=self._counts[-1],
-            rng=np.random.default_rng([self._seed, index]),
-        )
+        rng = np.random.default_rng([self._seed, index])
+        shared = dict(num_samples=self._counts[-1], rng=rng)
         self.add_samples("f_argmax", baselines.argmax(probs), labels)
         pixels = baselines.independent_pixels(probs, **shared)
         self.add_samples("f_pixels", pixels, labels)

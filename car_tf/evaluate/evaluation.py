@@ -39,20 +39,11 @@ def mean_ged(
     absent: str = iou.LEAVE_OUT,
     watch: Callable[[sampling.SampledImage], None] = lambda sampled: None,
 ) -> Optional[float]:
-    """Computes the mean GED alone, for model selection.
+    """Computes the mean GED alone, for model selection; None where no image has one.
 
     Args:
-      model: draws.
-      source: the split.
-      dataset_info: of the data set.
-      num_samples: per image.
-      seed: of the samples.
       num_images: how many, spread over the split; 0 for all.
-      absent: see `distances.label_distances`.
       watch: sees what is sampled of every image.
-
-    Returns:
-      The mean, or None where it is defined for no image.
     """
     indices = sampling.spread(len(source), num_images)
     scores = metrics_scores.SampleScores([num_samples], matched=False)
@@ -78,9 +69,6 @@ def cross_entropies(
     """Computes Lce of F, in expectation over flips and raters, at temperatures of F.
 
     Args:
-      calibration_net: F.
-      source: the split.
-      dataset_info: of the data set.
       temperatures: `[T]`, by which the logits are divided.
       num_images: how many, spread over the split; 0 for all.
 
@@ -146,16 +134,10 @@ def evaluate(
     Scoring runs in a second thread while the next images are being sampled.
 
     Args:
-      model: the sampler.
-      source: the split.
-      dataset_info: of its data set.
-      num_samples: S.
       seed: of the samples and of what the baselines draw.
       before: the sampler before stage 2, to be scored with the same noise.
-      absent: see `distances.label_distances`.
       sample_files: other models' samples of the same images, see `sample_files.score`.
       gallery_size: images, evenly spread, to return for figures; fewer if very large.
-      progress: wraps the iteration over images, such as `tqdm.tqdm`.
 
     Returns:
       The metrics, and the gallery.
@@ -231,16 +213,13 @@ def summary_lines(
     if "raters" in metrics:
         lines += _rater_lines(metrics["raters"], dataset_info)
     lines += _difference_lines(metrics)
-    oracles = {
-        name[len("ged_flip_oracle_") :]: value
+    oracles = [
+        f"{_shown(value)} over {name.removeprefix('ged_flip_oracle_')}"
         for name, value in metrics.items()
         if name.startswith("ged_flip_oracle_")
-    }
+    ]
     if oracles:
-        over = ", ".join(
-            f"{_shown(value)} over {name}" for name, value in oracles.items()
-        )
-        lines.append(f"GED of the flip oracle: {over}")
+        lines.append(f"GED of the flip oracle: {', '.join(oracles)}")
     line = f"ECE of F {_shown(metrics['ece'])}"
     if "ece_marked" in metrics:
         line += f", {_shown(metrics['ece_marked'])} {_marked(dataset_info)}"

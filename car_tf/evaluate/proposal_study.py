@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import collections
-from typing import Any, Callable, DefaultDict, Dict, List, Optional, Sequence
+import dataclasses
+from typing import Any, Callable, Dict, List, Optional, Sequence
 
 import numpy as np
 
@@ -46,12 +46,7 @@ def simulate(
     true probabilities.
 
     Args:
-      model: the sampler.
-      source: the split.
-      dataset_info: of its data set.
-      num_samples: S.
       seed: of the samples and of the raters' flips.
-      progress: wraps the iteration over images.
 
     Returns:
       `methods`: for each of `METHODS`, `iou`, `wrong_pixels` and `picks` as means over
@@ -156,16 +151,12 @@ def _compare(
 def _means(
     rows: Sequence[Dict[str, proposals.Effort]],
 ) -> Dict[str, Optional[Dict[str, float]]]:
-    sums: DefaultDict[str, List[List[float]]] = collections.defaultdict(list)
-    for row in rows:
-        for name, effort in row.items():
-            sums[name].append([effort.iou, effort.wrong_pixels, effort.picks])
-    fields = ("iou", "wrong_pixels", "picks")
-    return {
-        name: dict(zip(fields, np.mean(sums[name], axis=0).tolist()))
-        for name in METHODS
-        if name in sums
-    }
+    means, fields = {}, [field.name for field in dataclasses.fields(proposals.Effort)]
+    for name in METHODS:
+        found = [dataclasses.astuple(row[name]) for row in rows if name in row]
+        if found:
+            means[name] = dict(zip(fields, np.mean(found, axis=0).tolist()))
+    return means
 
 
 def _closer(rows: Sequence[Dict[str, proposals.Effort]]) -> Dict[str, float]:

@@ -31,24 +31,18 @@ def evaluate_run(
     samples: Sequence[str] = (),
     other_data: str = "",
 ) -> Dict[str, Any]:
-    """Evaluates a sampler on a split and writes metrics and figures.
+    """Evaluates a sampler on a split, writes metrics and figures, returns the metrics.
 
     Args:
-      config: of the run.
       dataset: its data, or others with the same classes.
-      model: the sampler.
       workdir: its directory: `metrics.json` and `figures/` are written, for another
         split, number of samples, noise or data than the configured ones under other
         names.
-      log: takes lines for people.
       split: name of the split; empty for the one that results are reported on.
       num_samples: S; 0 for the configured number.
       absent: what absent classes are worth; empty for what is configured.
       samples: files with other models' samples of the same images.
       other_data: what the data are called where they are not the run's.
-
-    Returns:
-      The metrics.
     """
     settings = config.evaluation
     split, absent = split or dataset.evaluation, absent or settings.absent
@@ -80,10 +74,9 @@ def evaluate_run(
     metrics["verdict"] = before_after.verdict(metrics)
     suffix = _suffix(settings, dataset, metrics, absent, other_data)
     _write(metrics, gallery, (model, before), source, dataset, workdir, suffix, drawing)
-    for line in evaluation.summary_lines(metrics, dataset.info):
+    told = [*evaluation.summary_lines(metrics, dataset.info), metrics["verdict"]]
+    for line in [*told, f"figures: {workdir.path / f'figures{suffix}'}"]:
         log(line)
-    log(metrics["verdict"])
-    log(f"figures: {workdir.path / f'figures{suffix}'}")
     return metrics
 
 
@@ -127,9 +120,8 @@ def _write(
     galleries = {"samples": gallery}
     for kind, indices in cases.items():
         if indices:
-            galleries[kind] = list(
-                sampling.sample(model, source, indices=indices, **drawing)
-            )
+            drawn = sampling.sample(model, source, indices=indices, **drawing)
+            galleries[kind] = list(drawn)
     drawn = _figures(metrics, galleries, dataset, source, workdir)
     shown = gallery[:NUM_BEFORE_AFTER]
     drawn["before_after"] = _before_after(before, shown, dataset, source, drawing)
@@ -151,22 +143,17 @@ def _figures(
     workdir: run_dir.RunDir,
 ) -> Dict[str, matplotlib.figure.Figure]:
     """Draws the figures of an evaluation on a split, `source`."""
+    logs = {s: workdir.read_lines(f"stage{s}_{run_dir.LOG_FILE}") for s in (1, 2)}
+    maps = source.blackbox
     return figures.run_figures(
         metrics,
         galleries,
         images=source.images,
         labels=source.labels,
-        blackbox=(
-            None
-            if source.blackbox is None
-            else postprocess.hard_labels(source.blackbox)
-        ),
+        blackbox=None if maps is None else postprocess.hard_labels(maps),
         class_names=dataset.info.class_names,
         class_colors=dataset.info.class_colors,
-        curves={
-            stage: workdir.read_lines(f"stage{stage}_{run_dir.LOG_FILE}")
-            for stage in (1, 2)
-        },
+        curves=logs,
     )
 
 

@@ -28,10 +28,7 @@ def score(
       paths: .npz files with `samples` `[I, S, H, W]` of class ids, and with `names`,
         `[I]` texts that hold those of the split in any order, or `labels`, the split's
         own in its order, by which the images are known to be the same; or both.
-      source: the split.
-      dataset_info: of its data set.
       counts: numbers of samples; those that a file has are scored.
-      absent: see `distances.label_distances`.
 
     Returns:
       File's stem -> scores.

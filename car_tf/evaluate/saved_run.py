@@ -33,8 +33,6 @@ def load_data(
     """Reads those splits of a run's data that are needed, and the run's notes on them.
 
     Args:
-      config: of the run.
-      workdir: its directory.
       only: see `data.load.read_data`.
 
     Raises:
@@ -61,8 +59,6 @@ def load_other(
     """Reads splits of a data set that a run was not trained on, at the run's size.
 
     Args:
-      config: of the run.
-      workdir: its directory.
       only: see `data.load.read_data`.
       data_dir: where the data set lies.
       blackbox: a segmenter, where the run's own does not serve.
@@ -135,9 +131,6 @@ def load_sampler(
     """Builds the sampler of a finished run with its best weights.
 
     Args:
-      config: of the run.
-      dataset_info: of its data set.
-      workdir: its directory.
       strategy: on whose replicas it is to draw; one device if None.
 
     Raises:

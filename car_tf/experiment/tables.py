@@ -70,7 +70,6 @@ def run(
       output: folder of the runs; `<table>.md` and `<table>.json` are written to it
         after every run, of all finished runs there, so that other seeds can run
         beside these or be added later.
-      log: takes lines for people.
 
     Returns:
       What the JSON file holds.
@@ -201,15 +200,9 @@ def _finished_runs(
 def write(
     table: str, base: config_lib.Config, output: pathlib.Path
 ) -> Tuple[Dict[str, Any], str]:
-    """Writes a table of the runs that are finished, as JSON and Markdown.
+    """Writes a table of the runs that are finished; returns its JSON and Markdown.
 
-    Args:
-      table: of `paper_tables.TABLES`.
-      base: the configuration that all rows override.
-      output: folder of the runs and of the files.
-
-    Returns:
-      The JSON file's content and the Markdown text.
+    Takes what `run` takes.
     """
     rows, comparisons, notes, left_out, all_runs = [], {}, set(), [], {}
     for row in paper_tables.TABLES[table]:
@@ -313,11 +306,7 @@ def _differences(result: Dict[str, Any]) -> List[str]:
 
 
 def markdown(result: Dict[str, Any]) -> str:
-    """Returns a table as Markdown, the paper's values beside ours.
-
-    Args:
-      result: what `write` returns.
-    """
+    """Returns a table as Markdown, the paper's values beside ours."""
     heads = ["method", "runs", *COLUMNS]
     heads += [f"{column} (CAR)" for column in paper_tables.PAPER_COLUMNS]
     lines = [heads, ["---"] * len(heads)]

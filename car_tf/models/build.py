@@ -25,13 +25,11 @@ from car_tf.models.keras_api import keras
 
 
 def _dummy_inputs(config: config_lib.Config, dataset_info: info.DatasetInfo):
-    height, width = config.data.crop_size
-    image = tf.zeros([1, height, width, dataset_info.image_channels])
-    blackbox = None
-    if dataset_info.num_blackbox_classes:
-        blackbox = tf.zeros([1, height, width, dataset_info.num_blackbox_classes])
-    log_probs = tf.zeros([1, height, width, dataset_info.num_classes])
-    return image, blackbox, log_probs
+    """Returns an image, a black box's output if there is one, and log F, all zeros."""
+    shape, num_classes = [1, *config.data.crop_size], dataset_info.num_blackbox_classes
+    image = tf.zeros([*shape, dataset_info.image_channels])
+    blackbox = tf.zeros([*shape, num_classes]) if num_classes else None
+    return image, blackbox, tf.zeros([*shape, dataset_info.num_classes])
 
 
 def build_calibration_net(

@@ -28,14 +28,9 @@ class BlackBoxCalibrator(keras.Model):
         name: str = "calibration_net",
     ):
         super().__init__(name=name)
+        shared = dict(dropout=dropout, synchronized=synchronized)
         self.blocks = [
-            layers.ConvBlock(
-                channels,
-                dropout=dropout,
-                salt=salt,
-                synchronized=synchronized,
-                name=f"block{salt}",
-            )
+            layers.ConvBlock(channels, salt=salt, name=f"block{salt}", **shared)
             for salt in range(5)
         ]
         self.logits_layer = keras.layers.Conv2D(num_classes, 1, name="logits")
@@ -57,7 +52,6 @@ class BlackBoxCalibrator(keras.Model):
         Args:
           image: `[B, H, W, C]` float32 in [-1, 1].
           blackbox_probs: `[B, H, W, Kb]` float32, one-hot or probabilities.
-          training: whether batch statistics are used and updated.
           seed: `[2]` int32 of the dropout masks; None for no dropout.
 
         Returns:

@@ -84,12 +84,7 @@ class SeededDropout(keras.layers.Layer):
         self.salt = salt
 
     def call(self, inputs: tf.Tensor, seed: Optional[tf.Tensor] = None) -> tf.Tensor:
-        """Drops entries.
-
-        Args:
-          inputs: any float tensor.
-          seed: `[2]` int32, or None to pass the inputs on unchanged.
-        """
+        """Drops entries by a seed `[2]` int32; none where it is None."""
         if seed is None or self.rate == 0:
             return inputs
         seed = tf.random.experimental.stateless_fold_in(seed, self.salt)
@@ -178,8 +173,7 @@ def upsample_nearest(features: tf.Tensor):
         return 4.0 * tf.nn.avg_pool2d(upstream, 2, strides=2, padding="VALID")
 
     size = 2 * tf.shape(features)[1:3]
-    enlarged = tf.image.resize(features, size, "nearest")
-    return enlarged, gradient
+    return tf.image.resize(features, size, "nearest"), gradient
 
 
 def pad_to_multiple(features: tf.Tensor, multiple: int) -> tf.Tensor:
@@ -193,14 +187,8 @@ def down_blocks(
     base_channels: int, dropout: float, synchronized: bool
 ) -> List[ConvBlock]:
     """The encoder: each block halves the size and doubles the channels."""
+    shared = dict(strides=2, dropout=dropout, synchronized=synchronized)
     return [
-        ConvBlock(
-            base_channels * 2**level,
-            strides=2,
-            dropout=dropout,
-            salt=level,
-            synchronized=synchronized,
-            name=f"down{level}",
-        )
+        ConvBlock(base_channels * 2**level, salt=level, name=f"down{level}", **shared)
         for level in range(NUM_DOWN_BLOCKS)
     ]

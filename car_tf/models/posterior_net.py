@@ -40,7 +40,6 @@ class PosteriorNet(keras.Model):
           image: `[B, H, W, C]` float32 in [-1, 1].
           log_probs: `[B, H, W, K]`, log q(y | x) of F.
           label: `[B, H, W, K]` one-hot, zero where ignored.
-          training: whether batch statistics are used and updated.
           seed: `[2]` int32 of the dropout masks; None for no dropout.
 
         Returns:

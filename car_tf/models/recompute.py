@@ -30,9 +30,6 @@ def in_parts(
       function: (index, *part, *shared) -> a tensor. It may use no variables.
       parts: the tensors of each part.
       shared: tensors that all parts see.
-
-    Returns:
-      The function's results.
     """
     width = len(parts[0])
 
@@ -50,18 +47,13 @@ def in_parts(
         def gradients(*upstream):
             to_parts, to_shared = [], []
             for index, one_upstream in enumerate(upstream):
-                inputs = after(
-                    to_parts[-width:], [one_upstream, *inputs_of(flat, index)]
-                )
-                one_upstream, *inputs = inputs
+                needed = [one_upstream, *inputs_of(flat, index)]
+                one_upstream, *inputs = after(to_parts[-width:], needed)
                 with tf.GradientTape(watch_accessed_variables=False) as tape:
                     tape.watch(inputs)
                     output = function(index, *inputs)
                 found = tape.gradient(
-                    output,
-                    inputs,
-                    output_gradients=one_upstream,
-                    unconnected_gradients="zero",
+                    output, inputs, one_upstream, unconnected_gradients="zero"
                 )
                 to_parts += found[:width]
                 to_shared.append(found[width:])
@@ -102,20 +94,8 @@ def up_block(
     """
     kind = features[0].dtype
     kernel = tf.cast(block.up.kernel, kind)
-
-    def merge(part, skip_term, kernel) -> tf.Tensor:
-        batch, num = tf.shape(part)[0], tf.shape(part)[1]
-        raised = tf.nn.conv2d(layers.merge_samples(part), kernel, 1, "SAME")
-        raised = layers.split_samples(layers.upsample_nearest(raised), batch, num)
-        return raised + skip_term[:, None]
-
-    def moments(index, part, skip_term, kernel) -> tf.Tensor:
-        del index
-        merged = tf.cast(merge(part, skip_term, kernel), tf.float32)
-        return tf.stack(tf.nn.moments(merged, [0, 1, 2, 3]))
-
     each = tf.stack(
-        in_parts(moments, [[part] for part in features], [skip_term, kernel])
+        in_parts(_moments, [[part] for part in features], [skip_term, kernel])
     )
     num_samples = sum(one.shape[1] for one in noise)
     count = num_samples * tf.reduce_prod(tf.shape(skip_term)[:3])
@@ -123,7 +103,7 @@ def up_block(
 
     def rest(index, part, factor, residual, skip_term, kernel, scale, offset, *top):
         # Normalised in float32, whatever the precision, as batch norm itself is.
-        merged = tf.cast(merge(part, skip_term, kernel), tf.float32) * scale + offset
+        merged = tf.cast(_merge(part, skip_term, kernel), tf.float32) * scale + offset
         raised = block.activation(tf.cast(merged, kind) * factor + residual)
         if seed is not None:
             own = tf.random.experimental.stateless_fold_in(seed, index)
@@ -145,13 +125,25 @@ def up_block(
     return [layers.split_samples(one + bias, batch, num) for one in outputs]
 
 
+def _merge(part: tf.Tensor, skip_term: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+    """Does what `UpBlock.merge` does before its normalisation."""
+    batch, num = tf.shape(part)[0], tf.shape(part)[1]
+    raised = tf.nn.conv2d(layers.merge_samples(part), kernel, 1, "SAME")
+    raised = layers.split_samples(layers.upsample_nearest(raised), batch, num)
+    return raised + skip_term[:, None]
+
+
+def _moments(index: int, part, skip_term, kernel) -> tf.Tensor:
+    """Returns the mean and the variance `[2, C]` of a part."""
+    merged = tf.cast(_merge(part, skip_term, kernel), tf.float32)
+    return tf.stack(tf.nn.moments(merged, [0, 1, 2, 3]))
+
+
 def _normalization(norm, means: tf.Tensor, variances: tf.Tensor, count: tf.Tensor):
     """Returns scale and offset `[C]` of batch norm in training; updates its averages.
 
     Args:
-      norm: the layer.
-      means: `[P, C]` of parts of one size.
-      variances: `[P, C]` of the parts.
+      means, variances: `[P, C]` of parts of one size.
       count: of all values of a channel on this replica.
     """
     mean = tf.reduce_mean(means, axis=0)
@@ -163,10 +155,7 @@ def _normalization(norm, means: tf.Tensor, variances: tf.Tensor, count: tf.Tenso
         context = tf.distribute.get_replica_context()
         mean, square = context.all_reduce(tf.distribute.ReduceOp.MEAN, [mean, square])
         unbiased = spread = square - tf.square(mean)
-    for average, value in (
-        (norm.moving_mean, mean),
-        (norm.moving_variance, unbiased),
-    ):
+    for average, value in ((norm.moving_mean, mean), (norm.moving_variance, unbiased)):
         average.assign_sub((average - tf.stop_gradient(value)) * (1.0 - norm.momentum))
     scale = norm.gamma * tf.math.rsqrt(spread + norm.epsilon)
     return scale, norm.beta - mean * scale

@@ -38,21 +38,12 @@ class UpBlock(keras.layers.Layer):
     """
 
     def __init__(
-        self,
-        channels: int,
-        *,
-        dropout: float,
-        salt: int,
-        synchronized: bool,
-        **kwargs,
+        self, channels: int, *, dropout: float, salt: int, synchronized: bool, **kwargs
     ):
         super().__init__(**kwargs)
-        self.up = keras.layers.Conv2D(
-            channels, 3, padding="same", use_bias=False, name="up"
-        )
-        self.skip = keras.layers.Conv2D(
-            channels, 3, padding="same", use_bias=False, name="skip"
-        )
+        shape = dict(filters=channels, kernel_size=3, padding="same", use_bias=False)
+        self.up = keras.layers.Conv2D(name="up", **shape)
+        self.skip = keras.layers.Conv2D(name="skip", **shape)
         self.norm = layers.batch_norm(synchronized=synchronized, name="norm")
         self.inject = noise_lib.NoiseInjection(channels, name="noise")
         self.activation = keras.layers.LeakyReLU(layers.LEAKY_SLOPE)
@@ -72,7 +63,6 @@ class UpBlock(keras.layers.Layer):
         Args:
           features: `[B, M, H, W, C]`, or M = 1 where nothing depends on noise yet.
           skip_term: `[B, 2H, 2W, channels]`, `self.skip` of the skip connection.
-          training: whether batch statistics are used and updated.
 
         Returns:
           `[B, M, 2H, 2W, channels]`, normalised.
@@ -149,10 +139,7 @@ class RefinementNet(refiner.Refiner):
         """Creates the network.
 
         Args:
-          num_classes: K.
           base_channels: channels of the first block; they double downwards.
-          noise_dim: Z.
-          dropout: rate in every block.
           logits: `scratch`, a learned map (the paper's form, more than ten times slower
             to converge); `residual`, log F plus a learned map that starts at zero;
             `gumbel`, as `residual` but with log F plus each class's Gumbel variable,
@@ -161,7 +148,6 @@ class RefinementNet(refiner.Refiner):
           encoded_noise: whether each image has its own Gaussian of z, which a head of
             the encoder gives (the cVAE; CAR, B.2.3); else z is standard normal.
           synchronized: whether batch statistics span all replicas.
-          name: of the model.
         """
         super().__init__(name=name)
         self.noise_dim = noise_dim
@@ -264,13 +250,8 @@ class RefinementNet(refiner.Refiner):
         parts = tf.split(decoded, num_parts, axis=1)
         noise = tf.split(noise, num_parts, axis=1)
         for block, skip_term in blocks:
-            is_last = block is self.up_blocks[-1]
+            top = self.logits_layer if block is self.up_blocks[-1] else None
             parts = recompute.up_block(
-                block,
-                parts,
-                skip_term,
-                noise,
-                seed=seed,
-                logits_layer=self.logits_layer if is_last else None,
+                block, parts, skip_term, noise, seed=seed, logits_layer=top
             )
         return tf.concat(parts, axis=1)

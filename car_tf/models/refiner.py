@@ -37,7 +37,6 @@ class Refiner(keras.Model):
         Args:
           image: `[B, H, W, C]` float32 in [-1, 1], any H and W.
           log_probs: `[B, H, W, K]`, log q(y | x) of F.
-          training: whether batch statistics, where there are any, are used and updated.
           seed: `[2]` int32 of the dropout masks; None for no dropout.
 
         Returns:
@@ -57,11 +56,8 @@ class Refiner(keras.Model):
         """Draws one sample per noise vector.
 
         Args:
-          features: of `encode`.
           log_probs: `[B, H, W, K]`, as given to `encode`.
           noise: `[B, M, Z]`, standard normal.
-          training: as of `encode`.
-          seed: as of `encode`.
           at_once: in training, samples whose features are kept at the same time, a
             divisor of M: less memory, more work, the same result but for the masks of
             dropout; 0 for all.

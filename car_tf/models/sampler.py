@@ -1,8 +1,8 @@
 """F and G together: from an image to samples, the same for every seed and batch.
 
 Evaluation, prediction and the exported SavedModel all draw through this module. Samples
-are computed one at a time, of which two may overlap, and not as one batch: that needs the
-memory of two, however many are asked for, and on a CPU it is faster.
+are computed one at a time, of which two may overlap, and not as one batch: that needs
+the memory of two, however many are asked for, and on a CPU it is faster.
 """
 
 from __future__ import annotations
@@ -31,11 +31,9 @@ class Sampler(tf.Module):
         strategy: Optional[tf.distribute.Strategy] = None,
         stratified: bool = False,
     ):
-        """Makes it.
+        """Joins the networks.
 
         Args:
-          calibration_net: F.
-          refinement_net: G.
           num_blackbox_classes: of the black box, 0 for none.
           strategy: in whose scope both were built, for evaluation to share images
             among its replicas; None for one device.
@@ -56,12 +54,8 @@ class Sampler(tf.Module):
 
         None where a sample depends on the whole image.
         """
-        receptive_field = self.refinement_net.receptive_field
-        return (
-            None
-            if receptive_field is None
-            else receptive_field + self.calibration_net.receptive_field
-        )
+        found = self.refinement_net.receptive_field
+        return None if found is None else found + self.calibration_net.receptive_field
 
     def log_probs(
         self, image: tf.Tensor, blackbox: Optional[tf.Tensor] = None
@@ -113,7 +107,6 @@ class Sampler(tf.Module):
         """Draws one sample per noise vector and nothing beside them.
 
         Args:
-          features: of `encode`.
           log_probs: `[B, H, W, K]` of `log_probs`.
           noise: `[B, M, Z]`.
 
@@ -133,10 +126,7 @@ class Sampler(tf.Module):
     ) -> Dict[str, tf.Tensor]:
         """Draws one sample per noise vector, with figures on their probabilities.
 
-        Args:
-          features: of `encode`.
-          log_probs: `[B, H, W, K]` of `log_probs`.
-          noise: `[B, M, Z]`.
+        Takes what `draw` takes.
 
         Returns:
           `samples` `[B, M, H, W]` uint8, arg-maxed; `sample_mean` `[B, H, W, K]`, the

@@ -20,23 +20,15 @@ def max_pool(features: tf.Tensor) -> Tuple[tf.Tensor, tf.Tensor]:
       features: `[B, H, W, C]` float, H and W even.
 
     Returns:
-      Maxima `[B, H / 2, W / 2, C]`, and their flat indices within `[H, W, C]` in the
-      same shape, int64.
+      Maxima `[B, H / 2, W / 2, C]`, and their flat indices within `[H, W, C]`, int64.
     """
     return tf.nn.max_pool_with_argmax(features, 2, 2, "SAME")
 
 
 def max_unpool(features: tf.Tensor, indices: tf.Tensor) -> tf.Tensor:
-    """Puts values back where their maxima were, zeros elsewhere.
+    """Puts values `[B, h, w, C]` back where `max_pool` found them, zeros elsewhere.
 
     There is no second derivative.
-
-    Args:
-      features: `[B, h, w, C]` float.
-      indices: of `max_pool`, in the same shape.
-
-    Returns:
-      `[B, 2h, 2w, C]`.
     """
     if keras_api.addons is None:
         return scatter(features, indices)

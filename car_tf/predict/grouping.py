@@ -30,13 +30,9 @@ class Group:
 
 
 def differences(samples: np.ndarray) -> np.ndarray:
-    """Returns on which share of the open pixels each pair of maps differs.
+    """Returns the share of the open pixels of `[S, ...]` ids on which pairs differ.
 
-    Args:
-      samples: `[S, ...]` class ids.
-
-    Returns:
-      `[S, S]` float64 in [0, 1]; zeros where all maps are equal.
+    `[S, S]` float64 in [0, 1]; zeros where all maps are equal.
     """
     flat = samples.reshape(len(samples), -1)
     flat = flat[:, (flat != flat[0]).any(0)]
@@ -48,11 +44,7 @@ def differences(samples: np.ndarray) -> np.ndarray:
 
 
 def groups(samples: np.ndarray) -> List[Group]:
-    """Groups maps by average linkage, the largest group first.
-
-    Args:
-      samples: `[S, ...]` class ids.
-    """
+    """Groups maps `[S, ...]` of ids by average linkage, the largest group first."""
     distances = differences(samples)
     numbers = np.ones(len(samples), int)
     if len(samples) > 1:
@@ -81,14 +73,8 @@ def exchanges(
 ) -> List[Tuple[int, int]]:
     """Returns which classes two maps give the same pixels, the largest areas first.
 
-    Args:
-      ids: class ids below 256.
-      other: class ids of the same shape.
-      least: share of all pixels on which they differ, below which a pair is left out.
-      most: pairs at most.
-
-    Returns:
-      (class in `ids`, class in `other`); empty where the maps are equal.
+    Pairs of (class in `ids`, class in `other`) on at least the share `least` of the
+    pixels that differ; class ids are below 256. Empty where the maps are equal.
     """
     differ = ids != other
     codes = 256 * ids[differ].astype(np.int64) + other[differ]

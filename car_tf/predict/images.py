@@ -20,7 +20,6 @@ def read_image(
     """Reads an image, `RGB` or grey, as people look at it (EXIF).
 
     Args:
-      path: the file.
       channels: 3 for `RGB`, 1 for grey.
       limits: `image_range` of the model's data, for images of 16 bits.
 
@@ -85,10 +84,7 @@ def write_examples(
 ) -> Tuple[Dict[str, pathlib.Path], str]:
     """Writes what `attach.draw_unseen` draws as PNG files, to predict.
 
-    Args:
-      config: of a run on drawn data.
-      folder: gets `images`, and `blackbox` with its maps where the run works on one.
-      num: how many.
+    `folder` gets `images`, and `blackbox` with its maps where the run works on one.
 
     Returns:
       name -> image file, and the folder of the maps, empty where there are none.

@@ -13,11 +13,7 @@ from car_tf.data import load as data_load
 
 
 def originals(labels: Dict[str, Any]) -> List[Dict[str, Any]]:
-    """Returns of each class the one that it is a twin of, or itself.
-
-    Args:
-      labels: a model's `labels.json`.
-    """
+    """Returns of each class the one that it is a twin of, or itself."""
     classes = list(labels["classes"])
     for flip in labels["flips"]:
         classes[flip["flipped"]] = labels["classes"][flip["original"]]
@@ -93,8 +89,8 @@ def to_coco(ids: np.ndarray, name: str, classes: Sequence[Dict[str, Any]]) -> st
         )
     image = {"id": 1, "file_name": name, "height": height, "width": width}
     categories = [{"id": c["id"] + 1, "name": c["name"]} for c in classes]
-    found = {"images": [image], "annotations": annotations, "categories": categories}
-    return json.dumps(found)
+    parts = {"images": [image], "annotations": annotations}
+    return json.dumps({**parts, "categories": categories})
 
 
 def run_lengths(mask: np.ndarray) -> List[int]:
@@ -107,12 +103,9 @@ def run_lengths(mask: np.ndarray) -> List[int]:
 
 
 def outlines(mask: np.ndarray) -> List[Tuple[int, np.ndarray]]:
-    """Returns the outline of each connected part of a mask, its holes filled.
+    """Returns the outline of each connected part of a mask `[H, W]`, its holes filled.
 
     A pixel lies within an outline if its centre, at whole numbers, does.
-
-    Args:
-      mask: `[H, W]` bool.
 
     Returns:
       (pixels within, `[n, 2]` corners (x, y)) of each part.

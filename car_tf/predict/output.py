@@ -64,9 +64,8 @@ class Result:
     def write(self, folder: pathlib.Path, key: str) -> None:
         """Writes everything into a new folder, which appears when it is complete.
 
-        Args:
-          folder: of the image; an older one is replaced.
-          key: identifies model, image and options; see `recorded_key`.
+        `key` identifies model, image and options; see `recorded_key`. An earlier result
+        is replaced.
 
         Raises:
           DataError: the folder holds something else than an earlier result.
@@ -122,15 +121,11 @@ class Result:
 
 
 def class_statistics(samples: np.ndarray, labels: Dict[str, Any]) -> Dict[str, Any]:
-    """Returns areas and flips of the classes that samples have.
-
-    Args:
-      samples: `[M, H, W]` uint8 class ids.
-      labels: the model's `labels.json`.
+    """Returns areas and flips of the classes that samples `[M, H, W]` uint8 have.
 
     Returns:
-      `classes`, by name: areas, as shares of the image; `flips`: how often a class takes
-      its other name, and how often it should.
+      `classes`, by name: areas, as shares of the image; `flips`: how often a class
+      takes its other name, and how often it should.
     """
     flat = samples.reshape(len(samples), -1)
     num_classes = len(labels["classes"])
@@ -151,19 +146,16 @@ def class_statistics(samples: np.ndarray, labels: Dict[str, Any]) -> Dict[str, A
 
 def _flips(counts: np.ndarray, labels: Dict[str, Any]) -> List[Dict[str, Any]]:
     """In how many samples a class took its other name, of those that have it."""
-    rows = []
+    rows, names = [], [entry["name"] for entry in labels["classes"]]
     for flip in labels["flips"]:
         one, other = counts[:, flip["original"]], counts[:, flip["flipped"]]
         present = (one + other) > 0
         if present.any():
-            rows.append(
-                {
-                    "class": labels["classes"][flip["original"]]["name"],
-                    "other_name": labels["classes"][flip["flipped"]]["name"],
-                    "frequency": float((other > one)[present].mean()),
-                    "true_probability": flip["probability"],
-                }
-            )
+            named = {"class": names[flip["original"]]}
+            named["other_name"] = names[flip["flipped"]]
+            share = float((other > one)[present].mean())
+            true = {"true_probability": flip["probability"]}
+            rows.append({**named, "frequency": share, **true})
     return rows
 
 

@@ -42,12 +42,7 @@ class Predictor:
     """
 
     def __init__(self, path: pathlib.Path, devices: Sequence[Optional[str]] = (None,)):
-        """Loads it.
-
-        Args:
-          path: of its version.
-          devices: names of those that share the work; None for TensorFlow's choice.
-        """
+        """Loads a version on each of some devices; None is TensorFlow's choice."""
         self.path = path
         self.num_devices = len(devices)
         self._copies = [_Copy(path, device) for device in devices]
@@ -81,19 +76,16 @@ class Predictor:
           `[M, H, W]` uint8 class ids, and the entropy of F, `[H, W]` in bits.
         """
         copy = self._free.get()
-        try:
-            drawn = tiles.compute(
-                tiles.cut(image.shape[:2], self.labels.get("reach")),
-                lambda seen: copy.call(
-                    "sample",
-                    **self._inputs(
-                        image[seen], None if blackbox is None else blackbox[seen]
-                    ),
-                    num_samples=num_samples,
-                    seed=[seed],
-                ),
-                {"samples": 2, "entropy_bits": 1},
+
+        def draw(seen: tiles.Slices) -> Dict[str, tf.Tensor]:
+            inputs = self._inputs(
+                image[seen], blackbox if blackbox is None else blackbox[seen]
             )
+            return copy.call("sample", **inputs, num_samples=num_samples, seed=[seed])
+
+        try:
+            cut = tiles.cut(image.shape[:2], self.labels.get("reach"))
+            drawn = tiles.compute(cut, draw, {"samples": 2, "entropy_bits": 1})
         finally:
             self._free.put(copy)
         return drawn["samples"][0], drawn["entropy_bits"][0]
@@ -116,12 +108,11 @@ class Predictor:
     def _inputs(
         self, image: np.ndarray, blackbox: Optional[np.ndarray]
     ) -> Dict[str, np.ndarray]:
-        inputs = {"image": image[None]}
-        if blackbox is not None:
-            labels = self.labels["blackbox"]["input"] == "labels"
-            kind = np.uint8 if labels else np.float32
-            inputs["blackbox"] = blackbox[None].astype(kind)
-        return inputs
+        if blackbox is None:
+            return {"image": image[None]}
+        is_ids = self.labels["blackbox"]["input"] == "labels"
+        maps = blackbox[None].astype(np.uint8 if is_ids else np.float32)
+        return {"image": image[None], "blackbox": maps}
 
 
 class _Copy:

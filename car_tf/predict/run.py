@@ -30,13 +30,6 @@ def predict(
 ) -> List[str]:
     """Predicts images into `output/<name>/`; what is there already is left.
 
-    Args:
-      predictor: the model.
-      images: name -> file, of `common.find_images`.
-      output: the folder to write to.
-      options: how.
-      log: takes lines for people.
-
     Returns:
       The names of images that failed; each was reported.
 
@@ -83,28 +76,16 @@ def _predict_one(
     options: predict_predictor.Options,
     black_boxes: predict_black_boxes.BlackBoxes,
 ) -> predict_output.Result:
-    channels = predictor.labels["image_channels"]
+    labels, seed = predictor.labels, common.seed_for(options.seed, name)
     opened = predict_images.read_image(
-        file, channels, predictor.labels.get("image_range", ())
+        file, labels["image_channels"], labels.get("image_range", ())
     )
     own = (opened.height, opened.width)
-    size = predict_images.working_size(predictor.labels, options, own)
+    size = predict_images.working_size(labels, options, own)
     image = np.atleast_3d(io.resize_antialiased(opened, size))
-    seed = common.seed_for(options.seed, name)
-    samples, entropy_bits = predictor.sample(
-        image,
-        black_boxes.of(name, opened, size),
-        num_samples=options.num_samples,
-        seed=seed,
-    )
-    return predict_output.Result(
-        file=file,
-        picture=opened,
-        samples=samples,
-        entropy_bits=entropy_bits,
-        seed=seed,
-        labels=predictor.labels,
-    )
+    maps = black_boxes.of(name, opened, size)
+    drawn = predictor.sample(image, maps, num_samples=options.num_samples, seed=seed)
+    return predict_output.Result(file, opened, *drawn, seed=seed, labels=labels)
 
 
 def _key(

@@ -11,14 +11,10 @@ from car_tf.report import figures
 
 
 def verdict(metrics: Mapping[str, Any]) -> Optional[str]:
-    """Says what stage 2 has changed, in a sentence.
+    """Says what stage 2 has changed, in a sentence; None where it was not measured.
 
-    Args:
-      metrics: of `metrics.json`.
-
-    Returns:
-      Such as `stage 2 changed GED16 from 0.174 to 0.171, realism (AUC of a judge,
-      0.5 is the best) from 0.980 to 0.750`; None where it was not measured.
+    Such as `stage 2 changed GED16 from 0.174 to 0.171, realism (AUC of a judge, 0.5 is
+    the best) from 0.980 to 0.750`.
     """
     before = metrics.get("baselines", {}).get("before_stage2")
     if before is None:
@@ -55,7 +51,6 @@ def before_after_figure(
     """Samples before stage 2 and after it, in pairs of the same noise.
 
     Args:
-      before: items with `index` and `samples` (see `sampling.SampledImage`).
       after: the same images with the same noise.
       images: `[N, H, W, C]` uint8.
       labels: `[N, A, H, W]` uint8; the first rater's are shown.

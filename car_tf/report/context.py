@@ -183,9 +183,7 @@ def differences(metrics: Mapping[str, Any]) -> List[List[Any]]:
 def without_folders(text: str, known: Sequence[str] = ()) -> str:
     """Shortens absolute paths to their last part: a page may be shown to anyone.
 
-    Args:
-      text: any text.
-      known: paths that may hold spaces, which nobody could tell from words.
+    `known` paths may hold spaces, which nobody could tell from words.
     """
     for path in sorted(known, key=len, reverse=True):
         text = text.replace(path, pathlib.PurePath(path).name)

@@ -15,6 +15,7 @@ import matplotlib.figure
 import numpy as np
 
 from car_tf.data import io as data_io
+from car_tf.data import sheets
 from car_tf.metrics import calibration, raters
 
 BLUE, ORANGE, GREEN, GREY = "#1f5a93", "#e08214", "#3a8a4d", "#8a8f98"
@@ -32,18 +33,8 @@ _GAP, _TITLE = 0.08, 0.32
 
 
 def colorize(ids: np.ndarray, colors: Sequence[Sequence[int]]) -> np.ndarray:
-    """Paints class ids.
-
-    Args:
-      ids: `[...]` uint8 class ids; ids without a colour, such as 255, become black.
-      colors: K (red, green, blue) triples.
-
-    Returns:
-      `[..., 3]` uint8.
-    """
-    table = np.zeros((256, 3), np.uint8)
-    table[: len(colors)] = colors
-    return table[ids]
+    """Paints class ids `[...]` in K colours, others such as 255 black: `[..., 3]`."""
+    return sheets.color_table(dict(enumerate(colors)))[ids]
 
 
 def _grid(
@@ -153,10 +144,7 @@ def _raters_figure(gallery, images, labels, class_colors, num_shown=6):
 
 
 def entropies_figure(
-    gallery: Sequence[Any],
-    *,
-    images: np.ndarray,
-    class_colors: Sequence[Sequence[int]],
+    gallery: Sequence[Any], *, images: np.ndarray, class_colors: Sequence[Sequence[int]]
 ) -> matplotlib.figure.Figure:
     """Where the uncertainty goes (CAR, Fig. 12).
 
@@ -199,9 +187,7 @@ def calibration_figure(
 ) -> matplotlib.figure.Figure:
     """True and predicted flip probability per stochastic class (CAR, Fig. 5).
 
-    Args:
-      tables: network name -> `FlipCalibration.to_dict()`.
-      class_names: of all classes.
+    `tables` holds `FlipCalibration.to_dict()` by the network's name.
     """
     classes = list(tables.values())[0]["classes"]
     bars = {"truth": [entry["true_probability"] for entry in classes]}
@@ -292,10 +278,8 @@ def curves_figure(
 
     Args:
       curves: stage -> lines of its log.
-      panels: which of `PANELS`.
-
-    Returns:
-      The figure; None where the logs have no point of its panels.
+      panels: which of `PANELS`; None is returned where the logs have no point of
+        theirs.
     """
     size = (CHART[0] if len(panels) == 1 else 3.3 * len(panels), CHART[1])
     figure = matplotlib.figure.Figure(figsize=size, dpi=DPI, layout="constrained")

@@ -123,14 +123,7 @@ CITYSCAPES: Dict[str, str] = {
 
 
 def method(config: Mapping[str, Any]) -> str:
-    """Names a configuration's method as the paper does.
-
-    Args:
-      config: the content of a run's `config.json`.
-
-    Returns:
-      The paper's name; the configuration's own where it is no segmentation's.
-    """
+    """Names a configuration's method as the paper does; others by their own names."""
     stage2 = config.get("stage2", {})
     if "pixel_loss" not in stage2:
         return config["name"]
@@ -149,10 +142,6 @@ def quoted(
     config: Mapping[str, Any], num_images: int
 ) -> List[Tuple[str, Dict[str, str]]]:
     """Returns the paper's scores with 16 samples, for a run on the paper's own data.
-
-    Args:
-      config: the content of a run's `config.json`.
-      num_images: how many it was evaluated on.
 
     Returns:
       (method, `ged` and `hm_iou`): of its tables on LIDC the first, and the row of the

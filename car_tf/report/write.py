@@ -27,7 +27,6 @@ def write(
     """Writes `report.html` into a run directory.
 
     Args:
-      path: the run directory.
       compare: further run directories, and files that `car_tf.score --json` wrote.
       sections: (anchor, heading, blocks) to stand in the place of the usual ones. A
         block is a text, or a dict with the keys of one of
@@ -73,14 +72,7 @@ def render(
     lines: Sequence[tables.Line] = (),
     sections: Optional[Sequence[Section]] = None,
 ) -> str:
-    """Returns a run's report as HTML.
-
-    Args:
-      run: the run.
-      others: runs to show beside it.
-      lines: scores of other samplers.
-      sections: see `write`.
-    """
+    """Returns a run's report as HTML, with other runs beside it."""
     known = [path for each in (run, *others) for path in context.known_paths(each)]
 
     def shown(value: Any) -> Any:

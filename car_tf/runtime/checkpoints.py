@@ -80,8 +80,6 @@ def manager_of(
     """Returns the manager of a folder's checkpoints, of which it keeps two.
 
     Args:
-      checkpoint: what they hold.
-      folder: where they lie.
       repairs: whether a lost list is written anew, and what a killed job has left half
         written is removed; of several workers one does.
     """

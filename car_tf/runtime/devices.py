@@ -74,11 +74,7 @@ def names(strategy: tf.distribute.Strategy) -> Sequence[Optional[str]]:
 
 
 def check_batch_size(strategy: tf.distribute.Strategy, **sizes: int) -> None:
-    """Refuses batches that do not divide evenly, which would weigh images unequally.
-
-    Raises:
-      RunError: naming the field.
-    """
+    """Raises RunError where batches do not divide, which would weigh images unlike."""
     num = strategy.num_replicas_in_sync
     for name, size in sizes.items():
         if size % num:
@@ -89,11 +85,7 @@ def check_batch_size(strategy: tf.distribute.Strategy, **sizes: int) -> None:
 
 
 def check_compilation(strategy: tf.distribute.Strategy, jit_compile: bool) -> None:
-    """Refuses XLA on several replicas, whose gradients it has never summed here.
-
-    Raises:
-      RunError: naming the field.
-    """
+    """Raises RunError for XLA on several replicas, which was never tried."""
     if jit_compile and strategy.num_replicas_in_sync > 1:
         raise run_dir.RunError(
             "train.jit_compile: wanted one device (train.devices), got "
@@ -157,11 +149,7 @@ def _collector(strategy: tf.distribute.Strategy) -> Callable[[tf.Tensor], tf.Ten
 
 
 def require_agreement(strategy: tf.distribute.Strategy, what: str, value: str) -> None:
-    """Makes sure that all workers have the same, before they diverge or wait forever.
-
-    Raises:
-      RunError: another worker has another value.
-    """
+    """Raises RunError where workers differ, before they diverge or wait forever."""
     if not has_workers(strategy):
         return
     found = gather(strategy, zlib.crc32(value.encode()) & 0x7FFFFFFF)

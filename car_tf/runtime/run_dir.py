@@ -176,11 +176,8 @@ class RunDir:
 
     def _write(self, name: str, content: bytes) -> pathlib.Path:
         path = self.path / name
-        try:
-            with data_io.atomic_file(path) as file:
-                file.write(content)
-        except OSError as error:
-            raise cannot_write(path, error.strerror or error) from error
+        with writing(path), data_io.atomic_file(path) as file:
+            file.write(content)
         return path
 
     def save_arrays(self, name: str, arrays: Mapping[str, Any]) -> pathlib.Path:
@@ -202,14 +199,10 @@ class RunDir:
 
     def append_line(self, name: str, content: Dict[str, Any]) -> None:
         """Appends a line to a JSON-lines file."""
-        if not self.writes:
-            return
         path = self.path / name
-        try:
-            with open(path, "a", encoding="utf-8") as file:
+        if self.writes:
+            with writing(path), open(path, "a", encoding="utf-8") as file:
                 file.write(json.dumps(content) + "\n")
-        except OSError as error:
-            raise cannot_write(path, error.strerror or error) from error
 
     def read_lines(self, name: str, *, last_step: Optional[int] = None) -> List[Dict]:
         """Returns the lines of a JSON-lines file, rewritten without a lost future.

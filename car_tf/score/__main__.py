@@ -6,8 +6,8 @@ Protocols:
     samples to an id of their own: sidewalk 1 to 19 in 8/17 of the images, person 11 to
     20 in 7/17, car 13 to 21 in 6/17, vegetation 8 to 22 in 5/17, road 0 to 23 in 4/17.
   multi_rater: `samples` [images, S, H, W] against `labels` [images, N, H, W], all of
-    class ids below --num_classes; 255 in a label hides a pixel for its rater alone. Where
-    all labels are 0 or 255, they are masks, and 255 is class 1.
+    class ids below --num_classes; 255 in a label hides a pixel for its rater alone.
+    Where all labels are 0 or 255, they are masks, and 255 is class 1.
 """
 
 from __future__ import annotations
@@ -145,14 +145,9 @@ def main(argv: List[str]) -> int:
         raise ValueError(f"wanted one FILE.npz, got {len(argv) - 1} files")
     if FLAGS.protocol is None:
         raise ValueError("--protocol must be class_flips or multi_rater")
-    scores = score_file(
-        argv[1],
-        FLAGS.protocol,
-        num_classes=FLAGS.num_classes,
-        absent=FLAGS.absent,
-        sample_counts=parse_counts(FLAGS.num_samples),
-        axes=FLAGS.axes,
-    )
+    options = {name: FLAGS[name].value for name in ("num_classes", "absent", "axes")}
+    options["sample_counts"] = parse_counts(FLAGS.num_samples)
+    scores = score_file(argv[1], FLAGS.protocol, **options)
     print(table(scores))
     if FLAGS.json:
         from car_tf.data import io

@@ -12,12 +12,7 @@ PROTOCOLS = ("class_flips", "multi_rater")
 def orders(
     samples: Sequence[int], labels: Sequence[int], axes: str
 ) -> Tuple[Tuple[int, ...], Tuple[int, ...]]:
-    """Returns how the axes of samples and labels are to be transposed.
-
-    Args:
-      samples: their shape.
-      labels: their shape.
-      axes: of the samples, as of `--axes`.
+    """Returns how the axes of samples and labels are to be transposed, of their shapes.
 
     Returns:
       For both the axes images, samples or raters (where there are), H and W; as they

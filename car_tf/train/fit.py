@@ -54,7 +54,7 @@ def fit(
         log(f"stage {stage}: finished before, at step {first}")
         return
     batches = functools.partial(build.build_batches, config, dataset, stage=stage)
-    failures = _Failures(config, workdir, manager, batches, strategy)
+    told = (config, workdir, manager, batches, strategy)
     manager = manager if workdir.writes else checkpoints.elsewhere(checkpoint)
     shared = dict(stage=stage, log=log, workdir=workdir)
     keeper = CheckpointCallback(
@@ -66,7 +66,7 @@ def fit(
     for start, end, epoch_steps in stretches(first, steps, every):
         num_epochs = (end - start) // epoch_steps
         source = batches(first_step=start, num_steps=end)
-        with failures.explained(keeper, end):
+        with _explained(*told, keeper, end):
             trainer.fit(
                 devices.distribute(strategy, source, settings.batch_size),
                 initial_epoch=start // every,
@@ -103,38 +103,27 @@ def _ended(workdir: run_dir.RunDir, stage: int) -> Optional[int]:
     return (workdir.read_json(run_dir.ENDED_EARLY_FILE) or {}).get(f"stage{stage}")
 
 
-class _Failures:
-    """Turns what TensorFlow raises in a stage into a sentence."""
-
-    def __init__(self, config, workdir, manager, batches, strategy):
-        self._config = config
-        self._workdir = workdir
-        self._manager = manager
-        self._batches = batches
-        self._strategy = strategy
-
-    @contextlib.contextmanager
-    def explained(self, keeper: "CheckpointCallback", end: int) -> Iterator[None]:
-        """Raises RunError for losses that are not finite, and for lost workers."""
-        try:
-            yield
-        except tf.errors.OpError as error:
-            # Of several steps in one execution it is not known which one failed.
-            train = self._config.train
-            failed = range(keeper.completed, end)[: train.steps_per_execution]
-            every = train.checkpoint_every
-            failed = failed[: every - keeper.completed % every]
-            where = f"stage {keeper.stage}, step {' or '.join(map(str, failed))}"
-            kept = self._manager.latest_checkpoint
-            if "is not finite" in str(error):
-                arrays = _stacked(
-                    self._batches(first_step=failed.start, num_steps=failed.stop)
-                )
-                path = self._workdir.save_arrays(FAILED_BATCH_FILE, arrays)
-                raise _not_finite(error, where, kept, path) from error
-            if devices.has_workers(self._strategy):
-                raise _alone(error, where, kept) from error
-            raise
+@contextlib.contextmanager
+def _explained(
+    config, workdir, manager, batches, strategy, keeper: "CheckpointCallback", end: int
+) -> Iterator[None]:
+    """Raises RunError for losses that are not finite, and for lost workers."""
+    try:
+        yield
+    except tf.errors.OpError as error:
+        # Of several steps in one execution it is not known which one failed.
+        failed = range(keeper.completed, end)[: config.train.steps_per_execution]
+        every = config.train.checkpoint_every
+        failed = failed[: every - keeper.completed % every]
+        where = f"stage {keeper.stage}, step {' or '.join(map(str, failed))}"
+        kept = manager.latest_checkpoint
+        if "is not finite" in str(error):
+            found = batches(first_step=failed.start, num_steps=failed.stop)
+            path = workdir.save_arrays(FAILED_BATCH_FILE, _stacked(found))
+            raise _not_finite(error, where, kept, path) from error
+        if devices.has_workers(strategy):
+            raise _alone(error, where, kept) from error
+        raise
 
 
 def _end_early(
@@ -268,9 +257,9 @@ class CheckpointCallback(keras.callbacks.Callback):
         self._save()
         stop = int(self._stop.number is not None)
         strategy = self.model.distribute_strategy
-        if max(
-            devices.gather(strategy, stop) if devices.has_workers(strategy) else [stop]
-        ):
+        if devices.has_workers(strategy):
+            stop = max(devices.gather(strategy, stop))
+        if stop:
             raise self.stopped(self._step())
 
     def _warn(self, step: int, values: Dict[str, float]) -> None:

@@ -15,22 +15,15 @@ NOISE_SALT = 1_000_003
 
 
 def learning_rate(
-    initial: float,
-    *,
-    decay: str,
-    num_updates: int,
-    halve_at: int,
+    initial: float, *, decay: str, num_updates: int, halve_at: int
 ) -> keras.optimizers.schedules.LearningRateSchedule:
     """Returns a schedule: `constant`, `linear` to zero, or `halve` once at `halve_at`."""
+    schedules = keras.optimizers.schedules
     if decay == "linear":
-        return keras.optimizers.schedules.PolynomialDecay(
-            initial, max(num_updates, 1), 0.0
-        )
+        return schedules.PolynomialDecay(initial, max(num_updates, 1), 0.0)
     # A schedule in every case, so that checkpoints have the same parts.
     final = initial / 2 if decay == "halve" else initial
-    return keras.optimizers.schedules.PiecewiseConstantDecay(
-        [halve_at], [initial, final]
-    )
+    return schedules.PiecewiseConstantDecay([halve_at], [initial, final])
 
 
 def adam(
@@ -129,14 +122,10 @@ def batch_noise(
     whatever the number of replicas.
 
     Args:
-      batch_size: B, images of this replica.
-      num_samples: M.
-      noise_dim: Z.
       stratified: whether an image's M vectors are a Latin hypercube instead of
         independent: in each dimension, every one of M equally probable intervals of
         the normal distribution holds one of them. Each vector is N(0, I) as before,
         but the mean over the M samples, which Lcal holds against F, varies less.
-      seed: of the run.
       step: scalar integer.
     """
     context = tf.distribute.get_replica_context()

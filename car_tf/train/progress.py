@@ -23,14 +23,7 @@ def idle_metrics(model: keras.Model) -> Set[str]:
 
 
 class Progress(keras.callbacks.Callback):
-    """Tells step, means of the epoch so far, and the time that the stage still takes.
-
-    Args:
-      stage: 1 or 2.
-      first: the step that it goes on from.
-      steps: its last step.
-      log: takes lines for people.
-    """
+    """Tells step, means of the epoch so far, and the time that the stage still takes."""
 
     def __init__(self, *, stage: int, first: int, steps: int, log: Callable):
         super().__init__()

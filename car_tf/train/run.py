@@ -32,11 +32,9 @@ def run(
     """Runs the whole job, or what is left of it.
 
     Args:
-      config: the configuration.
       workdir: the run directory; a finished stage in it is skipped, an interrupted
         one goes on from its last checkpoint.
       strategy: where to train; as `train.devices` says if None.
-      log: takes lines for people.
       callbacks: for Keras' `fit` in both stages.
 
     Returns:

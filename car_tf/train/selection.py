@@ -25,7 +25,6 @@ class BestWeights:
 
     Args:
       net: whose variables are written and read.
-      workdir: of the run.
       file: JSON file with the step, the score and the name of the weights.
       score: what the score is called there.
       prefix: of the weights' files, in the folder of checkpoints.
@@ -48,7 +47,6 @@ class BestWeights:
         """Keeps the network's present weights if no others have a lower score.
 
         Args:
-          step: of the training.
           value: the score; None, worse than any, where it is not defined.
           **more: what the file says beside it.
 

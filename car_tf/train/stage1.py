@@ -51,14 +51,7 @@ class CalibrationTrainer(keras.Model):
         return self.averages or self.calibration_net.variables
 
     def train_step(self, data: Dict[str, tf.Tensor]) -> Dict[str, tf.Tensor]:
-        """Makes one update of F.
-
-        Args:
-          data: this replica's part of a batch of `pipeline.training_batches`.
-
-        Returns:
-          Running means since the start of the epoch.
-        """
+        """Makes one update of F; returns running means since the start of the epoch."""
         image, label, blackbox, valid_mask = optimization.prepare(
             data, num_blackbox_classes=self.num_blackbox_classes
         )

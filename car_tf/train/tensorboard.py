@@ -45,12 +45,7 @@ DESCRIPTIONS = {
 
 
 class Board:
-    """Writes a run's events.
-
-    Args:
-      folder: of the event files.
-      writes: of several workers, the chief alone.
-    """
+    """Writes a run's events; of several workers, the chief alone writes."""
 
     def __init__(self, folder: pathlib.Path, *, writes: bool = True):
         self._writer = tf.summary.create_noop_writer()
@@ -84,12 +79,7 @@ class Board:
         self._writer.flush()
 
     def configuration(self, fields: Mapping[str, str], notes: List[str]) -> None:
-        """Writes the configuration as text and as hyper-parameters.
-
-        Args:
-          fields: `section.field` -> value.
-          notes: what a reader must know of the data.
-        """
+        """Writes fields as text and as hyper-parameters, and notes on the data."""
         rows = "".join(f"| {name} | {value} |\n" for name, value in fields.items())
         with self._writer.as_default(step=0):
             tf.summary.text("configuration", f"| field | value |\n|---|---|\n{rows}")
@@ -108,12 +98,7 @@ def _typed(text: str) -> Any:
 
 
 class Glimpse:
-    """Collects what the pictures of one look at the selection split need.
-
-    Args:
-      source: the split.
-      dataset_info: of its data set.
-    """
+    """Collects what the pictures of one look at the selection split need."""
 
     def __init__(self, source: examples.Examples, dataset_info: info.DatasetInfo):
         self._source = source
@@ -150,21 +135,15 @@ class Glimpse:
         if not self._gallery:
             return {}
         num_shown = 1 + max(item.index for item in self._gallery)
-        blackbox = self._source.blackbox
-        colors = self._dataset_info.class_colors
-        shown = dict(
-            images=np.asarray(self._source.images[:num_shown]), class_colors=colors
-        )
+        maps = self._source.blackbox
+        if maps is not None:
+            maps = postprocess.hard_labels(np.asarray(maps[:num_shown]))
+        labels = np.asarray(self._source.labels[:num_shown])
+        images = np.asarray(self._source.images[:num_shown])
+        shown = dict(images=images, class_colors=self._dataset_info.class_colors)
         drawn = {
             "samples": figures.gallery_figure(
-                self._gallery,
-                labels=np.asarray(self._source.labels[:num_shown]),
-                blackbox=(
-                    None
-                    if blackbox is None
-                    else postprocess.hard_labels(np.asarray(blackbox[:num_shown]))
-                ),
-                **shown,
+                self._gallery, labels=labels, blackbox=maps, **shown
             ),
             "entropies": figures.entropies_figure(self._gallery, **shown),
             "reliability": figures.reliability_figure(

@@ -45,11 +45,7 @@ def _read(net: keras.Model, name: str, path: pathlib.Path) -> None:
 
 
 def check(config: config_lib.Config, dataset_info: info.DatasetInfo) -> None:
-    """Refuses a run whose networks are not those of `train.init_from`.
-
-    Raises:
-      RunError: it is no run, has no weights yet, or they have other shapes.
-    """
+    """Raises RunError where the weights of `train.init_from` lack or do not fit."""
     builders = {
         "calibration_net": build.build_calibration_net,
         "refinement_net": build.build_refinement_net,
@@ -72,10 +68,8 @@ def start(
       net: F or G as it is built.
       name: `calibration_net` or `refinement_net`.
       averages: of its variables, which begin there too; none where there are none.
-      config: of the run.
       workdir: its directory, in which what was taken is recorded, and G's weights are
         kept, to be compared with those after stage 2.
-      log: takes lines for people.
     """
     if not config.train.init_from:
         return

@@ -143,7 +143,6 @@ def write_results(
     """Writes the samples of one image and its entropy as PNG files.
 
     Args:
-      folder: of the image.
       samples: `[M, H, W]` uint8 class ids.
       entropy_levels: `[H, W]` uint16, entropy of F in parts of a bit.
       colors: `[256, 3]` uint8, or None to write class ids alone.
@@ -175,8 +174,7 @@ def run(
 ) -> int:
     """Handles images under a progress bar; an image that fails does not stop the rest.
 
-    Returns:
-      The exit code: 1 where an image failed.
+    The exit code is 1 where an image failed.
     """
     failed: List[str] = []
     bar = tqdm.tqdm(list(names), unit="image", dynamic_ncols=True)

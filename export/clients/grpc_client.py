@@ -46,15 +46,7 @@ class Client:
     def predict(
         self, signature: str, inputs: dict, outputs: Sequence[str] = ()
     ) -> dict:
-        """Calls a signature.
-
-        Args:
-          signature: its name.
-          inputs: name -> array.
-          outputs: names of the wanted outputs; empty for all.
-
-        Returns:
-          name -> array.
+        """Calls a signature for some outputs (by default all); returns arrays by name.
 
         Raises:
           ClientError: the server refused, or did not answer in time.

@@ -24,11 +24,7 @@ UNIFORM, NORMAL = range(2)
 def draw(kind: int, keys: Sequence[int], step: tf.Tensor, shape: Sequence[int]):
     """Draws numbers from R keys and a step, `[R, *shape]` float32.
 
-    Args:
-      kind: `UNIFORM`, in [0, 1), or `NORMAL`, of mean 0 and deviation 1.
-      keys: R integers.
-      step: of the training.
-      shape: of the numbers for each key.
+    `kind` is `UNIFORM`, in [0, 1), or `NORMAL`, of mean 0 and deviation 1.
     """
     counter = 2 * tf.cast(step, tf.int64) + kind
     # A loop inside the program: R operations side by side take seconds to trace.

@@ -1,7 +1,7 @@
 """The 1-D bimodal regression: training, scores and figures in one run directory.
 
-Eight problems or so, the runs of a stack, share their tensors; all stacks advance in one
-`tf.function`, whose executor spreads them over the cores.
+Eight problems or so, the runs of a stack, share their tensors; all stacks advance in
+one `tf.function`, whose executor spreads them over the cores.
 """
 
 from __future__ import annotations
@@ -45,11 +45,6 @@ def run(
     log: Callable[[str], None] = print,
 ) -> Dict[str, Any]:
     """Trains all runs of a configuration, or what is left of them.
-
-    Args:
-      config: the configuration.
-      workdir: the run directory, new or to be resumed.
-      log: takes lines for people.
 
     Returns:
       The results, as written to `results.json`.

@@ -48,8 +48,7 @@ def results(
     """Scores runs one by one, per distribution and calibration weight, and pooled.
 
     Args:
-      runs: N runs.
-      curves: `[N, E]` log-likelihoods, nats.
+      curves: `[N, E]` log-likelihoods of N runs, nats.
       iterations: `[E]` iterations of the evaluations.
       upper_weights: `[N]` shares of the final samples in the upper mode.
       perfect: `[N]` log-likelihoods of draws from the true distribution, nats.

@@ -35,7 +35,8 @@ class StackedMLP(keras.Model):
     ):
         """Makes the networks of R `keys`; a run's initial weights depend on its own.
 
-        `num_inputs` values are given to `call` for an output; `hidden_units` are per run.
+        `num_inputs` values are given to `call` for an output; `hidden_units` are per
+        run.
         """
         super().__init__(name=name)
         self.dense = []
@@ -59,10 +60,7 @@ class StackedMLP(keras.Model):
 
         Args:
           *parts: `[R, B]` or, with M values for each of them, `[R, B, M]`; the last in
-            the shape of the outputs.
-
-        Returns:
-          float32 in the shape of the last.
+            the shape of the outputs, which are float32.
         """
         shape = parts[-1].shape
         columns = [
