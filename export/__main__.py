@@ -37,6 +37,12 @@ flags.DEFINE_bool(
     "Puts the black box that the run was trained on inside, so that the model takes "
     "images alone.",
 )
+flags.DEFINE_bool(
+    "own_size",
+    False,
+    "With --embed_blackbox: brings the maps back to the size of the image; else they "
+    "have the size of the training images.",
+)
 
 
 def main() -> int:
@@ -58,6 +64,7 @@ def main() -> int:
         name=FLAGS.name,
         num_samples=FLAGS.num_samples,
         embed_blackbox=FLAGS.embed_blackbox,
+        own_size=FLAGS.own_size,
     )
     print(f"exported: {path}")
     return 0

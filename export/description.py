@@ -52,6 +52,8 @@ def labels(
         "image_range": list(dataset_info.image_range),
         "trained_size": list(settings.trained_size),
         "resizes": settings.resizes,
+        # Without it, exports of before are the same as today's.
+        **({"own_size": True} if settings.own_size else {}),
         # Pixels away from which an image can change a sample's pixel, null for all:
         # what lies deeper inside a tile that begins at multiples of 32 is as in the whole.
         "reach": None if embedded else receptive_field,
@@ -121,13 +123,16 @@ def _limits(described: Dict[str, Any]) -> List[str]:
         f"to a multiple of {limits['sides_counted_to_multiples_of']}.",
         "Not for decisions on people without a validation on data of the place of use.",
     ]
-    if not blackbox or blackbox["embedded"]:
+    if not blackbox:
         return lines
-    needs = (
-        f"Needs the {blackbox['input']} of the segmenter that it was trained on "
-        f"top of ({blackbox['num_classes']} classes); another one's errors are others."
-    )
-    return [needs, *lines]
+    if not blackbox["embedded"]:
+        needs = (
+            f"Needs the {blackbox['input']} of the segmenter that it was trained on top "
+            f"of ({blackbox['num_classes']} classes); another one's errors are others."
+        )
+        return [needs, *lines]
+    own = "of the image" if described.get("own_size") else f"{height} x {width}"
+    return [f"The maps have the size {own}."] * described["resizes"] + lines
 
 
 def content_hash(

@@ -33,6 +33,8 @@ class Settings:
     # (height, width) of the images that the model was trained on, to which a model with
     # an embedded black box resizes where training did so.
     trained_size: Tuple[int, int] = (256, 512)
+    # Whether such a model's maps are brought back to the size of the image it was given.
+    own_size: bool = False
 
     def __post_init__(self):
         if not 1 <= self.num_samples <= checks.MAX_SAMPLES:
@@ -124,7 +126,7 @@ class Program:
     def calibrate(self, image: tf.Tensor, blackbox: Optional[tf.Tensor]) -> Tensors:
         """Computes F alone, of `[1, H, W, C]`."""
         log_probs = self._log_probs(*self.see(image, blackbox))
-        return _uncertainty(log_probs)
+        return self._answer(image, _uncertainty(log_probs))
 
     def encode(self, image: tf.Tensor, blackbox: Optional[tf.Tensor]) -> Tensors:
         """Computes all that further samples share, of `[1, H, W, C]`."""
@@ -153,11 +155,23 @@ class Program:
         num_samples: tf.Tensor,
     ) -> Tensors:
         """Draws samples for `[1, H, W, C]`."""
-        image, blackbox = self.see(image, blackbox)
-        log_probs = self._log_probs(image, blackbox)
-        features = self._encode(image, log_probs)
+        seen, blackbox = self.see(image, blackbox)
+        log_probs = self._log_probs(seen, blackbox)
+        features = self._encode(seen, log_probs)
         samples = self.decode(features, log_probs, seed, num_samples)
-        return {"samples": samples, **_uncertainty(log_probs)}
+        return self._answer(image, {"samples": samples, **_uncertainty(log_probs)})
+
+    def _answer(self, image: tf.Tensor, found: Tensors) -> Tensors:
+        """Returns maps at the size of the image they answer, where that is asked for."""
+        if not self.settings.own_size or self.blackbox_function is None:
+            return found
+        size = tf.shape(image)[1:3]
+        probs = tf.image.resize(found["probabilities"], size)  # They still sum to one.
+        answer = {"probabilities": probs, "entropy_bits": sampler.entropy_bits(probs)}
+        if "samples" in found:
+            maps = found["samples"][0, ..., None]
+            answer["samples"] = tf.image.resize(maps, size, "nearest")[None, ..., 0]
+        return answer
 
 
 def _uncertainty(log_probs: tf.Tensor) -> Tensors:

@@ -28,6 +28,7 @@ def export_run(
     notes: Sequence[str] = (),
     metrics: Optional[Dict[str, Any]] = None,
     blackbox_function: Optional[program.BlackBoxFunction] = None,
+    own_size: bool = False,
     log: Callable[[str], None] = print,
 ) -> pathlib.Path:
     """Writes the SavedModel `output/name/version`, whole or not at all; returns it.
@@ -41,12 +42,13 @@ def export_run(
       notes, metrics: on the data; of the evaluation, None before it.
       blackbox_function: a black box to embed, see `program.BlackBoxFunction`; without
         an attribute `fingerprint`, it is taken for another one every time.
+      own_size: whether maps have the image's size, see `program.Settings`.
 
     Raises:
       ExportError: a name that cannot be served.
     """
     versions.check_name(name := name or versions.servable(config.name))
-    settings = program.Settings(dataset_info, num_samples, config.data.size)
+    settings = program.Settings(dataset_info, num_samples, config.data.size, own_size)
     described = description.labels(
         settings,
         name=name,
@@ -105,6 +107,7 @@ def export_workdir(
     name: str = "",
     num_samples: int = program.NUM_SAMPLES,
     embed_blackbox: bool = False,
+    own_size: bool = False,
 ) -> pathlib.Path:
     """Exports a finished run; see `export_run`.
 
@@ -114,6 +117,11 @@ def export_workdir(
         is a model.
     """
     dataset_info, notes = saved_run.data_of(config, workdir)
+    if own_size and not (embed_blackbox and dataset_info.resizes):
+        raise config_lib.ConfigError(
+            "--own_size: the maps have the image's size already, unless a black box is "
+            "inside (--embed_blackbox) and training resized its images"
+        )
     blackbox_function = None
     if embed_blackbox:
         # As in training, whatever `auto` would choose now.
@@ -138,4 +146,5 @@ def export_workdir(
         notes=notes,
         metrics=workdir.read_json("metrics.json"),
         blackbox_function=blackbox_function,
+        own_size=own_size,
     )

@@ -175,8 +175,9 @@ class ServedSampler(tf.Module):
                 )
             embedded = self._computation.blackbox_function is not None
             if embedded and self._settings.resizes:
-                size = [size[0], *self._settings.trained_size]
-                found.append(checks.few_pixels(size))
+                seen = [size[0], *self._settings.trained_size]
+                found.append(checks.few_pixels(seen))
+                size = size if self._settings.own_size else seen
             if draws:
                 found += checks.sampling_checks(*fed[-2:], size)
             return found

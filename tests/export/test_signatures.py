@@ -322,6 +322,29 @@ def test_an_embedded_black_box_sees_the_whole_image(tmp_path):
     assert names == ["image_bytes", "num_samples", "seed"]
 
 
+def test_maps_come_back_at_the_size_of_the_image_when_asked():
+    model, dataset_info = exported.street_sampler(), exported.street_facts()
+    image = tf.constant(exported.images(1, 96, 128))
+    arguments = image, tf.constant(3), tf.constant(exported.seeds(1))
+    small, own = (
+        served(
+            program.Settings(dataset_info, trained_size=exported.SIZE, own_size=own),
+            model,
+            ToyBlackBox(),
+        ).sample(*arguments)
+        for own in (False, True)
+    )
+    assert own["probabilities"].shape == (1, 96, 128, 24)
+    assert own["entropy_bits"].shape == (1, 96, 128)
+    np.testing.assert_allclose(tf.reduce_sum(own["probabilities"], -1), 1, atol=1e-5)
+    # 96 x 128 is twice the trained size: each pixel of a sample is four.
+    want = small["samples"].numpy().repeat(2, 2).repeat(2, 3)
+    np.testing.assert_array_equal(own["samples"], want)
+    # The corner's neighbours are itself.
+    corners = own["probabilities"][0, 0, 0], small["probabilities"][0, 0, 0]
+    np.testing.assert_allclose(*corners, atol=1e-6)
+
+
 def test_the_number_of_samples_is_checked_at_export():
     for num in (0, checks.MAX_SAMPLES + 1):
         with pytest.raises(ValueError, match="num_samples: wanted 1 to 256"):
