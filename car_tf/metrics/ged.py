@@ -185,23 +185,6 @@ def counted_classes(num_classes: int, absent: str) -> Tuple[Sequence[int], str]:
     return range(num_classes), absent
 
 
-def multi_rater_ged(samples: np.ndarray, labels: np.ndarray, **kinds) -> GedResult:
-    """Returns the squared GED of what `multi_rater_distances` takes.
-
-    All of it is None where no rater labelled the image.
-    """
-    return multi_rater_distances(samples, labels, **kinds).ged()
-
-
-def class_flips_ged(samples: np.ndarray, label: np.ndarray, **flips) -> GedResult:
-    """Returns the squared GED of what `class_flips_distances` takes.
-
-    All of it is None if the label holds none of the originals. If it does but no sample
-    holds a switchable class, E d(s, s') is 0.
-    """
-    return class_flips_distances(samples, label, **flips).ged()
-
-
 def class_flips_distances(
     samples: np.ndarray,
     label: np.ndarray,

@@ -175,10 +175,3 @@ def per_class_iou(confusion: np.ndarray) -> np.ndarray:
     return np.divide(
         intersection, union, out=np.full(len(union), np.nan), where=union > 0
     )
-
-
-def mean_iou(confusion: np.ndarray) -> float:
-    """Returns the mean IoU of the classes that occur; NaN if nothing was counted."""
-    ious = per_class_iou(confusion)
-    occurs = ~np.isnan(ious)
-    return float(ious[occurs].mean()) if occurs.any() else float("nan")

@@ -37,14 +37,16 @@ def flips_sides(
     label[:8] = 255
     samples = blobs(rng, num_samples, size, num_classes)
     sides = {
-        "ours": lambda: ged.class_flips_ged(
+        "ours": lambda: ged.class_flips_distances(
             samples,
             label,
             originals=originals,
             flipped=flipped,
             probabilities=probabilities,
             num_classes=num_classes,
-        ).ged
+        )
+        .ged()
+        .ged
     }
     if plain:
         sides["plain"] = lambda: plain_flips_ged(

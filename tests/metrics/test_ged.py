@@ -20,6 +20,14 @@ CITYSCAPES = dict(
 ONE_FLIP = dict(originals=[0], flipped=[2], probabilities=[0.25], num_classes=3)
 
 
+def multi_rater_ged(samples, labels, **kinds):
+    return ged.multi_rater_distances(samples, labels, **kinds).ged()
+
+
+def class_flips_ged(samples, label, **flips):
+    return ged.class_flips_distances(samples, label, **flips).ged()
+
+
 def modes(label, originals, flipped, probabilities):
     """All 2^F label maps and their probabilities."""
     maps, weights = [], []
@@ -80,7 +88,7 @@ def plain_ged(samples, label, originals, flipped, probabilities, ignore_label=25
 def test_one_flip_by_hand():
     label = np.array([[0, 0, 1, 255]], np.uint8)
     samples = np.array([[[0, 1, 1, 0]], [[2, 2, 2, 2]]], np.uint8)
-    result = ged.class_flips_ged(samples, label, **ONE_FLIP)
+    result = class_flips_ged(samples, label, **ONE_FLIP)
     # Over the three labelled pixels, modes [0 0 1] (3/4) and [2 2 1] (1/4):
     # s1 = [0 1 1]: class 0 shares 1 of 2, d = 1/2; then 0 and 2 share nothing, d = 1.
     # s2 = [2 2 2]: nothing, d = 1; then class 2 shares 2 of 3, d = 1/3.
@@ -96,7 +104,7 @@ def test_one_flip_by_hand():
 def test_two_raters_by_hand():
     samples = np.array([[[1, 0]], [[1, 1]]], bool)
     labels = np.array([[[1, 0]], [[0, 0]]], np.uint8)
-    result = ged.multi_rater_ged(samples, labels)
+    result = multi_rater_ged(samples, labels)
     # d(s, y): 0, 1, 1/2, 1. d(s1, s2) = 1/2 in two of four pairs. d(y1, y2) = 1.
     assert result.cross_distance == pytest.approx(2.5 / 4)
     assert result.sample_diversity == pytest.approx(1 / 4)
@@ -141,11 +149,11 @@ def test_raters_of_three_classes_by_hand(absent, cross, samples, labels, matched
 def test_pixels_that_no_rater_knows_count_nowhere():
     samples, labels = CLASS_SAMPLES.copy(), CLASS_LABELS.copy()
     labels[0, 0, 3] = 255
-    first = ged.multi_rater_ged(samples, labels, num_classes=3)
+    first = multi_rater_ged(samples, labels, num_classes=3)
     # [0 0 1] against [0 1 1]: both classes share 1 of 2.
     assert first.sample_diversity == pytest.approx(1 / 4)
     samples[:, 0, 3] = [1, 0]
-    assert ged.multi_rater_ged(samples, labels, num_classes=3) == first
+    assert multi_rater_ged(samples, labels, num_classes=3) == first
 
 
 def test_an_image_that_no_rater_labelled_is_undefined():
@@ -190,12 +198,12 @@ def test_an_absent_rater_changes_nothing_for_masks_either():
 )
 def test_raters_refuse(samples, labels, message):
     with pytest.raises(ValueError, match=message):
-        ged.multi_rater_ged(samples, labels)
+        multi_rater_ged(samples, labels)
 
 
 def test_empty_masks_agree():
     empty = np.zeros((3, 4, 4), bool)
-    result = ged.multi_rater_ged(empty, empty)
+    result = multi_rater_ged(empty, empty)
     assert (result.ged, result.ged_unbiased, result.label_diversity) == (0, 0, 0)
 
 
@@ -205,7 +213,7 @@ def all_five(num_pixels=10):
 
 def test_perfect_predictor_that_never_flips():
     samples = np.stack([all_five()] * 16)
-    result = ged.class_flips_ged(samples, all_five(), **CITYSCAPES)
+    result = class_flips_ged(samples, all_five(), **CITYSCAPES)
     assert result.sample_diversity == 0
     assert result.label_diversity == pytest.approx(0.5798, abs=5e-5)
     assert result.ged == pytest.approx(0.391, abs=5e-4)
@@ -220,7 +228,7 @@ def test_perfect_sampler_reaches_its_closed_form():
         samples = class_flips.flip_oracle(
             all_five(5), flips=class_flips.CITYSCAPES_FLIPS, num_samples=16, rng=rng
         )
-        results.append(ged.class_flips_ged(samples, all_five(5), **CITYSCAPES))
+        results.append(class_flips_ged(samples, all_five(5), **CITYSCAPES))
     # E GED = E d(y, y') / 16 = 0.0362, unbiased 0. One image's standard deviation is
     # about 0.022, of the mean 0.0016.
     assert np.mean([result.ged for result in results]) == pytest.approx(
@@ -237,7 +245,7 @@ def test_samples_that_are_the_distribution_score_exactly_zero():
     flips = dict(originals=[0, 1], flipped=[2, 3], probabilities=[0.5, 0.5])
     samples = np.array(modes(label, **flips)[0])
     samples[samples == 255] = 0
-    result = ged.class_flips_ged(samples, label, num_classes=5, **flips)
+    result = class_flips_ged(samples, label, num_classes=5, **flips)
     assert result.ged == pytest.approx(0, abs=1e-12)
 
 
@@ -273,9 +281,7 @@ def test_equals_the_version_that_builds_all_modes(num_flips, num_samples):
     undefined = 0
     for _ in range(6):
         samples, label, flips = random_case(rng, num_flips, num_samples)
-        result = ged.class_flips_ged(
-            samples, label, num_classes=2 * num_flips + 2, **flips
-        )
+        result = class_flips_ged(samples, label, num_classes=2 * num_flips + 2, **flips)
         value, unbiased = plain_ged(samples, label, **flips)
         assert result.ged == pytest.approx(value, abs=1e-9)
         assert result.ged_unbiased == pytest.approx(unbiased, abs=1e-9)
@@ -285,10 +291,10 @@ def test_equals_the_version_that_builds_all_modes(num_flips, num_samples):
 
 def test_blocks_of_pixels_add_up(monkeypatch):
     samples, label, flips = random_case(np.random.default_rng(9), 5, 4, (30, 31))
-    whole = ged.class_flips_ged(samples, label, num_classes=12, **flips)
+    whole = class_flips_ged(samples, label, num_classes=12, **flips)
     assert whole.ged is not None
     monkeypatch.setattr(iou, "_BLOCK_IDS", 64)
-    blocks = ged.class_flips_ged(samples, label, num_classes=12, **flips)
+    blocks = class_flips_ged(samples, label, num_classes=12, **flips)
     assert blocks == whole
 
 
@@ -309,7 +315,7 @@ def test_certain_flips(probability):
     flips = dict(ONE_FLIP, probabilities=[probability])
     label = np.array([[0, 1]], np.uint8)
     samples = np.array([[[0, 1]], [[2, 1]]], np.uint8)
-    result = ged.class_flips_ged(samples, label, **flips)
+    result = class_flips_ged(samples, label, **flips)
     # One sample is right and one wrong for sure: E d(s, y) = E d(s, s') = 1/2.
     assert result.label_diversity == 0
     assert result.ged == pytest.approx(2 * 0.5 - 0.5)
@@ -318,20 +324,20 @@ def test_certain_flips(probability):
 def test_label_without_originals_is_undefined():
     label = np.array([[1, 1, 255]], np.uint8)
     samples = np.array([[[0, 1, 0]], [[2, 1, 0]]], np.uint8)
-    result = ged.class_flips_ged(samples, label, **ONE_FLIP)
+    result = class_flips_ged(samples, label, **ONE_FLIP)
     assert result == ged.GedResult(None, None, None, None, None)
 
 
 def test_label_ignored_throughout_is_undefined():
     label = np.full((1, 2), 255, np.uint8)
-    result = ged.class_flips_ged(np.zeros((2, 1, 2), np.uint8), label, **ONE_FLIP)
+    result = class_flips_ged(np.zeros((2, 1, 2), np.uint8), label, **ONE_FLIP)
     assert result.ged is None
 
 
 def test_samples_without_switchable_classes_do_not_differ():
     label = np.array([[0, 1]], np.uint8)
     samples = np.ones((2, 1, 2), np.uint8)
-    result = ged.class_flips_ged(samples, label, **ONE_FLIP)
+    result = class_flips_ged(samples, label, **ONE_FLIP)
     # d(s, y) = 1 for every pair, E d(s, s') = 0 by definition, E d(y, y') = 0.375.
     assert result.sample_diversity == 0
     assert result.ged == pytest.approx(2 - 0.375)
@@ -341,7 +347,7 @@ def test_samples_without_switchable_classes_do_not_differ():
 def test_undefined_pair_leaves_its_expectation_alone():
     label = np.array([[0, 1]], np.uint8)
     samples = np.array([[[0, 1]], [[1, 1]], [[1, 1]]], np.uint8)
-    result = ged.class_flips_ged(samples, label, **ONE_FLIP)
+    result = class_flips_ged(samples, label, **ONE_FLIP)
     # Samples 2 and 3 hold nothing switchable: their four pairs drop out, and five
     # remain, of which four are 1 and d(s1, s1) = 0. Without the latter, all are 1.
     assert result.sample_diversity == pytest.approx(4 / 5)
@@ -352,19 +358,19 @@ def test_undefined_pair_leaves_its_expectation_alone():
 
 def test_one_sample_has_no_unbiased_value():
     label = np.array([[0, 1]], np.uint8)
-    result = ged.class_flips_ged(label[None], label, **ONE_FLIP)
+    result = class_flips_ged(label[None], label, **ONE_FLIP)
     # E d(s, y) = 1/4: 2/4 - 0 - 3/8.
     assert result.ged == pytest.approx(0.125)
     assert result.ged_unbiased is None
-    assert ged.multi_rater_ged(label[None] > 0, label[None] > 0).ged_unbiased is None
+    assert multi_rater_ged(label[None] > 0, label[None] > 0).ged_unbiased is None
 
 
 def test_another_ignored_id_and_type():
     rng = np.random.default_rng(4)
     samples, label, flips = random_case(rng, 2, 4)
     signed = np.where(label == 255, -1, label.astype(np.int64))
-    first = ged.class_flips_ged(samples, label, num_classes=6, **flips)
-    second = ged.class_flips_ged(
+    first = class_flips_ged(samples, label, num_classes=6, **flips)
+    second = class_flips_ged(
         samples.astype(np.int32), signed, num_classes=6, ignore_label=-1, **flips
     )
     assert first == second
@@ -375,7 +381,7 @@ def test_first_samples_come_from_the_same_distances():
     samples, labels = rng.random((7, 8, 8)) < 0.5, rng.random((4, 8, 8)) < 0.5
     distances = ged.multi_rater_distances(samples, labels)
     for count in (1, 3, 7):
-        expected = ged.multi_rater_ged(samples[:count], labels)
+        expected = multi_rater_ged(samples[:count], labels)
         assert distances.ged(count) == expected
     assert distances.ged() == expected
 
@@ -449,4 +455,4 @@ def test_class_flips_refuses(changes, message):
     arguments.update(changes)
     samples, label = arguments.pop("samples"), arguments.pop("label")
     with pytest.raises(ValueError, match=message):
-        ged.class_flips_ged(samples, label, **arguments)
+        class_flips_ged(samples, label, **arguments)

@@ -67,7 +67,7 @@ def test_drawn_raters_score_a_sixteenth_of_their_diversity():
     result = _compare(indices=range(400))["comparisons"]["readers_drawn"]
     # E d(s, y) = D = 5/8 and E d(s, s') = 15/16 D, so GED = D / 16 = 0.039.
     assert result["ged"] == pytest.approx(5 / 8 / 16, abs=0.004)
-    assert ged.multi_rater_ged(MASKS, MASKS).ged == pytest.approx(0)
+    assert ged.multi_rater_distances(MASKS, MASKS).ged().ged == pytest.approx(0)
 
 
 def test_the_draws_are_a_function_of_seed_and_index():
