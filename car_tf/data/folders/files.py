@@ -225,7 +225,9 @@ def divide(
         return alone, "test alone, to evaluate on"
     if "train" not in given or len(given) < 2:
         raise io.DataError(
-            f"wanted a split train and one of val and test, found {', '.join(given)}"
+            f"wanted a split train and one of val and test, found {', '.join(given)}: "
+            "give the other, or write the folder's name for {split} in dataset.json to "
+            "have splits drawn"
         )
     evaluation = "test" if "test" in given else "val"
     if len(given) == 3:

@@ -495,6 +495,16 @@ def test_one_prediction_on_disk_serves_a_whole_image(root, fit, size, kind, form
     assert num == (36 if fit == "tiles" else 9)
 
 
+def test_a_folder_of_train_alone_says_how_splits_are_drawn(tmp_path):
+    leaves.write(tmp_path / "leaves" / "train")
+    drafted(tmp_path / "leaves")
+    with pytest.raises(io.DataError, match="name for {split} in dataset.json to have"):
+        load(tmp_path / "leaves")
+    path = tmp_path / "leaves" / "dataset.json"
+    path.write_text(path.read_text().replace("{split}", "train"))
+    assert len(load(tmp_path / "leaves").splits["test"]) > 0
+
+
 def test_a_prediction_of_another_size_than_its_image_is_named(root):
     leaves.change(root, fit="tiles", size=[24, 32])
     for index in range(9):
