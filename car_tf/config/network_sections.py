@@ -49,6 +49,9 @@ class RefinementNet(fields.Section, key="refinement_net"):
     tie_flips: bool = False
     """Of `draw`: whether G knows that a class and the one that it flips to are never in
     one image together: the draw decides which of both, for the whole image."""
+    draw_scale: ranges.Share = 0.0
+    """Of `draw`: distance, as a share of the shorter side, up to which the Gumbel variable
+    of a class is alike; 0 for one variable in the whole image."""
     temperature: Annotated[float, Field(gt=0, le=100)] = 0.2
     """By which the sum of `gumbel` is divided: the lower, the surer of itself a sample
     is, and the less D can tell it from a label by that alone."""

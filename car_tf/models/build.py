@@ -88,6 +88,7 @@ def build_refinement_net(
                 for flip in dataset_info.flips
                 if settings.tie_flips
             ],
+            draw_scale=settings.draw_scale,
         )
     else:
         net = _plain_refinement_net(config, dataset_info, synchronized)

@@ -74,6 +74,7 @@ class DrawRefinementNet(refiner.Refiner):
         base_channels: int = 16,
         noise_dim: int = 32,
         twins: Sequence[Tuple[int, int]] = (),
+        draw_scale: float = 0.0,
         name: str = "refinement_net",
     ):
         """Creates the network.
@@ -107,6 +108,14 @@ class DrawRefinementNet(refiner.Refiner):
         self.twins = tuple(twins)
         second = {other: one for one, other in twins}
         firsts = [k for k in range(num_classes) if k not in second]
+        self.fields = None
+        if draw_scale:
+            self.fields = noise_lib.GumbelFields(
+                len(firsts),
+                noise_dim - num_classes,
+                scale=draw_scale,
+                name="gumbel_fields",
+            )
         self.shared = [firsts.index(second.get(k, k)) for k in range(num_classes)]
         self.logits_layer = keras.layers.Conv2D(
             len(firsts), 3, padding="same", kernel_initializer="zeros", name="logits"
@@ -131,7 +140,33 @@ class DrawRefinementNet(refiner.Refiner):
           `[B, M, H, W, K]` log-probabilities, whose arg-max is distributed as F says.
         """
         gumbels = self.class_gumbels(noise)[:, :, None, None]
-        return tf.nn.log_softmax(self._with_whole_twins(log_probs)[:, None] + gumbels)
+        if self.fields is None:
+            logits = self._with_whole_twins(log_probs)[:, None] + gumbels
+            return tf.nn.log_softmax(logits)
+        return tf.nn.log_softmax(self._local_draws(log_probs, noise, gumbels))
+
+    def _local_draws(self, log_probs, noise, gumbels) -> tf.Tensor:
+        """Draws classes by smooth maps, and which of two twins for the whole image."""
+        shape = tf.shape(log_probs)
+        # The first K values of z decide between twins.
+        fields = self.fields(noise[..., len(self.shared) :], shape[1], shape[2])
+        fields = tf.unstack(fields, axis=-1)
+        classes = tf.unstack(log_probs, axis=-1)
+        logits = [
+            log_prob[:, None] + fields[self.shared[k]]
+            for k, log_prob in enumerate(classes)
+        ]
+        for one, other in self.twins:
+            both = tfp.math.log_add_exp(classes[one], classes[other])[:, None]
+            ones, others = (
+                tf.reduce_logsumexp(classes[k], axis=[1, 2])[:, None, None, None]
+                + gumbels[..., k]
+                for k in (one, other)
+            )
+            both += fields[self.shared[one]]
+            logits[one] = both - tf.nn.relu(others - ones)
+            logits[other] = both - tf.nn.relu(ones - others)
+        return tf.stack(logits, axis=-1)
 
     def _with_whole_twins(self, log_probs: tf.Tensor) -> tf.Tensor:
         """Gives the two of a pair the same log-odds in all pixels of an image."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Tuple
 
+import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
@@ -49,14 +50,60 @@ class ClassGumbels(keras.layers.Layer):
     def call(self, noise: tf.Tensor) -> tf.Tensor:
         """Maps noise `[B, M, Z]` to `[B, M, K]` float32."""
         values = tf.cast(self.dense(noise), tf.float32)
-        # Beyond, the quantile is 1 even to its logarithm.
-        values = tf.clip_by_value(values, -10.0, 10.0)
+        if self.num_classes > 2:
+            return standard_gumbel(values)
         normal = tfp.distributions.Normal(0.0, 1.0)
-        log_quantile = normal.log_cdf(values)
-        if self.num_classes == 2:
-            logistic = log_quantile - normal.log_cdf(-values)
-            return tf.concat([tf.zeros_like(logistic), logistic], axis=-1)
-        return -tf.math.log(-log_quantile)
+        values = tf.clip_by_value(values, -10.0, 10.0)
+        logistic = normal.log_cdf(values) - normal.log_cdf(-values)
+        return tf.concat([tf.zeros_like(logistic), logistic], axis=-1)
+
+
+class GumbelFields(keras.layers.Layer):
+    """Turns noise z into a smooth random map of each class with Gumbel values.
+
+    Each map has values of z of its own and is a sum of plane waves, whose cosines and
+    sines they weigh: N(0, 1) in every pixel, and looked up in the Gumbel distribution.
+    Two pixels of a map are alike up to a distance of about `scale`.
+    """
+
+    def __init__(self, num_maps: int, noise_dim: int, *, scale: float, **kwargs):
+        """Creates the layer.
+
+        Args:
+          num_maps: K.
+          noise_dim: Z, at least 2 K; a map is a sum of Z / (2 K) waves.
+          scale: standard deviation of the bell curve by which the correlation falls
+            with distance, as a share of the shorter side.
+        """
+        super().__init__(**kwargs)
+        self.num_maps = num_maps
+        num_waves = noise_dim // (2 * num_maps)
+        if not num_waves:
+            raise ValueError(f"noise: wanted at least {2 * num_maps}, got {noise_dim}")
+        rng = np.random.default_rng(0)
+        self.frequencies = rng.normal(size=(2, num_maps, num_waves)) / scale
+
+    def call(self, noise: tf.Tensor, height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
+        """Maps noise `[B, M, Z]` to `[B, M, H, W, K]` float32."""
+        side = tf.cast(tf.minimum(height, width), tf.float32)
+        rows = tf.range(height, dtype=tf.float32)[:, None, None, None] / side
+        columns = tf.range(width, dtype=tf.float32)[None, :, None, None] / side
+        down, across = tf.unstack(tf.cast(self.frequencies, tf.float32))
+        phases = rows * down + columns * across
+        waves = tf.concat([tf.cos(phases), tf.sin(phases)], axis=-1)
+        num_waves = self.frequencies.shape[-1]
+        shape = [tf.shape(noise)[0], tf.shape(noise)[1], self.num_maps, 2 * num_waves]
+        used = noise[..., : self.num_maps * 2 * num_waves]
+        amplitudes = tf.reshape(tf.cast(used, tf.float32), shape)
+        values = tf.einsum("hwkj,bmkj->bmhwk", waves, amplitudes)
+        return standard_gumbel(values / np.sqrt(num_waves).astype(np.float32))
+
+
+def standard_gumbel(values: tf.Tensor) -> tf.Tensor:
+    """Maps standard normal values to Gumbel ones by their quantile."""
+    # Beyond, the quantile is 1 even to its logarithm.
+    values = tf.clip_by_value(values, -10.0, 10.0)
+    return -tf.math.log(-tfp.distributions.Normal(0.0, 1.0).log_cdf(values))
 
 
 def _unit_columns(shape, dtype=None) -> tf.Tensor:

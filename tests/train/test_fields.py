@@ -135,6 +135,7 @@ CASES = [
         {"G draw.twins": [(1, 19), (11, 20), (13, 21), (8, 22), (0, 23)]},
         DRAW,
     ),
+    ("refinement_net.draw_scale", "0.3", {"G draw.draw_scale": 0.3}, DRAW),
     ("refinement_net.temperature", "0.7", {"G.temperature": 0.7}, ()),
     ("refinement_net.noise", "encoded", {"G.encoded_noise": True}, ()),
     ("discriminator.base_channels", "9", {"D.base_channels": 9}, ()),
