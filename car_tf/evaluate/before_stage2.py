@@ -44,6 +44,7 @@ def initial_sampler(
         num_blackbox_classes=model.num_blackbox_classes,
         strategy=model.strategy,
         stratified=model.stratified,
+        one_hot=model.one_hot,
     )
 
 

@@ -21,6 +21,9 @@ from car_tf.models.keras_api import keras
 CHANNELS = 24
 BATCH_SIZE = 8
 LEARNING_RATE = 1e-3
+# Of the running average of the judge's weights, which is asked: the last step's depend on
+# the last few batches, and on rounding, by several hundredths of AUC.
+AVERAGE_DECAY = 0.99
 
 
 def realism(
@@ -97,18 +100,24 @@ def _train(
 ) -> None:
     optimizer = keras.optimizers.Adam(LEARNING_RATE, beta_1=0.5)
     optimizer.build(net.trainable_variables)
+    averages = [tf.Variable(variable) for variable in net.trainable_variables]
 
     @tf.function
-    def step(images: tf.Tensor, maps: tf.Tensor) -> None:
+    def step(images: tf.Tensor, maps: tf.Tensor, decay: tf.Tensor) -> None:
         with tf.GradientTape() as tape:
             logits = _logits(net, images, maps, num_classes)
             # Cross entropy: the first map is the label, the second the sample.
             loss = tf.reduce_mean(tf.nn.softplus(logits * [-1.0, 1.0]))
         variables = net.trainable_variables
         optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables))
+        for average, variable in zip(averages, variables):
+            average.assign(variable + decay * (average - variable))
 
-    for _ in range(steps):
-        step(*_batch(*arrays, rng))
+    for index in range(steps):
+        decay = min(AVERAGE_DECAY, (1 + index) / (10 + index))
+        step(*_batch(*arrays, rng), tf.constant(decay))
+    for variable, average in zip(net.trainable_variables, averages):
+        variable.assign(average)
 
 
 def _batch(

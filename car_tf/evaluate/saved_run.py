@@ -153,4 +153,5 @@ def load_sampler(
         dataset_info,
         strategy,
         config.evaluation.noise_sampling,
+        config.stage2.sample_maps,
     )

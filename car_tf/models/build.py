@@ -93,7 +93,7 @@ def build_refinement_net(
     else:
         net = _plain_refinement_net(config, dataset_info, synchronized)
     image, _, log_probs = _dummy_inputs(config, dataset_info)
-    net(image, log_probs, tf.zeros([1, 1, settings.noise_dim]))
+    net(image, log_probs, tf.zeros([1, 1, net.noise_dim]))
     return net
 
 
@@ -153,6 +153,7 @@ def build_sampler(
     dataset_info: info.DatasetInfo,
     strategy: Optional[tf.distribute.Strategy] = None,
     noise_sampling: str = "independent",
+    sample_maps: str = "probabilities",
 ) -> sampler.Sampler:
     """Puts F and G together for inference, on the replicas of `strategy` if given."""
     return sampler.Sampler(
@@ -161,4 +162,5 @@ def build_sampler(
         num_blackbox_classes=dataset_info.num_blackbox_classes,
         strategy=strategy if strategy and strategy.num_replicas_in_sync > 1 else None,
         stratified=noise_sampling == "stratified",
+        one_hot=sample_maps == "argmax",
     )

@@ -83,14 +83,27 @@ class DrawRefinementNet(refiner.Refiner):
           num_classes: K.
           base_channels: at full size; `WIDTHS` times as many on the coarser levels.
           noise_dim: Z. The first K values of z decide the draw, so that classes are
-            drawn independently of each other where Z is at least K.
+            drawn independently of each other where Z is at least K. Smooth draws take
+            as many more values as their waves need.
           twins: pairs of classes of which an image has one alone, such as a class and
             what it flips to. The draw decides which: F's share of each of the two is
             taken over the whole image, and both have one channel of the learned map.
+          draw_scale: distance up to which a class is drawn alike, as a share of the
+            shorter side; 0 for the whole image.
           name: of the model.
         """
         super().__init__(name=name)
         self.noise_head = None
+        self.twins = tuple(twins)
+        second = {other: one for one, other in twins}
+        firsts = [k for k in range(num_classes) if k not in second]
+        self.shared = [firsts.index(second.get(k, k)) for k in range(num_classes)]
+        self.fields = None
+        if draw_scale:
+            self.fields = noise_lib.GumbelFields(
+                len(firsts), scale=draw_scale, name="gumbel_fields"
+            )
+            noise_dim = max(noise_dim, num_classes + self.fields.noise_dim)
         self.noise_dim = noise_dim
         self.class_gumbels = noise_lib.ClassGumbels(
             num_classes, noise_dim, name="class_gumbels", trainable=False
@@ -105,26 +118,14 @@ class DrawRefinementNet(refiner.Refiner):
             _Up(width, last=level == 0, name=f"up{level}")
             for level, width in reversed(list(enumerate(widths[:-1])))
         ]
-        self.twins = tuple(twins)
-        second = {other: one for one, other in twins}
-        firsts = [k for k in range(num_classes) if k not in second]
-        self.fields = None
-        if draw_scale:
-            self.fields = noise_lib.GumbelFields(
-                len(firsts),
-                noise_dim - num_classes,
-                scale=draw_scale,
-                name="gumbel_fields",
-            )
-        self.shared = [firsts.index(second.get(k, k)) for k in range(num_classes)]
         self.logits_layer = keras.layers.Conv2D(
             len(firsts), 3, padding="same", kernel_initializer="zeros", name="logits"
         )
 
     @property
     def receptive_field(self) -> Optional[int]:
-        if self.twins:
-            return None  # Their shares are the whole image's.
+        if self.twins or self.fields is not None:
+            return None  # Shares of twins, and smooth maps, are the whole image's.
         # At scales 1, 2, 4, 8: 2 and 2 on the way down, 2 and 1 on the way up, and up to
         # 15 within a pixel of the coarsest scale: 121.
         return 8 * STRIDE

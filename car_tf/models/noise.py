@@ -10,6 +10,8 @@ import tensorflow_probability as tfp
 
 from car_tf.models.keras_api import keras
 
+NUM_WAVES = 8  # Of a Gumbel field.
+
 
 class NoiseInjection(keras.layers.Layer):
     """Per-channel scale and residual from the noise, as in AdaIN (CAR, Section 5.2)."""
@@ -66,37 +68,32 @@ class GumbelFields(keras.layers.Layer):
     Two pixels of a map are alike up to a distance of about `scale`.
     """
 
-    def __init__(self, num_maps: int, noise_dim: int, *, scale: float, **kwargs):
+    def __init__(self, num_maps: int, *, scale: float, **kwargs):
         """Creates the layer.
 
         Args:
           num_maps: K.
-          noise_dim: Z, at least 2 K; a map is a sum of Z / (2 K) waves.
           scale: standard deviation of the bell curve by which the correlation falls
             with distance, as a share of the shorter side.
         """
         super().__init__(**kwargs)
         self.num_maps = num_maps
-        num_waves = noise_dim // (2 * num_maps)
-        if not num_waves:
-            raise ValueError(f"noise: wanted at least {2 * num_maps}, got {noise_dim}")
+        self.noise_dim = 2 * NUM_WAVES * num_maps
         rng = np.random.default_rng(0)
-        self.frequencies = rng.normal(size=(2, num_maps, num_waves)) / scale
+        self.frequencies = rng.normal(size=(2, num_maps, NUM_WAVES)) / scale
 
     def call(self, noise: tf.Tensor, height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
-        """Maps noise `[B, M, Z]` to `[B, M, H, W, K]` float32."""
+        """Maps noise `[B, M, Z]`, Z at least `noise_dim`, to `[B, M, H, W, K]`."""
         side = tf.cast(tf.minimum(height, width), tf.float32)
         rows = tf.range(height, dtype=tf.float32)[:, None, None, None] / side
         columns = tf.range(width, dtype=tf.float32)[None, :, None, None] / side
         down, across = tf.unstack(tf.cast(self.frequencies, tf.float32))
         phases = rows * down + columns * across
         waves = tf.concat([tf.cos(phases), tf.sin(phases)], axis=-1)
-        num_waves = self.frequencies.shape[-1]
-        shape = [tf.shape(noise)[0], tf.shape(noise)[1], self.num_maps, 2 * num_waves]
-        used = noise[..., : self.num_maps * 2 * num_waves]
-        amplitudes = tf.reshape(tf.cast(used, tf.float32), shape)
-        values = tf.einsum("hwkj,bmkj->bmhwk", waves, amplitudes)
-        return standard_gumbel(values / np.sqrt(num_waves).astype(np.float32))
+        shape = [tf.shape(noise)[0], tf.shape(noise)[1], self.num_maps, 2 * NUM_WAVES]
+        used = tf.cast(noise[..., : self.noise_dim], tf.float32)
+        values = tf.einsum("hwkj,bmkj->bmhwk", waves, tf.reshape(used, shape))
+        return standard_gumbel(values / np.sqrt(NUM_WAVES).astype(np.float32))
 
 
 def standard_gumbel(values: tf.Tensor) -> tf.Tensor:

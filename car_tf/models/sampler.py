@@ -30,6 +30,7 @@ class Sampler(tf.Module):
         num_blackbox_classes: int,
         strategy: Optional[tf.distribute.Strategy] = None,
         stratified: bool = False,
+        one_hot: bool = False,
     ):
         """Joins the networks.
 
@@ -40,6 +41,9 @@ class Sampler(tf.Module):
           stratified: whether every 16 vectors z of an image are a Latin hypercube
             instead of independent: each alone is N(0, I) as before, and a few samples
             show F's shares more exactly.
+          one_hot: whether G was trained by its arg-maxed maps (`stage2.sample_maps`): then
+            a sample's probabilities are 0 and 1, because those of the softmax were
+            calibrated by nobody.
         """
         super().__init__(name="sampler")
         self.calibration_net = calibration_net
@@ -47,6 +51,7 @@ class Sampler(tf.Module):
         self.num_blackbox_classes = num_blackbox_classes
         self.strategy = strategy
         self.stratified = stratified
+        self.one_hot = one_hot
 
     @property
     def receptive_field(self) -> Optional[int]:
@@ -137,8 +142,13 @@ class Sampler(tf.Module):
 
         def step(index, samples, total):
             logits = self._logits(features, log_probs, noise[:, index])
-            samples = samples.write(index, _maximum(logits))
-            return index + 1, samples, total + tf.nn.softmax(logits)
+            sample = _maximum(logits)
+            samples = samples.write(index, sample)
+            if self.one_hot:
+                probs = tf.one_hot(tf.cast(sample, tf.int32), tf.shape(logits)[-1])
+            else:
+                probs = tf.nn.softmax(logits)
+            return index + 1, samples, total + probs
 
         samples = tf.TensorArray(tf.uint8, num, element_shape=[None, None, None])
         zeros = tf.zeros_like(log_probs)

@@ -184,7 +184,11 @@ class Selection:
             self._net, workdir, file=run_dir.BEST_FILE, score="ged", prefix="best"
         )
         self._model = networks.build_sampler(
-            *nets, dataset.info, strategy, config.evaluation.noise_sampling
+            *nets,
+            dataset.info,
+            strategy,
+            config.evaluation.noise_sampling,
+            config.stage2.sample_maps,
         )
 
     def consider(self, step: int, *, is_last: bool = False) -> Dict[str, float]:

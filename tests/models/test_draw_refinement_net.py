@@ -17,14 +17,14 @@ def log_probs_of(shape, num_classes=K):
     return tf.nn.log_softmax(normal([*shape, num_classes], 1))
 
 
-def build(*, num_classes=K, trained=True, noise_dim=Z, **kwargs):
+def build(*, num_classes=K, trained=True, **kwargs):
     net = draw_refinement_net.DrawRefinementNet(
-        num_classes=num_classes, base_channels=3, noise_dim=noise_dim, **kwargs
+        num_classes=num_classes, base_channels=3, noise_dim=Z, **kwargs
     )
     net(
         tf.zeros([1, 16, 16, C]),
         log_probs_of([1, 16, 16], num_classes),
-        normal([1, 1, noise_dim]),
+        normal([1, 1, net.noise_dim]),
     )
     if trained:
         kernel = net.logits_layer.kernel
@@ -92,12 +92,12 @@ def test_draws_are_distributed_as_f_and_the_same_in_alike_pixels(num_classes):
 
 @pytest.mark.parametrize("twins", [(), [(0, 4)]])
 def test_local_draws_are_distributed_as_f_and_alike_nearby(twins):
-    net, num = build(draw_scale=0.4, twins=twins, noise_dim=65), 3000
+    net, num = build(draw_scale=0.4, twins=twins), 3000
     probs = np.array([0.4, 0.3, 0.2, 0.06, 0.04])
     log_probs = tf.tile(
         tf.constant(np.log(probs), tf.float32)[None, None, None], [1, 8, 40, 1]
     )
-    noise = normal([1, num, 65])
+    noise = normal([1, num, net.noise_dim])
     drawn = tf.argmax(net.draws(log_probs, noise), -1).numpy()[0]
     for column in (0, 17, 39):
         shares = np.bincount(drawn[:, 3, column], minlength=K) / num
@@ -113,16 +113,16 @@ def test_local_draws_are_distributed_as_f_and_alike_nearby(twins):
     if twins:
         has = [np.any(drawn == k, axis=(1, 2)) for k in (0, 4)]
         assert not np.any(has[0] & has[1]) and has[1].any()
+    assert net.receptive_field is None
     assert all("gumbel_fields" not in v.name for v in net.trainable_variables)
 
 
 @pytest.mark.parametrize("size", [(16, 32), (33, 17), (1, 50), (1, 1)])
 @pytest.mark.parametrize("scale", [0, 0.3])
 def test_any_size_and_the_parts_equal_the_whole(size, scale):
-    Z = 16
-    net = build(draw_scale=scale, noise_dim=Z)
+    net = build(draw_scale=scale)
     image, log_probs = normal([B, *size, C]), log_probs_of([B, *size])
-    noise = normal([B, M, Z], 3)
+    noise = normal([B, M, net.noise_dim], 3)
     whole = net(image, log_probs, noise)
     assert whole.shape == [B, M, *size, K] and np.isfinite(whole).all()
     features = net.encode(image, log_probs)

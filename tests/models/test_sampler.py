@@ -50,6 +50,22 @@ def test_shapes_and_types(model, inputs):
         np.testing.assert_allclose(tf.reduce_sum(drawn[name], -1), 1, atol=1e-5)
 
 
+def test_arg_maxed_maps_are_their_own_probabilities(model, inputs):
+    hard = sampler.Sampler(
+        calibration_net=model.calibration_net,
+        refinement_net=model.refinement_net,
+        num_blackbox_classes=KB,
+        one_hot=True,
+    )
+    drawn = hard.sample(*inputs, tf.constant(SEEDS), tf.constant(4))
+    one_hot = np.eye(K)[drawn["samples"]]
+    np.testing.assert_allclose(drawn["sample_mean"], one_hot.mean(1), atol=1e-6)
+    np.testing.assert_allclose(drawn["first_probs"], one_hot[:, 0])
+    soft = model.sample(*inputs, tf.constant(SEEDS), tf.constant(4))
+    np.testing.assert_array_equal(drawn["samples"], soft["samples"])
+    assert np.abs(drawn["sample_mean"] - soft["sample_mean"]).max() > 0.1
+
+
 def test_figures_beside_the_samples_are_those_of_the_samples(model, inputs):
     image, blackbox = inputs
     log_probs = model.log_probs(image, blackbox)
