@@ -18,7 +18,7 @@ TINY = (
     *("data.size=32,64", "data.crop_size=16,16", "data.num_drawn=6,2,2"),
     *("data.selection_fraction=0.3", "calibration_net.channels=3"),
     *("refinement_net.base_channels=2", "refinement_net.noise_dim=3"),
-    "discriminator.base_channels=2",
+    *("discriminator.base_channels=2", "discriminator.patches=false"),
     *("stage1.steps=5", "stage1.batch_size=2", "stage2.steps=7"),
     *("stage1.select_every=2", "stage1.average_decay=0.5"),
     "stage1.temperature_scaling=true",

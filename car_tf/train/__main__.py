@@ -8,7 +8,7 @@ where an interrupted run stopped. A finished one goes on with more steps of stag
 its learning rates have fallen to zero (stage2.decay=linear); another run may begin with
 its networks:
 
-    python -m car_tf.train --config cityscapes_draw --workdir RUN --set stage2.steps=MORE
+    python -m car_tf.train --config cityscapes_photos --workdir RUN --set stage2.steps=MORE
     python -m car_tf.train --config cityscapes --init_from RUN --set stage1.steps=0
 """
 

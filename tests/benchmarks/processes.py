@@ -222,7 +222,7 @@ def row_start(peaks: Dict[str, float], small: bool) -> List[report.Table]:
     with tempfile.TemporaryDirectory() as folder:
         overrides = ["data.num_drawn=8,2,2", f"data.cache_dir={folder}"]
         if small:
-            overrides += ["data.size=32,64", "data.crop_size=16,16"]
+            overrides += ["data.size=32,64", "data.crop_size=32,32"]
         steps = call(first_steps, "cityscapes", overrides)
     rows += [[f"to the first step: {name}", value] for name, value in steps.items()]
     rows.append(["to the first step: in all", sum(steps.values())])

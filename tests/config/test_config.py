@@ -494,7 +494,7 @@ def test_what_an_earlier_run_saved_is_read(base):
 )
 def test_forms_of_stage_2_that_do_not_fit_together(texts, words):
     with pytest.raises(config_lib.ConfigError, match=words):
-        config_lib.load("cityscapes", texts)
+        config_lib.load("cityscapes_sampler", texts)
 
 
 def test_predict_and_app_set_the_black_box_alone():

@@ -29,7 +29,7 @@ def run(tmp_path_factory):
     texts = [*job.TINY, *IDLE, "blackbox.kind=imitation"]
     texts += [f"data.data_dir={cityscapes_tree.write(folder / 'data')}"]
     texts += [f"data.cache_dir={folder / 'cache'}"]
-    config = config_lib.load("cityscapes", texts)
+    config = config_lib.load("cityscapes_sampler", texts)
     said = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(train_run.run_export, "export_run", lambda *args, **kwargs: None)
@@ -165,7 +165,7 @@ def test_only_the_splits_that_are_needed_are_read(run):
 
 @pytest.mark.parametrize("name", ["cityscapes", "lidc"])
 def test_only_the_scenes_that_are_needed_are_drawn(name):
-    texts = ["data.num_drawn=2,1,1", "data.size=32,32", "data.crop_size=16,16"]
+    texts = ["data.num_drawn=2,1,1", "data.size=32,32", "data.crop_size=32,32"]
     texts = texts if name == "cityscapes" else ["data.num_drawn=2,1,1"]
     config = config_lib.load(name, texts)
     whole, part = data_load.read_data(config), data_load.read_data(config, [""])

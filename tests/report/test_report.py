@@ -225,7 +225,7 @@ def test_numbers_stand_beside_baselines(folder):
     assert "b (0.400)" in text and "a (0.200)" in text
     # 60 s of stage 1, 30 s of stage 2.
     assert "1.5 min stage 1 60 s, stage 2 30 s" in text
-    assert "step 7, GED 0.310" in text and "stage2.num_samples 12" in text
+    assert "step 7, GED 0.310" in text and "stage2.num_samples 2" in text
     # The longest bar fills its cell, and 0.3 / 0.6 is half.
     assert re.findall("--bar:([0-9.]+)%", rendered(folder)) == ["50.0", "100.0"]
 

@@ -35,7 +35,7 @@ class Runs:
 
     def arguments(self, name, *texts):
         return [
-            *("--config", "cityscapes", "--data_dir", self.data),
+            *("--config", "cityscapes_sampler", "--data_dir", self.data),
             *("--workdir", self.folder / name),
             *job.settings(*job.TINY, f"data.cache_dir={self.folder / 'cache'}"),
             *job.settings("blackbox.kind=imitation", *texts),
@@ -308,7 +308,7 @@ def test_the_exported_model_equals_the_run_in_plain_tensorflow(
     )
     np.savez(tmp_path / "in.npz", **inputs)
     (tmp_path / "load.py").write_text(LOADER)
-    exported = runs.folder / "whole" / "export" / "cityscapes" / "1"
+    exported = runs.folder / "whole" / "export" / "cityscapes_sampler" / "1"
     done = subprocess.run(
         [
             *(sys.executable, "load.py", str(exported)),
@@ -333,7 +333,7 @@ def test_the_exported_model_equals_the_run_in_plain_tensorflow(
 
 def test_the_export_knows_what_the_run_knows(runs, whole):
     run = runs.folder / "whole"
-    exported = run / "export" / "cityscapes" / "1"
+    exported = run / "export" / "cityscapes_sampler" / "1"
     assert f"exported: {exported}" in whole.stdout
     labels = read_json(exported / "assets" / "labels.json")
     assert labels["config"] == read_json(run / "config.json")
@@ -352,9 +352,11 @@ def test_a_finished_run_is_exported_again_without_its_data(
     assert info.from_record(recorded["facts"]) == dataset.info
     monkeypatch.setattr(attach, "load", None)
     again = export_run.export_workdir(config, run, output=str(tmp_path))
-    assert again == tmp_path / "cityscapes" / "1"
+    assert again == tmp_path / "cityscapes_sampler" / "1"
     # Facts, weights, results and code in one number.
-    first = description.read_content_hash(run.path / "export" / "cityscapes" / "1")
+    first = description.read_content_hash(
+        run.path / "export" / "cityscapes_sampler" / "1"
+    )
     assert description.read_content_hash(again) == first
 
 
