@@ -161,7 +161,7 @@ factor, residual = self.inject(noise)\n        return self._activate(
 @ car_tf/models/noise.py tests/models/test_networks.py
 return 1.0 + scale[ ==> return scale[
     :: test_computing_the_encoder_once_equals_repeating_it
--tf.math.log(-log_quantile) ==> tf.math.log(-log_quantile)
+return -tf.math.log(-tfp ==> return tf.math.log(-tfp
     :: test_gumbels_of_the_classes_are_independent_where_z_is_long_enough
 @ car_tf/models/discriminator.py tests/models/test_discriminator.py
 tf.reduce_sum(label_maps, axis ==> tf.reduce_mean(label_maps, axis
@@ -181,8 +181,8 @@ tf.concat([tf.cast(blackbox_probs, image.dtype), image]
 stateless_fold_in(seed, self.salt) ==> stateless_fold_in(seed, 0)
     :: test_dropout_is_a_function_of_its_seed_and_salt
 @ car_tf/models/sampler.py tests/models/test_sampler.py
-return index + 1, samples, total + tf.nn.softmax(logits)
-    ==> return index + 1, samples, tf.nn.softmax(logits)
+return index + 1, samples, total + probs
+    ==> return index + 1, samples, probs
     :: test_figures_beside_the_samples_are_those_of_the_samples
 stateless_normal([num_samples, noise_dim], key)
     ==> stateless_normal([num_samples, noise_dim], seed[0])

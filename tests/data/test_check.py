@@ -236,7 +236,7 @@ def test_an_error_in_street_scenes_stops_a_training(tmp_path, kind):
     root = tree.write(tmp_path / "data")
     image = tree.image_file(root, "train", "aachen", 1)
     SCENES[kind](root, image, tree.label_file(root, "train", "aachen", 1))
-    stopped_alike(root, kind, tmp_path, "data.size=32,64", "data.crop_size=16,16")
+    stopped_alike(root, kind, tmp_path, "data.size=32,64", "data.crop_size=32,32")
 
 
 CROPS = {

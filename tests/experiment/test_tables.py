@@ -308,9 +308,9 @@ def _experiment(*arguments, **kwargs):
 
 
 def test_the_command_makes_a_table_and_goes_on_where_it_stopped(tmp_path):
-    # A thousandth of the steps is one per stage; one row stands alone after a kill.
+    # A ten-thousandth of the steps is one per stage; one row stands alone after a kill.
     command = (
-        *("table1", "--output", tmp_path, "--num_seeds", 1, "--scale", "0.0004,0.15"),
+        *("table1", "--output", tmp_path, "--num_seeds", 1, "--scale", "0.0001,0.15"),
         *job.settings(
             *("data.size=32,32", "data.crop_size=32,32", "data.num_drawn=4,2,2"),
             *("stage1.batch_size=2", "stage2.batch_size=2", "stage2.num_samples=2"),

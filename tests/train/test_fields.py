@@ -46,6 +46,7 @@ class Made:
     def __init__(self, record, name, arguments):
         self.name = self.trainable_variables = self.generator_variables = name
         self.discriminator = arguments.get("discriminator")
+        self.noise_dim = arguments.get("noise_dim")
         self._record = record
         self._add(arguments)
 
