@@ -6,7 +6,7 @@ sample. D is trained alone at first, then rests while its loss is below 1.05, an
 it is above 1.2 (docs/method.md, "Stage 2, as measured"). For photographs:
 `cityscapes_photos`.
 
-Cost: 17 minutes of CPU on one core with the embedded drawn scenes.
+Cost: about a quarter of an hour on two idle CPU cores with the embedded drawn scenes.
 Score there, one seed: GED16 0.109 (0.108 before stage 2, 0.120 the flip oracle over F), a
 judge's AUC 0.578 (0.628 before stage 2).
 """
