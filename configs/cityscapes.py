@@ -44,7 +44,6 @@ def get_config() -> config_lib.Config:
             warmup_steps=500,
             balance=(1.05, 1.2),
             r1_gamma=0.0,
-            r1_every=8,
             average_decay=0.98,
             learning_rate=6e-4,
             discriminator_learning_rate=1e-3,

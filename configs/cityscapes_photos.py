@@ -27,6 +27,7 @@ def get_config() -> config_lib.Config:
             "warmup_steps": 400,
             "balance": (1.0, 1.15),
             "r1_gamma": 0.02,
+            "r1_every": 8,
             "average_decay": 0.995,
         },
         train={"checkpoint_every": 500, "select_every": 7000},

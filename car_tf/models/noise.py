@@ -85,14 +85,22 @@ class GumbelFields(keras.layers.Layer):
     def call(self, noise: tf.Tensor, height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
         """Maps noise `[B, M, Z]`, Z at least `noise_dim`, to `[B, M, H, W, K]`."""
         side = tf.cast(tf.minimum(height, width), tf.float32)
-        rows = tf.range(height, dtype=tf.float32)[:, None, None, None] / side
-        columns = tf.range(width, dtype=tf.float32)[None, :, None, None] / side
         down, across = tf.unstack(tf.cast(self.frequencies, tf.float32))
-        phases = rows * down + columns * across
-        waves = tf.concat([tf.cos(phases), tf.sin(phases)], axis=-1)
-        shape = [tf.shape(noise)[0], tf.shape(noise)[1], self.num_maps, 2 * NUM_WAVES]
+        rows = tf.range(height, dtype=tf.float32)[:, None, None] / side * down
+        columns = tf.range(width, dtype=tf.float32)[:, None, None] / side * across
+        shape = [tf.shape(noise)[0], tf.shape(noise)[1], 1, self.num_maps, 2, NUM_WAVES]
         used = tf.cast(noise[..., : self.noise_dim], tf.float32)
-        values = tf.einsum("hwkj,bmkj->bmhwk", waves, tf.reshape(used, shape))
+        cosines, sines = tf.unstack(tf.reshape(used, shape), axis=-2)
+        # By the addition theorems, so that no wave is computed in each pixel.
+        parts = tf.concat(
+            [
+                cosines * tf.cos(rows) + sines * tf.sin(rows),
+                sines * tf.cos(rows) - cosines * tf.sin(rows),
+            ],
+            axis=-1,
+        )
+        columns = tf.concat([tf.cos(columns), tf.sin(columns)], axis=-1)
+        values = tf.einsum("bmhkj,wkj->bmhwk", parts, columns)
         return standard_gumbel(values / np.sqrt(NUM_WAVES).astype(np.float32))
 
 
