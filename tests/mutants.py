@@ -161,7 +161,7 @@ factor, residual = self.inject(noise)\n        return self._activate(
 @ car_tf/models/noise.py tests/models/test_networks.py
 return 1.0 + scale[ ==> return scale[
     :: test_computing_the_encoder_once_equals_repeating_it
-return -tf.math.log(-tfp ==> return tf.math.log(-tfp
+return -tf.math.log(-_log ==> return tf.math.log(-_log
     :: test_gumbels_of_the_classes_are_independent_where_z_is_long_enough
 @ car_tf/models/discriminator.py tests/models/test_discriminator.py
 tf.reduce_sum(label_maps, axis ==> tf.reduce_mean(label_maps, axis

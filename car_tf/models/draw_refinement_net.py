@@ -158,13 +158,10 @@ class DrawRefinementNet(refiner.Refiner):
             for k, log_prob in enumerate(classes)
         ]
         for one, other in self.twins:
-            both = tfp.math.log_add_exp(classes[one], classes[other])[:, None]
-            ones, others = (
-                tf.reduce_logsumexp(classes[k], axis=[1, 2])[:, None, None, None]
-                + gumbels[..., k]
-                for k in (one, other)
-            )
-            both += fields[self.shared[one]]
+            both, areas = _together(classes[one], classes[other])
+            both = both[:, None] + fields[self.shared[one]]
+            ones = areas[0][:, None] + gumbels[..., one]
+            others = areas[1][:, None] + gumbels[..., other]
             logits[one] = both - tf.nn.relu(others - ones)
             logits[other] = both - tf.nn.relu(ones - others)
         return tf.stack(logits, axis=-1)
@@ -173,11 +170,7 @@ class DrawRefinementNet(refiner.Refiner):
         """Gives the two of a pair the same log-odds in all pixels of an image."""
         classes = tf.unstack(log_probs, axis=-1)
         for one, other in self.twins:
-            both = tfp.math.log_add_exp(classes[one], classes[other])
-            areas = [
-                tf.reduce_logsumexp(classes[k], axis=[1, 2], keepdims=True)
-                for k in (one, other)
-            ]
+            both, areas = _together(classes[one], classes[other])
             shares = tf.nn.log_softmax(tf.stack(areas, -1))
             classes[one] = both + shares[..., 0]
             classes[other] = both + shares[..., 1]
@@ -238,6 +231,22 @@ class DrawRefinementNet(refiner.Refiner):
         learned = tf.tensordot(learned[:, :height, :width], spread, 1)
         learned = layers.split_samples(learned, batch, num)
         return tf.maximum(draws, LEAST_LOG_PROB) + learned
+
+
+def _together(one: tf.Tensor, other: tf.Tensor) -> Tuple[tf.Tensor, List[tf.Tensor]]:
+    """Returns the sum of two classes in each pixel, and the area of each, all as logs.
+
+    Args:
+      one: `[B, H, W]` log-probabilities.
+      other: likewise.
+
+    Returns:
+      `[B, H, W]`, and two of `[B, 1, 1]`.
+    """
+    areas = [
+        tf.reduce_logsumexp(each, axis=[1, 2], keepdims=True) for each in (one, other)
+    ]
+    return tfp.math.log_add_exp(one, other), areas
 
 
 def _leaky(features: tf.Tensor) -> tf.Tensor:

@@ -54,9 +54,7 @@ class ClassGumbels(keras.layers.Layer):
         values = tf.cast(self.dense(noise), tf.float32)
         if self.num_classes > 2:
             return standard_gumbel(values)
-        normal = tfp.distributions.Normal(0.0, 1.0)
-        values = tf.clip_by_value(values, -10.0, 10.0)
-        logistic = normal.log_cdf(values) - normal.log_cdf(-values)
+        logistic = _log_quantile(values) - _log_quantile(-values)
         return tf.concat([tf.zeros_like(logistic), logistic], axis=-1)
 
 
@@ -106,9 +104,13 @@ class GumbelFields(keras.layers.Layer):
 
 def standard_gumbel(values: tf.Tensor) -> tf.Tensor:
     """Maps standard normal values to Gumbel ones by their quantile."""
+    return -tf.math.log(-_log_quantile(values))
+
+
+def _log_quantile(values: tf.Tensor) -> tf.Tensor:
     # Beyond, the quantile is 1 even to its logarithm.
     values = tf.clip_by_value(values, -10.0, 10.0)
-    return -tf.math.log(-tfp.distributions.Normal(0.0, 1.0).log_cdf(values))
+    return tfp.distributions.Normal(0.0, 1.0).log_cdf(values)
 
 
 def _unit_columns(shape, dtype=None) -> tf.Tensor:
