@@ -119,7 +119,7 @@ tf.concat(to_samples, 1) / len(parts) ==> tf.concat(to_samples, 1)
     :: test_both_of_ds_inputs_are_zero_where_ignored
 samples = maps * valid_mask[:, None, ..., None] ==> samples = maps * 1.0
     :: test_both_of_ds_inputs_are_zero_where_ignored
-optimization.update_averages( ==> dict( :: test_averages_follow_a_net_and_its_batch_statistics
+weight_averages.update( ==> dict( :: test_averages_follow_a_net_and_its_batch_statistics
 self.calibration_net.trainable = False ==> pass :: test_f_stays_as_it_was
 @ car_tf/train/stage2.py tests/models/test_cvae.py
 pixel += self.kl_weight * complexity ==> pixel += complexity

@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from car_tf.data import info
 from car_tf.metrics import realism as metrics_realism
+from car_tf.models import averages as weight_averages
 from car_tf.models import discriminator, layers
 from car_tf.models.keras_api import keras
 
@@ -103,19 +104,17 @@ def _train(
     averages = [tf.Variable(variable) for variable in net.trainable_variables]
 
     @tf.function
-    def step(images: tf.Tensor, maps: tf.Tensor, decay: tf.Tensor) -> None:
+    def step(images: tf.Tensor, maps: tf.Tensor, index: tf.Tensor) -> None:
         with tf.GradientTape() as tape:
             logits = _logits(net, images, maps, num_classes)
             # Cross entropy: the first map is the label, the second the sample.
             loss = tf.reduce_mean(tf.nn.softplus(logits * [-1.0, 1.0]))
         variables = net.trainable_variables
         optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables))
-        for average, variable in zip(averages, variables):
-            average.assign(variable + decay * (average - variable))
+        weight_averages.update(averages, variables, decay=AVERAGE_DECAY, step=index)
 
     for index in range(steps):
-        decay = min(AVERAGE_DECAY, (1 + index) / (10 + index))
-        step(*_batch(*arrays, rng), tf.constant(decay))
+        step(*_batch(*arrays, rng), tf.constant(index))
     for variable, average in zip(net.trainable_variables, averages):
         variable.assign(average)
 

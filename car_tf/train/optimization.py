@@ -73,20 +73,6 @@ def update(
     optimizer.apply_gradients(zip(gradients, variables))
 
 
-def update_averages(
-    averages: Sequence[tf.Variable],
-    variables: Sequence[tf.Variable],
-    *,
-    decay: float,
-    step: tf.Tensor,
-) -> None:
-    """Moves running averages of weights after a step; at first they follow closely."""
-    step = tf.cast(step, tf.float32)
-    decay = tf.minimum(decay, (1.0 + step) / (10.0 + step))
-    for average, variable in zip(averages, variables):
-        average.assign(decay * average + (1.0 - decay) * variable)
-
-
 def step_counter() -> tf.Variable:
     """Returns a stage's counter of steps, the same on all replicas."""
     return tf.Variable(

@@ -8,6 +8,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from car_tf import losses
+from car_tf.models import averages as weight_averages
 from car_tf.models.keras_api import keras
 from car_tf.train import optimization
 
@@ -70,7 +71,7 @@ class CalibrationTrainer(keras.Model):
         gradients = tape.gradient(loss, variables)
         optimization.update(self.optimizer, gradients, variables, l2=self.l2)
         self.step.assign_add(1)
-        optimization.update_averages(
+        weight_averages.update(
             self.averages,
             self.calibration_net.variables,
             decay=self.average_decay,

@@ -8,6 +8,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from car_tf import losses
+from car_tf.models import averages as weight_averages
 from car_tf.models import layers, recompute
 from car_tf.models.keras_api import keras
 from car_tf.train import augmentation, balance, optimization
@@ -355,7 +356,7 @@ class RefinementTrainer(keras.Model):
 
             self.balance.run(self.step, step)
             self.step.assign_add(1)
-            optimization.update_averages(
+            weight_averages.update(
                 self.averages,
                 self.refinement_net.variables,
                 decay=self.average_decay,
