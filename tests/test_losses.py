@@ -226,6 +226,51 @@ def test_every_loss_returns_one_value_per_image(num_images):
         assert values.shape == [num_images]
 
 
+# energy
+
+
+def masks(*rows, num_classes=2):
+    """One-hot `[1, M, 1, W, K]` of class ids, one row of pixels each."""
+    return tf.one_hot(tf.constant(rows)[None, :, None], num_classes)
+
+
+def test_energy_by_hand():
+    # With a pixel more in overlap and union: samples from the rater 1 - 2/4 and
+    # 1 - 2/3, from each other 1 - 2/3: 2 * (1/2 + 1/3) / 2 - 1/3.
+    samples, labels = masks([1, 1, 0, 0], [0, 1, 0, 0]), masks([0, 1, 1, 0])
+    np.testing.assert_allclose(losses.energy(samples, labels), [0.5], rtol=1e-6)
+    # Raters count equally: the second is the first sample, 0 and 1/3 from the two.
+    labels = masks([0, 1, 1, 0], [1, 1, 0, 0])
+    wanted = 2 * (1 / 2 + 1 / 3 + 0 + 1 / 3) / 4 - 1 / 3
+    np.testing.assert_allclose(losses.energy(samples, labels), [wanted], rtol=1e-6)
+    # Of three classes, those that occur: 0 in both, 1 - 2/3, and 1 in one, 1 - 1/2.
+    one, other = masks([0, 0, 0, 1], num_classes=3), masks([0, 0, 0, 0], num_classes=3)
+    each = (1 - 4 / 5 + 1 - 1 / 2) / 2
+    got = losses.energy(tf.concat([one, one], 1), other)
+    np.testing.assert_allclose(got, [2 * each], rtol=1e-6)
+    with pytest.raises(ValueError, match="at least 2"):
+        losses.energy(one, other)
+
+
+def test_energy_of_samples_is_least_where_they_are_the_raters():
+    raters = masks([1, 1, 1, 0], [0, 0, 1, 0])
+    agreeing = losses.energy(raters, raters)
+    for pair in ([1, 1, 1, 0], [1, 1, 1, 0]), ([0, 0, 0, 0], [1, 1, 1, 1]):
+        assert losses.energy(masks(*pair), raters) > agreeing + 0.1
+
+
+def test_energy_has_no_gradient_of_a_sample_against_itself():
+    # Two equal samples that are the rater: no pixel may be worth a change alone.
+    same = masks([1, 1, 0, 0], [1, 1, 0, 0])
+    with tf.GradientTape() as tape:
+        tape.watch(same)
+        value = losses.energy(same, masks([1, 1, 0, 0]))
+    marked = tape.gradient(value, same)[0, :, 0, :, 1]
+    # From the rater +-1/3 a pixel, twice over two samples; less the same from the other
+    # sample, of two ordered pairs over two.
+    np.testing.assert_allclose(marked, 0.0, atol=1e-6)
+
+
 # paired_calibration
 
 

@@ -52,6 +52,9 @@ class RefinementNet(fields.Section, key="refinement_net"):
     draw_scale: ranges.Share = 0.0
     """Of `draw`: distance, as a share of the shorter side, up to which the Gumbel variable
     of a class is alike; 0 for one variable in the whole image."""
+    half_size: bool = False
+    """Of `draw`: whether squares of 2x2 pixels become channels, and the learned map is
+    made of channels again: a quarter of the work."""
     temperature: Annotated[float, Field(gt=0, le=100)] = 0.2
     """By which the sum of `gumbel` is divided: the lower, the surer of itself a sample
     is, and the less D can tell it from a label by that alone."""

@@ -94,6 +94,10 @@ class Stage2(fields.Section, key="stage2"):
     """Of Ladv, in G's loss."""
     calibration_weight: ranges.Weight = 5.0
     """Of the pixel loss, whichever it is."""
+    energy_weight: ranges.Weight = 0.0
+    """Of the energy distance of the samples from the labels that D sees
+    (`losses.energy`): 1 - IoU as the GED takes it, for sample_maps=argmax. Not in the
+    paper, and not calibrated: samples are then cut where they meet most raters."""
     r1_gamma: ranges.Weight = 10.0
     """Of R1, the penalty on D's gradient at real labels."""
     learning_rate: ranges.Rate = 2e-4
@@ -133,6 +137,11 @@ class Stage2(fields.Section, key="stage2"):
             "stage2.sample_maps: what D sees is to be what is calibrated, and "
             "calibration_estimator=kl takes probabilities, so wanted probabilities, or "
             "stage2.calibration_estimator=paired",
+        )
+        fields.require(
+            not self.energy_weight or self.sample_maps == "argmax",
+            "stage2.energy_weight: distances are those of one-hot maps, so wanted 0, or "
+            f"stage2.sample_maps=argmax, got {self.energy_weight}",
         )
         return self
 

@@ -89,6 +89,7 @@ def build_refinement_net(
                 if settings.tie_flips
             ],
             draw_scale=settings.draw_scale,
+            half_size=settings.half_size,
         )
     else:
         net = _plain_refinement_net(config, dataset_info, synchronized)

@@ -75,6 +75,7 @@ class DrawRefinementNet(refiner.Refiner):
         noise_dim: int = 32,
         twins: Sequence[Tuple[int, int]] = (),
         draw_scale: float = 0.0,
+        half_size: bool = False,
         name: str = "refinement_net",
     ):
         """Creates the network.
@@ -90,9 +91,12 @@ class DrawRefinementNet(refiner.Refiner):
             taken over the whole image, and both have one channel of the learned map.
           draw_scale: distance up to which a class is drawn alike, as a share of the
             shorter side; 0 for the whole image.
+          half_size: whether squares of 2x2 pixels become channels on the way in, and are
+            made of channels again: a quarter of the work.
           name: of the model.
         """
         super().__init__(name=name)
+        self.block = 2 if half_size else 1
         self.noise_head = None
         self.twins = tuple(twins)
         second = {other: one for one, other in twins}
@@ -119,7 +123,11 @@ class DrawRefinementNet(refiner.Refiner):
             for level, width in reversed(list(enumerate(widths[:-1])))
         ]
         self.logits_layer = keras.layers.Conv2D(
-            len(firsts), 3, padding="same", kernel_initializer="zeros", name="logits"
+            len(firsts) * self.block**2,
+            3,
+            padding="same",
+            kernel_initializer="zeros",
+            name="logits",
         )
 
     @property
@@ -128,7 +136,7 @@ class DrawRefinementNet(refiner.Refiner):
             return None  # Shares of twins, and smooth maps, are the whole image's.
         # At scales 1, 2, 4, 8: 2 and 2 on the way down, 2 and 1 on the way up, and up to
         # 15 within a pixel of the coarsest scale: 121.
-        return 8 * STRIDE
+        return 8 * STRIDE * self.block
 
     def draws(self, log_probs: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
         """Computes the draws that samples start from.
@@ -186,12 +194,17 @@ class DrawRefinementNet(refiner.Refiner):
         """Computes the first convolution's half of image and F, as in `Refiner`.
 
         Returns:
-          `[B, H', W', base]`, with H' and W' the next multiples of 16.
+          `[B, h, w, base]`, of the next multiples of 16 of H and W, or with `half_size`
+          half the next multiples of 32.
         """
         del training, seed
         probs = tf.cast(tf.exp(log_probs), image.dtype)
-        seen = layers.pad_to_multiple(tf.concat([image, probs], axis=-1), STRIDE)
-        return [self.image_conv(seen)]
+        return [self.image_conv(self._folded(tf.concat([image, probs], axis=-1)))]
+
+    def _folded(self, maps: tf.Tensor) -> tf.Tensor:
+        """Pads maps `[N, H, W, C]`, and makes channels of squares with `half_size`."""
+        maps = layers.pad_to_multiple(maps, STRIDE * self.block)
+        return maps if self.block == 1 else tf.nn.space_to_depth(maps, self.block)
 
     def decode(
         self,
@@ -215,7 +228,7 @@ class DrawRefinementNet(refiner.Refiner):
         batch, num = tf.shape(draws)[0], tf.shape(draws)[1]
         height, width = tf.shape(draws)[2], tf.shape(draws)[3]
         seen = tf.cast(tf.exp(layers.merge_samples(draws)), shared.dtype)
-        drawn = self.draw_conv(layers.pad_to_multiple(seen, STRIDE))
+        drawn = self.draw_conv(self._folded(seen))
         drawn = layers.split_samples(drawn, batch, num) + shared[:, None]
         features = _leaky(layers.merge_samples(drawn))
         skips = []
@@ -226,8 +239,10 @@ class DrawRefinementNet(refiner.Refiner):
         for block in self.ups:
             features = block(features, skips.pop(), each)
         learned = tf.cast(self.logits_layer(features), tf.float32)
+        if self.block > 1:
+            learned = tf.nn.depth_to_space(learned, self.block)
         # A product, because the gradient of `tf.gather` is slow.
-        spread = tf.one_hot(self.shared, self.logits_layer.filters, axis=0)
+        spread = tf.one_hot(self.shared, learned.shape[-1], axis=0)
         learned = tf.tensordot(learned[:, :height, :width], spread, 1)
         learned = layers.split_samples(learned, batch, num)
         return tf.maximum(draws, LEAST_LOG_PROB) + learned

@@ -146,6 +146,7 @@ def build_refinement_trainer(
         num_samples=settings.num_samples,
         adversarial_weight=settings.adversarial_weight,
         calibration_weight=settings.calibration_weight,
+        energy_weight=settings.energy_weight,
         pixel_loss=settings.pixel_loss,
         r1_gamma=settings.r1_gamma,
         balance=balance.Balance(

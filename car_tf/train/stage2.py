@@ -55,6 +55,7 @@ class RefinementTrainer(keras.Model):
         paired: bool = False,
         r1_every: int = 1,
         augment: bool = False,
+        energy_weight: float = 0.0,
     ):
         super().__init__(name="refinement_trainer")
         self.calibration_net = calibration_net
@@ -71,6 +72,7 @@ class RefinementTrainer(keras.Model):
         self.balance = balance
         self.r1_every = r1_every
         self.augment = augment
+        self.energy_weight = energy_weight
         averaged = refinement_net.variables if average_decay else []
         self.averages = [tf.Variable(value, trainable=False) for value in averaged]
         self.num_classes = num_classes
@@ -87,6 +89,8 @@ class RefinementTrainer(keras.Model):
         names += ("real_accuracy", "fake_accuracy")
         if posterior_net is not None:
             names += ("complexity",)
+        if energy_weight:
+            names += ("energy",)
         self._means = {name: keras.metrics.Mean(name) for name in names}
 
     def compile(self, *, generator_optimizer, discriminator_optimizer, **kwargs):
@@ -201,7 +205,11 @@ class RefinementTrainer(keras.Model):
             if complexity is not None:
                 pixel += self.kl_weight * complexity
             pixel = optimization.finite(pixel, self.pixel_loss)
-            loss = tf.nn.compute_average_loss(self.calibration_weight * pixel)
+            each = self.calibration_weight * pixel
+            if self.energy_weight:
+                energy = optimization.finite(losses.energy(samples, real), "energy")
+                each += self.energy_weight * energy
+            loss = tf.nn.compute_average_loss(each)
             loss = optimization.scaled(self.generator_optimizer, loss)
         drawn = tf.stop_gradient(samples)
         adversarial, to_samples = self._judge(image * valid_mask[..., None], drawn)
@@ -215,6 +223,8 @@ class RefinementTrainer(keras.Model):
         self._means["pixel_loss"].update_state(pixel)
         if complexity is not None:
             self._means["complexity"].update_state(complexity)
+        if self.energy_weight:
+            self._means["energy"].update_state(energy)
         return drawn
 
     def _judge(

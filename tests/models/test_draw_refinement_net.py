@@ -118,9 +118,9 @@ def test_local_draws_are_distributed_as_f_and_alike_nearby(twins):
 
 
 @pytest.mark.parametrize("size", [(16, 32), (33, 17), (1, 50), (1, 1)])
-@pytest.mark.parametrize("scale", [0, 0.3])
-def test_any_size_and_the_parts_equal_the_whole(size, scale):
-    net = build(draw_scale=scale)
+@pytest.mark.parametrize("changes", [{}, {"draw_scale": 0.3}, {"half_size": True}])
+def test_any_size_and_the_parts_equal_the_whole(size, changes):
+    net = build(**changes)
     image, log_probs = normal([B, *size, C]), log_probs_of([B, *size])
     noise = normal([B, M, net.noise_dim], 3)
     whole = net(image, log_probs, noise)
@@ -154,6 +154,19 @@ def test_image_f_and_noise_all_matter_after_training():
         logits = net(image, log_probs, noise)
     gradients = tape.gradient(logits, net.trainable_variables)
     assert all(gradient is not None for gradient in gradients)
+
+
+def test_at_half_size_squares_of_pixels_are_channels():
+    net, whole = build(half_size=True), build()
+    assert net.logits_layer.filters == 4 * K
+    (features,) = net.encode(normal([B, 40, 64, C]), log_probs_of([B, 40, 64]))
+    assert features.shape == [B, 32, 32, 3]
+    assert net.receptive_field == 2 * whole.receptive_field
+    # The learned map differs within a square: no sample is made of squares.
+    log_probs, noise = log_probs_of([B, 32, 32]), normal([B, M, Z], 3)
+    learned = net(normal([B, 32, 32, C]), log_probs, noise)
+    learned -= np.maximum(net.draws(log_probs, noise), -12)
+    assert np.abs(learned[:, :, ::2] - learned[:, :, 1::2]).min((0, 1, 2, 3)).max() > 0
 
 
 def test_a_pixel_changes_nothing_beyond_the_receptive_field():

@@ -37,6 +37,7 @@ NETWORKS = {
 SEGNET = ("calibration_net.kind=segnet", "blackbox.kind=none")
 DRAW, ELBO = ("refinement_net.logits=draw",), ("stage2.pixel_loss=elbo",)
 PAIRED = (*DRAW, "stage2.calibration_estimator=paired")
+ARGMAX = (*PAIRED, "stage2.sample_maps=argmax")
 HALVE, LINEAR = ("stage1.decay=halve",), ("stage2.decay=linear",)
 
 
@@ -136,6 +137,7 @@ CASES = [
         {"G draw.twins": [(1, 19), (11, 20), (13, 21), (8, 22), (0, 23)]},
         DRAW,
     ),
+    ("refinement_net.half_size", "true", {"G draw.half_size": True}, DRAW),
     ("refinement_net.draw_scale", "0.3", {"G draw.draw_scale": 0.3}, DRAW),
     ("refinement_net.temperature", "0.7", {"G.temperature": 0.7}, ()),
     ("refinement_net.noise", "encoded", {"G.encoded_noise": True}, ()),
@@ -183,6 +185,7 @@ CASES = [
     ("stage2.average_decay", "0.5", {"stage 2.average_decay": 0.5}, ()),
     ("stage2.noise_sampling", "stratified", {"stage 2.stratified_noise": True}, ()),
     ("stage2.adversarial_weight", "3", {"stage 2.adversarial_weight": 3.0}, ()),
+    ("stage2.energy_weight", "3", {"stage 2.energy_weight": 3.0}, ARGMAX),
     ("stage2.calibration_weight", "3", {"stage 2.calibration_weight": 3.0}, ()),
     ("stage2.r1_gamma", "3", {"stage 2.r1_gamma": 3.0}, ()),
     ("stage2.learning_rate", "0.5", {f"{G_ADAM}.rate": 0.5}, ()),

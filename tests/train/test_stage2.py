@@ -115,6 +115,26 @@ def test_the_paired_loss_takes_the_draws_of_the_samples_own_noise():
     assert abs(mean_of(hard, "pixel_loss")) < 1e-9
 
 
+def test_the_energy_of_the_samples_is_a_term_of_its_own_weight():
+    batch = one_batch()
+    trainer = draw_trainer(hard_samples=True, energy_weight=2.0)
+    image, log_f = seen_by_f(trainer, batch)
+    valid = tf.cast(batch["label"] != 255, tf.float32)[:, None, ..., None]
+    logits = trainer.refinement_net(image, log_f, trainer._noise(image))
+    real = tf.one_hot(batch["label"], K)[:, None] * valid
+    want = losses.energy(trainer._maps(logits) * valid, real)
+    trainer.train_step(batch)
+    assert mean_of(trainer, "energy") == pytest.approx(float(tf.reduce_mean(want)))
+    # Nothing else draws G where the other weights are zero.
+    alone = dict(calibration_weight=0.0, adversarial_weight=0.0, hard_samples=True)
+    for weight, moves in ((0.0, False), (2.0, True)):
+        trainer = draw_trainer(**alone, energy_weight=weight)
+        top = trainer.refinement_net.logits_layer.kernel
+        before = top.numpy()
+        trainer.train_step(batch)
+        assert (np.abs(top.numpy() - before).max() > 0) == moves
+
+
 def test_hard_samples_are_one_hot_with_the_gradient_of_probabilities():
     trainer = stage_2(hard_samples=True)
     logits = tf.random.stateless_normal([2, 2, 4, 4, K], [1, 2])
