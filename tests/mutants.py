@@ -41,6 +41,10 @@ tfp.math.reduce_logmeanexp(sample_log_probs, axis=1)
     ==> tf.reduce_mean(sample_log_probs, axis=1)
     :: test_calibration_is_zero_where_the_mean_matches
 - tf.reduce_sum(tf.square(change), 1) ==>  :: test_paired_calibration_by_hand
+tf.linalg.set_diag(within, tf.zeros_like(within[..., 0])) ==> within
+    :: test_energy_has_no_gradient_of_a_sample_against_itself
+samples[..., 1:], labels[..., 1:] ==> samples, labels :: test_energy_by_hand
+within / (num * (num - 1)) ==> within / num**2 :: test_energy_by_hand
 return 0.5 * sum( ==> return sum( :: test_r1_penalty_by_hand
 softplus(-fake_logits) ==> softplus(fake_logits) :: test_adversarial_by_hand
 real_logits_loss(real_logits) + ==> 0 * real_logits_loss(real_logits) +
@@ -58,6 +62,8 @@ variables, l2=self.l2 ==> variables, l2=0.0
 step_seed(self.seed, self.step) ==> step_seed(self.seed, 0)
     :: test_the_dropout_of_stage_1_changes_from_step_to_step
 @ car_tf/train/stage2.py tests/train/test_stage2.py
+self.energy_weight * energy ==> 0.0 * energy
+    :: test_the_energy_of_the_samples_is_a_term_of_its_own_weight
 return probs + tf.stop_gradient(hard - probs) ==> return hard
     :: test_hard_samples_are_one_hot_with_the_gradient_of_probabilities
 seed=self.seed,\n            step=self.step,

@@ -64,6 +64,7 @@ class SplitAccumulator:
         seed: int,
         stratified: bool = False,
         absent: str = iou.LEAVE_OUT,
+        cuts: Optional[baselines.Cuts] = None,
     ):
         self.dataset_info = dataset_info
         self.absent = absent
@@ -74,7 +75,7 @@ class SplitAccumulator:
         self.scores = metrics_scores.SampleScores(
             self.counts, matched=not dataset_info.flips, independent=not stratified
         )
-        self.baselines = distances.BaselineScores(*scored)
+        self.baselines = distances.BaselineScores(*scored, cuts=cuts)
         self.oracles = distances.BaselineScores(*scored)
         self.raters = raters.RaterComparison(seed)
         flips, num_classes = dataset_info.flips, dataset_info.num_classes

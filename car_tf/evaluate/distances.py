@@ -49,6 +49,7 @@ class BaselineScores:
     Args:
       counts: numbers of samples, those of the sampler that is evaluated.
       seed: of the draws, with an image's index.
+      cuts: of further level sets, fitted on other images; None for none.
     """
 
     def __init__(
@@ -58,7 +59,9 @@ class BaselineScores:
         seed: int,
         stratified: bool,
         absent: str = iou.LEAVE_OUT,
+        cuts: Optional[baselines.Cuts] = None,
     ):
+        self._cuts = cuts
         self._counts = counts
         self._dataset_info = dataset_info
         self._absent = absent
@@ -90,6 +93,11 @@ class BaselineScores:
             for count in self._counts:
                 levels = baselines.level_sets(probs, num_samples=count)
                 self.add_samples("level_sets", levels, labels, [count])
+                if self._cuts is not None:
+                    fitted = baselines.level_sets(
+                        probs, num_samples=count, cuts=self._cuts
+                    )
+                    self.add_samples("fitted_level_sets", fitted, labels, [count])
         else:
             draws = baselines.gumbel_draws(probs, stratified=self._stratified, **shared)
             self.add_samples("gumbel_draws", draws, labels)
@@ -116,4 +124,7 @@ class BaselineScores:
 
     def to_dict(self, resampled: bootstrap.GroupBootstrap) -> Dict[str, Any]:
         """Returns baseline -> scores, ready for JSON."""
-        return {name: one.to_dict(resampled) for name, one in self.scores.items()}
+        found = {name: one.to_dict(resampled) for name, one in self.scores.items()}
+        if "fitted_level_sets" in found:
+            found["fitted_level_sets"]["cuts"] = self._cuts._asdict()
+        return found

@@ -12,7 +12,7 @@ from car_tf.blackbox import postprocess
 from car_tf.data import examples, info
 from car_tf.evaluate import accumulators, distances, sampling, tiles
 from car_tf.evaluate import sample_files as sample_files_lib
-from car_tf.metrics import iou, raters
+from car_tf.metrics import baselines, iou, raters
 from car_tf.metrics import scores as metrics_scores
 from car_tf.models import layers, sampler
 from car_tf.models.keras_api import keras
@@ -23,6 +23,7 @@ BASELINES = {
     "f_argmax": "F's arg-max as a constant sampler",
     "f_pixels": "independent pixels of F",
     "level_sets": "level sets of F",
+    "fitted_level_sets": "level sets of F at cuts fitted on the selection split",
     "gumbel_draws": "F with one Gumbel variable per class",
     "before_stage2": "G before stage 2",
 }
@@ -125,6 +126,7 @@ def evaluate(
     seed: int,
     before: Optional[sampler.Sampler] = None,
     absent: str = iou.LEAVE_OUT,
+    cuts: Optional[baselines.Cuts] = None,
     sample_files: Sequence[str] = (),
     gallery_size: int = 6,
     progress: Callable = lambda stream, total: stream,
@@ -137,12 +139,15 @@ def evaluate(
       seed: of the samples and of what the baselines draw.
       before: the sampler before stage 2, to be scored with the same noise.
       sample_files: other models' samples of the same images, see `sample_files.score`.
+      cuts: see `fitted_cuts.fit`; None for no such baseline.
       gallery_size: images, evenly spread, to return for figures; fewer if very large.
 
     Returns:
       The metrics, and the gallery.
     """
-    kind = dict(stratified=getattr(model, "stratified", False), absent=absent)
+    kind = dict(
+        stratified=getattr(model, "stratified", False), absent=absent, cuts=cuts
+    )
     metrics = accumulators.SplitAccumulator(dataset_info, num_samples, seed, **kind)
     # Before the work, so that a file that does not fit costs nothing.
     scored = (sample_files, source, dataset_info, metrics.counts)
@@ -253,7 +258,7 @@ def _scores_line(count: str, scores: Dict[str, Any]) -> str:
 def _difference_lines(metrics: Dict[str, Any]) -> List[str]:
     """Returns paired differences of G from what costs nothing, and over what."""
     lines = []
-    names = ("before_stage2", "level_sets", "gumbel_draws")
+    names = ("before_stage2", "level_sets", "fitted_level_sets", "gumbel_draws")
     for name in [*names, *metrics.get("samplers", {})]:
         for count, scores in list(metrics.get("differences", {}).get(name, {}).items()):
             change = scores["ged"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, List, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 import matplotlib.figure
 
@@ -10,7 +10,8 @@ from car_tf import config as config_lib
 from car_tf.blackbox import postprocess
 from car_tf.data import examples, io
 from car_tf.data import load as data_load
-from car_tf.evaluate import before_stage2, evaluation, realism, sampling
+from car_tf.evaluate import before_stage2, evaluation, fitted_cuts, realism, sampling
+from car_tf.metrics import baselines
 from car_tf.models import sampler
 from car_tf.report import before_after, figures
 from car_tf.runtime import checkpoints, run_dir
@@ -57,6 +58,7 @@ def evaluate_run(
         dataset.info,
         before=before,
         absent=absent,
+        cuts=_cuts(config, dataset, model, workdir, absent),
         sample_files=samples,
         progress=lambda stream, total: io.progress(
             iterable=stream, total=total, desc="evaluating", unit="image"
@@ -64,11 +66,9 @@ def evaluate_run(
         **drawing,
     )
     if needs_training_images(config, split):
-        train, steps = dataset.splits["train"], settings.realism_steps
-        judging = dict(steps=steps, seed=settings.seed, log=log)
-        metrics["realism"] = realism.measure(
-            model, before, train, source, dataset.info, **judging
-        )
+        shown = model, before, dataset.splits["train"], source, dataset.info
+        judging = dict(steps=settings.realism_steps, seed=settings.seed, log=log)
+        metrics["realism"] = realism.measure(*shown, **judging)
     about = {"split": split, "data": dataset.info.title, "notes": dataset.notes}
     metrics = {**about, "noise_sampling": noise, **metrics}
     metrics["verdict"] = before_after.verdict(metrics)
@@ -78,6 +78,28 @@ def evaluate_run(
     for line in [*told, f"figures: {workdir.path / f'figures{suffix}'}"]:
         log(line)
     return metrics
+
+
+def _cuts(
+    config: config_lib.Config,
+    dataset: data_load.Dataset,
+    model: sampler.Sampler,
+    workdir: run_dir.RunDir,
+    absent: str,
+) -> Optional[baselines.Cuts]:
+    """Fits the cuts of level sets, or takes those of the run where its data are not.
+
+    The training has the selection split at hand; who evaluates anew reads less.
+    """
+    source = dataset.splits.get(dataset.selection)
+    if source is None:
+        known = (workdir.read_json("metrics.json") or {}).get("baselines", {})
+        fitted = known.get("fitted_level_sets")
+        return fitted and baselines.Cuts(**fitted["cuts"])
+    num_images = config.train.num_selection_images
+    return fitted_cuts.fit(
+        model, source, dataset.info, num_images=num_images, absent=absent
+    )
 
 
 def _suffix(

@@ -5,10 +5,19 @@ What G is worth is its distance from them. `class_flips.flip_oracle` is another.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 # Samples that share the intervals of stratified noise, as in `models.sampler`.
 BLOCK = 16
+
+
+class Cuts(NamedTuple):
+    """Where level sets are cut: the levels' logits times a scale, plus a shift."""
+
+    scale: float = 1.0
+    shift: float = 0.0
 
 
 def argmax(probs: np.ndarray) -> np.ndarray:
@@ -40,11 +49,14 @@ def independent_pixels(
     return samples
 
 
-def level_sets(probs: np.ndarray, *, num_samples: int) -> np.ndarray:
+def level_sets(
+    probs: np.ndarray, *, num_samples: int, cuts: Cuts = Cuts()
+) -> np.ndarray:
     """Returns where class 1 exceeds 1/2S, 3/2S, ...: coherent, always nested.
 
     Args:
       probs: `[H, W, 2]` float probabilities; other numbers of classes are a ValueError.
+      cuts: other levels than these.
 
     Returns:
       `[S, H, W]` uint8 of 0 and 1.
@@ -52,6 +64,9 @@ def level_sets(probs: np.ndarray, *, num_samples: int) -> np.ndarray:
     if probs.shape[-1] != 2:
         raise ValueError(f"level sets need two classes, got {probs.shape[-1]}")
     levels = (np.arange(num_samples) + 0.5) / num_samples
+    if cuts != Cuts():
+        logits = cuts.scale * np.log(levels / (1 - levels)) + cuts.shift
+        levels = 1 / (1 + np.exp(-logits))
     return (probs[..., 1] > levels[:, None, None]).astype(np.uint8)
 
 

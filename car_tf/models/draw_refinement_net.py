@@ -81,7 +81,6 @@ class DrawRefinementNet(refiner.Refiner):
         """Creates the network.
 
         Args:
-          num_classes: K.
           base_channels: at full size; `WIDTHS` times as many on the coarser levels.
           noise_dim: Z. The first K values of z decide the draw, so that classes are
             drawn independently of each other where Z is at least K. Smooth draws take
@@ -93,7 +92,6 @@ class DrawRefinementNet(refiner.Refiner):
             shorter side; 0 for the whole image.
           half_size: whether squares of 2x2 pixels become channels on the way in, and are
             made of channels again: a quarter of the work.
-          name: of the model.
         """
         super().__init__(name=name)
         self.block = 2 if half_size else 1

@@ -28,6 +28,7 @@ BASELINES = {
     "f_argmax": "F's arg-max, always the same",
     "f_pixels": "independent pixels of F",
     "level_sets": "level sets of F",
+    "fitted_level_sets": "level sets of F, cuts fitted on the selection split",
     "gumbel_draws": "one Gumbel draw per class over F",
     "flip_oracle": "flip oracle over F's arg-max",
     "flip_oracle_blackbox": "flip oracle over the black box",

@@ -87,10 +87,8 @@ class RefinementTrainer(keras.Model):
         self.step = optimization.step_counter()
         names = ("pixel_loss", "adversarial", "discriminator", "r1")
         names += ("real_accuracy", "fake_accuracy")
-        if posterior_net is not None:
-            names += ("complexity",)
-        if energy_weight:
-            names += ("energy",)
+        names += ("complexity",) * (posterior_net is not None)
+        names += ("energy",) * bool(energy_weight)
         self._means = {name: keras.metrics.Mean(name) for name in names}
 
     def compile(self, *, generator_optimizer, discriminator_optimizer, **kwargs):

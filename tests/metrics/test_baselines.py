@@ -98,3 +98,14 @@ def test_level_sets_are_nested_and_as_likely_as_f_says():
     assert scores(samples, masks) == (pytest.approx(0), 1)
     with pytest.raises(ValueError, match="two classes, got 3"):
         baselines.level_sets(np.ones((1, 1, 3)), num_samples=2)
+
+
+def test_cuts_move_on_the_scale_of_the_logit():
+    # Levels 1/8, 3/8, 5/8, 7/8 have odds 1/7, 3/5, 5/3, 7. Twice the logit squares the
+    # odds: 1/49, 9/25, 25/9, 49; a shift by ln 2 doubles them: levels 2/51, 18/43,
+    # 50/59, 98/99.
+    cuts = baselines.Cuts(2.0, np.log(2.0))
+    shares = of_class_1([2 / 51, 18 / 43, 50 / 59, 98 / 99])
+    for nudge, wanted in ((1e-6, [1, 2, 3, 4]), (-1e-6, [0, 1, 2, 3])):
+        drawn = baselines.level_sets(shares + [-nudge, nudge], num_samples=4, cuts=cuts)
+        assert drawn.sum(axis=0).tolist() == [wanted]

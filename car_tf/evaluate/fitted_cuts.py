@@ -1,0 +1,63 @@
+"""Level sets of F with fitted cuts: the stronger of the baselines that cost nothing."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Optional
+
+import numpy as np
+
+from car_tf.data import examples, info
+from car_tf.evaluate import distances, sampling
+from car_tf.metrics import baselines, iou
+from car_tf.metrics import scores as metrics_scores
+from car_tf.models import sampler
+
+SCALES = (0.5, 0.7, 0.85, 1.0, 1.2, 1.4)
+SHIFTS = (-1.0, -0.75, -0.5, -0.25, 0.0, 0.25, 0.5)
+# As many level sets are fitted as the field compares.
+NUM_SAMPLES = 16
+
+
+def fit(
+    model: sampler.Sampler,
+    source: examples.Examples,
+    dataset_info: info.DatasetInfo,
+    *,
+    num_images: int,
+    absent: str = iou.LEAVE_OUT,
+) -> Optional[baselines.Cuts]:
+    """Finds the cuts whose level sets have the lowest mean GED on the selection split.
+
+    A cut is moved on the scale of F's logit: all by one scale and one shift, out of a
+    grid, so that a few hundred images can tell them. What G gains by cutting elsewhere
+    than F says, and no more, these level sets gain without training.
+
+    Args:
+      model: whose F is cut.
+      source: images that the result is not reported on.
+      num_images: how many of them, spread over the split; 0 for all.
+
+    Returns:
+      The cuts; None where there are not two classes of raters, which level sets take.
+    """
+    if dataset_info.flips or dataset_info.num_classes != 2:
+        return None
+    choices = [baselines.Cuts(*pair) for pair in itertools.product(SCALES, SHIFTS)]
+    scores = [
+        metrics_scores.SampleScores([NUM_SAMPLES], matched=False) for _ in choices
+    ]
+    indices = sampling.spread(len(source), num_images)
+    for sampled in sampling.sample(
+        model, source, num_samples=1, seed=0, indices=indices
+    ):
+        labels = np.asarray(source.labels[sampled.index])
+        for cuts, score in zip(choices, scores):
+            drawn = baselines.level_sets(
+                sampled.probs, num_samples=NUM_SAMPLES, cuts=cuts
+            )
+            score.add(distances.label_distances(drawn, labels, dataset_info, absent))
+    geds = [score.summaries()[NUM_SAMPLES]["ged"] for score in scores]
+    if geds[0] is None:
+        return None
+    return choices[int(np.argmin(geds))]
