@@ -13,6 +13,7 @@ from typing import Any, Dict, Tuple
 import numpy as np
 import tensorflow as tf
 
+from car_tf.config import quiet
 from car_tf.data import info
 from car_tf.metrics import realism as metrics_realism
 from car_tf.models import averages as weight_averages
@@ -60,13 +61,14 @@ def realism(
       and `steps`.
     """
     net = _build(train_images.shape[1:], num_classes, seed)
-    _train(
-        net,
-        (train_images, train_labels, train_samples),
-        num_classes=num_classes,
-        rng=np.random.default_rng(seed),
-        steps=steps,
-    )
+    with quiet.filtered():  # Of the training step's graph.
+        _train(
+            net,
+            (train_images, train_labels, train_samples),
+            num_classes=num_classes,
+            rng=np.random.default_rng(seed),
+            steps=steps,
+        )
     scores = _scores(net, test_images, test_labels, test_samples, num_classes)
     return {
         "auc": metrics_realism.auc(*scores),

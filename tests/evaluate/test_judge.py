@@ -1,5 +1,7 @@
 """The judge of realism: blind where nothing differs, sure where anything does."""
 
+import os
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -49,6 +51,15 @@ def test_what_half_of_the_labels_show_gives_three_quarters():
     # 1/2 * 1/2 + 1/2 * 1 = 0.75.
     assert result["auc"] == pytest.approx(0.75, abs=0.08)
     assert result["paired_accuracy"] == pytest.approx(0.75, abs=0.08)
+
+
+def test_what_tensorflow_says_of_the_judge_s_graph_is_dropped(monkeypatch, capfd):
+    monkeypatch.delenv("TF_CPP_MIN_LOG_LEVEL", raising=False)
+    meaningless = "E remapper failed: INVALID_ARGUMENT: Mutation::Apply error: fanout"
+    lines = f"{meaningless}\nE an error\n".encode()
+    monkeypatch.setattr(judge, "_train", lambda *_, **__: os.write(2, lines))
+    judged(lambda num, seed: halves(num, seed)[1])
+    assert capfd.readouterr().err == "E an error\n"
 
 
 def test_the_same_seed_gives_the_same_judge():
