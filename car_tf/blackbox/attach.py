@@ -179,7 +179,7 @@ def _note_agreement(
     start = "of the labelled pixels the black box has "
     if any(note.startswith(start) for note in notes):
         return
-    chosen = slice(None, None, max(1, len(split) // _NUM_COMPARED))
+    chosen = examples.spread(len(split), _NUM_COMPARED)
     counts = report.confusion(
         split.labels[chosen],
         postprocess.hard_labels(maps[chosen]),

@@ -13,12 +13,6 @@ _NUM_ROWS = 6
 _NUM_TRIED = 8
 
 
-def _evenly(num: int, wanted: int) -> list:
-    """Returns at most `wanted` indices below `num`, spread evenly."""
-    wanted = min(num, wanted)
-    return [index * num // wanted for index in range(wanted)]
-
-
 def check(
     config: config_lib.Config,
     *,
@@ -57,7 +51,7 @@ def check(
     counts = _compare(dataset.info, source, predictions)
     hints = [*report.findings(counts, names), report.order_hint(counts)]
     if segmenter is not None and try_other_inputs and counts.any():
-        chosen = _evenly(len(source), _NUM_TRIED)
+        chosen = examples.spread(len(source), _NUM_TRIED)
         tried = report.try_other_inputs(
             segmenter,
             source.take(chosen),
@@ -69,7 +63,7 @@ def check(
         hints.append(report.input_hint(tried))
     print("\n".join(hint for hint in hints if hint) or "no sign of a misunderstanding")
     if sheet_file:
-        rows = _evenly(len(source), _NUM_ROWS)
+        rows = examples.spread(len(source), _NUM_ROWS)
         picture = report.sheet(
             source.images[rows],
             source.labels[rows][:, 0],

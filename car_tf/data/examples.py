@@ -146,3 +146,12 @@ def hold_out(
     how = f"{num} of {len(units)} {'groups' if by_group else 'images'}"
     words = f"{how} held out by a draw with seed {seed}"
     return np.flatnonzero(~held), np.flatnonzero(held), words
+
+
+def spread(total: int, num: int) -> np.ndarray:
+    """Returns `num` indices below `total` (0, or too many: all), evenly apart.
+
+    Neighbours in a split tend to show one patient or street.
+    """
+    num = min(num or total, total)
+    return np.arange(num) * total // max(num, 1)

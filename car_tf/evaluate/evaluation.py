@@ -46,7 +46,7 @@ def mean_ged(
       num_images: how many, spread over the split; 0 for all.
       watch: sees what is sampled of every image.
     """
-    indices = sampling.spread(len(source), num_images)
+    indices = examples.spread(len(source), num_images)
     scores = metrics_scores.SampleScores([num_samples], matched=False)
     for sampled in sampling.sample(
         model, source, num_samples=num_samples, seed=seed, indices=indices
@@ -85,7 +85,7 @@ def cross_entropies(
     table[: dataset_info.num_classes] = accumulators.flip_table(dataset_info)
     size = source.images.shape[1:3]
     pieces = tiles.cut(size, calibration_net.receptive_field)
-    total, indices = 0.0, sampling.spread(len(source), num_images)
+    total, indices = 0.0, examples.spread(len(source), num_images)
     for index in indices:
 
         def compute(seen: tiles.Slices) -> Dict[str, np.ndarray]:

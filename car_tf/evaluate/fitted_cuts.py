@@ -47,7 +47,7 @@ def fit(
     scores = [
         metrics_scores.SampleScores([NUM_SAMPLES], matched=False) for _ in choices
     ]
-    indices = sampling.spread(len(source), num_images)
+    indices = examples.spread(len(source), num_images)
     for sampled in sampling.sample(
         model, source, num_samples=1, seed=0, indices=indices
     ):

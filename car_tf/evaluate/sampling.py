@@ -30,18 +30,9 @@ class SampledImage:
     first_probs: np.ndarray  # `[H, W, K]`, one sample's probabilities
 
 
-def spread(total: int, num: int) -> np.ndarray:
-    """Returns `num` indices below `total` (0, or too many: all), evenly apart.
-
-    Neighbours in a split tend to show one patient or street.
-    """
-    num = min(num or total, total)
-    return np.arange(num) * total // max(num, 1)
-
-
 def some_of(source: examples.Examples, num: int) -> examples.Examples:
-    """Returns `num` examples (0: all), evenly apart; see `spread`."""
-    return source.take(spread(len(source), num)) if num else source
+    """Returns `num` examples (0: all), evenly apart; see `examples.spread`."""
+    return source.take(examples.spread(len(source), num)) if num else source
 
 
 def sample(

@@ -29,7 +29,7 @@ def test_seeds_belong_to_images_and_not_to_batches(monkeypatch):
     [(0, [0, 1, 2, 3, 4]), (9, [0, 1, 2, 3, 4]), (2, [0, 2]), (3, [0, 1, 3]), (1, [0])],
 )
 def test_fewer_images_are_spread_over_the_split(num, indices):
-    assert sampling.spread(5, num).tolist() == indices
+    assert examples.spread(5, num).tolist() == indices
 
 
 def test_chosen_images_are_drawn_as_they_are_among_all():
