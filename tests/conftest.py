@@ -25,6 +25,7 @@ LONG = (
     *("experiment/test_regression.py", "experiment/test_tables.py"),
     *("export/test_clients.py", "runtime/test_full_disk.py"),
     *("runtime/test_workers_job.py", "test_docs.py", "test_site.py"),
+    *("app/test_app.py", "evaluate/test_before_stage2.py"),
 )
 # What takes longest comes first, so that no process is left alone with it at the end.
 FIRST = (

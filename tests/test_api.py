@@ -132,6 +132,7 @@ class Losses(keras.callbacks.Callback):
             self.model.stop_training = True
 
 
+@pytest.mark.long
 def test_the_script_of_the_readme_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Image.fromarray(np.zeros([40, 60, 3], np.uint8)).save("image.png")
@@ -162,6 +163,7 @@ def test_the_script_of_the_readme_runs(tmp_path, monkeypatch):
     assert "stage 2: ended by a callback after step 4" in text and "report:" in text
 
 
+@pytest.mark.long
 def test_the_tutorial_runs_from_top_to_bottom(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MPLBACKEND", "agg")

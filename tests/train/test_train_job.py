@@ -228,6 +228,7 @@ def test_a_finished_run_answers_without_tensorflow(runs, whole, tmp_path):
     assert "stage 2: step 7 of 7, " in log and "held out" in log
 
 
+@pytest.mark.long
 def test_a_run_begins_with_the_networks_of_another(runs, whole):
     source = f"train.init_from={runs.folder / 'whole'}"
     both = (source, "train.init_networks=both", "stage1.steps=0", "stage2.steps=2")
@@ -368,6 +369,7 @@ def test_the_exported_model_is_that_of_the_best_weights(runs, loaded):
     np.testing.assert_array_equal(sampler.refinement_net.logits_layer.kernel, kernel)
 
 
+@pytest.mark.long
 def test_evaluating_again_gives_the_same_numbers(loaded, runs):
     config, dataset, sampler, run = loaded
     before = read_json(run.path / "metrics.json")
@@ -384,6 +386,7 @@ def test_evaluating_again_gives_the_same_numbers(loaded, runs):
     assert read_json(run.path / "metrics.json") == after
 
 
+@pytest.mark.long
 def test_stratified_samples_are_evaluated_and_exported_under_their_name(
     loaded, tmp_path
 ):
