@@ -151,7 +151,8 @@ firsts.index(second.get(k, k)) ==> min(k, len(firsts) - 1)
     :: test_of_a_class_and_its_twin_the_draw_alone_decides
 tf.maximum(draws, LEAST_LOG_PROB) + learned ==> learned
     :: test_at_step_zero_samples_are_their_draws
-[:, None] + gumbels ==> [:, None] + 0.5 * gumbels
+_with_whole_twins(log_probs)[:, None] + gumbels
+    ==> _with_whole_twins(log_probs)[:, None] + 0.5 * gumbels
     :: test_draws_are_distributed_as_f_and_the_same_in_alike_pixels
 return 8 * STRIDE ==> return 3 * STRIDE
     :: test_a_pixel_changes_nothing_beyond_the_receptive_field

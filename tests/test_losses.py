@@ -235,12 +235,13 @@ def masks(*rows, num_classes=2):
 
 
 def test_energy_by_hand():
-    # With a pixel more in overlap and union: samples from the rater 1 - 2/4 and
-    # 1 - 2/3, from each other 1 - 2/3: 2 * (1/2 + 1/3) / 2 - 1/3.
-    samples, labels = masks([1, 1, 0, 0], [0, 1, 0, 0]), masks([0, 1, 1, 0])
+    # The background does not count. With a pixel more in overlap and union: samples
+    # from the rater 1 - 2/4 and 1 - 2/3, from each other 1 - 2/3:
+    # 2 * (1/2 + 1/3) / 2 - 1/3.
+    samples, labels = masks([1, 1, 0, 0, 0], [0, 1, 0, 0, 0]), masks([0, 1, 1, 0, 0])
     np.testing.assert_allclose(losses.energy(samples, labels), [0.5], rtol=1e-6)
     # Raters count equally: the second is the first sample, 0 and 1/3 from the two.
-    labels = masks([0, 1, 1, 0], [1, 1, 0, 0])
+    labels = masks([0, 1, 1, 0, 0], [1, 1, 0, 0, 0])
     wanted = 2 * (1 / 2 + 1 / 3 + 0 + 1 / 3) / 4 - 1 / 3
     np.testing.assert_allclose(losses.energy(samples, labels), [wanted], rtol=1e-6)
     # Of three classes, those that occur: 0 in both, 1 - 2/3, and 1 in one, 1 - 1/2.
