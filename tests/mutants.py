@@ -306,6 +306,14 @@ distances.matched_iou(count) ==> distances.matched_iou()
     :: test_other_models_are_scored_on_the_same_images
 if not np.array_equal(one.reshape(own.shape), own): ==> if False:
     :: test_samples_of_other_images_are_refused
+@ car_tf/evaluate/fitted_cuts.py tests/evaluate/test_fitted_cuts.py
+np.argmin(geds) ==> np.argmax(geds) :: test_the_cuts_of_a_third_are_found
+@ car_tf/evaluate/run.py tests/evaluate/test_fitted_cuts.py
+fitted and baselines.Cuts(**fitted["cuts"]) ==> None
+    :: test_without_the_selection_split_those_of_the_run_are_taken
+@ car_tf/metrics/baselines.py tests/metrics/test_baselines.py
+cuts.scale * np.log(levels ==> np.log(levels
+    :: test_cuts_move_on_the_scale_of_the_logit
 @ car_tf/evaluate/accumulators.py tests/evaluate/test_evaluation.py
 maps["blackbox"] == label if "blackbox" in maps else None ==> None
     :: test_f_s_flips_are_judged_where_the_black_box_is_right
