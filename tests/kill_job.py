@@ -30,9 +30,9 @@ import cityscapes_tree as tree
 import job
 import numpy as np
 
-from export import description
-
+# Before this folder, which has an `export` of its own.
 sys.path.insert(0, str(job.CHECKOUT))
+from export import description  # noqa: E402
 from tests.train import test_train_job  # noqa: E402
 
 # Each phase begins with a line; caching with the first file in the cache.
