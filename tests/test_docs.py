@@ -2,6 +2,7 @@
 
 import ast
 import collections
+import os
 import pathlib
 import re
 import shlex
@@ -258,3 +259,13 @@ def test_pictures_are_small():
 )
 def test_the_check_finds_what_is_wrong(text, wrong):
     assert problems_in(text) == wrong
+
+
+def test_scripts_that_the_pages_name_begin():
+    text = "".join(page.read_text(encoding="utf-8") for page in PAGES)
+    for script in sorted(set(re.findall(r"python (tests/\w+\.py)", text))):
+        # As where car_tf is installed: behind the script's own folder.
+        env = {**os.environ, "PYTHONPATH": str(ROOT)}
+        command = [sys.executable, script, "--help"]
+        done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True)
+        assert done.returncode == 0, done.stderr.decode()[-500:]
