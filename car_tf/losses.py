@@ -103,17 +103,23 @@ def paired_calibration(
     Returns:
       `[B]`, nats to second order, mean over the valid pixels; may be negative.
     """
-    num = samples.shape[1]
-    if num < 2:
-        raise ValueError(f"samples: wanted at least 2 per image, got {num}")
+    num = _several(samples)
     change = samples - draws
     pairs = tf.square(tf.reduce_sum(change, 1)) - tf.reduce_sum(tf.square(change), 1)
     each = tf.reduce_sum(pairs / (probs + floor), axis=-1) / (2 * num * (num - 1))
     return masked_mean(each, valid_mask)
 
 
+def _several(samples: tf.Tensor) -> int:
+    """Returns M of samples `[B, M, ...]`; ValueError where there are no pairs."""
+    num = samples.shape[1]
+    if num < 2:
+        raise ValueError(f"samples: wanted at least 2 per image, got {num}")
+    return num
+
+
 def energy(samples: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-    """The squared energy distance of samples and raters, as a loss (cf. CAR, Eq. 9).
+    """The squared energy distance of samples and raters, as a loss (cf. CAR, Eq. 19).
 
     Twice the mean distance of a sample and a rater, less that of two samples; without
     the distance of two raters, which no sample changes, and without pairs of a sample
@@ -132,9 +138,7 @@ def energy(samples: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
     Raises:
       ValueError: there is one sample per image.
     """
-    num = samples.shape[1]
-    if num < 2:
-        raise ValueError(f"samples: wanted at least 2 per image, got {num}")
+    num = _several(samples)
     if samples.shape[-1] == 2:
         samples, labels = samples[..., 1:], labels[..., 1:]
     within = _jaccard_distances(samples, samples)

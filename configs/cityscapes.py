@@ -54,5 +54,4 @@ def get_config() -> config_lib.Config:
         ),
         # The weights of the last step: by GED alone the first would be taken.
         train=config_lib.Train(checkpoint_every=250, select_every=1500),
-        evaluation=config_lib.Evaluation(realism_steps=600),
     )

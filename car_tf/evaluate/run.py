@@ -58,7 +58,7 @@ def evaluate_run(
         dataset.info,
         before=before,
         absent=absent,
-        cuts=_cuts(config, dataset, model, workdir, absent),
+        cuts=_cuts(config, dataset, model, workdir, split, absent),
         sample_files=samples,
         progress=lambda stream, total: io.progress(
             iterable=stream, total=total, desc="evaluating", unit="image"
@@ -85,14 +85,16 @@ def _cuts(
     dataset: data_load.Dataset,
     model: sampler.Sampler,
     workdir: run_dir.RunDir,
+    split: str,
     absent: str,
 ) -> Optional[baselines.Cuts]:
-    """Fits the cuts of level sets, or takes those of the run where its data are not.
+    """Fits the cuts of level sets, or takes those that the run's training has fitted.
 
-    The training has the selection split at hand; who evaluates anew reads less.
+    The training has the selection split at hand; who evaluates anew reads less, or
+    reports on that split itself.
     """
     source = dataset.splits.get(dataset.selection)
-    if source is None:
+    if source is None or split == dataset.selection:
         known = (workdir.read_json("metrics.json") or {}).get("baselines", {})
         fitted = known.get("fitted_level_sets")
         return fitted and baselines.Cuts(**fitted["cuts"])

@@ -30,7 +30,7 @@ DESCRIPTIONS = {
     "discriminator": "Cross entropy of D on real and generated pairs, nats; 1.386 at "
     "chance",
     "r1": "R1 penalty of D, before its weight",
-    "energy": "energy distance of the samples from the labels",
+    "energy": "Energy distance of the samples from the labels",
     "complexity": "KL of the posterior of z from N(0, I), nats, sum over z",
     "real_accuracy": "Share of real pairs that D takes for real",
     "fake_accuracy": "Share of generated pairs that D takes for generated",

@@ -47,10 +47,14 @@ def source(num=12):
 
 @pytest.fixture
 def sampled(monkeypatch):
+    seen = []
+
     def sample(model, source, *, num_samples, seed, indices):
+        seen.append(list(indices))
         return (model.sampled(index) for index in indices)
 
     monkeypatch.setattr(sampling, "sample", sample)
+    return seen
 
 
 def test_the_cuts_of_a_third_are_found(sampled):
@@ -70,9 +74,9 @@ def test_the_cuts_of_a_third_are_found(sampled):
         geds[name] = np.mean(found)
     assert geds["fitted"] < geds["as F says"] - 0.1
     # Some of the images are enough, and others are not looked at.
-    own.labels[1::2] = 0
     some = fitted_cuts.fit(model, own, FACTS, num_images=6)
     assert isinstance(some, baselines.Cuts)
+    assert sampled == [list(range(12)), [0, 2, 4, 6, 8, 10]]
 
 
 def test_flips_and_more_classes_have_no_level_sets():
@@ -103,8 +107,11 @@ def test_without_the_selection_split_those_of_the_run_are_taken(sampled):
         (None, None),
     ):
         workdir = types.SimpleNamespace(read_json=lambda name: metrics)
-        assert run._cuts(config, dataset, None, workdir, "leave_out") == wanted
-    dataset.splits["val"] = own
+        # Nor are they fitted on the images that are reported on.
+        for split, splits in (("test", {}), ("val", {"val": own})):
+            dataset.splits = splits
+            rest = (Blurred(own), workdir, split, "leave_out")
+            assert run._cuts(config, dataset, *rest) == wanted
     workdir = types.SimpleNamespace(read_json=None)
-    found = run._cuts(config, dataset, Blurred(own), workdir, "leave_out")
-    assert found.shift <= -0.75
+    rest = (Blurred(own), workdir, "test", "leave_out")
+    assert run._cuts(config, dataset, *rest).shift <= -0.75
