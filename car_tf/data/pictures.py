@@ -129,6 +129,7 @@ def to_values(image: Image.Image) -> Image.Image:
     colour channels, which must be equal, one.
     """
     if image.mode == "1":
+        _raw_mode(image)
         _check_exact(image, "mask values")
         return image.convert("L")
     if image.mode not in ("RGB", "RGBA"):
@@ -153,7 +154,8 @@ def to_grey(image: Image.Image, limits: Tuple[float, float]) -> Image.Image:
     """Returns a grey picture of any number of bits as `L`, limits as 0 and 255.
 
     Raises:
-      PictureError: colours, a turned picture (EXIF), or several frames.
+      PictureError: colours, a turned picture (EXIF), several frames, or values that
+        the limits are not of.
     """
     _raw_mode(image)
     if image.mode not in ("L", "I", "F") and not image.mode.startswith("I;16"):
@@ -165,7 +167,15 @@ def to_grey(image: Image.Image, limits: Tuple[float, float]) -> Image.Image:
     values = np.asarray(image)
     if not np.isfinite(values).all():
         raise PictureError("wanted numbers, got some that are not finite")
-    return within(values, limits)
+    picture, found = within(values, limits), (values.min(), values.max())
+    # Nor do two levels remain of a picture that has more.
+    is_flat = np.count_nonzero(picture.histogram()) <= 2 < len(np.unique(values))
+    if is_flat or (image.mode == "L" and limits[1] > 255):
+        raise PictureError(
+            f"wanted grey values {limits[0]:g} to {limits[1]:g} (black to white), got "
+            f"{found[0]:g} to {found[1]:g} of mode {image.mode}"
+        )
+    return picture
 
 
 def within(values: np.ndarray, limits: Tuple[float, float]) -> Image.Image:

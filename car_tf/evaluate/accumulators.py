@@ -9,7 +9,7 @@ import numpy as np
 
 from car_tf.data import class_flips, info
 from car_tf.evaluate import distances, sampling
-from car_tf.metrics import bootstrap, calibration, ged, iou, raters
+from car_tf.metrics import baselines, bootstrap, calibration, ged, iou, raters
 from car_tf.metrics import scores as metrics_scores
 
 # Numbers of samples that the field reports; model selection takes the smallest.

@@ -79,6 +79,8 @@ def test_what_would_have_to_be_guessed_is_refused(tmp_path):
             "2 frames",
         ),
     }
+    twice = {"save_all": True, "append_images": [grey.convert("1")]}
+    cases["bits.tiff"] = (grey.convert("1"), twice, "values", "2 frames")
     for name, (image, options, mode, words) in cases.items():
         image.save(tmp_path / name, **options)
         with pytest.raises(io.DataError, match=f"{name}: .*{words}"):

@@ -44,7 +44,7 @@ def describe(root: pathlib.Path) -> Draft:
       DataError: no folder of images, or no masks whose names begin as the images' do.
     """
     paths = [path.relative_to(root) for path in io.walk(root)]
-    image_form, raters = layout.find(root, paths)
+    image_form, raters, others = layout.find(root, paths)
     draft = Draft(
         {
             "title": root.resolve().name,
@@ -56,6 +56,11 @@ def describe(root: pathlib.Path) -> Draft:
     )
     draft.lines.append(f"images: {image_form}")
     draft.lines += [f"rater {name}: {form}" for name, form in raters]
+    if others:
+        draft.lines.append(
+            f"not used: {len(others)} files whose names begin with no image's, such as "
+            f"{others[0].as_posix()}"
+        )
     if len(raters) > description.MAX_RATERS:
         raise io.DataError(
             f"{root}: wanted at most {description.MAX_RATERS} raters, found {len(raters)}"
@@ -95,7 +100,7 @@ def _examples(root: pathlib.Path, draft: Draft) -> List[files.Example]:
     words = {"missing label": "images without a mask of any rater"}
     words["missing image"] = "masks without an image"
     for kind, num in collections.Counter(p.kind for p in problems).items():
-        draft.lines.append(f"{num} {words[kind]}, which `data check` names")
+        draft.lines.append(f"{num} {words.get(kind, kind)}, which `data check` names")
     labelled = [example for example in found if any(example.masks)]
     missing = sum(mask is None for example in labelled for mask in example.masks)
     if missing:
@@ -128,7 +133,7 @@ def _images(draft: Draft, chosen: Sequence[files.Example]) -> None:
 
 def _classes(draft: Draft, masks: Sequence[pathlib.Path]) -> Dict[int, int]:
     """Takes classes from the values of masks; returns pixels by code."""
-    mode, counts, palette = _count(masks)
+    mode, counts, palette, per_mask = _count(masks)
     codes = sorted(counts)
     if mode == "colors":  # Black, or else the most frequent, is the background.
         first = 0 if 0 in counts else max(counts, key=counts.get)
@@ -151,6 +156,13 @@ def _classes(draft: Draft, masks: Sequence[pathlib.Path]) -> Dict[int, int]:
     )
     draft.lines.append("their names are made up: rename them, and object_word")
     _ask_for_classes(draft, values, shares, is_grey=mode != "colors" and not palette)
+    highest = {max(own) for own in per_mask if own == set(range(len(own)))}
+    if mode == "values" and len(values) >= 10 and len(highest) > 2:
+        draft.questions.append(
+            f"classes: masks hold values from 0 to {values[-1]}, as many as each needs: "
+            "do they number objects? Then save them with one value for each class, and "
+            "draft anew."
+        )
     return counts
 
 
@@ -187,30 +199,33 @@ def _ask_for_classes(
 
 def _count(
     masks: Sequence[pathlib.Path],
-) -> Tuple[str, Dict[int, int], Dict[int, Tuple[int, ...]]]:
+) -> Tuple[str, Dict[int, int], Dict[int, Tuple[int, ...]], List[set]]:
     """Counts pixels by code; tells whether masks hold values or colours.
 
     Returns:
-      `values` or `colors`, pixels by code, and the palette's colour of each value.
+      `values` or `colors`, pixels by code, the palette's colour of each value, and the
+      codes of each mask.
     """
     for mode in ("values", "colors"):
         counts: Dict[int, int] = collections.Counter()
         palette: Dict[int, Tuple[int, ...]] = {}
+        per_mask = []
         try:
             for path in masks:
-                with io.opened(path) as image:
-                    if image.mode == "P" and image.getpalette():
-                        colors = np.reshape(image.getpalette(), (-1, 3)).tolist()
-                        palette.update(enumerate(map(tuple, colors)))
-                codes = examine.codes_of(np.asarray(io.read_png(path, mode=mode)))
-                for code, num in zip(*np.unique(codes, return_counts=True)):
-                    counts[int(code)] += int(num)
+                codes, colors = examine.read_codes(path, mode)
+                # Programs that save bytes order the palette of each file anew.
+                if any(palette.get(c, color) != color for c, color in colors.items()):
+                    raise io.DataError(f"{path}: its palette is not that of others")
+                palette.update(colors)
+                found, numbers = np.unique(codes, return_counts=True)
+                counts.update(dict(zip(found.tolist(), numbers.tolist())))
+                per_mask.append(set(found.tolist()))
                 if len(counts) > _NUM_COLORS:
                     raise io.DataError(
                         f"{path}: more than {_NUM_COLORS} colours in masks: they were "
                         "resized or compressed; save them with one for each class"
                     )
-            return mode, counts, palette
+            return mode, counts, palette, per_mask
         except io.DataError:
             if mode == "colors":
                 raise
@@ -274,7 +289,7 @@ def _thickness(chosen: Sequence[files.Example], values: Dict[int, int]) -> float
     mode = "colors" if max(values) > 255 else "values"
     for example in chosen[:12]:
         path = next(path for path in example.masks if path is not None)
-        codes = examine.codes_of(np.asarray(io.read_png(path, mode=mode)))
+        codes, _ = examine.read_codes(path, mode)
         other = np.pad(codes != usual, [(0, 0), (1, 1)]).astype(np.int8)
         change = np.diff(other, axis=1)
         runs.append(np.argwhere(change < 0)[:, 1] - np.argwhere(change > 0)[:, 1])

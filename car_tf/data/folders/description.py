@@ -72,6 +72,17 @@ class Groups(_Part):
     """Without a table: a regular expression whose first bracket is the group in an
     image's name, such as `(.*)_`."""
 
+    @pydantic.field_validator("pattern")
+    @classmethod
+    def _is_one(cls, pattern: str) -> str:
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            raise ValueError(
+                f"groups.pattern: {pattern!r} is no regular expression ({error})"
+            ) from None
+        return pattern
+
 
 class Flip(_Part):
     """A class that takes the name of its twin in a share of the images."""

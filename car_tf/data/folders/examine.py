@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import functools
 import pathlib
-from typing import Any, Tuple
+from typing import Any, Dict, Tuple
 
 import numpy as np
 
 from car_tf.data import findings, info, io, pictures
 from car_tf.data.folders import description, files
+
+Color = Tuple[int, ...]
 
 
 def examine(
@@ -33,12 +35,16 @@ def examine(
         read = functools.partial(_read_mask, path, told)
         label = path and problems.attempt(example.split, path, read)
         if label is not None and shape not in (None, label.shape):
-            if told.masks_of_other_size == "nearest":
+            words = f"wanted {findings.by(shape)}, as its image, got "
+            words += f"{findings.by(label.shape)}: save it at the image's size"
+            is_turned = np.diff(shape) * np.diff(label.shape) < 0
+            if is_turned:  # Resized, it would lie across its image.
+                words += ", turned as that is"
+            elif told.masks_of_other_size == "nearest":
                 label = io.resize_nearest(label, shape)
             else:
-                words = f"wanted {findings.by(shape)}, as its image, got "
-                words += f"{findings.by(label.shape)}: save it at the image's size, or "
-                words += "set masks_of_other_size to nearest in dataset.json"
+                words += ", or set masks_of_other_size to nearest in dataset.json"
+            if label.shape != shape:
                 problems.error("size of mask", example.split, path, words)
         labels.append(label)
     read = [label for label in labels if label is not None]
@@ -94,7 +100,7 @@ def _read_mask(path: pathlib.Path, told: description.Description) -> np.ndarray:
       DataError: unreadable, or a value of no class; naming it.
     """
     mode = "colors" if told.uses_colors else "values"
-    codes = codes_of(np.asarray(io.read_png(path, mode=mode)))
+    codes, palette = read_codes(path, mode)
     known, ids = _table(told)
     if mode == "values":  # As below, in a tenth of the time.
         places = np.searchsorted(known, np.arange(256)).clip(0, len(known) - 1)[codes]
@@ -106,7 +112,37 @@ def _read_mask(path: pathlib.Path, told: description.Description) -> np.ndarray:
             f"{path}: {strange.size} pixels have the value {value_of(strange[0], mode)}"
             ", which is of no class and not ignored in dataset.json"
         )
+    _check_palette(path, palette, told)
     return ids[places]
+
+
+def _check_palette(
+    path: pathlib.Path, palette: Dict[int, Color], told: description.Description
+) -> None:
+    """Refuses values whose colours in a palette are those of other classes."""
+    owners = {entry.color: entry for entry in told.classes}
+    for value, color in palette.items():
+        owner = owners.get(color)
+        if owner and owner.values and value not in (*owner.values, *told.ignore):
+            raise io.DataError(
+                f"{path}: its palette gives the value {value} the colour of "
+                f"{owner.name}, whose value is {owner.values[0]}: where palettes differ "
+                "the values of classes in dataset.json must be colours [r, g, b]"
+            )
+
+
+def read_codes(path: pathlib.Path, mode: str) -> Tuple[np.ndarray, Dict[int, Color]]:
+    """Reads a mask as codes of `codes_of`, `[H, W]`.
+
+    Returns:
+      The codes, and for values of a palette the colour of each that occurs.
+    """
+    codes = codes_of(np.asarray(io.read_png(path, mode=mode)))
+    with io.opened(path) as image:
+        if mode == "colors" or image.mode != "P":
+            return codes, {}
+        colors = np.reshape(image.getpalette(), (-1, 3)).tolist()
+    return codes, {code: tuple(colors[code]) for code in np.unique(codes).tolist()}
 
 
 def codes_of(values: np.ndarray) -> np.ndarray:

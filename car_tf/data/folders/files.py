@@ -45,12 +45,7 @@ def find(
     Raises:
       DataError: no image, or two files of one name.
     """
-    taken: Dict[pathlib.PurePath, List[str]] = {}
-    paths = {}
-    for path in io.walk(root):
-        relative = path.relative_to(root)
-        paths[relative] = path
-        taken.setdefault(relative.with_suffix(""), []).append(relative.name)
+    paths = {path.relative_to(root): path for path in io.walk(root)}
     images = _matching(root, told.images.files, paths)
     by_rater = [_matching(root, rater.masks, paths) for rater in told.raters]
     # Masks may be divided as images are, or lie together.
@@ -74,8 +69,14 @@ def find(
             words += f" (such as {told.raters[0].masks})"
             problems.error("missing label", examples[-1].split, path, words)
     known, strays = {example.image for example in examples} | masks, set()
-    for found in by_rater:
+    for rater, found in zip(told.raters, by_rater):
         strays |= {path for path in found.values() if path not in known}
+        if masks and masks.isdisjoint(found.values()):
+            words = (
+                f"raters: wanted masks of {rater.name} at {rater.masks}, found none "
+            )
+            words += "of any image: mend the path, or leave this rater out"
+            problems.error("missing rater", "", root / description.FILE, words)
     for path in sorted(strays):
         words = "there is no image of this mask's name"
         problems.error("missing image", "", path, words)
@@ -129,9 +130,9 @@ class _Groups:
 
     def __init__(self, root: pathlib.Path, told: description.Groups):
         self._told, self._rows = told, {}
+        self._path = root / (told.table or description.FILE)
         if not told.table:
             return
-        self._path = root / told.table
         rows = read_table(self._path)
         for column in filter(None, (told.image, told.group, told.split)):
             if rows and column not in rows[0]:
@@ -140,7 +141,14 @@ class _Groups:
                     f"{', '.join(str(name) for name in rows[0])}"
                 )
         for row in rows:
-            self._rows[stem_of(row[told.image])] = row
+            name = stem_of(row[told.image])
+            kept = self._rows.setdefault(name, row)
+            for column in filter(None, (told.group, told.split)):
+                if kept[column] != row[column]:
+                    raise io.DataError(
+                        f"{self._path}: wanted one {column} for {name}, got "
+                        f"{kept[column]} and {row[column]}"
+                    )
 
     def of(self, name: str) -> Tuple[str, str]:
         """Returns an image's group and split, empty for none, if table or pattern tell."""
@@ -157,10 +165,10 @@ class _Groups:
             return group, SPLIT_NAMES.get(split.strip().lower(), "")
         if self._told.pattern:
             match = re.search(self._told.pattern, name)
-            if not match or not match.groups():
+            if not match or not match.groups() or not match[1]:
                 raise io.DataError(
-                    f"groups.pattern: wanted a group in brackets of {name}, found none "
-                    f"with {self._told.pattern!r}"
+                    f"{self._path}: groups.pattern: wanted a group in brackets of "
+                    f"{name}, found none with {self._told.pattern!r}"
                 )
             return match[1], ""
         folder = pathlib.PurePath(name).parent.as_posix()

@@ -19,17 +19,19 @@ _MASKS = (
 
 def find(
     root: pathlib.Path, paths: Sequence[pathlib.PurePath]
-) -> Tuple[str, List[Tuple[str, str]]]:
+) -> Tuple[str, List[Tuple[str, str]], List[pathlib.PurePath]]:
     """Tells by which names images and masks go.
 
     Args:
       paths: all files in the folder, relative to it.
 
     Returns:
-      The form of image files, and (name, form of masks) of the raters.
+      The form of image files, (name, form of masks) of the raters, and the files in
+      folders of masks that are of no image.
 
     Raises:
-      DataError: no images, or no masks whose names begin as theirs do.
+      DataError: no images, images in several folders, or no masks whose names begin as
+        theirs do.
     """
     pictured = [p for p in paths if p.suffix.lower() in files.ENDINGS]
     in_images = [p for p in pictured if _part(p, IMAGES) is not None]
@@ -47,14 +49,23 @@ def find(
                 f"in {', '.join(files.ENDINGS)}, found {words if others else none} "
                 "(docs/own_data.md)"
             )
-    stems, form = _names(in_images, IMAGES)
+    places, stems = _names([p for p in in_images if p not in in_masks], IMAGES)
+    if len(places) != 1:  # Their names would be mixed up.
+        shown = " and ".join(path.as_posix() for path in [*places.values()][:2])
+        raise io.DataError(
+            f"{root}: wanted all images below one folder, found {shown or 'none'}: move "
+            "them to images/FOLDER/, and masks to masks/RATER/FOLDER/"
+        )
     # What is added to an image's name, by the folder that masks lie in.
     added: Dict[str, set] = collections.defaultdict(set)
     below = stems | {stem.rpartition("/")[0] for stem in stems}
+    others = []
     for path in in_masks:
         place, name = _place(path, _MASKS, below)
         stem = _longest_start(name, stems)
-        if stem is not None:
+        if stem is None:
+            others.append(path)
+        else:
             added[place].add(name[len(stem) :])
     if not added:
         example = in_masks[0].as_posix()
@@ -62,6 +73,11 @@ def find(
             f"{root}: wanted masks whose names begin as their images' do, found none: "
             f"such as {example} for one of {', '.join(sorted(stems)[:2])}"
         )
+    return f"{next(iter(places))}/{{image}}", _raters(added), others
+
+
+def _raters(added: Dict[str, set]) -> List[Tuple[str, str]]:
+    """Returns (name, form of masks) of the raters, by folders and endings of masks."""
     raters = []
     for place, endings in sorted(added.items()):
         for ending in sorted(endings):
@@ -71,8 +87,7 @@ def find(
                 name = ending.strip("_-. /") or "rater"
             raters.append((name, f"{place}/{{image}}{ending}"))
     doubled = len({name for name, _ in raters}) < len(raters)
-    named = [(f"{n}_{i}" if doubled else n, f) for i, (n, f) in enumerate(raters, 1)]
-    return form, named
+    return [(f"{n}_{i}" if doubled else n, f) for i, (n, f) in enumerate(raters, 1)]
 
 
 def _part(path: pathlib.PurePath, names: Sequence[str]) -> Optional[int]:
@@ -101,17 +116,20 @@ def _place(path: pathlib.PurePath, names: Sequence[str], below: set) -> Tuple[st
     return "/".join(parts[:first]), "/".join(parts[first:])
 
 
-def _names(paths: Sequence[pathlib.PurePath], names: Sequence[str]) -> Tuple[set, str]:
-    """Returns the names of images, and the form of their files."""
-    places, found = collections.Counter(), set()
+def _names(
+    paths: Sequence[pathlib.PurePath], names: Sequence[str]
+) -> Tuple[Dict[str, pathlib.PurePath], set]:
+    """Returns a file for each folder of images, as a form, and the names of images."""
+    places: Dict[str, pathlib.PurePath] = {}
+    found = set()
     for path in paths:
         parts, forms = list(path.with_suffix("").parts), _forms(path)
         first = _part(path, names) + 1
         if forms[first] == "{split}" and first < len(parts) - 1:
             first += 1
-        places["/".join(forms[:first])] += 1
+        places.setdefault("/".join(forms[:first]), path)
         found.add("/".join(parts[first:]))
-    return found, f"{places.most_common(1)[0][0]}/{{image}}"
+    return places, found
 
 
 def _longest_start(name: str, stems: set) -> Optional[str]:

@@ -92,7 +92,7 @@ def _stored(
     paths = [p for e in found for p in (e.image, *e.masks) if p is not None]
     hashes = cache.content_hashes(paths, cache_dir)
     lie = [(e.name, [mask is not None for mask in e.masks]) for e in found]
-    key = f"folders|{cache.FORMAT_VERSION}|{told}|{lie}|{hashes}"
+    key = f"folders 2|{cache.FORMAT_VERSION}|{told}|{lie}|{hashes}"
     num_tiles = 1
     if told.fit == "tiles":
         num_tiles = max(_num_tiles(e.image, size, on_error) for e in found)

@@ -250,6 +250,13 @@ def test_16_bits_need_a_range(root):
     grey = np.asarray(Image.fromarray(leaves.draw(0)[0]).convert("L"))
     np.testing.assert_array_equal(examples_by_name(dataset)["leaf0"][0][..., 0], grey)
     assert dataset.info.image_range == (0, 4080) and dataset.info.image_channels == 1
+    # One of 8 bits among them, and a range of other images.
+    leaves.save(root / "images" / "leaf0.png", grey)
+    with pytest.raises(io.DataError, match="leaf0.png: .* 0 to 4080 .*, got .* mode L"):
+        load(root)
+    leaves.change(root, images={**images, "range": [0.0, 1.0]})
+    with pytest.raises(io.DataError, match="wanted grey values 0 to 1 .* got [1-9]"):
+        load(root, "data.on_error=stop")
 
 
 def test_an_object_black_on_white_is_asked_for(tmp_path):
@@ -285,6 +292,43 @@ def test_what_values_stand_for_is_asked(tmp_path, values, words):
     leaves.save(tmp_path / "masks" / "a.png", np.array(values, np.uint8)[labels[0]])
     (question,) = drafted(tmp_path).questions
     assert re.search(words, question)
+
+
+def test_numbered_objects_are_asked_for(tmp_path):
+    for index in range(3):  # 10, 11 and 12 objects.
+        ids = np.arange(16 * 16, dtype=np.uint8).reshape(16, 16) % (11 + index)
+        leaves.save(tmp_path / "images" / f"{index}.png", ids)
+        leaves.save(tmp_path / "masks" / f"{index}.png", ids)
+    assert "do they number objects" in drafted(tmp_path).questions[0]
+
+
+def test_palettes_in_another_order_are_told_by_colours(tmp_path):
+    root = leaves.write(tmp_path / "leaves")
+    path = root / "masks" / "anna" / "leaf4.png"
+    leaves.save(path, 3 - leaves.draw(4)[1][0], leaves.PALETTE[::-1])
+    classes = [entry["values"][0] for entry in drafted(root).content["classes"]]
+    ids = [classes.index(list(color)) for color in leaves.PALETTE]
+    labels = examples_by_name(load(root))["leaf4"][1]
+    np.testing.assert_array_equal(labels, np.array(ids)[leaves.draw(4)[1]])
+
+
+def test_images_of_one_name_in_several_folders_are_not_mixed(tmp_path):
+    for name in ("p1", "p2"):
+        leaves.write(tmp_path / name, num=2)
+    with pytest.raises(
+        io.DataError, match="one folder, found p1/images.* and p2/images"
+    ):
+        describe.describe(tmp_path)
+
+
+def test_files_of_no_image_are_named(tmp_path):
+    root = leaves.write(tmp_path / "leaves")
+    leaves.save(root / "masks" / "dora" / "seg_leaf0.png", leaves.draw(0)[1][0])
+    said = "\n".join(drafted(root).lines)
+    assert (
+        "not used: 1 files whose names begin with no image's, such as masks/dora"
+        in said
+    )
 
 
 def test_other_formats_are_to_be_converted(tmp_path):
@@ -332,6 +376,28 @@ def _same_again(root):
     leaves.change(root, groups={"table": "splits.csv", "split": "split"})
 
 
+def _turned_mask(root):
+    leaves.change(root, masks_of_other_size="nearest")
+    leaves.save(root / "masks" / "anna" / "leaf3.png", leaves.draw(3)[1][0].T.copy())
+
+
+def _other_palette(root):
+    path = root / "masks" / "anna" / "leaf4.png"
+    leaves.save(path, 3 - leaves.draw(4)[1][0], leaves.PALETTE[::-1])
+
+
+def _rater_of_no_masks(root):
+    dora = {"name": "dora", "masks": "masks/d/{image}"}
+    raters = json.loads((root / "dataset.json").read_text())["raters"]
+    leaves.change(root, raters=[*raters, dora])
+
+
+def _two_groups_of_one(root):
+    rows = [f"leaf{i},{i}" for i in range(9)] + ["leaf0.png,5"]
+    (root / "trees.csv").write_text("\n".join(["image,tree", *rows]))
+    leaves.change(root, groups={"table": "trees.csv", "group": "tree"})
+
+
 def _stray_value(root):
     label = leaves.draw(4)[1][0]
     label[0, :3] = 7
@@ -342,6 +408,10 @@ def _stray_value(root):
     "damage, words",
     [
         (_stray_value, "leaf4.png: 3 pixels have the value 7, which is of no class"),
+        (_turned_mask, "leaf3.png: wanted 40 x 56, .* got 56 x 40.* turned as that is"),
+        (_other_palette, "leaf4.png: its palette gives the value [03] the colour of"),
+        (_rater_of_no_masks, "dataset.json: raters: wanted masks of dora at masks/d/"),
+        (_two_groups_of_one, "trees.csv: wanted one tree for leaf0, got 0 and 5"),
         (_same_again, "leaf9: same pixels as leaf0 of (train|selection)"),
         (
             lambda root: (root / "images" / "leaf0.png").unlink(),
@@ -393,6 +463,11 @@ def test_training_stops_with_the_words_of_the_check(root, damage, words):
         ({"ignore": [1]}, "value 1 is of class_1 and of ignore"),
         ({"ignore": ["red"]}, "ignore.* wanted ids 0 to 255, or colours"),
         ({"groups": {"pattern": "x(.)"}}, "groups.pattern: wanted a group in brackets"),
+        ({"groups": {"pattern": "(x)?"}}, "groups.pattern: wanted a group in brackets"),
+        (
+            {"groups": {"pattern": "("}},
+            "groups.pattern: '\\(' is no regular expression",
+        ),
     ],
 )
 def test_a_wrong_description_is_refused_by_field(root, fields, words):
