@@ -47,13 +47,10 @@ def gate(
 ) -> List[tf.Tensor]:
     """Lets tensors through if all checks hold.
 
-    Args:
-      shapes: static shapes of the result, which the checks must have ensured.
-      checks: given the tensors, returns the checks in order; each must be computable
-        for tensors of any rank, see `dimensions`.
-
-    Returns:
-      The tensors, that nothing can use before the last check has passed.
+    `shapes` are static shapes of the result, which the checks must have ensured;
+    `checks`, given the tensors, returns them in order, each computable for tensors of
+    any rank (see `dimensions`). Nothing can use what is returned before the last check
+    has passed.
     """
     fed = _opaque(tensors, [None] * len(tensors))
     passed: List[tf.Operation] = []
@@ -71,11 +68,9 @@ def dimensions(tensor: tf.Tensor, num: int) -> List[tf.Tensor]:
 
 
 def shape_is(tensor: tf.Tensor, wanted: Sequence[object], words: str) -> Check:
-    """Checks rank and dimensions.
+    """Checks rank and dimensions: numbers, scalar tensors, or None for any positive one.
 
-    Args:
-      wanted: per axis a number or scalar tensor; None for any positive number.
-      words: the sentence's beginning: what is wanted.
+    `words` begin the sentence: what is wanted.
     """
     dims = dimensions(tensor, len(wanted))
     good = tf.equal(tf.rank(tensor), len(wanted))
@@ -124,12 +119,10 @@ def size_checks(sizes: tf.Tensor, name: str) -> List[Check]:
 def blackbox_checks(
     blackbox: tf.Tensor, image_size: Sequence[tf.Tensor], num_classes: int
 ) -> List[Check]:
-    """Checks a black box's output.
+    """Checks a black box's output, for images of the scalars B, H and W.
 
-    Args:
-      blackbox: `[B, H, W]` uint8 class ids, 255 for none, or `[B, H, W, Kb]` float
-        probabilities.
-      image_size: scalars B, H and W of the images.
+    Either `[B, H, W]` uint8 class ids, 255 for none, or `[B, H, W, Kb]` float
+    probabilities.
     """
     if blackbox.dtype.is_integer:
         good = tf.reduce_all((blackbox < num_classes) | (blackbox == 255))

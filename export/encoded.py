@@ -46,11 +46,9 @@ def _kind_checks(strings: tf.Tensor, name: str, jpeg: bool) -> List[checks.Check
 
 def decode_images(strings: tf.Tensor, channels: int, name: str) -> tf.Tensor:
     """Decodes `[B]` PNG or JPEG strings of one size to `[B, H, W, C]` uint8."""
-
-    def kinds(fed: Sequence[tf.Tensor]) -> List[checks.Check]:
-        return _kind_checks(fed[0], name, jpeg=True)
-
-    (strings,) = checks.gate([strings], [[None]], kinds)
+    (strings,) = checks.gate(
+        [strings], [[None]], lambda fed: _kind_checks(fed[0], name, jpeg=True)
+    )
     return _decode(strings, channels, name)
 
 
@@ -87,7 +85,6 @@ def _decode(strings: tf.Tensor, channels: int, name: str) -> tf.Tensor:
 
 def encode_maps(maps: tf.Tensor) -> tf.Tensor:
     """Encodes `[B, M, H, W]` uint8 maps as `[B, M]` grey PNG strings."""
-
     strings = tf.TensorSpec([None], tf.string)
     return tf.map_fn(_encode, maps, fn_output_signature=strings)
 

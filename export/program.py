@@ -186,8 +186,7 @@ def each_image(
 ) -> Tensors:
     """Calls a function of `[1, ...]` tensors on each element of `[B, ...]` ones.
 
-    It returns `[1, ...]` tensors by name; `specs` are of these without their first
-    axis.
+    `specs` are those of the tensors that it returns by name, without their first axis.
     """
 
     def one(elements: Sequence[tf.Tensor]) -> Tensors:

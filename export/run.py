@@ -38,11 +38,10 @@ def export_run(
     Args:
       output: the folder of served models.
       name: of the model; empty for the configuration's.
-      num_samples: M where a request does not say.
+      num_samples, own_size: see `program.Settings`.
       notes, metrics: on the data; of the evaluation, None before it.
       blackbox_function: a black box to embed, see `program.BlackBoxFunction`; without
         an attribute `fingerprint`, it is taken for another one every time.
-      own_size: whether maps have the image's size, see `program.Settings`.
 
     Raises:
       ExportError: a name that cannot be served.
@@ -86,15 +85,10 @@ def _as_read(
     return json.loads(config_lib.to_json(config))
 
 
-def _results(
-    config: config_lib.Config,
-    metrics: Optional[Dict[str, Any]],
-    dataset_info: info.DatasetInfo,
-) -> Sequence[str]:
+def _results(config, metrics, dataset_info: info.DatasetInfo) -> Sequence[str]:
     """Returns the evaluation in words, unless it drew its samples in another way."""
-    if not metrics:
-        return ()
-    if metrics.get("noise_sampling", "independent") != config.evaluation.noise_sampling:
+    noise = (metrics or {}).get("noise_sampling", "independent")
+    if not metrics or noise != config.evaluation.noise_sampling:
         return ()
     return evaluation.summary_lines(metrics, dataset_info)
 

@@ -74,9 +74,6 @@ class ServedSampler(tf.Module):
 
     def _sample(self, *arguments: tf.Tensor) -> program.Tensors:
         *inputs, num_samples, seed = self._admit(arguments, draws=True)
-        return self._draw(inputs, num_samples, seed)
-
-    def _draw(self, inputs, num_samples, seed) -> program.Tensors:
         count = tf.reduce_max(num_samples)
 
         def one(key: tf.Tensor, *inputs: tf.Tensor) -> program.Tensors:
@@ -88,26 +85,26 @@ class ServedSampler(tf.Module):
         return program.each_image(one, [seeds, *inputs], specs)
 
     def _calibrate(self, *inputs: tf.Tensor) -> program.Tensors:
-        def one(*inputs: tf.Tensor) -> program.Tensors:
-            return self._computation.calibrate(*_padded(inputs))
+        return self._each(
+            self._computation.calibrate, inputs, self._uncertainty_specs()
+        )
 
-        inputs = self._admit(inputs, draws=False)
-        return program.each_image(one, inputs, self._uncertainty_specs())
+    def _each(self, function, inputs, specs) -> program.Tensors:
+        """Calls a function of the computation on each image, once it is admitted."""
+        return program.each_image(
+            lambda *one: function(*_padded(one)),
+            self._admit(inputs, draws=False),
+            specs,
+        )
 
     def _uncertainty_specs(self) -> Dict[str, tf.TensorSpec]:
         return {"probabilities": self._probs_spec, "entropy_bits": _FLOAT_MAP}
 
     def _encode(self, *inputs: tf.Tensor) -> program.Tensors:
-        def one(*inputs: tf.Tensor) -> program.Tensors:
-            return self._computation.encode(*_padded(inputs))
-
-        inputs = self._admit(inputs, draws=False)
-        specs = {
-            spec.name: tf.TensorSpec(spec.shape[1:], spec.dtype)
-            for spec in self._computation.feature_specs
-        }
+        feature_specs = self._computation.feature_specs
+        specs = {s.name: tf.TensorSpec(s.shape[1:], s.dtype) for s in feature_specs}
         specs["log_probs"] = self._probs_spec
-        return program.each_image(one, inputs, specs)
+        return self._each(self._computation.encode, inputs, specs)
 
     def _decode(self, *arguments: tf.Tensor) -> program.Tensors:
         feature_specs = self._computation.feature_specs
@@ -119,15 +116,11 @@ class ServedSampler(tf.Module):
             *features, log_probs, num_samples, seed = fed
             batch, height, width = checks.dimensions(log_probs, 3)
             sizes = self._computation.feature_sizes(height, width)
-            return [
-                *checks.encoded_checks(
-                    {spec.name: f for spec, f in zip(feature_specs, features)},
-                    [[batch, *size] for size in sizes],
-                    log_probs,
-                    num_classes,
-                ),
-                *checks.sampling_checks(num_samples, seed, (batch, height, width)),
-            ]
+            named = {spec.name: f for spec, f in zip(feature_specs, features)}
+            sizes = [[batch, *size] for size in sizes]
+            found = checks.encoded_checks(named, sizes, log_probs, num_classes)
+            size = (batch, height, width)
+            return found + checks.sampling_checks(num_samples, seed, size)
 
         admitted = checks.gate(arguments, shapes, conditions)
         *features, log_probs, num_samples, seed = admitted
@@ -147,13 +140,8 @@ class ServedSampler(tf.Module):
         channels = self._settings.dataset_info.image_channels
         inputs = [encoded.decode_images(image_bytes, channels, "image_bytes")]
         if blackbox and blackbox[0].dtype == tf.string:
-            inputs += [encoded.decode_maps(blackbox[0], "blackbox_bytes")]
-        else:
-            inputs += blackbox
-        *inputs, num_samples, seed = self._admit(
-            [*inputs, num_samples, seed], draws=True
-        )
-        drawn = self._draw(inputs, num_samples, seed)
+            blackbox = [encoded.decode_maps(blackbox[0], "blackbox_bytes")]
+        drawn = self._sample(*inputs, *blackbox, num_samples, seed)
         return {
             "samples_bytes": encoded.encode_maps(drawn["samples"]),
             "entropy_bytes": encoded.encode_entropies(drawn["entropy_bits"]),
@@ -170,9 +158,8 @@ class ServedSampler(tf.Module):
             found = checks.image_checks(fed[0], dataset_info.image_channels)
             size = checks.dimensions(fed[0], 3)
             if num_inputs > 1:
-                found += checks.blackbox_checks(
-                    fed[1], size, dataset_info.num_blackbox_classes
-                )
+                num_classes = dataset_info.num_blackbox_classes
+                found += checks.blackbox_checks(fed[1], size, num_classes)
             embedded = self._computation.blackbox_function is not None
             if embedded and self._settings.resizes:
                 seen = [size[0], *self._settings.trained_size]

@@ -11,6 +11,8 @@ import shutil
 import tempfile
 from typing import Iterator, List, Optional
 
+from car_tf.runtime import run_dir
+
 SAVED_MODEL_FILE = "saved_model.pb"
 # A server takes folders with whole numbers for versions and leaves others alone.
 _WORK_PREFIX = ".exporting-"
@@ -52,9 +54,7 @@ def latest(folder: pathlib.Path) -> Optional[pathlib.Path]:
 
 
 def find(path: str) -> pathlib.Path:
-    """Finds a SavedModel: a version, or the newest one of a model's folder.
-
-    A folder of a single model will do as well.
+    """Finds a SavedModel: a version, or the newest one of a folder of one model.
 
     Raises:
       ExportError: no SavedModel, or several models.
@@ -95,6 +95,15 @@ def of_run(workdir: str, config_name: str) -> pathlib.Path:
     return find(str(folder))
 
 
+def of_flags(workdir: str, saved_model: str) -> pathlib.Path:
+    """Finds what one of --workdir and --saved_model names."""
+    if bool(workdir) == bool(saved_model):
+        raise ExportError("wanted one of --workdir and --saved_model")
+    if saved_model:
+        return find(saved_model)
+    return of_run(workdir, run_dir.saved_config(workdir).name)
+
+
 @contextlib.contextmanager
 def locked(folder: pathlib.Path) -> Iterator[None]:
     """Lets one process at a time export into a model's folder, and clears it up.
@@ -113,8 +122,7 @@ def locked(folder: pathlib.Path) -> Iterator[None]:
 def new_version(folder: pathlib.Path) -> Iterator[pathlib.Path]:
     """Yields a folder that becomes the next version if the block succeeds.
 
-    Until the one renaming at the end, which cannot be seen half done, there is nothing
-    that a server would load. Call it inside `locked`.
+    Before its one renaming a server finds nothing. Call it inside `locked`.
     """
     number = max(numbers(folder), default=0) + 1
     work = pathlib.Path(tempfile.mkdtemp(prefix=_WORK_PREFIX, dir=folder))
@@ -122,17 +130,12 @@ def new_version(folder: pathlib.Path) -> Iterator[pathlib.Path]:
         # A server runs as another user.
         work.chmod(0o755)
         yield work
-        _flush(work)
+        for path in [*work.rglob("*"), work]:  # To survive a loss of power.
+            _flush_one(path)
         os.rename(work, folder / str(number))
         _flush_one(folder)
     finally:
         shutil.rmtree(work, ignore_errors=True)
-
-
-def _flush(folder: pathlib.Path) -> None:
-    """Makes a folder's contents survive a loss of power."""
-    for path in [*folder.rglob("*"), folder]:
-        _flush_one(path)
 
 
 def _flush_one(path: pathlib.Path) -> None:

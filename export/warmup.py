@@ -8,15 +8,14 @@ request names all inputs (old servers know no defaults) and gives each a batch a
 
 from __future__ import annotations
 
-import io
 import pathlib
 from typing import Any, Dict
 
 import numpy as np
 import tensorflow as tf
-from PIL import Image
 
 import export
+from export.clients import common
 
 FILE = "assets.extra/tf_serving_warmup_requests"
 # Without the probabilities, which are by far the largest; the client asks for these.
@@ -63,9 +62,7 @@ def requests(module: Any, computation: Any) -> Dict[str, Dict[str, Any]]:
 
 def _png(height: int, width: int, channels: int) -> bytes:
     pixels = np.zeros([height, width, channels], np.uint8)
-    stream = io.BytesIO()
-    Image.fromarray(pixels[..., 0] if channels == 1 else pixels).save(stream, "PNG")
-    return stream.getvalue()
+    return common.encode_png(pixels[..., 0] if channels == 1 else pixels)
 
 
 def write(folder: pathlib.Path, module: Any, computation: Any, name: str) -> bool:

@@ -25,9 +25,7 @@ from export import versions
 FLAGS = flags.FLAGS
 
 flags.DEFINE_string("workdir", "", "Run directory, whose exported model is used.")
-flags.DEFINE_string(
-    "saved_model", "", "Exported model: its version, or a folder of versions."
-)
+flags.DEFINE_string("saved_model", "", "Exported model, or a folder of its versions.")
 flags.DEFINE_string(
     "blackbox",
     "",
@@ -87,13 +85,8 @@ def _window() -> Optional[Tuple[float, float]]:
 def _build() -> Any:
     """Loads the model; returns the server's application."""
     window = _window()
-    if bool(FLAGS.workdir) == bool(FLAGS.saved_model):
-        raise versions.ExportError("wanted one of --workdir and --saved_model")
+    path = versions.of_flags(FLAGS.workdir, FLAGS.saved_model)
     config = run_dir.saved_config(FLAGS.workdir) if FLAGS.workdir else None
-    if config is None:
-        path = versions.find(FLAGS.saved_model)
-    else:
-        path = versions.of_run(FLAGS.workdir, config.name)
     print(f"loading {path}", flush=True)
     # TensorFlow starts here, after the cheap checks.
     from car_tf.app import folder as app_folder
@@ -127,10 +120,8 @@ def main() -> int:
         import fastapi  # noqa: F401
         import uvicorn
     except ImportError as error:
-        print(
-            f"error: the page needs {error.name}: pip install fastapi uvicorn",
-            file=sys.stderr,
-        )
+        words = f"error: the page needs {error.name}: pip install fastapi uvicorn"
+        print(words, file=sys.stderr)
         return 1
     family = socket.AF_INET6 if ":" in FLAGS.host else socket.AF_INET
     with socket.socket(family) as listening:
@@ -139,10 +130,8 @@ def main() -> int:
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listening.bind((FLAGS.host, FLAGS.port))
         except OSError as error:
-            print(
-                f"error: --host {FLAGS.host} --port {FLAGS.port}: {error.strerror}",
-                file=sys.stderr,
-            )
+            words = f"error: --host {FLAGS.host} --port {FLAGS.port}: {error.strerror}"
+            print(words, file=sys.stderr)
             return 1
         server = _build()
         listening.listen()  # Whoever opens the address at once is not refused.

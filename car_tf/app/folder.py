@@ -27,8 +27,7 @@ class Folder:
     Args:
       images: files, or folders that are searched to the bottom; of a folder with
         `images` in it, that alone.
-      output: gets the masks, in `images` what was labelled, and a `dataset.json` that
-        names classes and raters; empty for none.
+      output: gets masks, in `images` what was labelled, and a `dataset.json`; or empty.
       rater: the name that the page begins with.
 
     Attributes:
@@ -37,8 +36,7 @@ class Folder:
         `dataset.json` names, or else `label_formats.mask_ids`.
 
     Raises:
-      DataError: no image, two whose masks would have one name, or a `dataset.json` of
-        other classes.
+      DataError: no image, two of one stem, or a `dataset.json` of other classes.
     """
 
     def __init__(
@@ -104,11 +102,11 @@ class Folder:
             },
             "raters": [],
             "classes": [
-                {
-                    "name": entry["name"],
-                    "color": list(entry["color"]),
-                    "values": [int(self.ids[entry["id"]])],
-                }
+                dict(
+                    name=entry["name"],
+                    color=list(entry["color"]),
+                    values=[int(self.ids[entry["id"]])],
+                )
                 for entry, original in zip(self._labels["classes"], originals)
                 if entry is original  # No twin.
             ],
@@ -134,20 +132,16 @@ class Folder:
 
     def listing(self, rater: str) -> List[Dict[str, Any]]:
         """Returns of each image its stem, its name, and whether the rater saved it."""
-        saved = self._saved_stems(rater)
+        saved: set = set()
+        if self.output is not None and _RATER.fullmatch(rater):
+            with contextlib.suppress(FileNotFoundError):
+                masks = [path.stem for path in (self.output / MASKS / rater).iterdir()]
+                # A volume counts with its first slice.
+                saved = {*masks, *(re.sub(r"_z\d+$", "", stem) for stem in masks)}
         return [
             {"name": path.name, "stem": stem, "saved": stem in saved}
             for stem, path in self.items.items()
         ]
-
-    def _saved_stems(self, rater: str) -> set:
-        if self.output is None or not _RATER.fullmatch(rater):
-            return set()
-        with contextlib.suppress(FileNotFoundError):
-            masks = [path.stem for path in (self.output / MASKS / rater).iterdir()]
-            # A volume counts with its first slice.
-            return {*masks, *(re.sub(r"_z\d+$", "", stem) for stem in masks)}
-        return set()
 
     def _mask(self, rater: str, stem: str) -> pathlib.Path:
         if self.output is None:
@@ -164,15 +158,9 @@ class Folder:
     def save(
         self, rater: str, stem: str, ids: np.ndarray, image: inputs.ImageFile
     ) -> pathlib.Path:
-        """Writes a mask, and the image where `images` has none of its stem.
+        """Writes a mask of `[H, W]` classes, in an earlier one's place; returns its file.
 
-        Args:
-          rater: whose mask it is; an earlier one of the same image is replaced.
-          ids: `[H, W]` classes.
-          image: returns its ending and content.
-
-        Returns:
-          The mask's file.
+        `image` gives ending and content, for where `images` has none of its stem.
         """
         mask = self._mask(rater, stem)
         images = self.output / IMAGES

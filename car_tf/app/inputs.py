@@ -93,12 +93,11 @@ class Reader:
         self._segmenter = None
         if not predictor.needs_blackbox:
             if options.blackbox:
-                raise io.DataError(
-                    "--blackbox: this model takes images alone and needs none"
-                )
+                raise io.DataError(predict_black_boxes.NOT_NEEDED)
             return
         trained_on = (predictor.labels["config"] or {}).get("blackbox", {}).get("path")
-        if options.blackbox or _is_here(trained_on):
+        here = trained_on and data_sections.is_segmenter_here(trained_on)
+        if options.blackbox or here:
             config = predict_black_boxes.blackbox_config(predictor, options)
             self._segmenter = attach.build_blackbox(
                 config, predictor.labels["blackbox"]["num_classes"]
@@ -125,10 +124,9 @@ class Reader:
             folder = pathlib.Path(name)
             try:
                 scan, window, picture = self._look(upload, path)
+                how = self._predictor.labels, self._options
                 own = (picture.height, picture.width)
-                size = predict_images.working_size(
-                    self._predictor.labels, self._options, own
-                )
+                size = predict_images.working_size(*how, own)
                 if scan is not None:  # Black boxes read pictures.
                     path = folder / "seen.png"
                     picture.save(path, compress_level=1)
@@ -173,14 +171,7 @@ class Reader:
         seen = picture if scan is None else picture.convert("L")
         return ".png", views.encoded(seen, "PNG")
 
-    def _blackbox(
-        self,
-        upload: Upload,
-        path: pathlib.Path,
-        picture: Image.Image,
-        size: Tuple[int, int],
-        folder: pathlib.Path,
-    ) -> Optional[np.ndarray]:
+    def _blackbox(self, upload, path, picture, size, folder) -> Optional[np.ndarray]:
         if self._segmenter is not None:
             # As in training, the segmenter sees the image at its own size.
             return self._segmenter.predict(np.asarray(picture)[None], size)[0]
@@ -195,21 +186,17 @@ class Reader:
                 )
             map_path = _map_path(folder, upload)
             if map_path.suffix not in common.MAP_ENDINGS:
-                raise PageError(
-                    f"{upload.map_name}: a map is a PNG of class ids, or .npy."
-                )
+                words = "a map is a PNG of class ids, or .npy."
+                raise PageError(f"{upload.map_name}: {words}")
             map_path.parent.mkdir()
             map_path.write_bytes(upload.map_content)
             name = map_path.stem
             given = dataclasses.replace(self._options, blackbox=str(map_path.parent))
             config = predict_black_boxes.blackbox_config(self._predictor, given)
         config = config_lib.change(config, data={"cache_dir": str(folder / "cache")})
+        num_classes = self._predictor.labels["blackbox"]["num_classes"]
         maps, _ = predict_black_boxes.read_maps(
-            config,
-            {name: path},
-            [name],
-            size,
-            self._predictor.labels["blackbox"]["num_classes"],
+            config, {name: path}, [name], size, num_classes
         )
         return maps[name]
 
@@ -238,11 +225,6 @@ def stem_of(name: str) -> str:
 
 def _map_path(folder: pathlib.Path, upload: Upload) -> pathlib.Path:
     return folder / "maps" / f"map{pathlib.PurePath(upload.map_name).suffix.lower()}"
-
-
-def _is_here(blackbox: Optional[str]) -> bool:
-    """Whether the black box of the training can be used on this machine."""
-    return bool(blackbox) and data_sections.is_segmenter_here(blackbox)
 
 
 def draw_examples(config: config_lib.Config) -> List[Opened]:

@@ -54,20 +54,49 @@ _SAVED = {
 PageError = inputs.PageError
 
 
+def _window(
+    low: Optional[float] = None, high: Optional[float] = None
+) -> Optional[scans.Window]:
+    if low is None or high is None:
+        return None
+    if not (low < high and np.isfinite([low, high]).all()):
+        raise PageError("A window goes from a lower to a higher value.")
+    return low, high
+
+
+def _check_sender(request: fastapi.Request) -> None:
+    """Refuses what another site sends: it cannot set this type without asking first."""
+    if request.method == "POST" and request.headers.get("content-type") != _BINARY:
+        raise PageError("Use the page to send this.")
+
+
+async def _body(request: fastapi.Request) -> bytes:
+    """Reads a request's body, up to the limit."""
+    parts, size = [], 0
+    async for part in request.stream():
+        size += len(part)
+        if size > MAX_BYTES:
+            limit = f"{MAX_BYTES // 10**6} MB"
+            raise PageError(f"This file is larger than {limit}. Make it smaller.")
+        parts.append(part)
+    return b"".join(parts)
+
+
+# What requests say beside their address.
+_WINDOW, _BODY = fastapi.Depends(_window), fastapi.Depends(_body)
+
+
 def build(
     session: app_session.Session, host: str, folder: Optional[app_folder.Folder] = None
 ) -> fastapi.FastAPI:
-    """Returns the application.
+    """Returns the application of a session and a folder (by default, none of either).
 
-    Args:
-      session: the model with the images that it was given.
-      host: the address that it is bound to; a page that is bound to this machine
-        answers under this machine's names alone, so that no other site can reach it by
-        a name of its own.
-      folder: images that wait, and where masks go; none of either by default.
+    A page that is bound to this machine (`host`) answers under this machine's names
+    alone, so that no other site can reach it by a name of its own.
     """
     folder = folder or app_folder.Folder([], "", session.labels)
-    app = fastapi.FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    pages = dict(docs_url=None, redoc_url=None, openapi_url=None)
+    app = fastapi.FastAPI(**pages, dependencies=[fastapi.Depends(_check_sender)])
     is_local = _is_local(host)
 
     @app.middleware("http")
@@ -125,9 +154,8 @@ def page(session: app_session.Session) -> str:
 
 def _model(session: app_session.Session, folder: app_folder.Folder) -> Dict[str, Any]:
     """Returns what the page must know of the model and of the folder."""
-    is_cityscapes = label_formats.label_ids(session.labels) is not None
     kinds = dict(_SAVED)
-    if not is_cityscapes:
+    if label_formats.label_ids(session.labels) is None:  # No Cityscapes.
         del kinds["_polygons.json"]
     return {
         "max_bytes": MAX_BYTES,
@@ -186,8 +214,7 @@ def _add_examples(app: fastapi.FastAPI, session: app_session.Session) -> None:
         return fastapi.Response(content, media_type="image/jpeg")
 
     @app.post("/examples/{number}")
-    def take_example(number: int, request: fastapi.Request) -> Any:
-        _check_sender(request)
+    def take_example(number: int) -> Any:
         return session.add(example(number))
 
 
@@ -201,12 +228,10 @@ def _add_images(app: fastapi.FastAPI, session: app_session.Session) -> None:
         map_name: str = "",
         image_bytes: Optional[int] = None,
         index: Optional[int] = None,
-        low: Optional[float] = None,
-        high: Optional[float] = None,
+        window: Optional[scans.Window] = _WINDOW,
     ) -> Any:
         # The image, and from `image_bytes` on the map.
         nonlocal num_uploads
-        _check_sender(request)
         if num_uploads >= MAX_UPLOADS:
             raise PageError("Too many images at once: wait for the others.")
         num_uploads += 1
@@ -219,24 +244,21 @@ def _add_images(app: fastapi.FastAPI, session: app_session.Session) -> None:
                 map_name=_plain(map_name),
                 map_content=content[split:],
                 index=index,
-                window=_window(low, high),
+                window=window,
             )
             return await concurrency.run_in_threadpool(session.open, upload)
         finally:
             num_uploads -= 1
 
     @app.post("/images/{key}/more")
-    def more(key: str, request: fastapi.Request) -> Any:
-        _check_sender(request)
+    def more(key: str) -> Any:
         return session.more(key)
 
 
 def _add_pictures(app: fastapi.FastAPI, session: app_session.Session) -> None:
     @app.get("/images/{key}/image.jpg")
-    def image(
-        key: str, low: Optional[float] = None, high: Optional[float] = None
-    ) -> Any:
-        return _picture(session.picture(key).seen(_window(low, high)), "JPEG")
+    def image(key: str, window: Optional[scans.Window] = _WINDOW) -> Any:
+        return _picture(session.picture(key).seen(window), "JPEG")
 
     @app.get("/images/{key}/entropy.png")
     def entropy(key: str) -> Any:
@@ -267,33 +289,22 @@ def _add_files(
     app: fastapi.FastAPI, session: app_session.Session, folder: app_folder.Folder
 ) -> None:
     @app.post("/images/{key}/files/{kind}")
-    async def save(key: str, kind: str, request: fastapi.Request) -> Any:
-        _check_sender(request)
+    def save(key: str, kind: str, body: bytes = _BODY) -> Any:
         if kind not in _SAVED:
             raise PageError("There is no such format.")
         if kind == "_polygons.json" and label_formats.label_ids(session.labels) is None:
             raise PageError("This model has other classes than Cityscapes.")
         picture = session.picture(key)
-        ids = session.labelled(key, await _body(request))
-        content = await concurrency.run_in_threadpool(
-            _saved, session, picture, ids, kind, folder.ids
-        )
+        ids = session.labelled(key, body)
+        content = _saved(session, picture, ids, kind, folder.ids)
         stem = re.sub(r"[^\w.-]+", "_", picture.opened.stem)
         stem = stem.encode("ascii", "ignore").decode() or "image"
-        return fastapi.Response(
-            content,
-            media_type=_TYPES[pathlib.PurePath(kind).suffix],
-            headers={"Content-Disposition": f'attachment; filename="{stem}{kind}"'},
-        )
+        headers = {"Content-Disposition": f'attachment; filename="{stem}{kind}"'}
+        media_type = _TYPES[pathlib.PurePath(kind).suffix]
+        return fastapi.Response(content, media_type=media_type, headers=headers)
 
 
-def _saved(
-    session: app_session.Session,
-    picture: app_session.Picture,
-    ids: np.ndarray,
-    kind: str,
-    label_ids: np.ndarray,
-) -> Any:
+def _saved(session, picture, ids, kind, label_ids) -> Any:
     """Returns a map `[H, W]` as a file's content, at the size of the given image."""
     if kind == "_polygons.json":
         return label_formats.to_cityscapes(ids, session.labels, picture.own_size)
@@ -316,29 +327,20 @@ def _add_folder(
     @app.post("/queue/{stem}")
     def take(
         stem: str,
-        request: fastapi.Request,
         index: Optional[int] = None,
-        low: Optional[float] = None,
-        high: Optional[float] = None,
+        window: Optional[scans.Window] = _WINDOW,
     ) -> Any:
-        _check_sender(request)
         path = folder.items.get(stem)
         if path is None:
             raise PageError("There is no such image in the queue.")
-        window = _window(low, high)
         return session.open(inputs.Upload(path.name, path, index=index, window=window))
 
     @app.post("/images/{key}/save")
-    async def save(key: str, request: fastapi.Request, rater: str = "") -> Any:
-        _check_sender(request)
-        ids = session.labelled(key, await _body(request))
+    def save(key: str, rater: str = "", body: bytes = _BODY) -> Any:
         picture = session.picture(key)
-
-        def write() -> pathlib.Path:
-            whole = io.resize_nearest(ids, picture.own_size)
-            return folder.save(rater, picture.opened.stem, whole, picture.opened.file)
-
-        return {"file": str(await concurrency.run_in_threadpool(write))}
+        ids = io.resize_nearest(session.labelled(key, body), picture.own_size)
+        opened = picture.opened
+        return {"file": str(folder.save(rater, opened.stem, ids, opened.file))}
 
     @app.get("/images/{key}/saved")
     def saved(key: str, rater: str) -> Any:
@@ -346,41 +348,13 @@ def _add_folder(
         ids = folder.load(rater, picture.opened.stem)
         if ids is None or ids.shape != picture.own_size:
             return fastapi.Response(status_code=204)
-        return fastapi.Response(
-            io.resize_nearest(ids, picture.map_size).tobytes(), media_type=_BINARY
-        )
-
-
-def _window(low: Optional[float], high: Optional[float]) -> Optional[scans.Window]:
-    if low is None or high is None:
-        return None
-    if not (low < high and np.isfinite([low, high]).all()):
-        raise PageError("A window goes from a lower to a higher value.")
-    return low, high
+        content = io.resize_nearest(ids, picture.map_size).tobytes()
+        return fastapi.Response(content, media_type=_BINARY)
 
 
 def _plain(name: str) -> str:
     """Returns a file's name as it can be printed on a terminal."""
     return "".join(c if c.isprintable() else "?" for c in name[-200:])
-
-
-def _check_sender(request: fastapi.Request) -> None:
-    """Refuses what another site sends: it cannot set this type without asking first."""
-    if request.headers.get("content-type") != _BINARY:
-        raise PageError("Use the page to send this.")
-
-
-async def _body(request: fastapi.Request) -> bytes:
-    """Reads a request's body, up to the limit."""
-    parts, size = [], 0
-    async for part in request.stream():
-        size += len(part)
-        if size > MAX_BYTES:
-            raise PageError(
-                f"This file is larger than {MAX_BYTES // 10**6} MB. Make it smaller."
-            )
-        parts.append(part)
-    return b"".join(parts)
 
 
 def _picture(picture: Image.Image, kind: str) -> fastapi.Response:
@@ -389,8 +363,5 @@ def _picture(picture: Image.Image, kind: str) -> fastapi.Response:
 
 def _lasting(content: bytes, media_type: str) -> fastapi.Response:
     """Answers with what never changes under its address."""
-    return fastapi.Response(
-        content,
-        media_type=media_type,
-        headers={"Cache-Control": "private, max-age=86400, immutable"},
-    )
+    headers = {"Cache-Control": "private, max-age=86400, immutable"}
+    return fastapi.Response(content, media_type=media_type, headers=headers)

@@ -80,11 +80,9 @@ class Session:
         draw_examples: Callable[[], List[inputs.Opened]] = list,
         log: Callable[[str], None] = print,
     ):
-        self._predictor = predictor
-        self._options = options
-        self._draw_examples = draw_examples
+        self._predictor, self._options = predictor, options
+        self._draw_examples, self._log = draw_examples, log
         self._examples: Optional[List[inputs.Opened]] = None
-        self._log = log
         self._pictures: Dict[str, Picture] = collections.OrderedDict()
         # One image at a time: two would only slow each other down.
         self._lock = threading.Lock()
@@ -179,9 +177,9 @@ class Session:
         picture = self.picture(key)
         with self._lock:
             if len(picture.samples) + MORE > MAX_SAMPLES:
+                num = len(picture.samples)
                 raise PageError(
-                    f"There are {len(picture.samples)} proposals, and at most "
-                    f"{MAX_SAMPLES} are kept."
+                    f"There are {num} proposals, and at most {MAX_SAMPLES} are kept."
                 )
             clock = _Clock()
             drawn = self._draw(picture.features, len(picture.samples))
@@ -221,10 +219,7 @@ class Session:
             "is_full": len(samples) + MORE > MAX_SAMPLES,
             "max_entropy_bits": float(picture.entropy_bits.max()),
             "groups": self._groups(samples),
-            "regions": [
-                self._region(samples, number, picture.regions[number])
-                for number in numbers
-            ],
+            "regions": [self._region(samples, n, picture.regions[n]) for n in numbers],
             "classes": [
                 {
                     **result["classes"][entry["name"]],
@@ -242,13 +237,9 @@ class Session:
         scan = picture.opened.scan
         if scan is None:
             return None
-        low, high = float(picture.values.min()), float(picture.values.max())
-        return {
-            "index": scan.index,
-            "count": scan.count,
-            "window": list(picture.opened.window),
-            "range": [low, high],
-        }
+        ends = [float(picture.values.min()), float(picture.values.max())]
+        window = list(picture.opened.window)
+        return dict(index=scan.index, count=scan.count, window=window, range=ends)
 
     def _groups(self, samples: np.ndarray) -> List[Dict[str, Any]]:
         """Groups proposals and says what tells a group from the largest one."""
@@ -280,12 +271,8 @@ class Session:
         )
         # What most have, and what the first of the others have that differs in words.
         words = list(dict.fromkeys(variant["words"] for variant in variants))[:2]
-        return {
-            "number": number,
-            "path": path,
-            "words": " or ".join(words),
-            "variants": variants,
-        }
+        found = dict(number=number, path=path, variants=variants)
+        return {**found, "words": " or ".join(words)}
 
     def proposal(self, key: str, number: int) -> np.ndarray:
         """Returns a proposal's class ids, `[H, W]` at the size of the page's map."""

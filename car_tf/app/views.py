@@ -18,19 +18,8 @@ _OVER, _BESIDE = 0.7, 0.3
 _AROUND, _LEAST_SHARE = 0.35, 0.25
 
 
-def overlay(ids: np.ndarray, colors: np.ndarray) -> np.ndarray:
-    """Returns a map `[H, W]` as `[H, W, 4]` to be laid over the image.
-
-    Black is no class to be shown, so it is transparent; white would not be seen on a
-    grey image, so it is orange.
-    """
-    visible = visible_colors(colors)
-    alpha = np.where((visible == 0).all(1), 0, 255).astype(np.uint8)
-    return np.dstack([visible[ids], alpha[ids]])
-
-
 def visible_colors(colors: np.ndarray) -> np.ndarray:
-    """Returns colours `[K, 3]` with white made orange."""
+    """Returns colours `[K, 3]` with white, which no one sees on grey, made orange."""
     is_white = (colors == 255).all(1)[:, None]
     return np.where(is_white, (255, 140, 0), colors).astype(np.uint8)
 
@@ -61,7 +50,10 @@ def thumbnail(
     box = (left * scale[0], top * scale[1], right * scale[0], bottom * scale[1])
     size = THUMB_WIDTH, max(1, round(THUMB_WIDTH * shown.height / shown.width))
     below = shown.resize(size, Image.Resampling.BILINEAR, box=box, reducing_gap=2.0)
-    over = overlay(ids, colors)
+    # Black is no class to be shown, so it is transparent.
+    visible = visible_colors(colors)
+    alpha = np.where((visible == 0).all(1), 0, 255).astype(np.uint8)
+    over = np.dstack([visible[ids], alpha[ids]])
     weight = np.float32(_OVER) if region is None else np.where(region, _OVER, _BESIDE)
     over[..., 3] = np.rint(over[..., 3] * weight)
     over = Image.fromarray(over[top:bottom, left:right])

@@ -64,8 +64,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    cli.run(
-        main,
-        errors=(ValueError, OSError),
-        then="the same command goes on where it stopped",
-    )
+    cli.run(main, errors=(ValueError, OSError), then=cli.GOES_ON)

@@ -87,9 +87,8 @@ def _member(file: pathlib.Path, opened: tarfile.TarFile, name: str) -> tarfile.T
             )
         path = pathlib.PurePosixPath(member.name)
         if path.is_absolute() or ".." in path.parts:
-            raise io.DataError(
-                f"{file}: refused, because it names a file outside itself: {path}"
-            )
+            words = "refused, because it names a file outside itself"
+            raise io.DataError(f"{file}: {words}: {path}")
     found = [m for m in members if m.isfile() and m.name.split("/")[-1] == name]
     if len(found) != 1:
         names = [member.name for member in found or members]

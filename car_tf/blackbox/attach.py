@@ -24,14 +24,11 @@ def load(config: config_lib.Config, only: Sequence[str] = ()) -> data_load.Datas
     notes, num_classes = list(dataset.notes), dataset.info.num_blackbox_classes
     segmenter = build_blackbox(config, num_classes)
     splits, encoding = {}, ""
+    shared = dict(notes=notes, segmenter=segmenter, num_classes=num_classes)
     for name, split in dataset.splits.items():
+        index = order.index(name)
         splits[name], encoding = with_blackbox(
-            config,
-            split,
-            notes=notes,
-            segmenter=segmenter,
-            num_classes=num_classes,
-            split_index=order.index(name),
+            config, split, split_index=index, **shared
         )
         if encoding:
             # One folder has one encoding, which the first split tells.
@@ -40,9 +37,8 @@ def load(config: config_lib.Config, only: Sequence[str] = ()) -> data_load.Datas
     if config.blackbox.kind == "none":
         dataset_info = dataclasses.replace(dataset_info, num_blackbox_classes=0)
     elif next(iter(splits.values())).blackbox.ndim == 4:
-        dataset_info = dataclasses.replace(
-            dataset_info, blackbox_output="probabilities"
-        )
+        output = {"blackbox_output": base.PROBABILITIES}
+        dataset_info = dataclasses.replace(dataset_info, **output)
     return dataclasses.replace(dataset, info=dataset_info, splits=splits, notes=notes)
 
 
@@ -65,21 +61,28 @@ def with_blackbox(
 ) -> Tuple[examples.Examples, str]:
     """Adds the black box's output to a split.
 
+    Returns the split, and, of class ids on disk, which ids they are
+    (`blackbox.encoding`).
+
     Args:
       notes: to which is added what a user must be told.
       num_classes: of the black box, after its `class_map`.
       split_index: decides the errors of an imitation.
-
-    Returns:
-      The split, and, of class ids on disk, which ids they are (`blackbox.encoding`).
     """
     kind = _blackbox_kind(config.blackbox)
     if kind == "none":
         return split, ""
-    if kind in ("truth", "imitation"):
-        make = _truth if kind == "truth" else _imitated
-        maps = make(config, split, notes, split_index)
-        return dataclasses.replace(split, blackbox=maps), ""
+    if kind == "truth":
+        return dataclasses.replace(split, blackbox=_truth(split, notes)), ""
+    if kind == "imitation":
+        words = "the black box is imitated by degrading the true labels "
+        _note(notes, words + "(--blackbox takes a real one)")
+        # Each split draws its own errors.
+        seed, labels = config.data.drawn_seed + split_index, enumerate(
+            split.labels[:, 0]
+        )
+        maps = [imitation.imitate(a, seed=seed, index=i) for i, a in labels]
+        return dataclasses.replace(split, blackbox=np.stack(maps)), ""
     shared = dict(size=config.data.size, cache_dir=cache.folder(config.data.cache_dir))
     if segmenter is not None:
         maps = inference.predictions(segmenter, split, **shared)
@@ -106,7 +109,7 @@ def with_blackbox(
     return split, encoding if encoding in tables and not is_known else ""
 
 
-def _truth(config, split, notes: List[str], split_index: int) -> np.ndarray:
+def _truth(split: examples.Examples, notes: List[str]) -> np.ndarray:
     if split.labels.shape[1] > 1:
         raise config_lib.ConfigError(
             "blackbox.kind: truth is the label before its flips, and these data have "
@@ -114,15 +117,6 @@ def _truth(config, split, notes: List[str], split_index: int) -> np.ndarray:
         )
     _note(notes, "G is conditioned on the true labels before their flips")
     return np.asarray(split.labels[:, 0])
-
-
-def _imitated(config, split, notes: List[str], split_index: int) -> np.ndarray:
-    words = "the black box is imitated by degrading the true labels "
-    _note(notes, words + "(--blackbox takes a real one)")
-    # Each split draws its own errors.
-    seed = config.data.drawn_seed + split_index
-    labels = enumerate(split.labels[:, 0])
-    return np.stack([imitation.imitate(a, seed=seed, index=i) for i, a in labels])
 
 
 def _blackbox_kind(blackbox: config_lib.BlackBox) -> str:
@@ -138,11 +132,8 @@ def build_blackbox(
 ) -> Optional[segmenter_lib.Segmenter]:
     """Finds the segmenter at `blackbox.path`, which is opened when first needed.
 
-    Args:
-      num_classes: of the black box, after its `class_map`.
-
-    Returns:
-      The segmenter; None where no model is run on the images.
+    None where no model is run on the images. `num_classes` are the black box's, after
+    its `class_map`.
     """
     settings = config.blackbox
     if _blackbox_kind(settings) != "live":
@@ -180,11 +171,9 @@ def _note_agreement(
     if any(note.startswith(start) for note in notes):
         return
     chosen = examples.spread(len(split), _NUM_COMPARED)
-    counts = report.confusion(
-        split.labels[chosen],
-        postprocess.hard_labels(maps[chosen]),
-        num_classes=num_classes,
-    )
+    predicted = postprocess.hard_labels(maps[chosen])
+    labels = split.labels[chosen]
+    counts = report.confusion(labels, predicted, num_classes=num_classes)
     words = f"{report.accuracy(counts):.1%} right, by {len(maps[chosen])} images"
     names = [f"class {index}" for index in range(num_classes)]
     notes.append("; ".join([start + words, *report.findings(counts, names)]))

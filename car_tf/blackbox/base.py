@@ -89,24 +89,18 @@ class Backend(Protocol):
         """Tells whether images may have a (height, width)."""
 
     def __call__(self, images: tf.Tensor) -> Any:
-        """Segments images.
+        """Segments images `[B, h, w, 3]` of `input_dtype`; B is 1 where `single`.
 
-        Args:
-          images: `[B, h, w, 3]` of `input_dtype`; B is 1 where `single`.
-
-        Returns:
-          `[B, h', w']` integer class ids or `[B, h', w', K]` scores; a map covers its
-          whole image, at any size.
+        Returns `[B, h', w']` integer class ids or `[B, h', w', K]` scores; a map covers
+        its whole image, at any size.
         """
 
 
 def folder_hash(path: str) -> str:
     """Returns a SHA-256 over the names and contents of all files below a folder."""
     root = pathlib.Path(path)
-    lines = [
-        f"{item.relative_to(root).as_posix()} {io.file_hash(item)}"
-        for item in io.walk(root)
-    ]
+    files = [(item.relative_to(root).as_posix(), item) for item in io.walk(root)]
+    lines = [f"{name} {io.file_hash(item)}" for name, item in files]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
@@ -116,24 +110,19 @@ def fits(size: Tuple[int, int], fixed: Tuple[Optional[int], Optional[int]]) -> b
 
 
 def settle_input_size(
-    path: str,
-    own: Tuple[Optional[int], Optional[int]],
-    wanted: Optional[Tuple[int, int]],
+    path: str, own: Tuple[Optional[int], ...], wanted: Optional[Tuple[int, int]]
 ) -> Optional[Tuple[int, int]]:
     """Returns the size of the images that a model is given.
 
-    Args:
-      own: (height, width) that the model fixes, None for what it leaves open.
-      wanted: `Options.input_size`; a DataError where the model does not take it.
+    `own` is what the model fixes, None for what it leaves open, `wanted` is
+    `Options.input_size`: a DataError where the model does not take it.
     """
     if wanted is not None and not fits(wanted, own):
         raise io.DataError(
             f"{path}: takes images of {own[0]} x {own[1]} pixels, but "
             f"blackbox.input_size is {wanted[0]} x {wanted[1]}"
         )
-    if wanted is None and None not in own:
-        return own
-    return wanted
+    return own if wanted is None and None not in own else wanted
 
 
 def wrong_number_of_classes(path: str, options: Options, found: Any) -> io.DataError:

@@ -24,7 +24,6 @@ def check(
     """Predicts a split and prints what came of it.
 
     Args:
-      config: of the data set and the black box.
       split: its name; empty for the one that results are reported on.
       num_images: predicts the first alone; 0 for all.
       sheet_file: of a picture to draw; empty for none.
@@ -52,12 +51,9 @@ def check(
     hints = [*report.findings(counts, names), report.order_hint(counts)]
     if segmenter is not None and try_other_inputs and counts.any():
         chosen = examples.spread(len(source), _NUM_TRIED)
-        tried = report.try_other_inputs(
-            segmenter,
-            source.take(chosen),
-            predictions[chosen],
-            cache.folder(config.data.cache_dir),
-        )
+        asked, found = source.take(chosen), predictions[chosen]
+        folder = cache.folder(config.data.cache_dir)
+        tried = report.try_other_inputs(segmenter, asked, found, folder)
         print(f"pixel accuracy on {len(chosen)} images, by how they are given:")
         print("\n".join(f"  {np.nanmean(tried[words]):.3f} {words}" for words in tried))
         hints.append(report.input_hint(tried))

@@ -29,11 +29,7 @@ _MAX_DISAGREEMENT = 0.01
 
 
 def open_backend(path: str, options: base.Options) -> "FrozenGraph":
-    """Opens a frozen graph: a `.pb`, an archive or a folder that holds one.
-
-    Raises:
-      DataError: no graph, damaged, or without the tensors that are wanted.
-    """
+    """Opens a `.pb`, an archive or a folder that holds one; a DataError otherwise."""
     return FrozenGraph(path, read_graph(path), options)
 
 
@@ -64,10 +60,6 @@ def read_graph(path: str) -> tf.compat.v1.GraphDef:
 def _operation(tensor: str) -> str:
     """Returns the name of the operation that a tensor or a control edge comes from."""
     return tensor.lstrip("^").partition(":")[0]
-
-
-def _tensor_name(text: str) -> str:
-    return text if ":" in text else f"{text}:0"
 
 
 def find_scores(graph_def: tf.compat.v1.GraphDef, output: str) -> Optional[str]:
@@ -206,13 +198,11 @@ class FrozenGraph(tf.Module):
         def run(image: tf.Tensor) -> List[tf.Tensor]:
             nonlocal scores_shape
             names = [self._output] + ([scores] if scores else [])
+            inputs = {name: tf.identity(w) for name, w in self._weights.items()}
             tensors = tf.graph_util.import_graph_def(
                 graph_def,
-                input_map={
-                    f"{self._input}:0": image,
-                    **{name: tf.identity(w) for name, w in self._weights.items()},
-                },
-                return_elements=[_tensor_name(name) for name in names],
+                input_map={f"{self._input}:0": image, **inputs},
+                return_elements=[n if ":" in n else f"{n}:0" for n in names],
                 name="",
             )
             if scores and tensors[1].shape.rank == 4:
@@ -231,10 +221,8 @@ class FrozenGraph(tf.Module):
 
     def takes(self, size: Tuple[int, int]) -> bool:
         """See `base.Backend`."""
-        return all(
-            limit is None or length <= limit
-            for length, limit in zip(size, self._padded)
-        )
+        limits = zip(size, self._padded)
+        return all(limit is None or length <= limit for length, limit in limits)
 
     def __call__(self, images: tf.Tensor) -> tf.Tensor:
         """Segments one image; see `base.Backend`."""
@@ -284,16 +272,12 @@ def _check_ends(
         )
     dtype = tf.as_dtype(nodes[image].attr["dtype"].type)
     if not nodes[image].op.startswith("Placeholder") or dtype != tf.uint8:
-        raise io.DataError(
-            f"{path}: wanted a uint8 image from {image}, got {nodes[image].op} "
-            f"{dtype.name}"
-        )
+        found = f"{nodes[image].op} {dtype.name}"
+        raise io.DataError(f"{path}: wanted a uint8 image from {image}, got {found}")
 
 
 def _input_size(
-    path: str,
-    padded: Tuple[Optional[int], Optional[int]],
-    wanted: Optional[Tuple[int, int]],
+    path: str, padded: Tuple[Optional[int], ...], wanted: Optional[Tuple[int, int]]
 ) -> Tuple[int, int]:
     """Returns the size of the images that the graph is given.
 

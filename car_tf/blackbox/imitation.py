@@ -83,18 +83,15 @@ def _fill_from_nearest(label: np.ndarray, holes: np.ndarray) -> np.ndarray:
         return np.zeros_like(label)
     if not holes.any():
         return label
-    rows, columns = ndimage.distance_transform_edt(
-        holes, return_distances=False, return_indices=True
-    )
-    return label[rows, columns]
+    wanted = dict(return_distances=False, return_indices=True)
+    return label[tuple(ndimage.distance_transform_edt(holes, **wanted))]
 
 
 def _components(label: np.ndarray, classes):
     """Yields each class that occurs with its box and its numbered components.
 
-    Yields:
-      (class, slices of the box that holds it all, [h, w] int32 component numbers
-      inside the box with 0 for none, number of components).
+    (class, slices of the box that holds it all, [h, w] int32 component numbers inside
+    the box with 0 for none, number of components).
     """
     boxes = ndimage.find_objects(label.astype(np.int32) + 1)
     for cls in classes:
@@ -160,26 +157,18 @@ def imitate(
 ) -> np.ndarray:
     """Degrades a true label map to what a black box might have answered.
 
-    Args:
-      label: [H, W] uint8 train ids below num_classes, 255 where ignored.
-      seed: selects the sequence of degradations, at least 0.
-      index: the image's number, at least 0.
-      num_classes: number of classes that the black box knows.
-
-    Returns:
-      [H, W] uint8 class ids below num_classes, never 255: ignored pixels get the
-      class of the nearest labelled one (of road where none is labelled) before the
-      faults are drawn. A pure function of the arguments.
+    Takes [H, W] uint8 train ids below num_classes, 255 where ignored; `seed` and the
+    image's `index`, at least 0, decide the faults. Returns [H, W] uint8 class ids below
+    num_classes, never 255: ignored pixels get the class of the nearest labelled one (of
+    road where none is labelled) before the faults are drawn. A pure function.
     """
     if label.ndim != 2 or label.dtype != np.uint8:
-        raise ValueError(
-            f"wanted a label map [H, W] of uint8, got {label.shape} of {label.dtype}"
-        )
+        found = f"{label.shape} of {label.dtype}"
+        raise ValueError(f"wanted a label map [H, W] of uint8, got {found}")
     wrong = label[(label >= num_classes) & (label != IGNORED)]
     if wrong.size:
-        raise ValueError(
-            f"wanted class ids below {num_classes} or {IGNORED}, got {wrong.max()}"
-        )
+        words = f"wanted class ids below {num_classes} or {IGNORED}"
+        raise ValueError(f"{words}, got {wrong.max()}")
     rng = np.random.default_rng((seed, index, 2))
     holes = (label == IGNORED) | _missed(label, rng)
     result = _fill_from_nearest(label, holes)

@@ -16,16 +16,8 @@ from typing import Any, Iterator, List, Sequence, Tuple
 import numpy as np
 import tensorflow as tf
 
-from car_tf.blackbox import (
-    archive,
-    base,
-    frozen_graph,
-    postprocess,
-    python_function,
-    saved_models,
-    segmenter,
-    tflite,
-)
+from car_tf.blackbox import archive, base, frozen_graph, postprocess
+from car_tf.blackbox import python_function, saved_models, segmenter, tflite
 from car_tf.data import cache, examples, findings, io
 
 _SAVED_MODEL_FILE = "saved_model.pb"
@@ -51,10 +43,8 @@ def is_model(path: str) -> bool:
 def load(path: str, **options: Any) -> segmenter.Segmenter:
     """Finds the black box that lies at a path, to be opened when it is first needed.
 
-    Args:
-      path: frozen graph (`.pb`, archive, folder), TFLite, SavedModel folder, Keras
-        model or `package.module:function`.
-      **options: of `base.Options`.
+    A frozen graph (`.pb`, archive, folder), TFLite, SavedModel folder, Keras model or
+    `package.module:function`; `options` are those of `base.Options`.
 
     Raises:
       DataError: nothing there, or a kind that is not supported.
@@ -106,10 +96,9 @@ class Store:
     ):
         """Names the folder; nothing is written yet.
 
-        Args:
-          fingerprint: of the black box and how it is used.
-          size: working (height, width); see `postprocess.kept_size`.
-          exact: whether probabilities are kept as float16, not in steps of 1 / 255.
+        `fingerprint` is of the black box and how it is used, `size` the working
+        (height, width), see `postprocess.kept_size`; `exact` keeps probabilities as
+        float16.
         """
         is_large = size[0] * size[1] > postprocess.MAX_SHARED_PIXELS
         own = tuple(size) if is_large else ""
@@ -131,9 +120,8 @@ class Store:
         """Writes `[H, W]` uint8 ids or `[H, W, K]` probabilities, whole or not at all."""
         if prediction.dtype != np.uint8:
             steps = np.rint(_STEPS * prediction)
-            prediction = (steps if self._dtype == np.uint8 else prediction).astype(
-                self._dtype
-            )
+            prediction = steps if self._dtype == np.uint8 else prediction
+            prediction = prediction.astype(self._dtype)
         with io.atomic_file(self.file(image_hash)) as file:
             np.savez_compressed(file, prediction=prediction)
 
@@ -164,14 +152,10 @@ def predictions(
 ) -> np.ndarray:
     """Predicts a split, or takes the predictions from the cache.
 
-    Args:
-      split: N images: the segmenter is given their files at their own size, or else the
-        examples themselves, of which probabilities are kept as they are.
-      size: working (height, width) of the maps.
-
-    Returns:
-      Memory-mapped `[N, H, W]` uint8 class ids, 255 for none, or `[N, H, W, K]`
-      float16 probabilities, those of files off by 1 / 510 at most.
+    The segmenter is given the images' files at their own size, or else the N examples
+    themselves, of which probabilities are kept as they are. Returns maps of a working
+    `size`: memory-mapped `[N, H, W]` uint8 class ids, 255 for none, or `[N, H, W, K]`
+    float16 probabilities, those of files off by 1 / 510 at most.
 
     Raises:
       DataError: an unreadable image, or a black box that fails on one; naming it.

@@ -16,11 +16,8 @@ from car_tf.data import info, io
 
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_STD = (0.229, 0.224, 0.225)
-_CAFFE_MEAN = (
-    123.68,
-    116.779,
-    103.939,
-)  # RGB, of 0 to 255: VGG's, keras-segmentation's
+# RGB, of 0 to 255: VGG's, keras-segmentation's.
+_CAFFE_MEAN = (123.68, 116.779, 103.939)
 # How far the probabilities of a pixel may be from summing to one: half precision adds
 # up 19 terms to about 0.005, eight bits to 0.03.
 _SUM_TOLERANCE = 0.05
@@ -37,15 +34,10 @@ def prepare(
     input_size: Optional[Tuple[int, int]],
     dtype: tf.DType,
 ) -> tf.Tensor:
-    """Resizes, reorders and scales images as a black box wants them.
+    """Resizes, reorders and scales images as a black box wants them, `[B, h, w, 3]`.
 
-    Args:
-      images: `[B, H, W, 3]` uint8 RGB.
-      options: for `channels` and `pixel_scale`.
-      input_size: (height, width) to resize to, antialiased; None to leave as it is.
-
-    Returns:
-      `[B, h, w, 3]` of `dtype`.
+    Takes `[B, H, W, 3]` uint8 RGB; `input_size` (height, width) to resize to,
+    antialiased, or None; `channels` and `pixel_scale` of the options.
     """
     pixels = images
     if input_size is not None and tuple(images.shape[1:3]) != tuple(input_size):
@@ -94,17 +86,13 @@ def kind_of(raw: Any) -> str:
 
 def in_words(kind: str) -> str:
     """Returns what becomes of an output of a kind, for people."""
-    return {
-        base.SIGMOID: "sigmoid scores (0 to 1, not one in sum), divided by their sum",
-        base.LOGITS: "logits (not all from 0 to 1), of which the softmax is taken",
-    }.get(kind, kind)
+    words = {base.LOGITS: "logits (not all from 0 to 1), of which the softmax is taken"}
+    sigmoid = "sigmoid scores (0 to 1, not one in sum), divided by their sum"
+    return {**words, base.SIGMOID: sigmoid}.get(kind, kind)
 
 
 def check(raw: Any, *, kind: str, path: str, options: base.Options) -> None:
-    """Refuses an output that is none.
-
-    Args:
-      raw: `[B, h, w]` integer ids or `[B, h, w, K]` scores.
+    """Refuses an output that is none, `[B, h, w]` integer ids or `[B, h, w, K]` scores.
 
     Raises:
       DataError: ids out of range (255 is none of the classes), another number of
@@ -153,30 +141,34 @@ def finish(
       image_size: `[2]` int32, (height, width) of the images; None for `size`.
 
     Returns:
-      `[B, H, W]` uint8 class ids or `[B, H, W, K]` float32 probabilities.
-
-    Raises:
-      DataError: probabilities are wanted of a black box that gives labels.
+      `[B, H, W]` uint8 class ids or `[B, H, W, K]` float32 probabilities; a DataError
+      where they are wanted of a black box that gives labels.
     """
     is_labels, probable = kind == base.LABELS, options.gives_probabilities(kind)
     kept = kept_size(size if image_size is None else image_size, size, probable)
     scores = None if is_labels else _enlarge(tf.cast(raw, tf.float32), kept)
     if probable:
         if is_labels:
-            raise io.DataError(
-                "blackbox.output=probabilities, but this black box gives labels only"
-            )
+            words = "but this black box gives labels only"
+            raise io.DataError(f"blackbox.output=probabilities, {words}")
         sums = tf.reduce_sum(scores, axis=-1, keepdims=True)
         probs = tf.math.divide_no_nan(scores, sums)
         if kind == base.LOGITS:
             probs = tf.nn.softmax(scores)
         if options.class_map:
-            matrix = _class_matrix(options)
+            # `[K', K]`: one where class k' of the black box stands for class k.
+            matrix = np.eye(256, dtype=np.float32)[list(options.class_map)]
+            matrix = matrix[:, : options.num_classes]
             flat = tf.matmul(tf.reshape(probs, [-1, matrix.shape[0]]), matrix)
             shape = tf.concat([tf.shape(probs)[:3], [options.num_classes]], 0)
             probs = tf.reshape(flat, shape)
         return tf.image.resize(probs, kept, method="area")
-    ids = raw if is_labels else _likeliest(scores, kind)
+    ids = raw
+    if not is_labels:
+        ids = tf.argmax(scores, -1, output_type=tf.int32)
+        if kind != base.LOGITS:
+            some = tf.reduce_max(scores, -1) > 0
+            ids = tf.where(some, ids, info.IGNORE_LABEL)
     # Resized first, so that only what is kept is mapped.
     ids = resize(tf.cast(ids, tf.int32), kept)
     if options.class_map:
@@ -205,23 +197,13 @@ def kept_size(
 
 
 def resize(maps: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
-    """Resizes maps to (height, width).
+    """Resizes maps to (height, width), `[2]` int32.
 
-    Args:
-      maps: `[B, h, w]` class ids, by nearest neighbour, or `[B, h, w, K]` float32
-        probabilities, by area.
-      size: `[2]` int32.
+    `[B, h, w]` class ids by nearest neighbour, `[B, h, w, K]` float32 by area.
     """
     if maps.shape.rank == 4:
         return tf.image.resize(_enlarge(maps, size), size, method="area")
     return tf.image.resize(maps[..., None], size, method="nearest")[..., 0]
-
-
-def _likeliest(scores: tf.Tensor, kind: str) -> tf.Tensor:
-    ids = tf.argmax(scores, -1, output_type=tf.int32)
-    if kind == base.LOGITS:
-        return ids
-    return tf.where(tf.reduce_max(scores, -1) > 0, ids, info.IGNORE_LABEL)
 
 
 def _enlarge(scores: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
@@ -234,24 +216,10 @@ def _enlarge(scores: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
     )
 
 
-def _class_matrix(options: base.Options) -> np.ndarray:
-    """`[K', K]` float32: one where class k' of the black box stands for class k."""
-    matrix = np.zeros((len(options.class_map), options.num_classes), np.float32)
-    for own, class_id in enumerate(options.class_map):
-        if class_id < options.num_classes:
-            matrix[own, class_id] = 1.0
-    return matrix
-
-
 def hard_labels(predictions: np.ndarray) -> np.ndarray:
-    """Returns the likeliest class of every pixel.
+    """Returns the likeliest class of every pixel, `[..., H, W]` uint8, or 255 for none.
 
-    Args:
-      predictions: uint8 class ids `[..., H, W]`, or float probabilities
-        `[..., H, W, K]`.
-
-    Returns:
-      `[..., H, W]` uint8, 255 where no class has any probability.
+    Of uint8 class ids `[..., H, W]`, or float probabilities `[..., H, W, K]`.
     """
     if predictions.dtype.kind != "f":
         return np.asarray(predictions)

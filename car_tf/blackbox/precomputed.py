@@ -101,14 +101,11 @@ def read_probs(
     size: Optional[Tuple[int, int]],
     options: base.Options,
 ) -> np.ndarray:
-    """Reads class probabilities, `[H, W, K]` float16.
+    """Reads class probabilities, `[H, W, K]` float16, of one of several shapes.
 
-    Args:
-      path: `.npy` of floats, `[h, w, K]` or with axes of length 1: probabilities,
-        logits or sigmoid scores; see `postprocess.kind_of`.
-      image_shapes: (height, width) pairs that the map may have.
-      size: (H, W) to resize to, by area; None for the map's own.
-      options: the number of classes, and their mapping.
+    Of `.npy` of floats, `[h, w, K]` or with axes of length 1: probabilities, logits or
+    sigmoid scores; see `postprocess.kind_of`. `size`, (H, W), is what they are resized
+    to, by area; None for the map's own.
 
     Raises:
       DataError: unreadable, of another shape or type, or NaN.
@@ -132,11 +129,9 @@ def read_probs(
 
 
 def read_ids(path: pathlib.Path, image_shapes: Sequence[Tuple[int, int]]) -> np.ndarray:
-    """Reads a map of ids, `[H, W]` uint8.
+    """Reads a map of ids, `[H, W]` uint8, of one of several shapes.
 
-    Args:
-      path: `.npy` of integers, `[H, W]` or with axes of length 1, or a PNG.
-      image_shapes: (height, width) pairs that the map may have.
+    Of `.npy` of integers, `[H, W]` or with axes of length 1, or a PNG.
 
     Raises:
       DataError: unreadable, of another shape or type, or ids out of 0..255.
@@ -159,15 +154,9 @@ def choose_encoding(
 
     A single id decides nothing: what counts is how many labelled pixels come out right
     with each table or, where that is few with either, how many pixels hold the id of a
-    class.
-
-    Args:
-      maps: `[H, W]` ids of some images.
-      tables: encoding -> `[256]` int16 to train ids, 255 for none, -1 for no id.
-      labels: `[h, w]` train ids of the images, 255 ignored; None where there are none.
-
-    Returns:
-      The encoding, and the evidence in words.
+    class. Takes `[H, W]` ids of some images, tables as `predictions` does, and their
+    `[h, w]` train ids, 255 ignored, if there are labels. Returns the encoding, and the
+    evidence in words.
 
     Raises:
       DataError: neither fits, or both do.
@@ -220,10 +209,9 @@ def predictions(
       folder: with one file per image, at its size or the working size; it is resized,
         padded or cut as the image was.
       split: N images; by labels `[N, A, h, w]`, if they have some, `auto` is told.
-      size: working (height, width).
       encoding: `train_ids`, `label_ids`, or `auto`; see `choose_encoding`.
-      tables: encoding -> `[256]` int16 to train ids, -1 for ids that must not occur.
-      num_classes, cache_dir: the number of train ids; the cache folder.
+      tables: encoding -> `[256]` int16 to train ids, 255 for none, -1 for ids that must
+        not occur.
       output, class_map: of `base.Options`; `auto` is told from the first file.
       note: is told, in a sentence, by what evidence something was decided.
 

@@ -34,9 +34,8 @@ def find(path: str) -> Callable[[np.ndarray], Any]:
     try:
         module = importlib.import_module(module_name)
     except Exception as error:  # Importing runs the module.
-        raise io.DataError(
-            f"{path}: cannot import {module_name} ({base.first_line(error)})"
-        ) from error
+        words = f"cannot import {module_name} ({base.first_line(error)})"
+        raise io.DataError(f"{path}: {words}") from error
     function = getattr(module, name, None)
     if not callable(function):
         offered = [key for key, value in vars(module).items() if callable(value)]

@@ -30,13 +30,8 @@ def confusion(
 ) -> np.ndarray:
     """Counts pixels by true and predicted class, the last one predicted as none.
 
-    Args:
-      labels: `[N, H, W]` class ids, 255 ignored, or `[N, A, H, W]` of A raters, each of
-        whom counts.
-      predictions: `[N, H, W]` class ids, 255 for none.
-
-    Returns:
-      `[K, K + 1]` int64, rows true, columns predicted.
+    Of `[N, H, W]` class ids, 255 ignored, or `[N, A, H, W]` of A raters, each of whom
+    counts, and `[N, H, W]` predicted ones, 255 for none. `[K, K + 1]` int64.
     """
     total = np.zeros((num_classes + 1, num_classes + 1), np.int64)
     for label, prediction in zip(labels, predictions):
@@ -77,12 +72,10 @@ def table(counts: np.ndarray, class_names: Sequence[str]) -> str:
 
 def findings(counts: np.ndarray, class_names: Sequence[str]) -> List[str]:
     """Returns what speaks against an understood segmenter, a sentence each."""
-    total = counts.sum()
+    total, found = counts.sum(), []
     if not total:
-        return [
-            "not one labelled pixel: whether the black box is understood cannot be told"
-        ]
-    found = []
+        words = "whether the black box is understood cannot be told"
+        return [f"not one labelled pixel: {words}"]
     true, predicted = counts.sum(1) / total, counts.sum(0) / total
     top = int(predicted.argmax())
     name = class_names[top] if top < len(class_names) else "none of the classes"
@@ -111,9 +104,7 @@ def sheet(
 ) -> Image.Image:
     """Draws one row per image: input, label, prediction; and the colours' meaning.
 
-    Args:
-      images: `[N, H, W, C]` uint8, grey or RGB.
-      labels, predictions: `[N, H, W]` class ids, 255 for none.
+    Of `[N, H, W, C]` uint8, grey or RGB, and `[N, H, W]` class ids, 255 for none.
     """
     images = np.broadcast_to(images, (*images.shape[:3], 3))
     table = sheets.color_table(dict(enumerate(class_colors)))
@@ -153,25 +144,17 @@ def try_other_inputs(
 ) -> Dict[str, np.ndarray]:
     """Measures what another channel order, range of grey levels or size would give.
 
-    Args:
-      blackbox: the black box as it is used now.
-      split: N images with their labels.
-      predictions: `[N, H, W]` class ids as it is used now.
-
-    Returns:
-      Setting in words -> `[N]` pixel accuracies; the one in use first.
+    Takes N images with their labels and `[N, H, W]` class ids of the black box as it is
+    used now. Returns setting in words -> `[N]` pixel accuracies; the one in use first.
     """
     settings = _other_inputs(blackbox, inference.read_image(split, 0).shape[:2])
     tried = {}
     for words, changes in settings.items():
         if changes is not None:
             try:
-                found = inference.predictions(
-                    blackbox.variant(**changes),
-                    split,
-                    size=split.labels.shape[2:],
-                    cache_dir=cache_dir,
-                )
+                where = dict(size=split.labels.shape[2:], cache_dir=cache_dir)
+                other = blackbox.variant(**changes)
+                found = inference.predictions(other, split, **where)
             except io.DataError:  # A model that bears no other input.
                 continue
             predictions = postprocess.hard_labels(found)

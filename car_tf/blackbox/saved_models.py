@@ -75,10 +75,8 @@ def _keras_signatures(path: str, model: Any) -> List[signature.Signature]:
         raise io.DataError(f"{path}: wanted a Keras model with inputs of known shape")
     # What Keras 3 calls an input is the tensor's own name.
     names = getattr(model, "input_names", None) or [t.name for t in model.inputs]
-    inputs = {
-        name: tf.TensorSpec(tensor.shape, tensor.dtype, name)
-        for name, tensor in zip(names, model.inputs)
-    }
+    pairs = zip(names, model.inputs)
+    inputs = {name: tf.TensorSpec(t.shape, t.dtype, name) for name, t in pairs}
 
     # As a graph: layer by layer, a model keeps all its feature maps.
     @tf.function(reduce_retracing=True)

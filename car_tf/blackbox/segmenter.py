@@ -37,8 +37,7 @@ class Segmenter:
         options: base.Options,
         open_backend: Callable[[str, base.Options], base.Backend],
     ):
-        self.path = path
-        self.options = options
+        self.path, self.options = path, options
         self._content_hash = content_hash
         self._open_backend = open_backend
         self._backend: Optional[base.Backend] = None
@@ -78,12 +77,11 @@ class Segmenter:
 
     def variant(self, **changes: Any) -> "Segmenter":
         """Returns the same black box with other `base.Options` of its input."""
-        options = dataclasses.replace(self.options, **changes)
         backend = self.backend
         return Segmenter(
             path=self.path,
             content_hash=self._content_hash,
-            options=options,
+            options=dataclasses.replace(self.options, **changes),
             open_backend=lambda path, options: backend,
         )
 
@@ -95,11 +93,7 @@ class Segmenter:
         return max(1, min(_MAX_BATCH, _MAX_BATCH_PIXELS // (height * width)))
 
     def predict(self, images: np.ndarray, size: Tuple[int, int]) -> np.ndarray:
-        """Segments images.
-
-        Args:
-          images: `[B, h, w, 3]` uint8 RGB, any size.
-          size: (H, W) of the maps.
+        """Segments images `[B, h, w, 3]` uint8 RGB of any size, to maps of (H, W).
 
         Returns:
           `[B, H, W]` uint8 class ids, 255 for none of the data set's classes, or

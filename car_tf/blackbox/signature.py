@@ -37,10 +37,6 @@ def _describe(name: str, tensor: Any) -> str:
     return f"{name} {tf.as_dtype(tensor.dtype).name} {tensor.shape}"
 
 
-def _list(tensors: Mapping[str, Any]) -> str:
-    return "; ".join(_describe(name, tensor) for name, tensor in tensors.items())
-
-
 def _is_image(spec: tf.TensorSpec) -> bool:
     # Grey levels up to 255 do not fit into eight bits with a sign.
     if spec.dtype == tf.int8 or not (spec.dtype.is_integer or spec.dtype.is_floating):
@@ -55,10 +51,7 @@ def _is_image(spec: tf.TensorSpec) -> bool:
 def choose_input(
     path: str, signatures: Sequence[Signature], options: base.Options
 ) -> Tuple[Signature, str]:
-    """Chooses the function to call and the name of its image.
-
-    Args:
-      signatures: what the model offers, the default first.
+    """Chooses the function to call, of those offered, and the name of its image.
 
     Raises:
       DataError: none, or several of equal standing, with what there is.
@@ -67,9 +60,8 @@ def choose_input(
     if options.signature:
         signatures = [s for s in signatures if s.name == options.signature]
         if not signatures:
-            raise io.DataError(
-                f"{path}: no signature {options.signature}; it offers {offered}"
-            )
+            words = f"no signature {options.signature}; it offers {offered}"
+            raise io.DataError(f"{path}: {words}")
     fitting = []
     for candidate in signatures:
         names = [
@@ -118,23 +110,19 @@ def choose_output(
     is_open: bool,
     options: base.Options,
 ) -> Output:
-    """Chooses the output to use from what a trial image gave.
+    """Chooses the output to use from what a trial image of a size gave, by name.
 
-    Args:
-      outputs: name -> array of the trial, batch of one.
-      classes_first: whether the model's images have their channels before the pixels.
-      size: (height, width) of the trial image.
-      is_open: whether the model takes images of any size: scores of more pixels than
-        the image are padded then, and not taken.
+    `classes_first` is as the model's images have their channels; where it takes images
+    of any size (`is_open`), scores of more pixels than the image are padded, and not
+    taken.
 
     Raises:
       DataError: none, several of equal standing, or another number of classes.
     """
-    offered = _list(outputs)
+    offered = "; ".join(_describe(name, array) for name, array in outputs.items())
     if options.output_name and options.output_name not in outputs:
-        raise io.DataError(
-            f"{path}: no output {options.output_name}; it gives {offered}"
-        )
+        words = f"no output {options.output_name}; it gives {offered}"
+        raise io.DataError(f"{path}: {words}")
     num_classes = options.num_own_classes
     labels, scores, others = [], [], []
     for name in [options.output_name] if options.output_name else outputs:
@@ -246,9 +234,8 @@ class SignatureBackend(tf.Module):
     ):
         """Finds out how the model segments an image, by trying it.
 
-        Args:
-          signatures: what the model offers, the default first.
-          owner: the object that holds the model's variables, to be kept with them.
+        Takes what the model offers, the default first, and the `owner` of its
+        variables, to be kept with them.
 
         Raises:
           DataError: not clear, or another number of classes; with what there is.

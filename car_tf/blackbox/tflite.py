@@ -27,9 +27,8 @@ def open_backend(path: str, options: base.Options) -> signature.SignatureBackend
     first, *_ = details = interpreter.get_input_details()
     outputs = interpreter.get_output_details()
     if options.prefers_scores and all(len(each["shape"]) < 4 for each in outputs):
-        outputs += [
-            found for each in outputs if (found := _behind_arg_max(interpreter, each))
-        ]
+        found = [_behind_arg_max(interpreter, each) for each in outputs]
+        outputs += filter(None, found)
 
     def run(**tensors: Any) -> Dict[str, np.ndarray]:
         (image,) = map(np.asarray, tensors.values())

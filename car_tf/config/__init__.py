@@ -7,14 +7,8 @@ nothing, and changed by `change`, which keeps the fields that it does not name.
 
 from car_tf.config.data_sections import BlackBox, Data
 from car_tf.config.fields import ConfigError, change, override
-from car_tf.config.load import (
-    available,
-    config_dirs,
-    from_json,
-    load,
-    summaries,
-    to_json,
-)
+from car_tf.config.load import available, config_dirs, from_json, load, summaries
+from car_tf.config.load import to_json
 from car_tf.config.network_sections import CalibrationNet, Discriminator, RefinementNet
 from car_tf.config.schema import Config, Job
 from car_tf.config.stage_sections import Evaluation, Stage1, Stage2, Train

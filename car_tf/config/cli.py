@@ -13,6 +13,7 @@ from absl import app, flags
 from car_tf.config import quiet, schema
 
 FAILED, INTERRUPTED = 1, 130
+GOES_ON = "the same command goes on where it stopped"
 # After "stopped" the process ends within that time.
 END_SECONDS = 10
 # Read by TensorFlow when it starts; what the environment says already counts.

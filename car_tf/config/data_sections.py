@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Annotated, Literal, Sequence, Tuple
+from typing import Annotated, Iterator, Literal, Sequence, Tuple
 
 import pydantic
 from pydantic import Field
@@ -64,28 +64,20 @@ class Data(fields.Section, key="data"):
             )
         return on_error
 
-    @pydantic.model_validator(mode="after")
-    def _crops_fit(self) -> "Data":
+    def rules(self) -> Iterator[Tuple[bool, str]]:
         low, high = self.scale_range
-        fields.require(
-            low <= high,
-            f"data.scale_range: wanted 0 < low <= high, got {self.scale_range}",
-        )
+        words = "data.scale_range: wanted 0 < low <= high, got"
+        yield low <= high, f"{words} {self.scale_range}"
         # From the centre of the first to the centre of the last pixel.
-        fields.require(
-            all(
-                crop - 1 <= (size - 1) * low + 1e-6
-                for crop, size in zip(self.crop_size, self.size)
-            ),
+        sides = zip(self.crop_size, self.size)
+        yield all(crop - 1 <= (size - 1) * low + 1e-6 for crop, size in sides), (
             f"data.crop_size {self.crop_size} does not fit into data.size {self.size}"
-            f" at the smallest data.scale_range {low}",
+            f" at the smallest data.scale_range {low}"
         )
-        fields.require(
-            self.symmetries == "mirror" or self.crop_size[0] == self.crop_size[1],
+        yield self.symmetries == "mirror" or self.crop_size[0] == self.crop_size[1], (
             f"data.crop_size: wanted a square for data.symmetries={self.symmetries}, "
-            f"got {self.crop_size}",
+            f"got {self.crop_size}"
         )
-        return self
 
 
 class BlackBox(fields.Section, key="blackbox"):
@@ -123,18 +115,14 @@ class BlackBox(fields.Section, key="blackbox"):
     output_name: ranges.Text = ""
     """Of a model's labels or scores; empty to find it."""
 
-    @pydantic.model_validator(mode="after")
-    def _is_complete(self) -> "BlackBox":
-        fields.require(
-            self.kind not in ("predictions", "live") or bool(self.path),
-            f"blackbox.path: blackbox.kind={self.kind} needs a path",
-        )
-        fields.require(
-            min(self.input_size) > 0 or self.input_size == (0, 0),
+    def rules(self) -> Iterator[Tuple[bool, str]]:
+        needs_path = self.kind in ("predictions", "live")
+        words = f"blackbox.path: blackbox.kind={self.kind} needs a path"
+        yield bool(self.path) or not needs_path, words
+        yield min(self.input_size) > 0 or self.input_size == (0, 0), (
             "blackbox.input_size: wanted positive, or 0,0 for the model's own, got "
-            f"{self.input_size}",
+            f"{self.input_size}"
         )
-        return self
 
 
 def is_segmenter_here(path: str) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import typing
-from typing import Any, ClassVar, Iterable, List, Literal
+from typing import Any, ClassVar, Iterable, Iterator, List, Literal, Tuple
 
 import pydantic
 
@@ -52,6 +52,16 @@ class Section(pydantic.BaseModel):
             except pydantic.ValidationError as error:
                 first = error.errors(include_url=False)[0]
                 raise ConfigError(_in_words(type(self), first)) from None
+
+    def rules(self) -> Iterator[Tuple[bool, str]]:
+        """Yields what must hold of the fields together, and what is said otherwise."""
+        yield from ()
+
+    @pydantic.model_validator(mode="after")
+    def _obeys_rules(self) -> "Section":
+        for holds, message in self.rules():
+            require(holds, message)
+        return self
 
 
 def _in_words(kind: type, error: Any) -> str:

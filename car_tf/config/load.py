@@ -67,15 +67,10 @@ def _find(name_or_path: str) -> pathlib.Path:
 
 
 def load(name_or_path: str, overrides: Iterable[str] = ()) -> Any:
-    """Loads a configuration and applies overrides.
+    """Loads a `Config`, or another kind of `Job`, and applies overrides.
 
-    Args:
-      name_or_path: a name in `configs/`, or the path of a Python file or of a run's
-        `config.json`.
-      overrides: strings `section.field=value`.
-
-    Returns:
-      The resolved configuration: a `Config`, or another kind of `Job`.
+    `name_or_path` is a name in `configs/`, or the path of a Python file or of a run's
+    `config.json`; overrides are texts `section.field=value`.
 
     Raises:
       ConfigError: unknown name, field or section, wrong type, value out of range, or a

@@ -6,9 +6,8 @@ a docstring; its default does what runs did before it, since their `config.json`
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Iterator, Tuple
 
-import pydantic
 from pydantic import Field
 
 from car_tf.config import data_sections, fields, network_sections, stage_sections
@@ -42,74 +41,53 @@ class Config(Job):
     train: stage_sections.Train = stage_sections.Train()
     evaluation: stage_sections.Evaluation = stage_sections.Evaluation()
 
-    @pydantic.model_validator(mode="after")
-    def _sections_agree(self) -> "Config":
-        network, kind = self.calibration_net, self.blackbox.kind
-        fields.require(
-            self.stage1.select_every % self.train.checkpoint_every == 0,
+    def rules(self) -> Iterator[Tuple[bool, str]]:
+        """Yields what must hold of sections together, and what is said otherwise."""
+        network, kind, train = self.calibration_net, self.blackbox.kind, self.train
+        yield self.stage1.select_every % train.checkpoint_every == 0, (
             "stage1.select_every: wanted a multiple of train.checkpoint_every "
-            f"({self.train.checkpoint_every}), got {self.stage1.select_every}",
+            f"({train.checkpoint_every}), got {self.stage1.select_every}"
         )
-        fields.require(
-            network.kind != "blackbox_calibrator" or kind != "none",
+        yield network.kind != "blackbox_calibrator" or kind != "none", (
             "calibration_net.kind: blackbox_calibrator works on a black box, but "
-            "blackbox.kind=none",
+            "blackbox.kind=none"
         )
-        fields.require(
-            network.kind != "true_distribution" or kind == "truth",
+        yield network.kind != "true_distribution" or kind == "truth", (
             "calibration_net.kind: true_distribution takes the label in the black box's "
-            f"place, so wanted blackbox.kind=truth, got {kind}",
+            f"place, so wanted blackbox.kind=truth, got {kind}"
         )
-        fields.require(
-            network.kind != "segnet" or kind == "none",
+        yield network.kind != "segnet" or kind == "none", (
             "calibration_net.kind: segnet works on the image alone, so wanted "
-            f"blackbox.kind=none, got {kind}",
+            f"blackbox.kind=none, got {kind}"
         )
-        fields.require(
-            not self.train.jit_compile
-            or network.kind != "segnet"
-            or network.decoder != "unpooling",
+        unpools = network.kind == "segnet" and network.decoder == "unpooling"
+        yield not (train.jit_compile and unpools), (
             "train.jit_compile: XLA has no max-pooling with indices, so wanted false, "
-            "or calibration_net.decoder=skips",
+            "or calibration_net.decoder=skips"
         )
-        fields.require(
-            self.stage2.pixel_loss != "elbo" or self.refinement_net.noise == "standard",
+        elbo = self.stage2.pixel_loss == "elbo"
+        noise, logits = self.refinement_net.noise, self.refinement_net.logits
+        yield not elbo or noise == "standard", (
             "refinement_net.noise: the prior of stage2.pixel_loss=elbo is N(0, I), so "
-            f"wanted standard, got {self.refinement_net.noise}",
+            f"wanted standard, got {noise}"
         )
-        fields.require(
-            not self.discriminator.patches or min(self.data.crop_size) >= 20,
+        yield not self.discriminator.patches or min(self.data.crop_size) >= 20, (
             "discriminator.patches: patches are judged at an eighth of the size, so "
-            f"wanted a data.crop_size of at least 20,20, got {self.data.crop_size}",
+            f"wanted a data.crop_size of at least 20,20, got {self.data.crop_size}"
         )
-        draws = self.refinement_net.logits == "draw"
-        fields.require(
-            draws or self.stage2.calibration_estimator != "paired",
+        yield logits == "draw" or self.stage2.calibration_estimator != "paired", (
             "stage2.calibration_estimator: paired needs the draws of "
-            f"refinement_net.logits=draw, got logits={self.refinement_net.logits}",
+            f"refinement_net.logits=draw, got logits={logits}"
         )
-        fields.require(
-            not draws
-            or (
-                self.refinement_net.noise == "standard"
-                and self.stage2.pixel_loss != "elbo"
-            ),
+        yield logits != "draw" or (noise == "standard" and not elbo), (
             "refinement_net.logits: draw takes z from N(0, I), so wanted "
-            "refinement_net.noise=standard and no stage2.pixel_loss=elbo",
+            "refinement_net.noise=standard and no stage2.pixel_loss=elbo"
         )
-        return self
-
-    @pydantic.model_validator(mode="after")
-    def _begins_with_networks(self) -> "Config":
-        fields.require(
-            bool(self.stage1.steps or self.train.init_from),
+        yield bool(self.stage1.steps or train.init_from), (
             "stage1.steps: wanted a number above 0, or a train.init_from whose F is "
-            "kept as it is, got 0",
+            "kept as it is, got 0"
         )
-        fields.require(
-            not self.train.init_from
-            or self.calibration_net.kind != "true_distribution",
+        yield not train.init_from or network.kind != "true_distribution", (
             "train.init_from: calibration_net.kind=true_distribution has no weights, "
-            f"got {self.train.init_from}",
+            f"got {train.init_from}"
         )
-        return self

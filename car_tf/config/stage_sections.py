@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal, Tuple
+from typing import Annotated, Iterator, Literal, Tuple
 
-import pydantic
 from pydantic import Field
 
 from car_tf.config import fields, ranges
@@ -114,36 +113,29 @@ class Stage2(fields.Section, key="stage2"):
     l2: ranges.Share = 5e-4
     """Weight decay, added to the gradient."""
 
-    @pydantic.model_validator(mode="after")
-    def _counts_agree(self) -> "Stage2":
-        fields.require(
-            self.num_samples % (self.samples_at_once or 1) == 0,
+    def rules(self) -> Iterator[Tuple[bool, str]]:
+        yield self.num_samples % (self.samples_at_once or 1) == 0, (
             f"stage2.samples_at_once: wanted a divisor of stage2.num_samples "
-            f"({self.num_samples}), or 0 for all, got {self.samples_at_once}",
+            f"({self.num_samples}), or 0 for all, got {self.samples_at_once}"
         )
-        fields.require(
-            self.discriminator_active <= self.discriminator_period,
+        yield self.discriminator_active <= self.discriminator_period, (
             "stage2.discriminator_active: wanted 1 to discriminator_period "
-            f"({self.discriminator_period}), got {self.discriminator_active}",
+            f"({self.discriminator_period}), got {self.discriminator_active}"
         )
         is_paired = self.calibration_estimator == "paired"
-        fields.require(
-            not is_paired or self.num_samples > 1,
+        yield not is_paired or self.num_samples > 1, (
             "stage2.num_samples: calibration_estimator=paired compares samples of an "
-            f"image, so wanted at least 2, got {self.num_samples}",
+            f"image, so wanted at least 2, got {self.num_samples}"
         )
-        fields.require(
-            self.sample_maps == "probabilities" or is_paired,
+        yield self.sample_maps == "probabilities" or is_paired, (
             "stage2.sample_maps: what D sees is to be what is calibrated, and "
             "calibration_estimator=kl takes probabilities, so wanted probabilities, or "
-            "stage2.calibration_estimator=paired",
+            "stage2.calibration_estimator=paired"
         )
-        fields.require(
-            not self.energy_weight or self.sample_maps == "argmax",
+        yield not self.energy_weight or self.sample_maps == "argmax", (
             "stage2.energy_weight: distances are those of one-hot maps, so wanted 0, or "
-            f"stage2.sample_maps=argmax, got {self.energy_weight}",
+            f"stage2.sample_maps=argmax, got {self.energy_weight}"
         )
-        return self
 
 
 def require_devices(key: str, devices: str) -> None:
@@ -185,15 +177,12 @@ class Train(fields.Section, key="train"):
     init_networks: Literal["calibration_net", "both"] = "calibration_net"
     """What is taken from it: F alone, or F and the best G."""
 
-    @pydantic.model_validator(mode="after")
-    def _selects_what_is_saved(self) -> "Train":
-        fields.require(
-            self.select_every % self.checkpoint_every == 0,
+    def rules(self) -> Iterator[Tuple[bool, str]]:
+        yield self.select_every % self.checkpoint_every == 0, (
             "train.select_every: wanted a multiple of train.checkpoint_every "
-            f"({self.checkpoint_every}), got {self.select_every}",
+            f"({self.checkpoint_every}), got {self.select_every}"
         )
         require_devices("train.devices", self.devices)
-        return self
 
 
 class Evaluation(fields.Section, key="evaluation"):

@@ -27,11 +27,7 @@ Plan = Tuple[List[Callable[[], findings.Item]], findings.Problems]
 
 
 def check(data_dir: str, dataset: str = "") -> Dict[str, Any]:
-    """Reads a whole data set.
-
-    Args:
-      data_dir: its folder (or file, of LIDC).
-      dataset: one of `DATASETS`; empty to tell by what lies there.
+    """Reads a whole data set, of the kind that lies there if `dataset` is empty.
 
     Returns:
       `dataset`, `data_dir`, `splits` (numbers by split), `problems` and, of a folder,

@@ -77,17 +77,11 @@ def label_ids(names: Sequence[str]) -> Optional[np.ndarray]:
 
 
 def complaints(root: pathlib.Path, split: str, counts: np.ndarray) -> findings.Problems:
-    """Returns what is wrong with all labels of a split.
-
-    Args:
-      counts: `[256]` pixels of each id, as stored.
-    """
+    """Returns what is wrong with all labels of a split, of `[256]` pixels per id."""
     problems, place = findings.Problems(), root / "gtFine" / split
     if not counts[label_id_table() != info.IGNORE_LABEL].any():
-        words = (
-            "no pixel of any class in any label, so that nothing can be learnt or "
-            "scored (those of Cityscapes' test split are dummies)"
-        )
+        words = "no pixel of any class in any label, so that nothing can be learnt or "
+        words += "scored (those of Cityscapes' test split are dummies)"
         problems.error("no label", split, place, words)
         return problems
     # Street scenes have many pixels of vegetation 21, sky 23 and car 26.
@@ -144,9 +138,8 @@ def find(data_dir: pathlib.Path, split: str) -> Tuple[List[Scene], findings.Prob
             label = None
         scenes.append(Scene(name, split, city, path, label))
     if not scenes:
-        raise io.DataError(
-            f"{root}: wanted images named <city>/<name>{ending}, found none"
-        )
+        words = f"wanted images named <city>/<name>{ending}, found none"
+        raise io.DataError(f"{root}: {words}")
     known = {scene.label for scene in scenes}
     for path in sorted(labels.glob(f"*/*{label_ending}")):
         if path not in known and not path.name.startswith("._"):
@@ -209,16 +202,10 @@ def read(
     cache_dir: pathlib.Path,
     on_error: str = "stop",
 ) -> examples.Examples:
-    """Reads a split, from the cache if it was read before.
+    """Reads a split, from the cache if it was read before; labels are train ids or 255.
 
-    Args:
-      data_dir: the folder that holds `leftImg8bit` and `gtFine`.
-      split: `train` or `val`, as on disk.
-      size: (height, width) to resize to; images antialiased, labels nearest.
-      on_error: `data.on_error`.
-
-    Returns:
-      The examples; labels are train ids 0 to 18, or 255.
+    Of the folder that holds `leftImg8bit` and `gtFine`, `train` or `val`, resized to
+    (height, width): images antialiased, labels nearest.
 
     Raises:
       DataError: what `car_tf.data check` calls an error, in the same words.

@@ -77,13 +77,9 @@ def flip_oracle(
 ) -> np.ndarray:
     """Draws samples `[S, H, W]` uint8 that know the flips exactly and nothing else.
 
-    The map is folded to the original classes, then each class flips whole by its true
-    probability: what perfect knowledge of the flips, without any sense of uncertain
-    shapes, reaches.
-
-    Args:
-      label: `[H, W]` uint8, the one map that all samples share up to flips.
-      num_samples: S, number of independent samples.
+    The map `[H, W]` uint8 is folded to the original classes, then each class flips
+    whole by its true probability: what perfect knowledge of the flips, without any
+    sense of uncertain shapes, reaches.
     """
     probabilities = np.array([flip.probability for flip in flips])
     hits = rng.random((num_samples, len(flips))) < probabilities

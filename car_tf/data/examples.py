@@ -11,12 +11,7 @@ import numpy as np
 
 
 class Rows:
-    """Some rows of an array that is mapped from a file, in any order: no copy.
-
-    Attributes:
-      array: `[M, ...]`, the whole of it.
-      indices: `[N]` int64, the rows.
-    """
+    """Rows `indices` of an `array` that is mapped from a file, in any order: no copy."""
 
     def __init__(self, array: np.ndarray, indices: Sequence[int]):
         self.array = array
@@ -93,9 +88,8 @@ class Examples:
     def take(self, indices: Sequence[int]) -> "Examples":
         """Returns the examples at `indices`, in that order."""
         indices = np.asarray(indices, dtype=np.int64)
-        lists = {
-            n: getattr(self, n) for n in ("names", "groups", "image_files", "places")
-        }
+        names = ("names", "groups", "image_files", "places")
+        lists = {n: getattr(self, n) for n in names}
         arrays = {n: getattr(self, n) for n in ("images", "labels", "blackbox")}
         return dataclasses.replace(
             self,
@@ -118,16 +112,11 @@ class Examples:
 def hold_out(
     groups: Sequence[str], fraction: float, *, seed: int, min_groups: int = 10
 ) -> Tuple[np.ndarray, np.ndarray, str]:
-    """Splits examples in two by a seeded draw.
+    """Splits examples in two by a seeded draw of a share `fraction`, in (0, 1).
 
-    Whole groups are held out where there are at least `min_groups`; fewer groups
-    would make the share too coarse, so that single examples are drawn.
-
-    Args:
-      fraction: share of examples (or groups) to hold out, in (0, 1).
-
-    Returns:
-      Indices kept, indices held out (both sorted), and how it was done in words.
+    Whole groups are held out where there are at least `min_groups`; fewer groups would
+    make the share too coarse, so that single examples are drawn. Returns indices kept,
+    indices held out (both sorted), and how it was done in words.
 
     Raises:
       ValueError: fewer than two examples.

@@ -58,10 +58,8 @@ def opened(path: pathlib.Path) -> Iterator[Image.Image]:
     try:
         with Image.open(path, formats=FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:
-                raise DataError(
-                    f"{path}: wanted at most {MAX_PIXELS} pixels, got "
-                    f"{image.width} x {image.height}"
-                )
+                words = f"wanted at most {MAX_PIXELS} pixels, got"
+                raise DataError(f"{path}: {words} {image.width} x {image.height}")
             yield image
     except FileNotFoundError:
         raise DataError(f"{path}: wanted an image file, found none") from None
@@ -86,19 +84,12 @@ def read_png(
         values or of colours: see the functions of `pictures`.
       limits: of a picture in grey, whatever its bits: the values that become 0 and 255.
 
-    Returns:
-      The decoded image.
-
     Raises:
       DataError: missing, truncated, too large, no image, or its values would have to
         be guessed.
     """
-    readers = {
-        "RGB": pictures.to_rgb,
-        "L": pictures.to_ids,
-        "values": pictures.to_values,
-        "colors": pictures.to_colors,
-    }
+    readers = {"RGB": pictures.to_rgb, "L": pictures.to_ids}
+    readers.update(values=pictures.to_values, colors=pictures.to_colors)
     with opened(path) as image:
         if limits:
             return pictures.to_grey(image, limits)
@@ -142,15 +133,10 @@ def resize_nearest(ids: np.ndarray, size: tuple) -> np.ndarray:
 def map_ids(
     ids: np.ndarray, table: np.ndarray, *, path: pathlib.Path, wanted: str
 ) -> np.ndarray:
-    """Maps ids through a table, as uint8.
-
-    Args:
-      table: `[256]` int16; -1 marks ids that must not occur.
-      path: the file the ids come from, for the message.
-      wanted: the ids that may occur, in words.
+    """Maps ids through a table `[256]` int16, as uint8; -1 marks what must not occur.
 
     Raises:
-      DataError: an id that must not occur.
+      DataError: such an id; names the file, and the ids that are wanted.
     """
     if ids.size and (ids.min() < 0 or ids.max() > 255):
         bad = int(ids.min() if ids.min() < 0 else ids.max())
@@ -302,10 +288,7 @@ def progress(**kwargs) -> tqdm.tqdm:
 
 
 def read_ahead(
-    read: Callable[[Any], Any],
-    items: Iterable[Any],
-    *,
-    num_ahead: int = 2 * NUM_THREADS,
+    read: Callable, items: Iterable[Any], *, num_ahead: int = 2 * NUM_THREADS
 ) -> Iterator[Any]:
     """Yields `read(item)` in order, reading in threads a few items ahead of their use.
 
@@ -315,14 +298,12 @@ def read_ahead(
     remaining = iter(items)
     pool = concurrent.futures.ThreadPoolExecutor(NUM_THREADS)
     try:
-        waiting = collections.deque(
-            pool.submit(read, item) for item in itertools.islice(remaining, num_ahead)
-        )
+        first = itertools.islice(remaining, num_ahead)
+        waiting = collections.deque(pool.submit(read, item) for item in first)
         while waiting:
             result = waiting.popleft().result()
-            waiting.extend(
-                pool.submit(read, item) for item in itertools.islice(remaining, 1)
-            )
+            for item in itertools.islice(remaining, 1):
+                waiting.append(pool.submit(read, item))
             yield result
     finally:
         pool.shutdown(cancel_futures=True)

@@ -29,10 +29,8 @@ def dataset_at(root: pathlib.Path) -> str:
     whole = root.resolve()
     for path in (whole, *whole.parents):
         if path.name in _CITYSCAPES:
-            raise io.DataError(
-                f"{root}: wanted the folder with leftImg8bit and gtFine, which is "
-                f"{path.parent}"
-            )
+            words = "wanted the folder with leftImg8bit and gtFine, which is"
+            raise io.DataError(f"{root}: {words} {path.parent}")
     nested = [root / name for name in splits.SPLITS]
     nested += [root / f"lidc_crops_{name}" / name for name in splits.SPLITS]
     is_array = root.is_file() or any((root / name).is_file() for name in _ARRAYS)
@@ -64,9 +62,7 @@ def overrides(config: config_lib.Config, data_dir: str) -> List[str]:
 def config_to_read(data_dir: str, texts: Sequence[str] = ()) -> config_lib.Config:
     """Returns a configuration to read a data set and run a black box, not to train.
 
-    Args:
-      data_dir: the data set, told by what lies there.
-      texts: `section.field=value`, which come last.
+    The data set is told by what lies there; `section.field=value` texts come last.
 
     Raises:
       ConfigError, DataError: wrong texts, or a wrong `dataset.json`.

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
-from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 
 from car_tf import config as config_lib
+from car_tf.config import fields
 from car_tf.data import cache, cityscapes, examples, findings, io, requirements, splits
 from car_tf.data import info as info_lib
 from car_tf.data.folders import description
@@ -33,10 +34,7 @@ class Dataset:
     def split_to_report(self, name: str) -> str:
         """Returns the split called `name` (a flag); by default that of the results."""
         name = name or self.evaluation
-        if name not in self.splits:
-            raise config_lib.ConfigError(
-                f"--split: wanted one of {', '.join(self.splits)}, got {name}"
-            )
+        _require_split(name, list(self.splits))
         return name
 
     def describe(self) -> Dict[str, Any]:
@@ -65,10 +63,8 @@ def id_encodings(config: config_lib.Config, num_classes: int) -> Dict[str, np.nd
         table = np.full(256, -1, np.int16)
         table[255], table[:num_classes] = 255, np.arange(num_classes)
         return {"class_ids": table}
-    return {
-        "train_ids": cityscapes.train_id_table(),
-        "label_ids": cityscapes.label_id_table(),
-    }
+    train_ids = cityscapes.train_id_table()
+    return {"train_ids": train_ids, "label_ids": cityscapes.label_id_table()}
 
 
 def label_ids(names: Sequence[str]) -> Optional[np.ndarray]:
@@ -103,11 +99,13 @@ def _needed(
     """Returns those of the splits `names` that are asked for; see `read_data`."""
     asked = [name or evaluation for name in only] or names
     for name in asked:
-        if name not in names:
-            raise config_lib.ConfigError(
-                f"--split: wanted one of {', '.join(names)}, got {name}"
-            )
+        _require_split(name, names)
     return tuple(name for name in names if name in asked)
+
+
+def _require_split(name: str, names: Sequence[str]) -> None:
+    wanted = f"--split: wanted one of {', '.join(names)}"
+    fields.require(name in names, f"{wanted}, got {name}")
 
 
 def _cityscapes_on_disk(config: config_lib.Config, only: Sequence[str]) -> Dataset:
@@ -144,9 +142,8 @@ def _drawn_street_scenes(config: config_lib.Config, only: Sequence[str]) -> Data
     needed = _needed(only, cityscapes.SPLITS, "val")
 
     def draw(num: int, **options: Any) -> Tuple[np.ndarray, np.ndarray]:
-        images, labels = street_scenes.draw_scenes(
-            num, size=config.data.size, **options
-        )
+        options["size"] = config.data.size
+        images, labels = street_scenes.draw_scenes(num, **options)
         return images, labels[:, None]
 
     return Dataset(
@@ -162,13 +159,7 @@ def _drawn_street_scenes(config: config_lib.Config, only: Sequence[str]) -> Data
     )
 
 
-def _drawn(
-    config: config_lib.Config,
-    names: Sequence[str],
-    needed: Sequence[str],
-    draw: Callable[..., Tuple[np.ndarray, np.ndarray]],
-    what: str,
-) -> Dict[str, examples.Examples]:
+def _drawn(config, names, needed, draw, what) -> Dict[str, examples.Examples]:
     """Draws those of the splits `names` that are needed."""
     drawn, nums = {}, config.data.num_drawn
     for index, (name, num) in enumerate(zip(names, nums)):
@@ -176,9 +167,8 @@ def _drawn(
             first = sum(nums[:index])
             options = dict(seed=config.data.drawn_seed, first_index=first)
             own = tuple(f"{what}_{first + i:06d}" for i in range(num))
-            drawn[name] = examples.Examples(
-                own, own, *draw(num, progress=True, **options)
-            )
+            arrays = draw(num, progress=True, **options)
+            drawn[name] = examples.Examples(own, own, *arrays)
     return drawn
 
 
@@ -196,9 +186,8 @@ def _folder(config: config_lib.Config, only: Sequence[str]) -> Dataset:
     needed = _needed(only, tuple(found.splits), evaluation)
     for name in needed:
         if not len(found.splits[name]):
-            raise io.DataError(
-                f"{data.data_dir}: wanted images of {name}, found test alone"
-            )
+            words = f"wanted images of {name}, found test alone"
+            raise io.DataError(f"{data.data_dir}: {words}")
     return Dataset(
         info=found.told.facts(),
         splits={name: found.splits[name] for name in needed},

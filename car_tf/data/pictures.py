@@ -86,9 +86,8 @@ def to_rgb(image: Image.Image) -> Image.Image:
             f"values {low} to {high}: scale it to 0 to 255 first"
         )
     if image.mode not in ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "YCbCr"):
-        raise PictureError(
-            f"wanted grey or RGB values, got mode {image.mode}: convert it"
-        )
+        words = f"wanted grey or RGB values, got mode {image.mode}"
+        raise PictureError(f"{words}: convert it")
     if image.mode in ("LA", "PA", "RGBA") or "transparency" in image.info:
         if image.convert("RGBA").getchannel("A").getextrema()[0] < 255:
             raise PictureError(
@@ -138,9 +137,8 @@ def to_values(image: Image.Image) -> Image.Image:
     red, green, blue = (np.ascontiguousarray(pixels[..., c]) for c in range(3))
     odd = (red != green) | (red != blue)
     if odd.any():
-        raise PictureError(
-            f"wanted grey mask values, got the colour {pixels[odd][0].tolist()}"
-        )
+        found = pixels[odd][0].tolist()
+        raise PictureError(f"wanted grey mask values, got the colour {found}")
     return Image.fromarray(red)
 
 
@@ -159,9 +157,8 @@ def to_grey(image: Image.Image, limits: Tuple[float, float]) -> Image.Image:
     """
     _raw_mode(image)
     if image.mode not in ("L", "I", "F") and not image.mode.startswith("I;16"):
-        raise PictureError(
-            f"wanted grey values {limits[0]:g} to {limits[1]:g}, got mode {image.mode}"
-        )
+        words = f"wanted grey values {limits[0]:g} to {limits[1]:g}"
+        raise PictureError(f"{words}, got mode {image.mode}")
     if orientation(image) > 1:
         raise PictureError("wanted an upright picture, got EXIF orientation")
     values = np.asarray(image)
@@ -186,14 +183,12 @@ def within(values: np.ndarray, limits: Tuple[float, float]) -> Image.Image:
 
 def _check_exact(image: Image.Image, what: str) -> None:
     """Refuses a map that is turned, or whose values compression has altered."""
-    if orientation(image) > 1:
-        raise PictureError(
-            f"wanted an upright map, got EXIF orientation {orientation(image)}"
-        )
+    turn = orientation(image)
+    if turn > 1:
+        raise PictureError(f"wanted an upright map, got EXIF orientation {turn}")
     if image.format in ("JPEG", "MPO") or "jpeg" in str(image.info.get("compression")):
-        raise PictureError(
-            f"wanted exact {what}, got JPEG, which alters them: save masks as PNG"
-        )
+        words = f"wanted exact {what}, got JPEG, which alters them"
+        raise PictureError(f"{words}: save masks as PNG")
 
 
 def _check_palette(image: Image.Image) -> None:

@@ -39,8 +39,6 @@ def training_batches(
     shared by image, labels and black box; the class flips touch the labels alone.
 
     Args:
-      source: the examples.
-      batch_size: B.
       crop_size: (height, width).
       scale_range: magnification of the crops, drawn uniformly.
       random_crop: whether crops lie anywhere or in the centre.
@@ -50,9 +48,6 @@ def training_batches(
       flips: one independent draw each per label.
       labels_per_image: N, labels of each image: of different raters where there
         are as many, each with class flips of its own.
-      seed: of everything.
-      first_step: where to go on.
-      num_steps: where the training ends.
 
     Returns:
       Batches of `image` `[B, h, w, C]` float32 grey levels, `label` `[B, h, w]` uint8,
@@ -170,12 +165,9 @@ def _labels(
 def raters_of(labels: Any) -> Tuple[np.ndarray, np.ndarray]:
     """Tells who labelled an image: a plane of 255 is of someone who did not.
 
-    Args:
-      labels: `[N, A, H, W]` uint8.
-
-    Returns:
-      The raters of each image before those who did not label it, `[N, A]` int32, and
-      their numbers, `[N]` int32. An image that nobody labelled keeps all.
+    Of labels `[N, A, H, W]` uint8 the raters of each image before those who did not
+    label it, `[N, A]` int32, and their numbers, `[N]` int32. An image that nobody
+    labelled keeps all.
     """
     num_images, num_raters = labels.shape[:2]
     everyone = np.tile(np.arange(num_raters, dtype=np.int32), (num_images, 1))
@@ -201,14 +193,9 @@ def draw(
 ) -> Tuple[np.ndarray, np.ndarray]:
     """Draws which image and whose label each place of each batch takes.
 
-    Args:
-      num_rated: `[N]` raters of each image, of whom one is drawn.
-      num_raters: the largest possible.
-      batch_size: and what follows: see `training_batches`.
-
-    Returns:
-      Rows and raters, `[num_steps - first_step, B]` int32 each; a rater is counted among
-      those of his image.
+    Of `[N]` numbers of raters, of whom one is drawn, and the largest possible. Returns
+    rows and raters, `[num_steps - first_step, B]` int32 each; a rater is counted among
+    those of his image.
     """
     num_images = len(num_rated)
     # NumPy draws other numbers for equal bounds in an array.
@@ -291,11 +278,8 @@ def _crop(
 
 
 def _turn(crops: Sequence[tf.Tensor], key: tf.Tensor) -> list:
-    """Turns mirrored crops: with their mirror images, all eight symmetries of a square.
-
-    Args:
-      crops: `[B, S, S, ...]` each, of the same images.
-      key: `[2]` seed.
+    """Turns mirrored crops, `[B, S, S, ...]` each: with their mirror images, all eight
+    symmetries of a square.
     """
     batch_size = crops[0].shape[0]
     key = tf.random.experimental.stateless_fold_in(key, 2)
@@ -313,15 +297,10 @@ def _turn(crops: Sequence[tf.Tensor], key: tf.Tensor) -> list:
 
 
 def _jitter(images: tf.Tensor, amount: float, key: tf.Tensor) -> tf.Tensor:
-    """Changes the grey levels of each crop: gamma, contrast and brightness.
+    """Changes the grey levels of crops `[B, h, w, C]`: gamma, contrast and brightness.
 
     Gamma and contrast lie between exp(-amount) and exp(amount), and the brightness is
-    moved by up to half of `amount` of the range.
-
-    Args:
-      images: `[B, h, w, C]`, 0 to 255.
-      amount: 0 for no change.
-      key: `[2]` seed.
+    moved by up to half of `amount` of the range, 0 to 255.
     """
     shape = [3, images.shape[0], 1, 1, 1]
     key = tf.random.experimental.stateless_fold_in(key, 3)
@@ -337,13 +316,7 @@ def flip_classes(
 ) -> tf.Tensor:
     """Switches whole classes, one independent draw per class and image (CAR, 5.2.2).
 
-    Args:
-      label: `[B, H, W]` uint8 class ids.
-      flips: F flips.
-      key: `[2]` seed.
-
-    Returns:
-      `[B, H, W]` uint8.
+    Of `[B, H, W]` uint8 class ids, F flips and a `[2]` seed.
     """
     batch_size = label.shape[0]
     key = tf.random.experimental.stateless_fold_in(key, 1)

@@ -65,17 +65,12 @@ def read(path: pathlib.Path, index: Optional[int] = None) -> Optional[Slice]:
 
 
 def _slice(
-    values: np.ndarray,
-    window: Optional[Window],
-    path: pathlib.Path,
-    index: int = 0,
-    count: int = 1,
+    values: np.ndarray, window: Optional[Window], path: pathlib.Path, *place: int
 ) -> Slice:
+    """Makes a slice; `place` are its index and their count, by default the only one."""
     if values.ndim != 2 or values.dtype.kind not in "iufb":
-        raise io.DataError(
-            f"{path}: wanted grey values [H, W], got {values.dtype} "
-            f"{list(values.shape)}"
-        )
+        found = f"{values.dtype} {list(values.shape)}"
+        raise io.DataError(f"{path}: wanted grey values [H, W], got {found}")
     values = values.astype(np.float32)
     finite = np.isfinite(values)
     if not finite.any():
@@ -84,7 +79,7 @@ def _slice(
     # Scanners leave what they did not see without a value.
     values = np.where(finite, values, np.float32(low))
     own = (low, high if high > low else low + 1)
-    return Slice(values, window or own, index, count)
+    return Slice(values, window or own, *place)
 
 
 def _picked(index: Optional[int], count: int, path: pathlib.Path) -> int:

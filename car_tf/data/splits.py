@@ -15,9 +15,8 @@ def check_disjoint(groups: Mapping[str, Sequence[Hashable]]) -> None:
     for split, members in groups.items():
         for group in members:
             if seen.setdefault(group, split) != split:
-                raise ValueError(
-                    f"patient {group} is in two splits, {seen[group]} and {split}"
-                )
+                both = f"{seen[group]} and {split}"
+                raise ValueError(f"patient {group} is in two splits, {both}")
 
 
 def split_by_group(
@@ -26,24 +25,22 @@ def split_by_group(
     """Splits examples, by the group of each, such that no group is in two splits.
 
     Groups are ranked by a hash of name and seed, which stays the same wherever a random
-    generator's stream may not.
-
-    Args:
-      fractions: of the groups, by split; positive, they sum to 1.
-
-    Returns:
-      Indices of the examples by split, ascending. Every split gets a group.
+    generator's stream may not. `fractions` are of the groups, by split; positive, they
+    sum to 1. Returns ascending indices of the examples by split, each with a group.
 
     Raises:
       ValueError: the fractions do not sum to 1, or there are fewer groups than splits.
     """
     if abs(sum(fractions.values()) - 1) > 1e-6 or min(fractions.values()) <= 0:
         raise ValueError(f"fractions must be positive and sum to 1, got {fractions}")
-    ranked = sorted(set(groups), key=lambda name: _rank(name, seed))
+
+    def rank(name: str) -> bytes:
+        return hashlib.sha256(f"{seed}/{name}".encode()).digest()
+
+    ranked = sorted(set(groups), key=rank)
     if len(ranked) < len(fractions):
-        raise ValueError(
-            f"cannot split {len(ranked)} patients or series into {len(fractions)}"
-        )
+        words = f"cannot split {len(ranked)} patients or series into"
+        raise ValueError(f"{words} {len(fractions)}")
     # Cut points, moved where rounding would leave a split without a group.
     cuts, total = [0], 0.0
     for index, fraction in enumerate(fractions.values()):
@@ -60,7 +57,3 @@ def split_by_group(
     for index, group in enumerate(groups):
         indices[split_of[group]].append(index)
     return indices
-
-
-def _rank(name: str, seed: int) -> bytes:
-    return hashlib.sha256(f"{seed}/{name}".encode()).digest()

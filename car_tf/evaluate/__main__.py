@@ -72,12 +72,9 @@ flags.DEFINE_string(
 def main() -> int:
     """Evaluates; returns the exit code."""
     logging.set_verbosity(logging.WARNING)
-    names = ("split", "num_samples", "noise_sampling", "absent", "samples", "data_dir")
-    options = {
-        name: FLAGS[name].value
-        for name in (*names, "blackbox", "realism_steps", "devices")
-    }
-    api.evaluate(FLAGS.workdir, **options)
+    names = ["split", "num_samples", "noise_sampling", "absent", "samples", "data_dir"]
+    names += ["blackbox", "realism_steps", "devices"]
+    api.evaluate(FLAGS.workdir, **{name: FLAGS[name].value for name in names})
     return 0
 
 

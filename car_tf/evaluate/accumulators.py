@@ -38,8 +38,7 @@ def add_reliability(
 
     Args:
       probs: `[H, W, K]`, whose arg-max is judged.
-      labels: `[N, H, W]` class ids of the raters, N = 1 where classes flip; 255 hides a
-        pixel of one rater.
+      labels: `[N, H, W]` class ids of the raters, N = 1 where classes flip, or 255.
       mask: `[H, W]` bool, pixels to count, or None for all.
     """
     prediction = probs.argmax(-1)
@@ -103,8 +102,7 @@ class SplitAccumulator:
         """Adds one image.
 
         Args:
-          labels: `[N, H, W]` class ids.
-          blackbox: `[H, W]` class ids, or None.
+          labels, blackbox: `[N, H, W]` and `[H, W]` class ids; None for no black box.
           before: `[S, H, W]`, samples of G before stage 2, or None.
         """
         labels = np.asarray(labels)
@@ -123,16 +121,14 @@ class SplitAccumulator:
             self._add_flips(sampled, labels, maps)
         else:
             self._add_raters(sampled, labels, pairs)
-        for reliability, probs in (
-            (self.reliability, sampled.probs),
-            (self.mean_reliability, sampled.sample_mean),
-        ):
-            add_reliability(reliability, probs, labels, self.dataset_info)
+        add_reliability(self.reliability, sampled.probs, labels, self.dataset_info)
+        mean = sampled.sample_mean
+        add_reliability(self.mean_reliability, mean, labels, self.dataset_info)
         for name in ("probs", "sample_mean", "first_probs"):
             entropy = calibration.entropy_bits(getattr(sampled, name))[valid]
             if entropy.size:
                 self.entropies.setdefault(name, []).append(float(entropy.mean()))
-        difference = np.abs(sampled.sample_mean - sampled.probs)[valid]
+        difference = np.abs(mean - sampled.probs)[valid]
         if difference.size:
             self.mean_difference.append(float(difference.mean()))
 
@@ -178,10 +174,8 @@ class SplitAccumulator:
             samples=sampled.samples,
         )
         known, shares = raters.known_and_shares(labels, self.dataset_info.num_classes)
-        for name, probs in (
-            ("calibration_net", sampled.probs),
-            ("refinement_net", sampled.sample_mean),
-        ):
+        nets = {"calibration_net": sampled.probs, "refinement_net": sampled.sample_mean}
+        for name, probs in nets.items():
             self.class_reliability[name].update(probs[known], shares[known])
         marked = known & (shares[..., 0] < 1)
         add_reliability(
@@ -195,9 +189,8 @@ class SplitAccumulator:
     ) -> Dict[str, Any]:
         """Returns everything as a dict that is ready for JSON.
 
-        Args:
-          groups: of the images that were added, in turn: patients, cities.
-          others: scores of other models' samples of the same images, by name.
+        `groups` are of the images that were added, in turn: patients, cities; `others`
+        the scores of other models' samples of the same images, by name.
         """
         resampled = bootstrap.GroupBootstrap(groups)
         summaries = self.scores.summaries()
@@ -214,8 +207,8 @@ class SplitAccumulator:
             for name, one in {**self.baselines.scores, **others}.items()
         }
         if others:
-            found = {name: one.to_dict(resampled) for name, one in others.items()}
-            result["samplers"] = found
+            scored = {name: one.to_dict(resampled) for name, one in others.items()}
+            result["samplers"] = scored
         if self.dataset_info.flips:
             result.update(self._report_flips(resampled, result["baselines"]))
         else:
@@ -240,10 +233,17 @@ class SplitAccumulator:
 
     def _report_raters(self, found: Dict[str, Any]) -> Dict[str, Any]:
         """Returns what compares the raters, and what their distance is."""
-        names = self.dataset_info.class_names
+        names, compared = self.dataset_info.class_names, self.raters.to_dict()
+        count = str(min(raters.NUM_SAMPLES, self.num_samples))
+        named = {"argmax": "f_argmax", "independent": "f_pixels"}
+        for name, baseline in {**named, "level_sets": "level_sets"}.items():
+            if baseline in found:
+                values = found[baseline]["by_num_samples"][count]
+                kept = {name: values[name] for name in ("ged", "hm_iou")}
+                compared["comparisons"][name] = kept
         return {
             "distance": metrics_scores.describe_distance(len(names), self.absent),
-            "raters": self._compare_raters(found),
+            "raters": compared,
             "ece_marked": self.marked_reliability.ece(),
             "class_calibration": {
                 name: each.to_dict(names)
@@ -268,18 +268,6 @@ class SplitAccumulator:
                 float(np.mean(differences)) if differences else None
             ),
         }
-
-    def _compare_raters(self, scores: Dict[str, Any]) -> Dict[str, Any]:
-        """Adds the baselines with 16 samples to what compares the raters."""
-        result = self.raters.to_dict()
-        count = str(min(raters.NUM_SAMPLES, self.num_samples))
-        named = {"argmax": "f_argmax", "independent": "f_pixels"}
-        for name, baseline in {**named, "level_sets": "level_sets"}.items():
-            if baseline in scores:
-                values = scores[baseline]["by_num_samples"][count]
-                kept = {name: values[name] for name in ("ged", "hm_iou")}
-                result["comparisons"][name] = kept
-        return result
 
     def _report_confusion(self, name: str, confusion: np.ndarray) -> Dict[str, Any]:
         """Returns what a confusion matrix gives: IoU and accuracy of `name`."""

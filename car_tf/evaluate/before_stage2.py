@@ -26,11 +26,7 @@ def initial_sampler(
     """Returns a trained sampler with the weights that G had when stage 2 began.
 
     They are a function of `train.seed`, so that a run need not keep them, but for those
-    of another run (`train.init_from`).
-
-    Args:
-      model: the trained sampler, whose F is taken and whose kind of noise.
-      workdir: the run directory, or None where G began with the weights of no other.
+    of another run (`train.init_from`), which `workdir` holds.
     """
     keras.utils.set_random_seed(config.train.seed + 1)  # As `train_refinement` does.
     with (model.strategy or tf.distribute.get_strategy()).scope():

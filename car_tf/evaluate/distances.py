@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any, Dict, List, Optional, Sequence
 
 import numpy as np
@@ -19,10 +20,8 @@ def label_distances(
 ) -> ged.PairDistances:
     """Distances for the GED: to the modes of the flips, or to the raters.
 
-    Args:
-      samples: `[S, H, W]` class ids.
-      labels: `[N, H, W]` class ids of the raters, N = 1 where classes flip.
-      absent: of raters of more than two classes, see `ged.multi_rater_distances`.
+    Takes `[S, H, W]` and, of N raters or one label whose classes flip, `[N, H, W]`
+    class ids; `absent` as `ged.multi_rater_distances`.
     """
     num_classes = dataset_info.num_classes
     if not dataset_info.flips:
@@ -43,31 +42,19 @@ def flip_arrays(dataset_info: info.DatasetInfo) -> Dict[str, List]:
     }
 
 
+@dataclasses.dataclass
 class BaselineScores:
-    """Scores of the samplers that need no trained G; see `metrics.baselines`.
+    """Scores of the samplers that need no trained G; see `metrics.baselines`."""
 
-    Args:
-      counts: numbers of samples, those of the sampler that is evaluated.
-      seed: of the draws, with an image's index.
-      cuts: of further level sets, fitted on other images; None for none.
-    """
-
-    def __init__(
-        self,
-        counts: Sequence[int],
-        dataset_info: info.DatasetInfo,
-        seed: int,
-        stratified: bool,
-        absent: str = iou.LEAVE_OUT,
-        cuts: Optional[baselines.Cuts] = None,
-    ):
-        self._cuts = cuts
-        self._counts = counts
-        self._dataset_info = dataset_info
-        self._absent = absent
-        self._seed = seed
-        self._stratified = stratified
-        self.scores: Dict[str, metrics_scores.SampleScores] = {}
+    counts: Sequence[int]  # numbers of samples, those of the sampler that is evaluated
+    dataset_info: info.DatasetInfo
+    seed: int  # of the draws, with an image's index
+    stratified: bool
+    absent: str = iou.LEAVE_OUT
+    cuts: Optional[baselines.Cuts] = None  # of further level sets, fitted elsewhere
+    scores: Dict[str, metrics_scores.SampleScores] = dataclasses.field(
+        default_factory=dict
+    )
 
     def add(
         self,
@@ -76,30 +63,23 @@ class BaselineScores:
         labels: np.ndarray,
         before: Optional[np.ndarray],
     ) -> None:
-        """Adds an image.
-
-        Args:
-          probs: `[H, W, K]` of F.
-          labels: `[N, H, W]`.
-          before: `[S, H, W]`, samples of G before stage 2, or None.
-        """
-        rng = np.random.default_rng([self._seed, index])
-        shared = dict(num_samples=self._counts[-1], rng=rng)
+        """Adds F's `[H, W, K]`, labels `[N, H, W]`, samples before stage 2 or None."""
+        rng = np.random.default_rng([self.seed, index])
+        shared = dict(num_samples=self.counts[-1], rng=rng)
         self.add_samples("f_argmax", baselines.argmax(probs), labels)
         pixels = baselines.independent_pixels(probs, **shared)
         self.add_samples("f_pixels", pixels, labels)
-        if self._dataset_info.num_classes == 2:
+        if self.dataset_info.num_classes == 2:
             # The sets of fewer levels are not the first ones of more.
-            for count in self._counts:
+            for count in self.counts:
                 levels = baselines.level_sets(probs, num_samples=count)
                 self.add_samples("level_sets", levels, labels, [count])
-                if self._cuts is not None:
-                    fitted = baselines.level_sets(
-                        probs, num_samples=count, cuts=self._cuts
-                    )
+                if self.cuts is not None:
+                    kind = dict(num_samples=count, cuts=self.cuts)
+                    fitted = baselines.level_sets(probs, **kind)
                     self.add_samples("fitted_level_sets", fitted, labels, [count])
         else:
-            draws = baselines.gumbel_draws(probs, stratified=self._stratified, **shared)
+            draws = baselines.gumbel_draws(probs, stratified=self.stratified, **shared)
             self.add_samples("gumbel_draws", draws, labels)
         if before is not None:
             self.add_samples("before_stage2", before, labels)
@@ -113,18 +93,18 @@ class BaselineScores:
     ) -> None:
         """Adds an image's samples `[S, H, W]` of a baseline, for some or all counts."""
         if name not in self.scores:
-            is_spread = self._stratified and name in ("gumbel_draws", "before_stage2")
+            is_spread = self.stratified and name in ("gumbel_draws", "before_stage2")
             self.scores[name] = metrics_scores.SampleScores(
-                self._counts,
-                matched=not self._dataset_info.flips,
+                self.counts,
+                matched=not self.dataset_info.flips,
                 independent=not is_spread,
             )
-        distances = label_distances(samples, labels, self._dataset_info, self._absent)
+        distances = label_distances(samples, labels, self.dataset_info, self.absent)
         self.scores[name].add(distances, counts)
 
     def to_dict(self, resampled: bootstrap.GroupBootstrap) -> Dict[str, Any]:
         """Returns baseline -> scores, ready for JSON."""
         found = {name: one.to_dict(resampled) for name, one in self.scores.items()}
         if "fitted_level_sets" in found:
-            found["fitted_level_sets"]["cuts"] = self._cuts._asdict()
+            found["fitted_level_sets"]["cuts"] = self.cuts._asdict()
         return found

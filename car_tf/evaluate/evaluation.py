@@ -16,17 +16,9 @@ from car_tf.metrics import baselines, iou, raters
 from car_tf.metrics import scores as metrics_scores
 from car_tf.models import layers, sampler
 from car_tf.models.keras_api import keras
+from car_tf.report import context
 
 MAX_WAITING = 4
-# What every result stands beside, by the names in `metrics.json`.
-BASELINES = {
-    "f_argmax": "F's arg-max as a constant sampler",
-    "f_pixels": "independent pixels of F",
-    "level_sets": "level sets of F",
-    "fitted_level_sets": "level sets of F at cuts fitted on the selection split",
-    "gumbel_draws": "F with one Gumbel variable per class",
-    "before_stage2": "G before stage 2",
-}
 
 
 def mean_ged(
@@ -42,9 +34,8 @@ def mean_ged(
 ) -> Optional[float]:
     """Computes the mean GED alone, for model selection; None where no image has one.
 
-    Args:
-      num_images: how many, spread over the split; 0 for all.
-      watch: sees what is sampled of every image.
+    Of `num_images` spread over the split (0: all); `watch` sees what is sampled of
+    each.
     """
     indices = examples.spread(len(source), num_images)
     scores = metrics_scores.SampleScores([num_samples], matched=False)
@@ -53,9 +44,8 @@ def mean_ged(
     ):
         watch(sampled)
         labels = np.asarray(source.labels[sampled.index])
-        scores.add(
-            distances.label_distances(sampled.samples, labels, dataset_info, absent)
-        )
+        pairs = distances.label_distances(sampled.samples, labels, dataset_info, absent)
+        scores.add(pairs)
     return scores.summaries()[num_samples]["ged"]
 
 
@@ -69,18 +59,22 @@ def cross_entropies(
 ) -> np.ndarray:
     """Computes Lce of F, in expectation over flips and raters, at temperatures of F.
 
-    Args:
-      temperatures: `[T]`, by which the logits are divided.
-      num_images: how many, spread over the split; 0 for all.
-
-    Returns:
-      `[T]`, nats; means over the images of means over their labelled pixels.
+    Of `num_images`, spread over the split (0: all). Returns `[T]`, nats; means over the
+    images of means over their labelled pixels, their logits divided by the temperature.
     """
     logits_of = tf.function(
         lambda image, blackbox: calibration_net(layers.image_to_float(image), blackbox),
         reduce_retracing=True,
     )
-    losses_of = tf.function(_losses_at, reduce_retracing=True)
+
+    @tf.function(reduce_retracing=True)
+    def losses_of(logits, target, at):  # `[T]`, of `[H, W, K]` at temperatures `[T]`
+        labelled = tf.maximum(tf.reduce_sum(target), 1.0)
+        return tf.map_fn(
+            lambda t: -tf.reduce_sum(target * tf.nn.log_softmax(logits / t)) / labelled,
+            at,
+        )
+
     table = np.zeros([256, dataset_info.num_classes], np.float32)
     table[: dataset_info.num_classes] = accumulators.flip_table(dataset_info)
     size = source.images.shape[1:3]
@@ -106,17 +100,6 @@ def cross_entropies(
     return total / len(indices)
 
 
-def _losses_at(
-    logits: tf.Tensor, target: tf.Tensor, temperatures: tf.Tensor
-) -> tf.Tensor:
-    """Mean cross entropies `[T]` of `[H, W, K]` logits at temperatures `[T]`."""
-    labelled = tf.maximum(tf.reduce_sum(target), 1.0)
-    return tf.map_fn(
-        lambda one: -tf.reduce_sum(target * tf.nn.log_softmax(logits / one)) / labelled,
-        temperatures,
-    )
-
-
 def evaluate(
     model: sampler.Sampler,
     source: examples.Examples,
@@ -131,7 +114,7 @@ def evaluate(
     gallery_size: int = 6,
     progress: Callable = lambda stream, total: stream,
 ) -> Tuple[Dict[str, Any], List[sampling.SampledImage]]:
-    """Evaluates a sampler on a split.
+    """Evaluates a sampler on a split; returns the metrics, and images for figures.
 
     Scoring runs in a second thread while the next images are being sampled.
 
@@ -140,19 +123,19 @@ def evaluate(
       before: the sampler before stage 2, to be scored with the same noise.
       sample_files: other models' samples of the same images, see `sample_files.score`.
       cuts: see `fitted_cuts.fit`; None for no such baseline.
-      gallery_size: images, evenly spread, to return for figures; fewer if very large.
-
-    Returns:
-      The metrics, and the gallery.
+      gallery_size: images, evenly spread, to return; fewer if very large.
     """
-    kind = dict(
-        stratified=getattr(model, "stratified", False), absent=absent, cuts=cuts
+    stratified = getattr(model, "stratified", False)
+    metrics = accumulators.SplitAccumulator(
+        dataset_info, num_samples, seed, stratified, absent, cuts
     )
-    metrics = accumulators.SplitAccumulator(dataset_info, num_samples, seed, **kind)
     # Before the work, so that a file that does not fit costs nothing.
-    scored = (sample_files, source, dataset_info, metrics.counts)
-    others = sample_files_lib.score(*scored, absent=absent)
-    total, num_held = len(source), _num_held(model, source)
+    others = sample_files_lib.score(
+        sample_files, source, dataset_info, metrics.counts, absent=absent
+    )
+    height, width = source.images.shape[1:3]
+    values = 3 * height * width * sampling.num_classes(model)
+    total, num_held = len(source), sampling.MAX_VALUES // values
     shown = min(gallery_size, max(1, num_held), total)
     chosen, gallery = set(np.linspace(0, total - 1, shown).astype(int)), []
     drawing = dict(num_samples=num_samples, seed=seed)
@@ -177,23 +160,13 @@ def evaluate(
     return metrics.report(source.groups, others), gallery
 
 
-def _num_held(model: sampler.Sampler, source: examples.Examples) -> int:
-    """Returns how many sampled images may be kept in memory."""
-    height, width = source.images.shape[1:3]
-    return sampling.MAX_VALUES // (3 * height * width * sampling.num_classes(model))
-
-
 def extremes(
     ged_per_image: Sequence[Optional[float]], num_cases: int = 3
 ) -> Dict[str, List[int]]:
     """Returns which images have the highest and the lowest GED, no image in both.
 
-    Args:
-      ged_per_image: of the first images of a split; None where undefined.
-      num_cases: how many of each at most.
-
-    Returns:
-      `worst`, highest first, and `best`, lowest first.
+    `worst`, highest first, and `best`, lowest first, at most `num_cases` each, of the
+    GED of the first images of a split; None where undefined.
     """
     defined = [i for i, value in enumerate(ged_per_image) if value is not None]
     ranked = sorted(defined, key=lambda i: (ged_per_image[i], i))
@@ -210,11 +183,11 @@ def summary_lines(
     if metrics["num_undefined_images"]:
         lines[-1] += f", {metrics['num_undefined_images']} of them undefined"
     compared = {**metrics.get("baselines", {}), **metrics.get("samplers", {})}
-    for name in [*BASELINES, *metrics.get("samplers", {})]:
-        scores, words = compared.get(name), BASELINES.get(name, name)
-        if scores is not None:
-            count, values = list(scores["by_num_samples"].items())[0]
-            lines.append(f"for comparison, {words}: {_scores_line(count, values)}")
+    compared.pop("flip_oracle", None)  # Of which there are several, below.
+    for name, scores in compared.items():
+        count, values = list(scores["by_num_samples"].items())[0]
+        words = f"for comparison, {context.BASELINES.get(name, name)}"
+        lines.append(f"{words}: {_scores_line(count, values)}")
     if "raters" in metrics:
         lines += _rater_lines(metrics["raters"], dataset_info)
     lines += _difference_lines(metrics)
@@ -260,15 +233,15 @@ def _difference_lines(metrics: Dict[str, Any]) -> List[str]:
     lines = []
     names = ("before_stage2", "level_sets", "fitted_level_sets", "gumbel_draws")
     for name in [*names, *metrics.get("samplers", {})]:
-        for count, scores in list(metrics.get("differences", {}).get(name, {}).items()):
-            change = scores["ged"]
+        by_count = metrics.get("differences", {}).get(name, {})
+        # The smallest number of samples is what the field compares.
+        for count, scores in list(by_count.items())[:1]:
+            change, words = scores["ged"], context.BASELINES.get(name, name)
             if change is not None and change["interval"] is not None:
-                low, high = change["interval"]
+                within = " (95 % {:.3f} to {:.3f})".format(*change["interval"])
                 lines.append(
-                    f"GED{count} less that of {BASELINES.get(name, name)}: {change['mean']:.3f} "
-                    f"(95 % {low:.3f} to {high:.3f})"
+                    f"GED{count} less that of {words}: {change['mean']:.3f}{within}"
                 )
-            break  # The smallest number of samples is what the field compares.
     if lines:
         num = metrics["bootstrap"]["num_groups"]
         lines.append(f"95 % intervals are over {num} groups of images")

@@ -31,33 +31,25 @@ def fit(
 
     A cut is moved on the scale of F's logit: all by one scale and one shift, out of a
     grid, so that a few hundred images can tell them. What G gains by cutting elsewhere
-    than F says, and no more, these level sets gain without training.
+    than F says, and no more, these level sets gain without training. None where there
+    are not two classes of raters, which level sets take.
 
     Args:
-      model: whose F is cut.
       source: images that the result is not reported on.
       num_images: how many of them, spread over the split; 0 for all.
-
-    Returns:
-      The cuts; None where there are not two classes of raters, which level sets take.
     """
     if dataset_info.flips or dataset_info.num_classes != 2:
         return None
     choices = [baselines.Cuts(*pair) for pair in itertools.product(SCALES, SHIFTS)]
-    scores = [
-        metrics_scores.SampleScores([NUM_SAMPLES], matched=False) for _ in choices
-    ]
+    counts = [NUM_SAMPLES]
+    scores = [metrics_scores.SampleScores(counts, matched=False) for _ in choices]
     indices = examples.spread(len(source), num_images)
-    for sampled in sampling.sample(
-        model, source, num_samples=1, seed=0, indices=indices
-    ):
+    drawing = dict(num_samples=1, seed=0, indices=indices)
+    for sampled in sampling.sample(model, source, **drawing):
         labels = np.asarray(source.labels[sampled.index])
         for cuts, score in zip(choices, scores):
-            drawn = baselines.level_sets(
-                sampled.probs, num_samples=NUM_SAMPLES, cuts=cuts
-            )
+            kind = dict(num_samples=NUM_SAMPLES, cuts=cuts)
+            drawn = baselines.level_sets(sampled.probs, **kind)
             score.add(distances.label_distances(drawn, labels, dataset_info, absent))
     geds = [score.summaries()[NUM_SAMPLES]["ged"] for score in scores]
-    if geds[0] is None:
-        return None
-    return choices[int(np.argmin(geds))]
+    return None if geds[0] is None else choices[int(np.argmin(geds))]

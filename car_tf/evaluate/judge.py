@@ -45,30 +45,22 @@ def realism(
     A step shows one label and one sample of each of 8 images, mirrored at random.
 
     Args:
-      train_images: `[I, H, W, C]` uint8.
-      train_labels: `[I, A, H, W]` uint8 class ids of A labels of each image, of which
-        a step takes one by chance; 255 is hidden in image, label and sample.
-      train_samples: `[I, S, H, W]` uint8 class ids, likewise.
-      test_images: `[J, H, W, C]`, held out.
-      test_labels: `[J, A, H, W]`.
-      test_samples: `[J, S, H, W]`.
-      num_classes: K.
+      train_images, test_images: `[I, H, W, C]` uint8, and others, held out.
+      train_labels, test_labels: `[I, A, H, W]` uint8 class ids of A labels of each
+        image, of which a step takes one by chance; 255 is hidden in image and maps.
+      train_samples, test_samples: `[I, S, H, W]` uint8 class ids, likewise.
       seed: of the judge's weights and of what it is shown.
-      steps: of its training.
 
     Returns:
       `auc`, `paired_accuracy` (see `metrics.realism`; 0.5 is the best for a sampler)
       and `steps`.
     """
     net = _build(train_images.shape[1:], num_classes, seed)
+    shown, rng = (train_images, train_labels, train_samples), np.random.default_rng(
+        seed
+    )
     with quiet.filtered():  # Of the training step's graph.
-        _train(
-            net,
-            (train_images, train_labels, train_samples),
-            num_classes=num_classes,
-            rng=np.random.default_rng(seed),
-            steps=steps,
-        )
+        _train(net, shown, num_classes=num_classes, rng=rng, steps=steps)
     scores = _scores(net, test_images, test_labels, test_samples, num_classes)
     return {
         "auc": metrics_realism.auc(*scores),
@@ -86,21 +78,12 @@ def _build(
     net = discriminator.Discriminator(
         input_size=(height, width), base_channels=CHANNELS, name="judge"
     )
-    net(
-        tf.zeros([1, height, width, channels]),
-        tf.zeros([1, 1, height, width, num_classes]),
-    )
+    image = tf.zeros([1, height, width, channels])
+    net(image, tf.zeros([1, 1, height, width, num_classes]))
     return net
 
 
-def _train(
-    net: discriminator.Discriminator,
-    arrays: Tuple[np.ndarray, np.ndarray, np.ndarray],
-    *,
-    num_classes: int,
-    rng: np.random.Generator,
-    steps: int,
-) -> None:
+def _train(net, arrays, *, num_classes, rng, steps) -> None:
     optimizer = keras.optimizers.Adam(LEARNING_RATE, beta_1=0.5)
     optimizer.build(net.trainable_variables)
     averages = [tf.Variable(variable) for variable in net.trainable_variables]
@@ -121,12 +104,7 @@ def _train(
         variable.assign(average)
 
 
-def _batch(
-    images: np.ndarray,
-    labels: np.ndarray,
-    samples: np.ndarray,
-    rng: np.random.Generator,
-) -> Tuple[np.ndarray, np.ndarray]:
+def _batch(images, labels, samples, rng) -> Tuple[np.ndarray, np.ndarray]:
     """Draws images `[B, H, W, C]` with a label and a sample each, `[B, 2, H, W]`."""
     shown, pairs = [], []
     for index in rng.integers(len(images), size=BATCH_SIZE):
@@ -139,10 +117,7 @@ def _batch(
 
 
 def _logits(
-    net: discriminator.Discriminator,
-    images: tf.Tensor,
-    maps: tf.Tensor,
-    num_classes: int,
+    net: keras.Model, images: tf.Tensor, maps: tf.Tensor, num_classes: int
 ) -> tf.Tensor:
     """Judges maps `[B, M, H, W]`; what one leaves unlabelled is hidden in all."""
     valid = tf.reduce_all(tf.not_equal(maps, info.IGNORE_LABEL), axis=1)[..., None]
@@ -151,13 +126,7 @@ def _logits(
     return net(layers.image_to_float(images) * valid, one_hot)
 
 
-def _scores(
-    net: discriminator.Discriminator,
-    images: np.ndarray,
-    labels: np.ndarray,
-    samples: np.ndarray,
-    num_classes: int,
-) -> Tuple[np.ndarray, np.ndarray]:
+def _scores(net, images, labels, samples, num_classes) -> Tuple[np.ndarray, np.ndarray]:
     """Returns the judge's logits of labels `[J, A]` and of samples `[J, S]`."""
     judge = tf.function(lambda *batch: _logits(net, *batch, num_classes))
     scores = [

@@ -42,11 +42,8 @@ def simulate(
 
     Each rater's map is what one rater wants, as far as it knows the pixels; a rater who
     did not label an image wants nothing of it. Where classes flip there is one label
-    per image: `NUM_DRAWN` raters want it with flips of their own, drawn from the
-    true probabilities.
-
-    Args:
-      seed: of the samples and of the raters' flips.
+    per image: `NUM_DRAWN` raters want it with flips of their own, drawn from the true
+    probabilities.
 
     Returns:
       `methods`: for each of `METHODS`, `iou`, `wrong_pixels` and `picks` as means over
@@ -61,9 +58,8 @@ def simulate(
     stream = sampling.sample(model, source, num_samples=num_samples, seed=seed)
     for drawn in progress(stream, total=total):
         labels = source.labels[drawn.index]
-        for label in wanted(
-            labels, dataset_info, np.random.default_rng([seed, drawn.index])
-        ):
+        rng = np.random.default_rng([seed, drawn.index])
+        for label in wanted(labels, dataset_info, rng):
             rows.append(_compare(drawn, label, dataset_info, seed))
             marked.append(bool(((label != 0) & (label != info.IGNORE_LABEL)).any()))
     words = {name: text.format(num=num_samples) for name, text in METHODS.items()}
@@ -75,7 +71,12 @@ def simulate(
         "max_regions": MAX_REGIONS,
         "words": words,
         "methods": _means(rows),
-        "closer": _closer(rows),
+        # Share of pairs in which proposals have a higher IoU than the single guess.
+        "closer": {
+            name: float(np.mean([row[name].iou > row["argmax"].iou for row in rows]))
+            for name in ("best", "mixture")
+            if rows
+        },
     }
     if not dataset_info.flips:
         chosen = [row for row, any_ in zip(rows, marked) if any_]
@@ -97,21 +98,15 @@ def wanted(
 
 
 def thresholded(probs: np.ndarray, num: int) -> np.ndarray:
-    """Returns masks `[num, H, W]` of class 1's probability above evenly spread levels.
+    """Returns masks `[num, H, W]` of class 1's probability above i / (num + 1).
 
-    The cheapest set of proposals that F gives by itself; the levels are
-    1 / (num + 1), ..., num / (num + 1).
+    The cheapest set of proposals that F gives by itself.
     """
     levels = np.arange(1, num + 1) / (num + 1)
     return (probs[..., 1] > levels[:, None, None]).astype(np.uint8)
 
 
-def _compare(
-    drawn: sampling.SampledImage,
-    label: np.ndarray,
-    dataset_info: info.DatasetInfo,
-    seed: int,
-) -> Dict[str, proposals.Effort]:
+def _compare(drawn, label, dataset_info, seed) -> Dict[str, proposals.Effort]:
     """All methods for one image and one rater."""
     num_classes, has_raters = dataset_info.num_classes, not dataset_info.flips
     # As in the distance: the background of two classes is no class to be scored.
@@ -157,15 +152,6 @@ def _means(
         if found:
             means[name] = dict(zip(fields, np.mean(found, axis=0).tolist()))
     return means
-
-
-def _closer(rows: Sequence[Dict[str, proposals.Effort]]) -> Dict[str, float]:
-    """Share of pairs in which proposals have a higher IoU than the single guess."""
-    return {
-        name: float(np.mean([row[name].iou > row["argmax"].iou for row in rows]))
-        for name in ("best", "mixture")
-        if rows
-    }
 
 
 def table(summary: Dict[str, Any]) -> List[List[str]]:

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from absl import flags
 
-from car_tf import config as config_lib
 from car_tf.config import cli
 from car_tf.data import io
 from car_tf.runtime import run_dir
@@ -35,11 +34,6 @@ def main() -> int:
     """Simulates; returns the exit code."""
     config = run_dir.saved_config(FLAGS.workdir)
     workdir = run_dir.RunDir(FLAGS.workdir, config)
-    _simulate(config, workdir)
-    return 0
-
-
-def _simulate(config: config_lib.Config, workdir: run_dir.RunDir) -> None:
     # TensorFlow starts here.
     from car_tf.evaluate import proposal_study, sampling, saved_run
     from car_tf.report import write
@@ -60,6 +54,7 @@ def _simulate(config: config_lib.Config, workdir: run_dir.RunDir) -> None:
     workdir.write_json(proposal_study.RESULTS_FILE, summary)
     print(proposal_study.markdown(summary))
     write.write(workdir.path)
+    return 0
 
 
 if __name__ == "__main__":

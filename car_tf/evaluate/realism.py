@@ -32,20 +32,13 @@ def measure(
 ) -> Dict[str, Any]:
     """Trains one judge for each kind of maps, all by one recipe.
 
-    Args:
-      model: the sampler.
-      before: the sampler before stage 2, or None.
-      train: the split that the judges are trained on, F's and G's own.
-      test: held-out images.
-      dataset_info: of the data set.
-      steps: of each judge's training.
-      seed: of samples and judges.
-      log: takes lines for people.
+    On the split `train`, F's and G's own, and asked on held-out images.
 
     Returns:
       `auc`, `paired_accuracy` and `steps` of the sampler (see `judge.realism`), and the
       same under `labels_against_labels` (two draws of the flips, or two halves of the
-      raters; left out for a single rater), `f_pixels`, `f_argmax` and `before_stage2`.
+      raters; left out for a single rater), `f_pixels`, `f_argmax` and, with the sampler
+      from before stage 2, `before_stage2`.
     """
     parts = []
     for split, num_maps in ((train, NUM_TRAIN_MAPS), (test, NUM_TEST_MAPS)):
@@ -70,12 +63,7 @@ def measure(
 
 
 def _maps(
-    model: sampler.Sampler,
-    before: Optional[sampler.Sampler],
-    source: examples.Examples,
-    dataset_info: info.DatasetInfo,
-    num_maps: int,
-    seed: int,
+    model, before, source, dataset_info, num_maps, seed
 ) -> Dict[str, Tuple[np.ndarray, np.ndarray]]:
     """Returns name -> labels `[I, A, H, W]` and samples `[I, S, H, W]`."""
     labels, others = _labels(source, dataset_info, num_maps, seed)
@@ -92,11 +80,9 @@ def _maps(
     found[OWN] = []
     for sampled in sampling.sample(model, source, **drawing):
         rng = np.random.default_rng([seed, sampled.index])
-        pixels = baselines.independent_pixels(
-            sampled.probs, num_samples=num_maps, rng=rng
-        )
-        found["f_pixels"].append(pixels)
-        found["f_argmax"].append(baselines.argmax(sampled.probs))
+        probs, pixels = sampled.probs, baselines.independent_pixels
+        found["f_pixels"].append(pixels(probs, num_samples=num_maps, rng=rng))
+        found["f_argmax"].append(baselines.argmax(probs))
         found[OWN].append(sampled.samples)
     for name, samples in found.items():
         result[name] = labels, np.stack(samples)
@@ -104,10 +90,7 @@ def _maps(
 
 
 def _labels(
-    source: examples.Examples,
-    dataset_info: info.DatasetInfo,
-    num_maps: int,
-    seed: int,
+    source: examples.Examples, dataset_info: info.DatasetInfo, num_maps: int, seed: int
 ) -> Tuple[np.ndarray, np.ndarray]:
     """Returns two sets of labels `[I, A, H, W]`, independent of each other."""
     if not dataset_info.flips:

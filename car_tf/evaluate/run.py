@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Optional, Sequence
 
-import matplotlib.figure
 
 from car_tf import config as config_lib
 from car_tf.blackbox import postprocess
-from car_tf.data import examples, io
+from car_tf.data import io
 from car_tf.data import load as data_load
 from car_tf.evaluate import before_stage2, evaluation, fitted_cuts, realism, sampling
 from car_tf.metrics import baselines
@@ -40,8 +39,7 @@ def evaluate_run(
         split, number of samples, noise or data than the configured ones under other
         names.
       split: name of the split; empty for the one that results are reported on.
-      num_samples: S; 0 for the configured number.
-      absent: what absent classes are worth; empty for what is configured.
+      num_samples, absent: 0 and empty for what is configured.
       samples: files with other models' samples of the same images.
       other_data: what the data are called where they are not the run's.
     """
@@ -80,14 +78,7 @@ def evaluate_run(
     return metrics
 
 
-def _cuts(
-    config: config_lib.Config,
-    dataset: data_load.Dataset,
-    model: sampler.Sampler,
-    workdir: run_dir.RunDir,
-    split: str,
-    absent: str,
-) -> Optional[baselines.Cuts]:
+def _cuts(config, dataset, model, workdir, split, absent) -> Optional[baselines.Cuts]:
     """Fits the cuts of level sets, or takes those that the run's training has fitted.
 
     The training has the selection split at hand; who evaluates anew reads less, or
@@ -104,13 +95,7 @@ def _cuts(
     )
 
 
-def _suffix(
-    settings: config_lib.Evaluation,
-    dataset: data_load.Dataset,
-    metrics: Dict[str, Any],
-    absent: str,
-    other_data: str,
-) -> str:
+def _suffix(settings, dataset, metrics, absent, other_data) -> str:
     """Returns what is added to names of files where an evaluation is not the run's."""
     drawn = metrics["split"], metrics["num_samples"]
     chosen = {"noise_sampling": metrics["noise_sampling"], "absent": absent}
@@ -121,16 +106,7 @@ def _suffix(
     return "".join(f"_{part}" for part in [other_data, *drawn, *changed] if part)
 
 
-def _write(
-    metrics: Dict[str, Any],
-    gallery: Sequence[sampling.SampledImage],
-    models: Tuple[sampler.Sampler, sampler.Sampler],
-    source: examples.Examples,
-    dataset: data_load.Dataset,
-    workdir: run_dir.RunDir,
-    suffix: str,
-    drawing: Dict[str, int],
-) -> None:
+def _write(metrics, gallery, models, source, dataset, workdir, suffix, drawing) -> None:
     """Completes the metrics and writes them, and then the figures."""
     model, before = models
     geds = metrics["ged_per_image"]
@@ -146,54 +122,25 @@ def _write(
         if indices:
             drawn = sampling.sample(model, source, indices=indices, **drawing)
             galleries[kind] = list(drawn)
-    drawn = _figures(metrics, galleries, dataset, source, workdir)
-    shown = gallery[:NUM_BEFORE_AFTER]
-    drawn["before_after"] = _before_after(before, shown, dataset, source, drawing)
+    maps, colors = source.blackbox, dataset.info.class_colors
+    shown = dict(images=source.images, labels=source.labels, class_colors=colors)
+    figures_of = figures.run_figures(
+        metrics,
+        galleries,
+        blackbox=None if maps is None else postprocess.hard_labels(maps),
+        class_names=dataset.info.class_names,
+        curves={s: workdir.read_lines(f"stage{s}_{run_dir.LOG_FILE}") for s in (1, 2)},
+        **shown,
+    )
+    after = gallery[:NUM_BEFORE_AFTER]
+    indices = [sampled.index for sampled in after]  # Of the same noise.
+    first = list(sampling.sample(before, source, indices=indices, **drawing))
+    paired = before_after.before_after_figure(first, after, **shown)
     folder = workdir.path / f"figures{suffix}"
     with checkpoints.writing(folder):
-        figures.save_all(drawn, folder)
+        figures.save_all({**figures_of, "before_after": paired}, folder)
 
 
 def needs_training_images(config: config_lib.Config, split: str) -> bool:
     """Whether judges of realism are trained, to be asked on images they do not know."""
     return bool(config.evaluation.realism_steps) and split != "train"
-
-
-def _figures(
-    metrics: Dict[str, Any],
-    galleries: Dict[str, List[sampling.SampledImage]],
-    dataset: data_load.Dataset,
-    source: examples.Examples,
-    workdir: run_dir.RunDir,
-) -> Dict[str, matplotlib.figure.Figure]:
-    """Draws the figures of an evaluation on a split, `source`."""
-    logs = {s: workdir.read_lines(f"stage{s}_{run_dir.LOG_FILE}") for s in (1, 2)}
-    maps = source.blackbox
-    return figures.run_figures(
-        metrics,
-        galleries,
-        images=source.images,
-        labels=source.labels,
-        blackbox=None if maps is None else postprocess.hard_labels(maps),
-        class_names=dataset.info.class_names,
-        class_colors=dataset.info.class_colors,
-        curves=logs,
-    )
-
-
-def _before_after(
-    before: sampler.Sampler,
-    shown: Sequence[sampling.SampledImage],
-    dataset: data_load.Dataset,
-    source: examples.Examples,
-    drawing: Dict[str, int],
-) -> matplotlib.figure.Figure:
-    """Draws samples before stage 2 beside those of the same noise in `shown`."""
-    indices = [sampled.index for sampled in shown]
-    return before_after.before_after_figure(
-        list(sampling.sample(before, source, indices=indices, **drawing)),
-        shown,
-        images=source.images,
-        labels=source.labels,
-        class_colors=dataset.info.class_colors,
-    )

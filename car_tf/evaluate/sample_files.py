@@ -96,10 +96,8 @@ def _require_labels(labels: npz.NpzArray, source: examples.Examples) -> None:
     wanted = source.labels.shape
     several = tuple(wanted), (wanted[0], *wanted[2:]) if wanted[1] == 1 else None
     if tuple(labels.shape) not in several:
-        raise ValueError(
-            f"wanted the labels of the split, {tuple(wanted)}, got "
-            f"{tuple(labels.shape)}"
-        )
+        words = f"wanted the labels of the split, {tuple(wanted)}, got"
+        raise ValueError(f"{words} {tuple(labels.shape)}")
     for index, one in enumerate(labels):
         own = np.asarray(source.labels[index])
         if not np.array_equal(one.reshape(own.shape), own):

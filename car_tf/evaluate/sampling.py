@@ -71,14 +71,7 @@ def sample(
             )
 
 
-def _sample(
-    model: sampler.Sampler,
-    source: examples.Examples,
-    parts: np.ndarray,
-    seen: tiles.Slices,
-    num_samples: int,
-    seed: int,
-) -> Dict[str, np.ndarray]:
+def _sample(model, source, parts, seen, num_samples, seed) -> Dict[str, np.ndarray]:
     """Draws for a rectangle of the images `parts` `[replicas, B]`."""
     blackbox = None
     if source.blackbox is not None:

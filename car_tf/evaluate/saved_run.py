@@ -32,8 +32,7 @@ def load_data(
 ) -> data_load.Dataset:
     """Reads those splits of a run's data that are needed, and the run's notes on them.
 
-    Args:
-      only: see `data.load.read_data`.
+    `only` is that of `data.load.read_data`.
 
     Raises:
       run_dir.RunError: they hold other images than in the training.
@@ -58,10 +57,7 @@ def load_other(
 ) -> data_load.Dataset:
     """Reads splits of a data set that a run was not trained on, at the run's size.
 
-    Args:
-      only: see `data.load.read_data`.
-      data_dir: where the data set lies.
-      blackbox: a segmenter, where the run's own does not serve.
+    Its black box is the run's, or `blackbox`; `only` as of `data.load.read_data`.
 
     Raises:
       run_dir.RunError: classes, channels or black box are not those of the run.
@@ -128,10 +124,7 @@ def load_sampler(
     workdir: run_dir.RunDir,
     strategy: Optional[tf.distribute.Strategy] = None,
 ) -> sampler.Sampler:
-    """Builds the sampler of a finished run with its best weights.
-
-    Args:
-      strategy: on whose replicas it is to draw; one device if None.
+    """Builds a finished run's sampler with its best weights, on a strategy's replicas.
 
     Raises:
       run_dir.RunError: the run has no trained networks yet.

@@ -66,17 +66,14 @@ def compute(
     function: Callable[[Slices], Dict[str, Any]],
     axes: Dict[str, int],
 ) -> Dict[str, np.ndarray]:
-    """Computes maps of an image tile by tile.
+    """Computes maps of an image tile by tile; returns those of the whole by name.
 
     Args:
       tiles: of `cut`.
       function: takes what a tile sees; returns maps of it by name, more than are
         wanted perhaps.
-      axes: name -> axis of the rows in a map that is wanted, which that of the columns
+      axes: name -> axis of the rows in a map that is wanted; that of the columns
         follows.
-
-    Returns:
-      Maps of the whole image by name.
     """
     height, width = (spans.stop for spans in tiles[-1].kept)
     whole: Dict[str, np.ndarray] = {}

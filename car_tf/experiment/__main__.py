@@ -135,9 +135,4 @@ def main(argv: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    cli.run(
-        main,
-        errors=run_dir.USER_ERRORS,
-        takes_arguments=True,
-        then="the same command goes on where it stopped",
-    )
+    cli.run(main, errors=run_dir.USER_ERRORS, takes_arguments=True, then=cli.GOES_ON)

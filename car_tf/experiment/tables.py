@@ -64,15 +64,10 @@ def run(
     """Makes the runs of a table that are not finished yet, and writes the table.
 
     Args:
-      table: of `paper_tables.TABLES`.
       base: the configuration that all rows override.
       num_seeds: runs per row, with the seeds from the configuration's on.
-      output: folder of the runs; `<table>.md` and `<table>.json` are written to it
-        after every run, of all finished runs there, so that other seeds can run
-        beside these or be added later.
-
-    Returns:
-      What the JSON file holds.
+      output: folder of the runs; gets `<table>.md` and `<table>.json` after every run, of
+        all finished runs there, so that others can run beside these or be added later.
 
     Raises:
       run_dir.RunError: a run there has another configuration, or other data.
@@ -80,18 +75,21 @@ def run(
     rows = paper_tables.TABLES[table]
     seeds = range(base.train.seed, base.train.seed + num_seeds)
     # Seed by seed, so that an interrupted table has all its rows early.
-    jobs = [(row, seed) for seed in seeds for row in rows if row.key]
-    folders = [output / f"{row.key}-seed{seed}" for row, seed in jobs]
-    configs = [_config(base, row, seed) for row, seed in jobs]
-    for config, folder in zip(configs, folders):
+    jobs = [
+        (f"{row.method}, seed {seed}", _config(base, row, seed), output / name)
+        for seed in seeds
+        for row in rows
+        if row.key and (name := f"{row.key}-seed{seed}")
+    ]
+    for _, config, folder in jobs:
         if (folder / "config.json").is_file():
             run_dir.require_same(folder, config, "--output")
     result, text = write(table, base, output)
-    for number, (row, seed) in enumerate(jobs, 1):
+    for number, (words, config, folder) in enumerate(jobs, 1):
         # Asked here, since another command may have finished it meanwhile.
-        if not _is_finished(folders[number - 1]):
-            log(f"{table}: run {number} of {len(jobs)}, {row.method}, seed {seed}")
-            _train(configs[number - 1], folders[number - 1], log)
+        if not _is_finished(folder):
+            log(f"{table}: run {number} of {len(jobs)}, {words}")
+            _train(config, folder, log)
             result, text = write(table, base, output)
     log(text)
     return result
@@ -126,12 +124,7 @@ def _forget_graphs() -> None:
     gc.collect()
 
 
-def _like(
-    config: config_lib.Config,
-    folder: pathlib.Path,
-    sections: Sequence[str],
-    names: str = "*-seed*",
-) -> Iterator[pathlib.Path]:
+def _like(config, folder, sections, names="*-seed*") -> Iterator[pathlib.Path]:
     """Yields the finished runs beside a folder that have the same sections."""
     for other in sorted(folder.parent.glob(names)):
         if other != folder and _is_finished(other):
@@ -148,8 +141,8 @@ def _take_data_record(config: config_lib.Config, workdir: run_dir.RunDir) -> Non
     if workdir.read_json(DATA_FILE) is not None:
         return
     for other in _like(config, workdir.path, ("data", "blackbox")):
-        if (other / DATA_FILE).is_file():
-            record = json.loads((other / DATA_FILE).read_text(encoding="utf-8"))
+        record = run_dir.read_json(other / DATA_FILE)
+        if record is not None:
             workdir.write_json(DATA_FILE, record)
             return
 
@@ -187,8 +180,8 @@ def _finished_runs(
             changed = fields.differences(
                 run_dir.saved_config(str(folder)), _config(base, row, int(seed))
             )
-            metrics = json.loads((folder / METRICS_FILE).read_text("utf-8"))
-        except (run_dir.RunError, config_lib.ConfigError, ValueError) as error:
+            metrics = run_dir.read_json(folder / METRICS_FILE)
+        except (run_dir.RunError, config_lib.ConfigError) as error:
             changed = [str(error)]
         if changed:
             left_out.append(f"{folder.name} ({'; '.join(changed)})")
@@ -200,10 +193,7 @@ def _finished_runs(
 def write(
     table: str, base: config_lib.Config, output: pathlib.Path
 ) -> Tuple[Dict[str, Any], str]:
-    """Writes a table of the runs that are finished; returns its JSON and Markdown.
-
-    Takes what `run` takes.
-    """
+    """Writes a table of the runs that are finished; returns its JSON and Markdown."""
     rows, comparisons, notes, left_out, all_runs = [], {}, set(), [], {}
     for row in paper_tables.TABLES[table]:
         runs = []
@@ -211,7 +201,13 @@ def write(
         left_out += others
         all_runs[row.method] = list(finished.values())
         for seed, metrics in finished.items():
-            runs.append({"seed": seed, "values": _values(metrics)})
+            by_count = metrics["by_num_samples"]
+            # None where it drew too few samples.
+            values = {
+                column: by_count.get(count, {}).get(name)
+                for column, (count, name) in COLUMNS.items()
+            }
+            runs.append({"seed": seed, "values": values})
             notes.add(metrics["data"])
             # Runs of before say readers.
             raters = metrics.get("raters") or metrics["readers"]
@@ -246,15 +242,6 @@ def write(
     io.write_text(output / f"{table}.json", json.dumps(result, indent=2) + "\n")
     io.write_text(output / f"{table}.md", text)
     return result, text
-
-
-def _values(metrics: Dict[str, Any]) -> Dict[str, Optional[float]]:
-    """One run's value in every column; None where it drew too few samples."""
-    by_count = metrics["by_num_samples"]
-    return {
-        column: by_count.get(count, {}).get(name)
-        for column, (count, name) in COLUMNS.items()
-    }
 
 
 def _summaries(

@@ -71,8 +71,6 @@ def score_multi_rater(
         all of a map where that rater did not label the image. Where all labels are 0 or
         255, they are masks, and 255 is class 1.
       num_classes: K; 0 for one more than the highest id of the labels, at least 2.
-      sample_counts: see `score_class_flips`.
-      progress: likewise.
 
     Returns:
       As `score_class_flips`, and `hm_iou`, `hm_iou_per_image` and `distance`, which
@@ -172,15 +170,9 @@ class SampleScores:
         return summary
 
     def to_dict(self, resampled: bootstrap.GroupBootstrap) -> Dict[str, Any]:
-        """Returns the means with their intervals.
+        """Returns the means with all samples, their number, and all `by_num_samples`.
 
-        Args:
-          resampled: the images' groups.
-
-        Returns:
-          The means with all samples, their number, and `by_num_samples`: the means of
-          each. `ged_interval` and `hm_iou_interval` are None with fewer than two
-          groups.
+        `ged_interval` and `hm_iou_interval` are None with fewer than two groups.
         """
         by_count = {}
         for count, summary in self.summaries().items():
@@ -210,16 +202,18 @@ class SampleScores:
 
 
 def _score(
-    samples: np.ndarray,
-    labels: np.ndarray,
-    distances_of: Callable[[np.ndarray, np.ndarray], ged.PairDistances],
-    matched: bool,
-    sample_counts: Optional[Sequence[int]],
-    progress: Optional[Progress],
+    samples, labels, distances_of, matched, sample_counts, progress
 ) -> Dict[str, Any]:
     """Scores image by image; `matched` adds the Hungarian-matched IoU."""
     num_images, available = samples.shape[:2]
-    counts = _check_counts(sample_counts, available)
+    counts = [available]
+    if sample_counts is not None:
+        counts = sorted(set(int(count) for count in sample_counts))
+        if not counts or counts[0] < 1 or counts[-1] > available:
+            raise ValueError(
+                f"sample counts must be in 1..{available}, the samples per image, "
+                f"got {list(sample_counts)}"
+            )
     scores = SampleScores(counts, matched=matched)
     images = range(num_images)
     pairs = zip(progress(images) if progress else images, samples, labels)
@@ -252,9 +246,8 @@ def _check_arrays(
         if len(array.shape) != rank:
             raise ValueError(f"{name} must have shape {axes}, got {tuple(array.shape)}")
         if 0 in array.shape:
-            raise ValueError(
-                f"{name} must not be empty, got shape {tuple(array.shape)}"
-            )
+            shape = tuple(array.shape)
+            raise ValueError(f"{name} must not be empty, got shape {shape}")
         if array.dtype.kind not in "biu":
             raise ValueError(f"{name} must be integer or bool, got {array.dtype}")
     if samples.shape[0] != labels.shape[0]:
@@ -267,16 +260,3 @@ def _check_arrays(
             "samples and labels must have one size, got "
             f"{tuple(samples.shape[-2:])} and {tuple(labels.shape[-2:])}"
         )
-
-
-def _check_counts(sample_counts: Optional[Sequence[int]], available: int) -> List[int]:
-    """Sorted distinct numbers of samples, all within what is there."""
-    if sample_counts is None:
-        return [available]
-    counts = sorted(set(int(count) for count in sample_counts))
-    if not counts or counts[0] < 1 or counts[-1] > available:
-        raise ValueError(
-            f"sample counts must be in 1..{available}, the samples per image, "
-            f"got {list(sample_counts)}"
-        )
-    return counts

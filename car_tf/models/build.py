@@ -13,14 +13,8 @@ import tensorflow as tf
 from car_tf import config as config_lib
 from car_tf.data import info
 from car_tf.models import calibration_net as calibration_nets
-from car_tf.models import (
-    discriminator,
-    draw_refinement_net,
-    posterior_net,
-    refinement_net,
-    sampler,
-    segnet,
-)
+from car_tf.models import discriminator, draw_refinement_net, posterior_net
+from car_tf.models import refinement_net, sampler, segnet
 from car_tf.models.keras_api import keras
 
 
@@ -78,16 +72,13 @@ def build_refinement_net(
 ) -> keras.Model:
     """Builds G with its variables."""
     settings = config.refinement_net
+    twins = [(flip.original, flip.flipped) for flip in dataset_info.flips]
     if settings.logits == "draw":
         net = draw_refinement_net.DrawRefinementNet(
             num_classes=dataset_info.num_classes,
             base_channels=settings.base_channels,
             noise_dim=settings.noise_dim,
-            twins=[
-                (flip.original, flip.flipped)
-                for flip in dataset_info.flips
-                if settings.tie_flips
-            ],
+            twins=twins if settings.tie_flips else [],
             draw_scale=settings.draw_scale,
             half_size=settings.half_size,
         )

@@ -14,7 +14,7 @@ entropy, an overview and statistics. The same command goes on where it was stopp
 from __future__ import annotations
 
 import pathlib
-from typing import Any, Dict, Optional
+from typing import Any
 
 from absl import flags, logging
 
@@ -28,9 +28,7 @@ FLAGS = flags.FLAGS
 _NUM_EXAMPLES = 4
 
 flags.DEFINE_string("workdir", "", "Run directory, whose exported model is used.")
-flags.DEFINE_string(
-    "saved_model", "", "Exported model: its version, or a folder of versions."
-)
+flags.DEFINE_string("saved_model", "", "Exported model, or a folder of its versions.")
 flags.DEFINE_multi_string("images", [], "Images (PNG or JPEG), or folders of images.")
 flags.DEFINE_string("output", None, "Folder to write to.", required=True)
 flags.DEFINE_integer(
@@ -78,28 +76,19 @@ def _size() -> Any:
     return size
 
 
-def _model_path() -> pathlib.Path:
-    if bool(FLAGS.workdir) == bool(FLAGS.saved_model):
-        raise versions.ExportError("wanted one of --workdir and --saved_model")
-    if FLAGS.saved_model:
-        return versions.find(FLAGS.saved_model)
-    return versions.of_run(FLAGS.workdir, run_dir.saved_config(FLAGS.workdir).name)
-
-
 def _drawn_data() -> config_lib.Config:
     """Returns the configuration of a run on drawn data, from which images are drawn."""
     config = run_dir.saved_config(FLAGS.workdir) if FLAGS.workdir else None
     if config is None or config.data.data_dir:
-        raise versions.ExportError(
-            "--images: wanted images or folders of them, got none"
-        )
+        words = "--images: wanted images or folders of them, got none"
+        raise versions.ExportError(words)
     return config
 
 
 def main() -> int:
     """Predicts; returns the exit code."""
     stage_sections.require_devices("--devices", FLAGS.devices)
-    path, size = _model_path(), _size()
+    path, size = versions.of_flags(FLAGS.workdir, FLAGS.saved_model), _size()
     if FLAGS.images:
         images, drawn = common.find_images(FLAGS.images, FLAGS.output), None
     else:
@@ -109,12 +98,7 @@ def main() -> int:
     return _predict(path, size, images, drawn)
 
 
-def _predict(
-    path: pathlib.Path,
-    size: Any,
-    images: Dict[str, pathlib.Path],
-    drawn: Optional[config_lib.Config],
-) -> int:
+def _predict(path, size, images, drawn) -> int:
     from car_tf.predict import images as predict_images
     from car_tf.predict import predictor as predict_predictor
     from car_tf.predict import run as predict_run
@@ -140,8 +124,4 @@ def _predict(
 
 
 if __name__ == "__main__":
-    cli.run(
-        main,
-        errors=(*run_dir.USER_ERRORS, versions.ExportError),
-        then="the same command goes on where it stopped",
-    )
+    cli.run(main, errors=(*run_dir.USER_ERRORS, versions.ExportError), then=cli.GOES_ON)

@@ -15,7 +15,6 @@ from car_tf.data import io, pictures
 from car_tf.metrics import baselines, calibration
 from car_tf.predict import black_boxes, images
 from car_tf.predict import predictor as predict_predictor
-from car_tf.runtime import run_dir
 from export import versions
 from export.clients import common
 
@@ -26,18 +25,17 @@ Size = Union[str, Tuple[int, int]]
 def load(path: Union[str, os.PathLike]) -> "Sampler":
     """Opens a finished run, or a SavedModel of `python -m export`.
 
-    Args:
-      path: a run directory, what `car_tf.train` returned, a model's folder, or one of
-        its versions.
+    Takes a run directory, what `car_tf.train` returned, a model's folder, or one of its
+    versions.
 
     Raises:
       export.versions.ExportError: there is no model of this kind.
     """
     folder = pathlib.Path(path).expanduser()
-    if (folder / "config.json").is_file():
-        name = run_dir.saved_config(str(folder)).name
-        return Sampler(predict_predictor.Predictor(versions.of_run(str(folder), name)))
-    return Sampler(predict_predictor.Predictor(versions.find(str(folder))))
+    is_run = (folder / "config.json").is_file()
+    names = (str(folder), "") if is_run else ("", str(folder))
+    found = versions.of_flags(*names)
+    return Sampler(predict_predictor.Predictor(found))
 
 
 class Sampler:
@@ -100,7 +98,8 @@ class Sampler:
             encoded = self._predictor.encode(seen, maps)
             encoded["log_probs"] = _tempered(encoded["log_probs"], temperature)
             samples = self._predictor.decode(encoded, **drawing)
-        return _resized(samples, self._output_size(size, own, seen))
+        sizes = {"own": own, "trained": seen.shape[:2]}
+        return _resized(samples, sizes[size] if isinstance(size, str) else tuple(size))
 
     def probabilities(
         self,
@@ -111,23 +110,14 @@ class Sampler:
     ) -> np.ndarray:
         """Returns F's probability of each class at each pixel (CAR, Eq. 1).
 
-        Args:
-          image: as of `sample`.
-          blackbox: as of `sample`.
-          temperature: divides the log-probabilities; 1 is what F was trained to.
-
-        Returns:
-          `[h, w, K]` float32 at the networks' working size.
+        Takes what `sample` takes; returns `[h, w, K]` float32 at the working size.
         """
         seen, maps, _ = self._inputs(image, blackbox)
         log_probs = self._predictor.encode(seen, maps)["log_probs"]
         return np.exp(_tempered(log_probs, temperature)[0].numpy())
 
     def entropy(self, image: ImageLike, **options: Any) -> np.ndarray:
-        """Returns how unsure F is at each pixel, `[h, w]` in bits, 0 to log2 K.
-
-        Takes what `probabilities` takes.
-        """
+        """Returns the entropy of `probabilities`, `[h, w]` in bits, 0 to log2 K."""
         return calibration.entropy_bits(self.probabilities(image, **options))
 
     def level_sets(
@@ -154,15 +144,12 @@ class Sampler:
         """Returns what the model takes, and the image's own (height, width)."""
         if blackbox is not None:
             _check_turned(image)
-        picture = images.as_picture(
-            image,
-            self._predictor.labels["image_channels"],
-            self._predictor.labels.get("image_range", ()),
-        )
-        own = (picture.height, picture.width)
+        labels = self._predictor.labels
+        limits = labels.get("image_range", ())
+        picture = images.as_picture(image, labels["image_channels"], limits)
         options = predict_predictor.Options(size="trained")
-        size = images.working_size(self._predictor.labels, options, own)
-        seen = np.atleast_3d(io.resize_antialiased(picture, size))
+        seen = images.at_working_size(picture, labels, options)
+        own, size = (picture.height, picture.width), seen.shape[:2]
         return seen, self._blackbox(picture, blackbox, size), own
 
     def _blackbox(self, picture: Image.Image, given: Optional[ImageLike], size):
@@ -198,11 +185,6 @@ class Sampler:
             )
         seen = np.asarray(picture.convert("RGB"))
         return self._segmenter.predict(seen[None], size)[0]
-
-    def _output_size(self, size: Size, own: Tuple[int, int], seen: np.ndarray):
-        if size == "own":
-            return own
-        return seen.shape[:2] if size == "trained" else tuple(size)
 
 
 def _tempered(log_probs: tf.Tensor, temperature: float) -> tf.Tensor:

@@ -19,6 +19,8 @@ from car_tf.data import examples, io
 from car_tf.predict import images as predict_images
 from car_tf.predict import predictor as predict_predictor
 
+NOT_NEEDED = "--blackbox: this model takes images alone and needs none"
+
 
 class BlackBoxes:
     """Gives the black box's output for an image, from a model or a folder."""
@@ -34,9 +36,7 @@ class BlackBoxes:
         self._maps: Dict[str, np.ndarray] = {}
         if not predictor.needs_blackbox:
             if options.blackbox:
-                raise io.DataError(
-                    "--blackbox: this model takes images alone and needs none"
-                )
+                raise io.DataError(NOT_NEEDED)
             return
         config = blackbox_config(predictor, options)
         num_classes = predictor.labels["blackbox"]["num_classes"]
@@ -45,15 +45,13 @@ class BlackBoxes:
             by_size: Dict[Tuple[int, int], List[str]] = {}
             for name, file in images.items():
                 with contextlib.suppress(io.DataError):  # Its prediction says so.
-                    size = predict_images.working_size(
-                        predictor.labels, options, predict_images.own_size(file)
-                    )
+                    own = predict_images.own_size(file)
+                    size = predict_images.working_size(predictor.labels, options, own)
                     by_size.setdefault(size, []).append(name)
             # The largest group first: it tells the encoding for all.
             for size in sorted(by_size, key=lambda size: -len(by_size[size])):
-                maps, encoding = read_maps(
-                    config, images, by_size[size], size, num_classes
-                )
+                names = by_size[size]
+                maps, encoding = read_maps(config, images, names, size, num_classes)
                 self._maps.update(maps)
                 if encoding:
                     config = config_lib.change(config, blackbox={"encoding": encoding})

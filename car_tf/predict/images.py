@@ -17,11 +17,9 @@ from car_tf.predict import predictor as predict_predictor
 def read_image(
     path: pathlib.Path, channels: int, limits: Sequence[float] = ()
 ) -> Image.Image:
-    """Reads an image, `RGB` or grey, as people look at it (EXIF).
+    """Reads an image, `RGB` (3 channels) or grey (1), as people look at it (EXIF).
 
-    Args:
-      channels: 3 for `RGB`, 1 for grey.
-      limits: `image_range` of the model's data, for images of 16 bits.
+    `limits` are the `image_range` of the model's data, for images of 16 bits.
 
     Raises:
       DataError: unreadable, or refused by `pictures.to_rgb`.
@@ -35,10 +33,7 @@ def read_image(
 def as_picture(source: Any, channels: int, limits: Sequence[float] = ()) -> Image.Image:
     """Takes an image as a program has it: a file, a PIL image or an array.
 
-    Args:
-      source: a path, a PIL image, or `[H, W]`, `[H, W, 1]` or `[H, W, 3]` uint8.
-      channels: 3 for `RGB`, 1 for grey.
-      limits: of files, see `read_image`.
+    The array is `[H, W]`, `[H, W, 1]` or `[H, W, 3]` uint8; else as `read_image`.
 
     Raises:
       DataError: unreadable, or neither of these.
@@ -74,7 +69,16 @@ def working_size(
     return tuple(labels["trained_size"] if options.size == "trained" else options.size)
 
 
+def at_working_size(
+    picture: Image.Image, labels: Dict[str, Any], options: predict_predictor.Options
+) -> np.ndarray:
+    """Returns a picture as `[H, W, C]` uint8 at the size at which it is predicted."""
+    size = working_size(labels, options, (picture.height, picture.width))
+    return np.atleast_3d(io.resize_antialiased(picture, size))
+
+
 def own_size(file: pathlib.Path) -> Tuple[int, int]:
+    """Returns the (height, width) of an image's file, as people look at it."""
     with io.opened(file) as image:
         return pictures.upright_size(image)
 
@@ -84,10 +88,8 @@ def write_examples(
 ) -> Tuple[Dict[str, pathlib.Path], str]:
     """Writes what `attach.draw_unseen` draws as PNG files, to predict.
 
-    `folder` gets `images`, and `blackbox` with its maps where the run works on one.
-
     Returns:
-      name -> image file, and the folder of the maps, empty where there are none.
+      name -> file in `folder/images`, and the folder of the maps, empty for none.
     """
     split = attach.draw_unseen(config, num)
     drawn = {"images": split.images}

@@ -40,13 +40,10 @@ def mask_ids(labels: Dict[str, Any]) -> np.ndarray:
 def to_cityscapes(
     ids: np.ndarray, labels: Dict[str, Any], size: Tuple[int, int]
 ) -> str:
-    """Returns a map as JSON with polygons per object, as gtFine files hold them.
+    """Returns a map `[h, w]` as JSON with polygons per object, as in gtFine files.
 
-    Args:
-      ids: `[h, w]` class ids.
-      labels: the model's `labels.json`; a twin is written as its original, which has
-        its own name as an attribute.
-      size: (height, width) of the image, to which the outlines are scaled.
+    By the model's `labels.json`; a twin is written as its original, which has its own
+    name as an attribute. Outlines are scaled to the image's (height, width).
     """
     height, width = size
     scale = np.array([width / ids.shape[1], height / ids.shape[0]])
@@ -103,30 +100,22 @@ def run_lengths(mask: np.ndarray) -> List[int]:
 
 
 def outlines(mask: np.ndarray) -> List[Tuple[int, np.ndarray]]:
-    """Returns the outline of each connected part of a mask `[H, W]`, its holes filled.
+    """Returns (pixels within, `[n, 2]` corners (x, y)) of each part of a mask `[H, W]`.
 
-    A pixel lies within an outline if its centre, at whole numbers, does.
-
-    Returns:
-      (pixels within, `[n, 2]` corners (x, y)) of each part.
+    Parts are connected, their holes filled. A pixel lies within an outline if its
+    centre, at whole numbers, does.
     """
     parts, _ = scipy.ndimage.label(mask)
     found = []
     for number, (rows, columns) in enumerate(scipy.ndimage.find_objects(parts), 1):
-        part = parts[rows, columns] == number
-        filled = scipy.ndimage.binary_fill_holes(part)
+        filled = scipy.ndimage.binary_fill_holes(parts[rows, columns] == number)
         (line,) = edges(filled)
-        line = _simplified(line)
-        found.append((int(filled.sum()), line + [columns.start, rows.start]))
+        # Without the corners at which it goes straight on.
+        ring = line[:-1]
+        before, after = ring - np.roll(ring, 1, 0), np.roll(ring, -1, 0) - ring
+        ring = ring[before[:, 0] * after[:, 1] != before[:, 1] * after[:, 0]]
+        found.append((int(filled.sum()), ring + [columns.start, rows.start]))
     return found
-
-
-def _simplified(line: np.ndarray) -> np.ndarray:
-    """Leaves out corners `[n, 2]` of a closed line at which it goes straight on."""
-    ring = line[:-1]
-    before, after = ring - np.roll(ring, 1, 0), np.roll(ring, -1, 0) - ring
-    turns = before[:, 0] * after[:, 1] != before[:, 1] * after[:, 0]
-    return ring[turns]
 
 
 def edges(mask: np.ndarray) -> List[np.ndarray]:

@@ -37,6 +37,14 @@ class Result:
 
     def statistics(self) -> Dict[str, Any]:
         """Returns areas per class over the samples, as shares of the image, and more."""
+        # Of the classes' frequencies over the samples, per pixel.
+        flat = self.samples.reshape(len(self.samples), -1)
+        differ = flat[:, (flat != flat[0]).any(0)]
+        total = 0.0
+        for class_id in range(int(flat.max()) + 1):
+            share = grouping.count(differ, class_id) / len(flat)
+            total += calibration.entropy_bits(share[:, None]).sum()
+        bits = self.entropy_bits
         return {
             "image": str(self.file),
             "size": [self.picture.height, self.picture.width],
@@ -44,28 +52,14 @@ class Result:
             "num_samples": len(self.samples),
             "seed": list(self.seed),
             **class_statistics(self.samples, self.labels),
-            "entropy_bits": {
-                "mean": float(self.entropy_bits.mean()),
-                "max": float(self.entropy_bits.max()),
-            },
-            "sample_entropy_bits": float(self._sample_entropy_bits()),
+            "entropy_bits": {"mean": float(bits.mean()), "max": float(bits.max())},
+            "sample_entropy_bits": float(total / flat.shape[1]),
         }
-
-    def _sample_entropy_bits(self) -> float:
-        """Mean entropy of the classes' frequencies over the samples, per pixel."""
-        flat = self.samples.reshape(len(self.samples), -1)
-        differ = flat[:, (flat != flat[0]).any(0)]
-        total = 0.0
-        for class_id in range(int(flat.max()) + 1):
-            share = grouping.count(differ, class_id) / len(flat)
-            total += calibration.entropy_bits(share[:, None]).sum()
-        return total / flat.shape[1]
 
     def write(self, folder: pathlib.Path, key: str) -> None:
         """Writes everything into a new folder, which appears when it is complete.
 
-        `key` identifies model, image and options; see `recorded_key`. An earlier result
-        is replaced.
+        `key` identifies model, image and options; an earlier result is replaced.
 
         Raises:
           DataError: the folder holds something else than an earlier result.
@@ -109,11 +103,8 @@ class Result:
     ) -> Image.Image:
         """Image, mean, entropy and the first samples over the image, as one picture."""
         image = self.picture.convert("RGB")
-        tiles = [
-            ("image", image),
-            ("mean of the samples", mean),
-            (f"entropy, up to {self.entropy_bits.max():.2f} bits", heat),
-        ]
+        words = f"entropy, up to {self.entropy_bits.max():.2f} bits"
+        tiles = [("image", image), ("mean of the samples", mean), (words, heat)]
         for index, sample in enumerate(self.samples[:_SHEET_SAMPLES]):
             painted = _resized(colors[sample], image.size)
             tiles.append((f"sample {index}", Image.blend(image, painted, _OVERLAY)))
@@ -123,9 +114,8 @@ class Result:
 def class_statistics(samples: np.ndarray, labels: Dict[str, Any]) -> Dict[str, Any]:
     """Returns areas and flips of the classes that samples `[M, H, W]` uint8 have.
 
-    Returns:
-      `classes`, by name: areas, as shares of the image; `flips`: how often a class
-      takes its other name, and how often it should.
+    `classes`, by name: areas, as shares of the image; `flips`: how often a class takes
+    its other name, and how often it should.
     """
     flat = samples.reshape(len(samples), -1)
     num_classes = len(labels["classes"])

@@ -43,8 +43,7 @@ class Predictor:
 
     def __init__(self, path: pathlib.Path, devices: Sequence[Optional[str]] = (None,)):
         """Loads a version on each of some devices; None is TensorFlow's choice."""
-        self.path = path
-        self.num_devices = len(devices)
+        self.path, self.num_devices = path, len(devices)
         self._copies = [_Copy(path, device) for device in devices]
         self._free: queue.Queue = queue.Queue()
         for copy in self._copies:
@@ -78,9 +77,8 @@ class Predictor:
         copy = self._free.get()
 
         def draw(seen: tiles.Slices) -> Dict[str, tf.Tensor]:
-            inputs = self._inputs(
-                image[seen], blackbox if blackbox is None else blackbox[seen]
-            )
+            maps = None if blackbox is None else blackbox[seen]
+            inputs = self._inputs(image[seen], maps)
             return copy.call("sample", **inputs, num_samples=num_samples, seed=[seed])
 
         try:
@@ -100,10 +98,8 @@ class Predictor:
         self, encoded: Dict[str, tf.Tensor], *, num_samples: int, seed: Tuple[int, int]
     ) -> np.ndarray:
         """Draws `[M, H, W]` uint8 samples from what `encode` gave."""
-        drawn = self._copies[0].call(
-            "decode", **encoded, num_samples=num_samples, seed=[seed]
-        )
-        return drawn["samples"][0].numpy()
+        inputs = dict(encoded, num_samples=num_samples, seed=[seed])
+        return self._copies[0].call("decode", **inputs)["samples"][0].numpy()
 
     def _inputs(
         self, image: np.ndarray, blackbox: Optional[np.ndarray]
@@ -128,8 +124,7 @@ class _Copy:
             raise versions.ExportError(
                 f"{path}: wanted a model of `python -m export`, found another SavedModel"
             )
-        labels_file = self._loaded.labels.asset_path.numpy().decode()
-        self.labels_file = pathlib.Path(labels_file)
+        self.labels_file = pathlib.Path(self._loaded.labels.asset_path.numpy().decode())
 
     def call(self, name: str, **inputs: Any) -> Dict[str, tf.Tensor]:
         """Calls one of its functions with arrays or tensors."""

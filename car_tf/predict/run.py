@@ -10,7 +10,6 @@ import pathlib
 import sys
 from typing import Callable, Dict, List
 
-import numpy as np
 import tensorflow as tf
 
 from car_tf.data import io
@@ -30,8 +29,7 @@ def predict(
 ) -> List[str]:
     """Predicts images into `output/<name>/`; what is there already is left.
 
-    Returns:
-      The names of images that failed; each was reported.
+    Returns the names of images that failed; each was reported.
 
     Raises:
       DataError: a black box that is needed and missing.
@@ -46,8 +44,17 @@ def predict(
         log(f"{len(images) - len(todo)} of {len(images)} images were predicted before")
     bar = io.progress(total=len(todo), desc="predicting", unit="image")
 
+    labels, limits = predictor.labels, predictor.labels.get("image_range", ())
+
     def one(name: str, key: str) -> None:
-        result = _predict_one(predictor, name, images[name], options, black_boxes)
+        file, seed = images[name], common.seed_for(options.seed, name)
+        opened = predict_images.read_image(file, labels["image_channels"], limits)
+        image = predict_images.at_working_size(opened, labels, options)
+        maps = black_boxes.of(name, opened, image.shape[:2])
+        drawn = predictor.sample(
+            image, maps, num_samples=options.num_samples, seed=seed
+        )
+        result = predict_output.Result(file, opened, *drawn, seed=seed, labels=labels)
         result.write(output / name, key)
 
     # One image more than devices is under way: it is read or written meanwhile.
@@ -69,31 +76,7 @@ def predict(
     return [name for name in images if name in failed]
 
 
-def _predict_one(
-    predictor: predict_predictor.Predictor,
-    name: str,
-    file: pathlib.Path,
-    options: predict_predictor.Options,
-    black_boxes: predict_black_boxes.BlackBoxes,
-) -> predict_output.Result:
-    labels, seed = predictor.labels, common.seed_for(options.seed, name)
-    opened = predict_images.read_image(
-        file, labels["image_channels"], labels.get("image_range", ())
-    )
-    own = (opened.height, opened.width)
-    size = predict_images.working_size(labels, options, own)
-    image = np.atleast_3d(io.resize_antialiased(opened, size))
-    maps = black_boxes.of(name, opened, size)
-    drawn = predictor.sample(image, maps, num_samples=options.num_samples, seed=seed)
-    return predict_output.Result(file, opened, *drawn, seed=seed, labels=labels)
-
-
-def _key(
-    predictor: predict_predictor.Predictor,
-    file: pathlib.Path,
-    blackbox: str,
-    options: predict_predictor.Options,
-) -> str:
+def _key(predictor, file, blackbox, options) -> str:
     """Identifies a result: model, image, black box and options."""
     try:
         content = io.file_hash(file)

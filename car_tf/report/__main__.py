@@ -12,12 +12,12 @@ from __future__ import annotations
 
 import importlib
 import pathlib
-from typing import Optional, Sequence
+from typing import Sequence
 
 from absl import app, flags
 
 from car_tf.config import cli
-from car_tf.report import context, write
+from car_tf.report import write
 from car_tf.runtime import run_dir
 
 FLAGS = flags.FLAGS
@@ -35,21 +35,14 @@ def main(argv: Sequence[str]) -> int:
     # `--compare A B` leaves B over.
     compare = [*FLAGS.compare, *argv[1:]]
     workdir = pathlib.Path(FLAGS.workdir).expanduser()
-    print(write.write(workdir, compare, _own_sections(workdir)))
+    # Not every run is a segmentation: its configuration's class then has `REPORT`, a
+    # module of this package with `sections(workdir)`, which the environment names.
+    environment = run_dir.read_json(workdir / "environment.json") or {}
+    module, sections = environment.get("report") or "", None
+    if module.startswith("car_tf."):
+        sections = importlib.import_module(module).sections(workdir)
+    print(write.write(workdir, compare, sections))
     return 0
-
-
-def _own_sections(workdir: pathlib.Path) -> Optional[Sequence[write.Section]]:
-    """Returns the sections of the module that the run has noted for its report, if any.
-
-    Not every run is a segmentation: its configuration's class then has `REPORT`, a
-    module of this package with `sections(workdir)`.
-    """
-    environment = context.read_json(workdir / "environment.json") or {}
-    module = environment.get("report") or ""
-    if not module.startswith("car_tf."):
-        return None
-    return importlib.import_module(module).sections(workdir)
 
 
 if __name__ == "__main__":

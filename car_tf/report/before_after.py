@@ -11,11 +11,7 @@ from car_tf.report import figures
 
 
 def verdict(metrics: Mapping[str, Any]) -> Optional[str]:
-    """Says what stage 2 has changed, in a sentence; None where it was not measured.
-
-    Such as `stage 2 changed GED16 from 0.174 to 0.171, realism (AUC of a judge, 0.5 is
-    the best) from 0.980 to 0.750`.
-    """
+    """Says what stage 2 has changed, in a sentence; None where it was not measured."""
     before = metrics.get("baselines", {}).get("before_stage2")
     if before is None:
         return None
@@ -48,14 +44,10 @@ def before_after_figure(
     class_colors: Sequence[Sequence[int]],
     num_shown: int = 3,
 ) -> matplotlib.figure.Figure:
-    """Samples before stage 2 and after it, in pairs of the same noise.
+    """`num_shown` samples before stage 2 and after it, in pairs of the same noise.
 
-    Args:
-      after: the same images with the same noise.
-      images: `[N, H, W, C]` uint8.
-      labels: `[N, A, H, W]` uint8; the first rater's are shown.
-      class_colors: K (red, green, blue) triples.
-      num_shown: samples of each image.
+    Of `sampling.SampledImage`s of the same images, images `[N, H, W, C]` and labels
+    `[N, A, H, W]` uint8, whose first rater is shown, and K (red, green, blue) colours.
     """
     titles = ["input", "label"]
     rows = []

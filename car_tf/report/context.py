@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import pathlib
 import re
 import shlex
@@ -25,11 +24,11 @@ COLUMNS = {
 # What a run is compared with, by the names in `metrics.json`.
 BASELINES = {
     "before_stage2": "G before stage 2",
-    "f_argmax": "F's arg-max, always the same",
+    "f_argmax": "F's arg-max as a constant sampler",
     "f_pixels": "independent pixels of F",
     "level_sets": "level sets of F",
-    "fitted_level_sets": "level sets of F, cuts fitted on the selection split",
-    "gumbel_draws": "one Gumbel draw per class over F",
+    "fitted_level_sets": "level sets of F at cuts fitted on the selection split",
+    "gumbel_draws": "F with one Gumbel variable per class",
     "flip_oracle": "flip oracle over F's arg-max",
     "flip_oracle_blackbox": "flip oracle over the black box",
     "flip_oracle_truth": "flip oracle over the true labels",
@@ -96,7 +95,7 @@ def read(path: pathlib.Path) -> Run:
       run_dir.RunError: there is no run, or one of its files is not JSON.
     """
     path = path.expanduser().resolve()
-    config = read_json(path / "config.json")
+    config = run_dir.read_json(path / "config.json")
     if config is None:
         raise run_dir.RunError(
             f"wanted a run directory, found no {path / 'config.json'}"
@@ -104,26 +103,15 @@ def read(path: pathlib.Path) -> Run:
     return Run(
         path=path,
         config=config,
-        metrics=read_json(path / "metrics.json"),
-        other_metrics=[read_json(file) for file in sorted(path.glob("metrics_*.json"))],
-        environment=read_json(path / "environment.json") or {},
-        data=read_json(path / "data.json"),
-        proposals=read_json(path / "proposals.json"),
-        logs={
-            stage: io.read_json_lines(path / f"stage{stage}_log.jsonl")
-            for stage in (1, 2)
-        },
+        metrics=run_dir.read_json(path / "metrics.json"),
+        other_metrics=[
+            run_dir.read_json(file) for file in sorted(path.glob("metrics_*.json"))
+        ],
+        environment=run_dir.read_json(path / "environment.json") or {},
+        data=run_dir.read_json(path / "data.json"),
+        proposals=run_dir.read_json(path / "proposals.json"),
+        logs={s: io.read_json_lines(path / f"stage{s}_log.jsonl") for s in (1, 2)},
     )
-
-
-def read_json(path: pathlib.Path) -> Optional[Dict[str, Any]]:
-    """Returns a file's content; None where there is none."""
-    if not path.is_file():
-        return None
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise run_dir.RunError(f"{path} is not JSON: {error}") from None
 
 
 def count_for(metrics: Mapping[str, Any]) -> str:
@@ -152,9 +140,9 @@ def baselines(metrics: Mapping[str, Any]) -> Dict[str, Dict[str, Any]]:
     # One mask to match has no E d(y, y'): its GED is another quantity.
     found["leave_one_out"].pop("ged", None)
     for source in ("calibration_net", "blackbox", "truth"):
-        name = f"flip_oracle_{source}".replace("_calibration_net", "")
-        if metrics.get(f"ged_flip_oracle_{source}") is not None:
-            found[name]["ged"] = metrics[f"ged_flip_oracle_{source}"]
+        ged = metrics.get(f"ged_flip_oracle_{source}")
+        if ged is not None:
+            found[f"flip_oracle_{source}".replace("_calibration_net", "")]["ged"] = ged
     count = count_for(metrics)
     for name, scores in metrics.get("baselines", {}).items():
         found.setdefault(name, {}).update(scores_at(scores, count))

@@ -37,13 +37,7 @@ def colorize(ids: np.ndarray, colors: Sequence[Sequence[int]]) -> np.ndarray:
     return sheets.color_table(dict(enumerate(colors)))[ids]
 
 
-def _grid(
-    rows: Sequence[Sequence[Any]],
-    titles: Sequence[Sequence[str]],
-    *,
-    entropy_limit: Optional[float] = None,
-    width: float = 16.0,
-) -> matplotlib.figure.Figure:
+def _grid(rows, titles, *, entropy_limit=None, width=16.0) -> matplotlib.figure.Figure:
     """Lays pictures out: uint8 arrays as they are, float arrays as entropy maps."""
     height, image_width = np.shape(rows[0][0])[:2]
     columns = max(len(row) for row in rows)
@@ -63,21 +57,17 @@ def _grid(
             place = (column * tile + _GAP / 2, top, tile - _GAP, tall)
             scale = (width, total, width, total)
             axis = figure.add_axes([size / all_ for size, all_ in zip(place, scale)])
-            _show(axis, picture, entropy_limit)
+            axis.set_axis_off()
+            if picture.dtype != np.uint8:
+                axis.imshow(picture, cmap="magma", vmin=0, vmax=entropy_limit)
+            elif picture.shape[-1] == 1:
+                gray = dict(cmap="gray", vmin=0, vmax=255)
+                axis.imshow(picture[..., 0], interpolation="nearest", **gray)
+            else:
+                axis.imshow(picture, interpolation="nearest")
             if row < len(titles) and column < len(titles[row]):
                 axis.set_title(titles[row][column], fontsize=font_size, pad=4)
     return figure
-
-
-def _show(axis: Any, picture: np.ndarray, entropy_limit: Optional[float]) -> None:
-    axis.set_axis_off()
-    if picture.dtype != np.uint8:
-        axis.imshow(picture, cmap="magma", vmin=0, vmax=entropy_limit)
-    elif picture.shape[-1] == 1:
-        gray = dict(cmap="gray", vmin=0, vmax=255)
-        axis.imshow(picture[..., 0], interpolation="nearest", **gray)
-    else:
-        axis.imshow(picture, interpolation="nearest")
 
 
 def gallery_figure(
@@ -90,13 +80,9 @@ def gallery_figure(
 ) -> matplotlib.figure.Figure:
     """Samples beside all raters, or beside the label and the black box.
 
-    Args:
-      gallery: items with `index`, `probs`, `sample_mean` and `samples` (see
-        `sampling.SampledImage`).
-      images: `[N, H, W, C]` uint8.
-      labels: `[N, A, H, W]` uint8.
-      blackbox: `[N, H, W]` uint8 class ids, or None.
-      class_colors: K triples; a distribution is shown as the mean of its colours.
+    Of `sampling.SampledImage`s, images `[N, H, W, C]`, labels `[N, A, H, W]` and, or
+    None, the black box's ids `[N, H, W]`, uint8, and K colours; a distribution is shown
+    as the mean of its colours.
     """
     if labels.shape[1] > 1:
         return _raters_figure(gallery, images, labels, class_colors)
@@ -274,12 +260,8 @@ def curves_figure(
 ) -> Optional[matplotlib.figure.Figure]:
     """Losses of both stages, D's accuracy and the GED on the selection split.
 
-    Every axis begins at 0 or below, so that noise looks as small as it is.
-
-    Args:
-      curves: stage -> lines of its log.
-      panels: which of `PANELS`; None is returned where the logs have no point of
-        theirs.
+    Every axis begins at 0 or below, so that noise looks as small as it is. None where
+    the logs (stage -> lines) have no point of the `panels`, which are of `PANELS`.
     """
     size = (CHART[0] if len(panels) == 1 else 3.3 * len(panels), CHART[1])
     figure = matplotlib.figure.Figure(figsize=size, dpi=DPI, layout="constrained")
@@ -304,12 +286,9 @@ def curves_figure(
 
 
 def svg(figure: matplotlib.figure.Figure, name: str, title: str) -> str:
-    """Returns a figure as SVG to stand in a page, in the colours of the page.
+    """Returns a figure as SVG for a page, in its colours; `title` is for screen readers.
 
-    Args:
-      figure: in the colours of this module.
-      name: begins its ids, which must be unique in the page.
-      title: what screen readers hear.
+    `name` begins the ids, which must be unique in the page.
     """
     buffer = io.StringIO()
     fonts = {"svg.fonttype": "none", "svg.hashsalt": name}
@@ -355,15 +334,9 @@ def run_figures(
     return drawn if training is None else {**drawn, "curves": training}
 
 
-def save_all(
-    drawn: Dict[str, matplotlib.figure.Figure], folder: pathlib.Path
-) -> List[pathlib.Path]:
-    """Writes figures as PNG files, each whole or not at all; returns their paths."""
+def save_all(drawn: Dict[str, matplotlib.figure.Figure], folder: pathlib.Path) -> None:
+    """Writes figures as PNG files, each whole or not at all."""
     folder.mkdir(parents=True, exist_ok=True)
-    paths = []
     for name, figure in drawn.items():
-        path = folder / f"{name}.png"
-        with data_io.atomic_file(path) as file:
+        with data_io.atomic_file(folder / f"{name}.png") as file:
             figure.savefig(file, format="png")
-        paths.append(path)
-    return paths

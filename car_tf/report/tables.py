@@ -10,10 +10,7 @@ from car_tf.report import context, paper_tables
 
 @dataclasses.dataclass(frozen=True)
 class Line:
-    """One sampler's scores, by the names in `metrics.json`.
-
-    `kind` is `own`, `compared` or `quoted`.
-    """
+    """One sampler's scores by the names in `metrics.json`: own, compared or quoted."""
 
     name: str
     scores: Mapping[str, Any]
@@ -28,18 +25,15 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[Any]], **more) -> Dict:
     return {"heads": [heads[i] for i in kept], "rows": rows, **more}
 
 
-def _number(value: Any) -> Optional[float]:
-    """Returns the number in a value or in a quotation `mean ± deviation`."""
-    return float(value.split()[0]) if isinstance(value, str) else value
-
-
 def score_table(lines: Sequence[Line]) -> Dict[str, Any]:
     """Returns a table of samplers, with bars from 0 that show their GED."""
     headings = {
         "compared": "For comparison, on the same images",
         "quoted": "Quoted from the paper, on the same images",
     }
-    geds = [_number(line.scores.get("ged")) for line in lines]
+    geds = [line.scores.get("ged") for line in lines]
+    # In a quotation, `mean ± deviation`.
+    geds = [float(ged.split()[0]) if isinstance(ged, str) else ged for ged in geds]
     longest = max([ged for ged in geds if ged is not None] + [1e-9])
     rows, bars, own, kind = [], [], [], "own"
     for line, ged in zip(lines, geds):
@@ -56,9 +50,8 @@ def score_table(lines: Sequence[Line]) -> Dict[str, Any]:
         "unbiased GED samples that are independent of each other, an interval the images "
         "of two groups or more."
     )
-    return table(
-        ["sampler", *context.COLUMNS], rows, own=own, bars=bars, undefined=undefined
-    )
+    heads = ["sampler", *context.COLUMNS]
+    return table(heads, rows, own=own, bars=bars, undefined=undefined)
 
 
 def evaluations(all_metrics: Sequence[Mapping[str, Any]]) -> Optional[Dict]:
@@ -139,12 +132,9 @@ def side_by_side(run: context.Run, others: Sequence[context.Run]) -> Optional[Di
         for name in names
         if len({each.get(name) for each in fields}) > 1
     ]
+    heads_of_changed = ["field", *(other.name for other in runs)]
     return dict(
         scores=table(heads, rows, own=[0], left=3, undefined=undefined),
         same_data=len({other.title for other in runs}) == 1,
-        changed={
-            "heads": ["field", *(other.name for other in runs)],
-            "rows": changed,
-            "left": len(runs) + 1,
-        },
+        changed={"heads": heads_of_changed, "rows": changed, "left": len(runs) + 1},
     )

@@ -35,10 +35,6 @@ def write(
         - facts: `facts`, pairs of name and value;
         - a picture: `picture`, a PNG file, `title` and `caption`;
         - a chart: `chart`, SVG of `figures.svg`, and `caption`.
-
-    Returns:
-      The report's path.
-
     Raises:
       run_dir.RunError: something cannot be read, or the report not be written.
     """
@@ -58,7 +54,7 @@ def write(
 
 
 def _saved_scores(path: pathlib.Path) -> tables.Line:
-    scores = context.read_json(path)
+    scores = run_dir.read_json(path)
     if not isinstance(scores, dict) or "ged" not in scores:
         raise run_dir.RunError(
             f"{path}: wanted scores as `car_tf.score --json` writes them"
@@ -121,33 +117,23 @@ def _data_uri(path: pathlib.Path) -> str:
 
 def _evaluated(run: context.Run, extra: Sequence[tables.Line]) -> Dict[str, Any]:
     """Returns what the page shows of a run's evaluation."""
-    metrics = run.metrics
-    lines = [
-        tables.Line(
-            f"this run, {paper_tables.method(run.config)}",
-            context.own_scores(metrics),
-            "own",
-        ),
-        *extra,
-        *(
-            tables.Line(context.BASELINES.get(n, n), s)
-            for n, s in context.baselines(metrics).items()
-        ),
-    ]
+    metrics, columns = run.metrics, context.COLUMNS
+    own = context.own_scores(metrics)
+    lines = [tables.Line(f"this run, {paper_tables.method(run.config)}", own, "own")]
+    lines += extra
+    for name, scores in context.baselines(metrics).items():
+        lines.append(tables.Line(context.BASELINES.get(name, name), scores))
     paper = paper_tables.quoted(run.config, metrics["num_images"])
     lines += [tables.Line(f"{name} (CAR)", scores, "quoted") for name, scores in paper]
-    by_count = metrics["by_num_samples"]
+    by_count = metrics["by_num_samples"].items()
     counts = tables.table(
-        ["samples", *context.COLUMNS],
-        [
-            [n, *map(scores.get, context.COLUMNS.values())]
-            for n, scores in by_count.items()
-        ],
+        ["samples", *columns],
+        [[n, *map(scores.get, columns.values())] for n, scores in by_count],
         undefined="samples that share their noise are no independent pairs.",
     )
     return dict(
         count=context.count_for(metrics),
-        own_scores=context.own_scores(metrics),
+        own_scores=own,
         verdict=_verdict(metrics),
         scores=tables.score_table(lines),
         differences=tables.table(
@@ -235,14 +221,10 @@ def _training(run: context.Run) -> Dict[str, Any]:
         for line in tail
     )
     times = {stage: run.seconds(stage) for stage in (1, 2)}
-    words = ", ".join(
-        f"stage {stage} {context.duration(seconds)}"
-        for stage, seconds in times.items()
-        if seconds
-    )
+    words = [f"stage {s} {context.duration(time)}" for s, time in times.items() if time]
     return dict(
         curves=curves,
         at_chance=at_chance,
         time=context.duration(sum(times.values())),
-        times=words,
+        times=", ".join(words),
     )

@@ -53,7 +53,7 @@ def listed(folder: pathlib.Path) -> List[str]:
     if kept:
         return kept
     found = [path.with_suffix("") for path in folder.glob("ckpt-*.index")]
-    return [str(path) for path in sorted(found, key=_step_of)]
+    return sorted(map(str, found), key=lambda path: int(path.split("-")[-1]))
 
 
 def _kept_list(folder: pathlib.Path) -> List[str]:
@@ -70,18 +70,13 @@ def _kept_list(folder: pathlib.Path) -> List[str]:
     return paths if is_whole else []
 
 
-def _step_of(path: pathlib.Path) -> int:
-    return int(path.name.split("-")[-1])
-
-
 def manager_of(
     checkpoint: tf.train.Checkpoint, folder: pathlib.Path, *, repairs: bool = True
 ) -> tf.train.CheckpointManager:
     """Returns the manager of a folder's checkpoints, of which it keeps two.
 
-    Args:
-      repairs: whether a lost list is written anew, and what a killed job has left half
-        written is removed; of several workers one does.
+    With `repairs`, which one of several workers makes, a lost list is written anew, and
+    what a killed job has left half written is removed.
     """
     if repairs and folder.is_dir():
         for path in folder.glob("ckpt-*_temp"):

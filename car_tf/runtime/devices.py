@@ -48,15 +48,12 @@ def build_strategy(devices: str, worker: workers.Worker) -> tf.distribute.Strate
         cpu, *_ = tf.config.list_physical_devices("CPU")
         parts = [tf.config.LogicalDeviceConfiguration()] * logical_cpus
         tf.config.set_logical_device_configuration(cpu, parts)
-        return tf.distribute.MirroredStrategy(
-            [f"CPU:{index}" for index in range(logical_cpus)]
-        )
+        names_of_cpus = [f"CPU:{index}" for index in range(logical_cpus)]
+        return tf.distribute.MirroredStrategy(names_of_cpus)
     if worker.num_workers > 1:
         return tf.distribute.MultiWorkerMirroredStrategy()
-    return tf.distribute.MirroredStrategy() if len(gpus) > 1 else _default()
-
-
-def _default() -> tf.distribute.Strategy:
+    if len(gpus) > 1:
+        return tf.distribute.MirroredStrategy()
     return tf.distribute.get_strategy()
 
 

@@ -66,6 +66,14 @@ def refuse_patterns(flag: str, path: pathlib.Path) -> None:
         )
 
 
+def read_json(path: pathlib.Path) -> Optional[Any]:
+    """Returns a JSON file's content, None where there is none; RunError for others."""
+    try:
+        return json.loads(path.read_text("utf-8")) if path.is_file() else None
+    except ValueError as error:
+        raise RunError(f"{path} is not JSON: {error}") from None
+
+
 # What the user of a command can mend.
 USER_ERRORS = (config_lib.ConfigError, data_io.DataError, RunError, OSError)
 
@@ -192,10 +200,7 @@ class RunDir:
 
     def read_json(self, name: str) -> Optional[Any]:
         """Returns a JSON file's content, or None where there is none."""
-        path = self.path / name
-        if not path.is_file():
-            return None
-        return json.loads(path.read_text(encoding="utf-8"))
+        return read_json(self.path / name)
 
     def append_line(self, name: str, content: Dict[str, Any]) -> None:
         """Appends a line to a JSON-lines file."""

@@ -62,12 +62,8 @@ class StopSignal:
             if num_received > 1:
                 os._exit(_INTERRUPTED)
             self.number = content[0]
-            print(
-                "\nstopping after this step and its checkpoint; once more to stop at "
-                "once",
-                file=sys.stderr,
-                flush=True,
-            )
+            words = "stopping after this step and its checkpoint; once more to stop at"
+            print(f"\n{words} once", file=sys.stderr, flush=True)
 
     def _handle(self, number: int, unused_frame) -> None:
         self.number = self.number or number

@@ -47,9 +47,8 @@ def this_worker(environment: Mapping[str, str] = os.environ) -> Worker:
     except (ValueError, AttributeError, TypeError) as error:
         raise _refused(f"got {text[:80]!r} ({error})") from None
     if kinds:
-        raise _refused(
-            f"workers alone, got {', '.join(map(str, sorted(kinds)))} as well"
-        )
+        names = ", ".join(map(str, sorted(kinds)))
+        raise _refused(f"workers alone, got {names} as well")
     if not valid or not 0 <= index < max(len(hosts), 1):
         raise _refused(f"got workers {hosts} and index {index}")
     return Worker(index, max(len(hosts), 1))

@@ -74,8 +74,7 @@ def score_file(path: str, protocol: str, **options: Any) -> Dict[str, Any]:
     from car_tf.data import npz
 
     def progress(images: Iterable[int]) -> Iterable[int]:
-        bar = tqdm.tqdm(images, unit="image", desc=protocol)
-        return stack.enter_context(bar)
+        return stack.enter_context(tqdm.tqdm(images, unit="image", desc=protocol))
 
     try:
         # The stack ends the bar's line before an error is printed.

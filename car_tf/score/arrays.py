@@ -14,9 +14,8 @@ def orders(
 ) -> Tuple[Tuple[int, ...], Tuple[int, ...]]:
     """Returns how the axes of samples and labels are to be transposed, of their shapes.
 
-    Returns:
-      For both the axes images, samples or raters (where there are), H and W; as they
-      are where nothing fits, for the metrics to refuse.
+    To images, samples or raters (where there are), H and W; as they are where nothing
+    fits, for the metrics to refuse.
 
     Raises:
       ValueError: the shapes allow several orders, or not that of `axes`.
@@ -72,8 +71,7 @@ def score(
       protocol: `multi_rater` or `class_flips`; by default as the labels' axes tell.
       num_classes: K, of raters' maps; 0 for one more than the highest id of the labels.
       absent: as of `car_tf.metrics.ged`.
-      sample_counts: numbers of samples to score, the first ones of each image; by
-        default all.
+      sample_counts: numbers of each image's first samples to score; by default all.
       axes: of the samples, one of `AXES`, or `auto`: as the shapes tell.
       progress: wraps the iteration over images, such as `tqdm.tqdm`.
 
@@ -95,7 +93,9 @@ def score(
         raise ValueError(f"protocol: wanted {' or '.join(PROTOCOLS)}, got {protocol!r}")
     ways = orders(samples.shape, labels.shape, axes)
     samples, labels = (
-        _reordered(array, way) for array, way in zip((samples, labels), ways)
+        # A file is read image by image.
+        array.reordered(way) if hasattr(array, "reordered") else array.transpose(way)
+        for array, way in zip((samples, labels), ways)
     )
     options = {"sample_counts": sample_counts, "progress": progress}
     if protocol == "multi_rater":
@@ -117,9 +117,3 @@ def _as_array(array: Any) -> Any:
     import numpy as np
 
     return array if hasattr(array, "reordered") else np.asarray(array)
-
-
-def _reordered(array: Any, way: Tuple[int, ...]) -> Any:
-    if hasattr(array, "reordered"):  # Read image by image.
-        return array.reordered(way)
-    return array.transpose(way)

@@ -7,17 +7,8 @@ import functools
 import importlib
 import os
 import pathlib
-from typing import (
-    Any,
-    Callable,
-    Dict,
-    Iterable,
-    List,
-    Mapping,
-    Optional,
-    Sequence,
-    Union,
-)
+from typing import Any, Callable, Dict, Iterable
+from typing import List, Mapping, Optional, Sequence, Union
 
 from car_tf import config as config_lib
 from car_tf.config import cli, data_sections
@@ -84,16 +75,12 @@ def train(
       log: takes lines for people; `lambda line: None` for silence.
       **sections: fields to change, by section: `stage2={"steps": 10}`.
 
-    Returns:
-      The run.
-
     Raises:
       ConfigError: a field, name or value that does not exist, or missing inputs.
       DataError: data that cannot be read.
       RunError: a run that cannot start or go on.
     """
-    if isinstance(config, os.PathLike):
-        config = os.fspath(config)
+    config = os.fspath(config) if isinstance(config, os.PathLike) else config
     overrides = _by_section(set)
     for section, fields in sections.items():
         overrides.setdefault(section, {}).update(fields)
@@ -118,9 +105,8 @@ def _by_section(overrides: Overrides) -> Dict[str, Dict[str, Any]]:
         section, dot, field = key.partition(".")
         fields = {field: value} if dot else value
         if not isinstance(fields, Mapping):
-            raise config_lib.ConfigError(
-                f"set: wanted a dict of fields, or section.field, got {key}={value!r}"
-            )
+            words = "set: wanted a dict of fields, or section.field, got"
+            raise config_lib.ConfigError(f"{words} {key}={value!r}")
         result.setdefault(section, {}).update(fields)
     return result
 
@@ -137,17 +123,9 @@ def resolve(
 ) -> config_lib.Job:
     """Returns the configuration of a job whose inputs are there.
 
-    Args:
-      config: as of `train`.
-      overrides: texts `section.field=value`.
-      data_dir: in the place of `data.data_dir`.
-      blackbox: in the place of `blackbox.path`.
-      init_from: in the place of `train.init_from`.
-      workdir: the run directory; one that was begun needs no inputs any more.
-      changes: section -> field -> value, after `overrides`.
-
-    Raises:
-      ConfigError: as of `train`.
+    Arguments as of `train`; `overrides` are texts `section.field=value`, and `changes`,
+    section -> field -> value, come after them. A run that was begun needs no inputs any
+    more. Raises ConfigError as `train` does.
     """
     if config is None:
         root = pathlib.Path(data_dir).expanduser()
@@ -171,24 +149,18 @@ def resolve(
         value = value if ":" in value and not os.path.exists(path) else path
         given.append(f"{field}={value}")
     # What a user sets comes last.
-    texts = [*_asked_by_inputs(config, data_dir, blackbox), *given, *overrides]
-    config = config_lib.override(config, texts)
+    asked: List[str] = []
+    if isinstance(config, config_lib.Config):
+        asked = layouts.overrides(config, data_dir) if data_dir else []
+        if blackbox and config.blackbox.kind == "none":
+            asked += ["blackbox.kind=auto", "calibration_net.kind=blackbox_calibrator"]
+    config = config_lib.override(config, [*asked, *given, *overrides])
     config = config_lib.change(config, **(changes or {}))
     saved = os.path.join(os.path.expanduser(workdir), "config.json")
     begun = workdir and os.path.exists(saved)
     if isinstance(config, config_lib.Config) and not begun:
         _require_inputs(config)
     return config
-
-
-def _asked_by_inputs(config: config_lib.Job, data_dir: str, blackbox: str) -> List[str]:
-    """Returns `section.field=value` texts that the data and a black box ask for."""
-    if not isinstance(config, config_lib.Config):
-        return []
-    asked = layouts.overrides(config, data_dir) if data_dir else []
-    if blackbox and config.blackbox.kind == "none":
-        asked += ["blackbox.kind=auto", "calibration_net.kind=blackbox_calibrator"]
-    return asked
 
 
 def _require_inputs(config: config_lib.Config) -> None:
@@ -227,8 +199,7 @@ def run_job(
         raise run_dir.RunError(f"TF_CONFIG: {config.name} trains in one process")
     if callbacks and not is_segmentation:
         raise config_lib.ConfigError(f"callbacks: {config.name} takes none")
-    if not worker.is_chief:
-        log = _silent
+    log = log if worker.is_chief else lambda line: None
     if worker.num_workers > 1 and not path:
         raise run_dir.RunError(
             f"--workdir: wanted a directory that all {worker.num_workers} workers of "
@@ -273,7 +244,3 @@ def _finished(
         more = f"a new run begins with its networks: --init_from {workdir.path}"
     log(more)
     return Run(workdir.path, metrics)
-
-
-def _silent(line: str) -> None:
-    """Takes the lines of workers that are not the chief."""

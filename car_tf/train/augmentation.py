@@ -15,14 +15,10 @@ HOLE_CHANCE = 0.7
 
 
 def augment(maps: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-    """Changes images or maps; the same seed changes all alike.
+    """Changes images or maps; the same seed `[2]` int32 changes all alike.
 
-    Args:
-      maps: `[B, H, W, C]`, or `[B, M, H, W, K]`, whose M are changed as their image is.
-      seed: `[2]` int32.
-
-    Returns:
-      The same shape; zeros where nothing is left.
+    Takes `[B, H, W, C]`, or `[B, M, H, W, K]`, whose M are changed as their image is;
+    returns the same shape, zeros where nothing is left.
     """
     if maps.shape.rank == 5:
         shape = tf.shape(maps)

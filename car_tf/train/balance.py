@@ -33,10 +33,8 @@ class Balance:
         warmup_steps: int = 0,
         limits: Tuple[float, float] = (0.0, ALWAYS),
     ):
-        self.active = active
-        self.period = period
-        self.warmup_steps = warmup_steps
-        self.limits = limits
+        self.active, self.period = active, period
+        self.warmup_steps, self.limits = warmup_steps, limits
         # Begins at chance, where neither side rests.
         self.judged = tf.Variable(
             CHANCE,
@@ -74,29 +72,18 @@ class Balance:
         """Runs the update that is due, in cross-replica context.
 
         Where nobody can rest there is no condition in the graph. While D and G both
-        should rest, D is updated.
-
-        Args:
-          step: scalar int64.
-          update: maps (whether D is updated, whether G is) to what does it and
-            returns True.
+        should rest, D is updated. `update` maps (whether D is updated, whether G is) to
+        what does it and returns True.
         """
         chosen = update(True, True)
         rests = self.discriminator_rests(step)
         if rests is not None:
-            chosen = _either(rests, update(False, True), chosen)
+            chosen = functools.partial(tf.cond, rests, update(False, True), chosen)
         rests = self.generator_rests(step)
         if rests is not None:
-            chosen = _either(rests, update(True, False), chosen)
+            chosen = functools.partial(tf.cond, rests, update(True, False), chosen)
         chosen()
 
 
 def _any(reasons: list) -> Optional[tf.Tensor]:
     return functools.reduce(tf.logical_or, reasons) if reasons else None
-
-
-def _either(
-    condition: tf.Tensor, first: Callable[[], bool], second: Callable[[], bool]
-) -> Callable[[], bool]:
-    """Returns a function that calls one of two, as the graph finds."""
-    return lambda: tf.cond(condition, first, second)

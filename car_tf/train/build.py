@@ -23,14 +23,9 @@ HALVE_AFTER_EPOCHS = 30
 
 
 def build_batches(
-    config: config_lib.Config,
-    dataset: data_load.Dataset,
-    *,
-    stage: int,
-    first_step: int,
-    num_steps: int,
+    config: config_lib.Config, dataset: data_load.Dataset, *, stage: int, **steps: int
 ):
-    """Returns the training batches of a stage, steps `first_step` to `num_steps`."""
+    """Returns a stage's batches; `first_step` and `num_steps` as of the pipeline."""
     settings = config.stage1 if stage == 1 else config.stage2
     return pipeline.training_batches(
         dataset.splits["train"],
@@ -43,8 +38,7 @@ def build_batches(
         flips=dataset.info.flips,
         labels_per_image=settings.labels_per_image,
         seed=config.train.seed * 10 + stage,
-        first_step=first_step,
-        num_steps=num_steps,
+        **steps,
     )
 
 
@@ -120,8 +114,6 @@ def build_refinement_trainer(
     """Builds stage 2; call it inside the strategy's scope.
 
     Args:
-      config: the configuration.
-      dataset: of `attach.load`.
       calibration_net: the trained F; built anew where it has no weights to train.
       synchronized: whether batch statistics span all replicas.
     """
@@ -179,9 +171,8 @@ def _compile_refinement(
     halve_at = _halve_at(settings.batch_size, num_images)
 
     def updates_of_d(steps: int) -> int:
-        return _active_steps(
-            steps, settings.discriminator_active, settings.discriminator_period
-        )
+        active, period = settings.discriminator_active, settings.discriminator_period
+        return _active_steps(steps, active, period)
 
     def optimizer(
         rate: float, variables: Sequence[tf.Variable], updates: Callable[[int], int]
@@ -192,9 +183,8 @@ def _compile_refinement(
             num_updates=updates(settings.steps),
             halve_at=updates(halve_at),
         )
-        return optimization.adam(
-            schedule, variables=variables, loss_scaling=_scales_losses(config)
-        )
+        scaling = _scales_losses(config)
+        return optimization.adam(schedule, variables=variables, loss_scaling=scaling)
 
     trainer.compile(
         generator_optimizer=optimizer(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import time
-from typing import Callable, Dict, Iterator, List, Optional, Sequence, Tuple
+from typing import Callable, Dict, Iterator, List, Sequence, Tuple
 
 import numpy as np
 import tensorflow as tf
@@ -48,7 +48,8 @@ def fit(
     steps, every = settings.steps, config.train.checkpoint_every
     manager, first = _restored(trainer, checkpoint, stage, workdir, log)
     strategy = trainer.distribute_strategy
-    if first >= steps or first == _ended(workdir, stage):
+    ended = workdir.read_json(run_dir.ENDED_EARLY_FILE) or {}  # By a callback.
+    if first >= steps or first == ended.get(f"stage{stage}"):
         if not manager.checkpoints and workdir.writes:  # No steps: F of another run.
             checkpoints.save(manager, first)
         log(f"stage {stage}: finished before, at step {first}")
@@ -57,9 +58,8 @@ def fit(
     told = (config, workdir, manager, batches, strategy)
     manager = manager if workdir.writes else checkpoints.elsewhere(checkpoint)
     shared = dict(stage=stage, log=log, workdir=workdir)
-    keeper = CheckpointCallback(
-        **shared, manager=manager, stop=stop, every_epoch=every_epoch
-    )
+    told_at_ends = dict(stop=stop, every_epoch=every_epoch)
+    keeper = CheckpointCallback(**shared, **told_at_ends, manager=manager)
     keeper.begin(first, steps, has_workers=devices.has_workers(strategy))
     shown = [progress.Progress(stage=stage, first=first, steps=steps, log=log)]
     shown = shown if workdir.writes else []
@@ -76,7 +76,9 @@ def fit(
                 verbose=0,
             )
         if trainer.stop_training:
-            _end_early(workdir, stage, keeper.completed, log)
+            ended[f"stage{stage}"] = keeper.completed
+            workdir.write_json(run_dir.ENDED_EARLY_FILE, ended)
+            log(f"stage {stage}: ended by a callback after step {keeper.completed}")
             break
     log(keeper.costs())
 
@@ -98,11 +100,6 @@ def _restored(
     return manager, first
 
 
-def _ended(workdir: run_dir.RunDir, stage: int) -> Optional[int]:
-    """Returns the step after which a callback has ended a stage, if one has."""
-    return (workdir.read_json(run_dir.ENDED_EARLY_FILE) or {}).get(f"stage{stage}")
-
-
 @contextlib.contextmanager
 def _explained(
     config, workdir, manager, batches, strategy, keeper: "CheckpointCallback", end: int
@@ -120,27 +117,25 @@ def _explained(
         if "is not finite" in str(error):
             found = batches(first_step=failed.start, num_steps=failed.stop)
             path = workdir.save_arrays(FAILED_BATCH_FILE, _stacked(found))
-            raise _not_finite(error, where, kept, path) from error
+            term = str(error).split("the loss term ")[-1].split(" is not finite")[0]
+            raise run_dir.RunError(
+                f"{where}: the loss term {term} is not finite; its batch is in {path}; "
+                f"the last good checkpoint is {kept}"
+            ) from error
         if devices.has_workers(strategy):
-            raise _alone(error, where, kept) from error
+            raise run_dir.RunError(
+                f"{where}: another worker has stopped or cannot be reached "
+                f"({type(error).__name__}); the same command on all workers goes on "
+                f"from {kept or 'the start'}"
+            ) from error
         raise
 
 
-def _end_early(
-    workdir: run_dir.RunDir, stage: int, step: int, log: Callable[[str], None]
-) -> None:
-    """Notes that a callback has ended a stage."""
-    ended = workdir.read_json(run_dir.ENDED_EARLY_FILE) or {}
-    workdir.write_json(run_dir.ENDED_EARLY_FILE, {**ended, f"stage{stage}": step})
-    log(f"stage {stage}: ended by a callback after step {step}")
-
-
 def stretches(first: int, last: int, every: int) -> List[Tuple[int, int, int]]:
-    """Divides steps into calls of Keras' `fit` whose epochs end at multiples of `every`.
+    """Divides steps into calls of `fit` whose epochs end at multiples of `every`.
 
-    Returns:
-      (start, end, steps per epoch): up to three stretches, before the first multiple,
-      between the multiples, and after the last one.
+    Returns (start, end, steps per epoch) of up to three: before the first multiple,
+    between the multiples, and after the last one.
     """
     boundary = min(-(-first // every) * every, last)
     whole = max(last // every * every, boundary)
@@ -160,24 +155,6 @@ def _stacked(batches: tf.data.Dataset) -> Dict[str, np.ndarray]:
     return {name: np.stack([batch[name] for batch in found]) for name in found[0]}
 
 
-def _not_finite(error, where: str, kept: Optional[str], batch_file) -> Exception:
-    """Turns a failed in-graph check of a loss into a sentence."""
-    term = str(error).split("the loss term ")[-1].split(" is not finite")[0]
-    return run_dir.RunError(
-        f"{where}: the loss term {term} is not finite; its batch is in {batch_file}; "
-        f"the last good checkpoint is {kept}"
-    )
-
-
-def _alone(error, where: str, kept: Optional[str]) -> Exception:
-    """Turns a broken connection into a sentence."""
-    return run_dir.RunError(
-        f"{where}: another worker has stopped or cannot be reached "
-        f"({type(error).__name__}); the same command on all workers goes on from "
-        f"{kept or 'the start'}"
-    )
-
-
 class CheckpointCallback(keras.callbacks.Callback):
     """Checkpoints, logs and stops at the ends of epochs; stops at any step if asked."""
 
@@ -186,10 +163,8 @@ class CheckpointCallback(keras.callbacks.Callback):
         self.stage = stage
         self._log = log
         self._diverged = False
-        self._manager = manager
-        self._workdir = workdir
-        self._stop = stop
-        self._every_epoch = every_epoch
+        self._manager, self._workdir = manager, workdir
+        self._stop, self._every_epoch = stop, every_epoch
         self._board = tensorboard.Board.of(workdir)
         self._started = time.monotonic()
         self._seconds = {"training": 0.0, "saving": 0.0}
@@ -240,11 +215,7 @@ class CheckpointCallback(keras.callbacks.Callback):
         seconds = time.monotonic() - self._started
         self._seconds["training"] += seconds
         idle = progress.idle_metrics(self.model)
-        values = {
-            name: float(value)
-            for name, value in (logs or {}).items()
-            if name not in idle
-        }
+        values = {n: float(v) for n, v in (logs or {}).items() if n not in idle}
         self._warn(step, values)
         values.update(self._every_epoch(step))
         if logs is not None:  # For the callbacks that come later.

@@ -88,9 +88,8 @@ def step_seed(seed: int, step: tf.Tensor) -> tf.Tensor:
     """Returns the `[2]` int32 seed of a step, different on each replica."""
     context = tf.distribute.get_replica_context()
     base = tf.stack([tf.constant(seed, tf.int32), tf.cast(step, tf.int32)])
-    return tf.random.experimental.stateless_fold_in(
-        base, context.replica_id_in_sync_group
-    )
+    replica = context.replica_id_in_sync_group
+    return tf.random.experimental.stateless_fold_in(base, replica)
 
 
 def batch_noise(
@@ -102,17 +101,13 @@ def batch_noise(
     seed: int,
     step: tf.Tensor,
 ) -> tf.Tensor:
-    """Draws z for this replica's part of the batch, `[B, M, Z]`.
+    """Draws z for this replica's part of the batch, `[B, M, Z]`, of a scalar step.
 
     The draw is made for the global batch, so that an image meets the same noise
-    whatever the number of replicas.
-
-    Args:
-      stratified: whether an image's M vectors are a Latin hypercube instead of
-        independent: in each dimension, every one of M equally probable intervals of
-        the normal distribution holds one of them. Each vector is N(0, I) as before,
-        but the mean over the M samples, which Lcal holds against F, varies less.
-      step: scalar integer.
+    whatever the number of replicas. `stratified`: an image's M vectors are a Latin
+    hypercube instead of independent. In each dimension, every one of M equally probable
+    intervals of the normal distribution holds one of them. Each vector is N(0, I) as
+    before, but the mean over the M samples, which Lcal holds against F, varies less.
     """
     context = tf.distribute.get_replica_context()
     num_replicas = context.num_replicas_in_sync
@@ -120,10 +115,8 @@ def batch_noise(
     # The pipeline draws its crops from seed and step as they are.
     key = tf.random.experimental.stateless_fold_in(key, NOISE_SALT)
     shape = [num_replicas * batch_size, num_samples, noise_dim]
-    if stratified:
-        noise = layers.latin_hypercube(shape, key)
-    else:
-        noise = tf.random.stateless_normal(shape, key)
+    draw = layers.latin_hypercube if stratified else tf.random.stateless_normal
+    noise = draw(shape, key)
     start = context.replica_id_in_sync_group * batch_size
     return noise[start : start + batch_size]
 

@@ -49,14 +49,10 @@ class Progress(keras.callbacks.Callback):
             self._tell(step, now, logs)
 
     def on_epoch_end(self, epoch, logs=None):
-        self.pause()
         if self._bar is None:
             self._tell(int(self.model.step.numpy()), time.monotonic(), logs)
-
-    def pause(self) -> None:
-        """Clears the bar until the next step: others write lines now."""
-        if self._bar is not None:
-            self._bar.clear()
+        else:
+            self._bar.clear()  # Until the next step: others write lines now.
 
     def _tell(self, step: int, now: float, logs) -> None:
         self._told = now
@@ -72,9 +68,5 @@ class Progress(keras.callbacks.Callback):
         # Workers would have to read counts together, and the chief alone tells.
         alone = not devices.has_workers(self.model.distribute_strategy)
         idle = idle_metrics(self.model) if alone else ()
-        means = [
-            f"{name} {float(value):.4g}"
-            for name, value in (logs or {}).items()
-            if name not in idle
-        ]
-        return ", ".join(means)
+        found = ((n, float(v)) for n, v in (logs or {}).items() if n not in idle)
+        return ", ".join(f"{name} {value:.4g}" for name, value in found)

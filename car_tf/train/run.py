@@ -29,17 +29,12 @@ def run(
     log: Callable[[str], None] = print,
     callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> Dict[str, Any]:
-    """Runs the whole job, or what is left of it.
+    """Runs the whole job, or what is left of it; returns the evaluation's metrics.
 
-    Args:
-      workdir: the run directory; a finished stage in it is skipped, an interrupted
-        one goes on from its last checkpoint.
-      strategy: where to train; as `train.devices` says if None.
-      callbacks: for Keras' `fit` in both stages.
-
-    Returns:
-      The evaluation's metrics; none on a worker that is not the chief, whose part ends
-      with the training.
+    A finished stage is skipped, an interrupted one goes on from its last checkpoint.
+    The part of a worker that is not the chief ends with the training: no metrics.
+    `strategy` says where to train; as `train.devices` says if None. `callbacks` are for
+    Keras' `fit` in both stages.
 
     Raises:
       stop_signal.Stopped: after Ctrl-C or SIGTERM, with everything saved.
@@ -62,10 +57,8 @@ def run(
     model = selection.best_sampler()
     if config.train.mixed_precision != "float32":
         # In float32, as whatever evaluates or serves the run later.
-        alone = devices.has_workers(strategy)
-        model = saved_run.load_sampler(
-            config, dataset.info, workdir, None if alone else strategy
-        )
+        strategy = None if devices.has_workers(strategy) else strategy
+        model = saved_run.load_sampler(config, dataset.info, workdir, strategy)
     metrics = evaluate_run.evaluate_run(config, dataset, model, workdir, log)
     finals = {name: metrics.get(name) for name in ("ged", "hm_iou", "ece")}
     finals = {name: value for name, value in finals.items() if value is not None}
@@ -81,16 +74,10 @@ def run(
     return metrics
 
 
-def _begun(
-    config: config_lib.Config,
-    workdir: run_dir.RunDir,
-    strategy: tf.distribute.Strategy,
-    log: Callable[[str], None],
-) -> data_load.Dataset:
+def _begun(config, workdir, strategy, log) -> data_load.Dataset:
     """Begins a run, or goes on with it, if all fits together; returns its data."""
-    devices.check_batch_size(
-        strategy, stage1=config.stage1.batch_size, stage2=config.stage2.batch_size
-    )
+    sizes = dict(stage1=config.stage1.batch_size, stage2=config.stage2.batch_size)
+    devices.check_batch_size(strategy, **sizes)
     devices.check_compilation(strategy, config.train.jit_compile)
     devices.require_agreement(strategy, "configuration", config_lib.to_json(config))
     if config.train.deterministic:
@@ -103,8 +90,7 @@ def _begun(
     if config.train.init_from and not workdir.begun:
         warm_start.check(config, dataset.info)
     workdir.begin(config)
-    other = workdir.other_tensorflow()
-    if other:
+    if other := workdir.other_tensorflow():
         log(f"note: {other}")
     described = _record_data(workdir, dataset)
     prints = [split["fingerprint"] for split in described["splits"].values()]
@@ -153,9 +139,8 @@ def train_calibration(
         state["averages"] = trainer.averages
     selection = None
     if config.stage1.selects and config.stage1.steps:
-        selection = train_selection.CalibrationSelection(
-            config, dataset, trainer, workdir, log
-        )
+        shared = (config, dataset, trainer, workdir, log)
+        selection = train_selection.CalibrationSelection(*shared)
     fit.fit(
         trainer,
         tf.train.Checkpoint(step=trainer.step, **state),
@@ -192,9 +177,7 @@ def train_refinement(
         )
     net = trainer.refinement_net
     warm_start.start(net, "refinement_net", trainer.averages, config, workdir, log)
-    nets = dict(
-        refinement_net=trainer.refinement_net, discriminator=trainer.discriminator
-    )
+    nets = dict(refinement_net=net, discriminator=trainer.discriminator)
     if trainer.posterior_net is not None:
         nets["posterior_net"] = trainer.posterior_net
     if trainer.averages:

@@ -23,21 +23,12 @@ TEMPERATURES = np.geomspace(0.5, 2.0, 41)
 class BestWeights:
     """The weights of a network with the lowest score so far, in the run directory.
 
-    Args:
-      net: whose variables are written and read.
-      file: JSON file with the step, the score and the name of the weights.
-      score: what the score is called there.
-      prefix: of the weights' files, in the folder of checkpoints.
+    `file` is JSON with the step, the score, by the name `score`, and the name of the
+    weights, whose files in the folder of checkpoints begin with `prefix`.
     """
 
     def __init__(
-        self,
-        net: keras.Model,
-        workdir: run_dir.RunDir,
-        *,
-        file: str,
-        score: str,
-        prefix: str,
+        self, net: keras.Model, workdir: run_dir.RunDir, *, file, score, prefix
     ):
         self._checkpoint = tf.train.Checkpoint(net=net)
         self._workdir = workdir
@@ -46,9 +37,7 @@ class BestWeights:
     def offer(self, step: int, value: Optional[float], **more: Any) -> None:
         """Keeps the network's present weights if no others have a lower score.
 
-        Args:
-          value: the score; None, worse than any, where it is not defined.
-          **more: what the file says beside it.
+        None, a score that is not defined, is worse than any; the file holds `more`.
 
         Raises:
           RunError: they cannot be written; those from before stay.
@@ -72,7 +61,11 @@ class BestWeights:
             raise
         record = {"step": step, self._score: value, "weights": name, **more}
         self._workdir.write_json(self._file, record)
-        self._forget(keep=name)
+        for path in (self._workdir.path / "checkpoints").glob(f"{self._prefix}-*"):
+            if path.is_dir():
+                shutil.rmtree(path)  # Of a job that was killed while it wrote.
+            elif path.name.split(".")[0] != pathlib.Path(name).name:
+                path.unlink()
 
     def read(self) -> Dict[str, Any]:
         """Gives the network the best weights; returns what the file says of them."""
@@ -80,15 +73,6 @@ class BestWeights:
         path = self._workdir.path / best["weights"]
         checkpoints.read_weights(self._checkpoint, path)
         return best
-
-    def _forget(self, keep: str) -> None:
-        keep = pathlib.Path(keep).name
-        folder = self._workdir.path / "checkpoints"
-        for path in folder.glob(f"{self._prefix}-*"):
-            if path.is_dir():
-                shutil.rmtree(path)  # Of a job that was killed while it wrote.
-            elif path.name.split(".")[0] != keep:
-                path.unlink()
 
 
 class CalibrationSelection:
@@ -100,20 +84,13 @@ class CalibrationSelection:
     """
 
     def __init__(self, config, dataset, trainer, workdir, log):
-        self._config = config
-        self._dataset = dataset
-        self._workdir = workdir
-        self._log = log
-        self._trainer = trainer
+        self._config, self._dataset, self._trainer = config, dataset, trainer
+        self._workdir, self._log = workdir, log
         # A copy in float32, to be scaled while the other goes on training.
         self._net = networks.build_calibration_net(config, dataset.info)
-        self._best = BestWeights(
-            self._net,
-            workdir,
-            file=run_dir.BEST_CALIBRATION_FILE,
-            score="cross_entropy",
-            prefix="stage1/best",
-        )
+        names = dict(score="cross_entropy", prefix="stage1/best")
+        names["file"] = run_dir.BEST_CALIBRATION_FILE
+        self._best = BestWeights(self._net, workdir, **names)
 
     def consider(self, step: int, *, is_last: bool = False) -> Dict[str, float]:
         """Evaluates if it is time; returns what is to be logged."""
@@ -138,9 +115,8 @@ class CalibrationSelection:
             variable.assign(variable / temperature)
         self._best.offer(step, value, temperature=temperature)
         words = f" at temperature {temperature:.3f}" if scaling else ""
-        self._log(
-            f"step {step}: cross entropy {value:.5f}{words} on the selection split"
-        )
+        words = f"{value:.5f}{words} on the selection split"
+        self._log(f"step {step}: cross entropy {words}")
         return {"selection_cross_entropy": value}
 
     def restore_best(self) -> None:
@@ -160,10 +136,8 @@ class Selection:
     """Keeps the weights of G with the lowest GED on the selection split."""
 
     def __init__(self, config, dataset, trainer, workdir, log):
-        self._config = config
-        self._dataset = dataset
-        self._workdir = workdir
-        self._log = log
+        self._config, self._dataset = config, dataset
+        self._workdir, self._log = workdir, log
         self._board = tensorboard.Board.of(workdir)
         self._selectable, self._step = trainer.selectable, trainer.step
         nets = [trainer.calibration_net, trainer.refinement_net]
@@ -203,16 +177,15 @@ class Selection:
             return {}
         source = self._dataset.splits[self._dataset.selection]
         glimpse = tensorboard.Glimpse(source, self._dataset.info)
+        scoring = self._config.evaluation
         ged = evaluation.mean_ged(
             self._model,
             source,
             self._dataset.info,
-            num_samples=min(
-                self._config.evaluation.num_samples, accumulators.SAMPLE_COUNTS[0]
-            ),
-            seed=self._config.evaluation.seed,
+            num_samples=min(scoring.num_samples, accumulators.SAMPLE_COUNTS[0]),
+            seed=scoring.seed,
             num_images=settings.num_selection_images,
-            absent=self._config.evaluation.absent,
+            absent=scoring.absent,
             watch=glimpse.add,
         )
         self._board.pictures("selection", step, glimpse.figures())

@@ -126,10 +126,7 @@ class RefinementTrainer(keras.Model):
     ) -> Tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """Makes one update of G, of D on the same samples, or of both.
 
-        Args:
-          data: this replica's part of a batch of `pipeline.training_batches`.
-          update_discriminator: whether D is updated.
-          update_generator: whether G is.
+        `data` is this replica's part of a batch of `pipeline.training_batches`.
 
         Returns:
           What D has judged, ignored pixels zeroed in all three: the image
@@ -215,9 +212,8 @@ class RefinementTrainer(keras.Model):
             [loss, samples], variables, output_gradients=[tf.ones([]), to_samples]
         )
         optimization.update(self.generator_optimizer, gradients, variables, l2=self.l2)
-        self._means["adversarial"].update_state(
-            optimization.finite(adversarial, "adversarial")
-        )
+        adversarial = optimization.finite(adversarial, "adversarial")
+        self._means["adversarial"].update_state(adversarial)
         self._means["pixel_loss"].update_state(pixel)
         if complexity is not None:
             self._means["complexity"].update_state(complexity)
@@ -225,9 +221,7 @@ class RefinementTrainer(keras.Model):
             self._means["energy"].update_state(energy)
         return drawn
 
-    def _judge(
-        self, image: tf.Tensor, samples: tf.Tensor
-    ) -> Tuple[tf.Tensor, tf.Tensor]:
+    def _judge(self, image, samples: tf.Tensor) -> Tuple[tf.Tensor, tf.Tensor]:
         """Returns Ladv `[B]`, and what it sends to the samples through D, weighted."""
         view = self._view()
         image = view(image)
@@ -322,22 +316,19 @@ class RefinementTrainer(keras.Model):
         def penalty() -> tf.Tensor:
             with tf.GradientTape(watch_accessed_variables=False) as tape:
                 tape.watch([image, real])
-                logits = _mean(
-                    [
-                        tf.reduce_mean(head, list(range(1, head.shape.rank)))
-                        for head in self.discriminator.heads(image, real)
-                    ]
-                )
+                heads = self.discriminator.heads(image, real)
+                axes = [list(range(1, head.shape.rank)) for head in heads]
+                logits = _mean(list(map(tf.reduce_mean, heads, axes)))
             gradients = tape.gradient(logits, [image, real])
             return self.r1_every * losses.r1_penalty(gradients)
 
+        none = tf.zeros([tf.shape(image)[0]])
         if not self.r1_gamma:
-            return tf.zeros([tf.shape(image)[0]])
+            return none
         if self.r1_every == 1:
             return optimization.finite(penalty(), "r1")
         now = self.step % self.r1_every == 0
-        r1 = tf.cond(now, penalty, lambda: tf.zeros([tf.shape(image)[0]]))
-        return optimization.finite(r1, "r1")
+        return optimization.finite(tf.cond(now, penalty, lambda: none), "r1")
 
     def make_train_function(self, force: bool = False) -> Callable:
         """Builds the function that `fit` calls; see the class's docstring."""

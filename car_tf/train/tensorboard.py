@@ -62,9 +62,8 @@ class Board:
         """Writes numbers as `group/name`."""
         with self._writer.as_default(step=step):
             for name, value in values.items():
-                tf.summary.scalar(
-                    f"{group}/{name}", value, description=DESCRIPTIONS.get(name)
-                )
+                words = DESCRIPTIONS.get(name)
+                tf.summary.scalar(f"{group}/{name}", value, description=words)
         self._writer.flush()
 
     def pictures(
@@ -119,9 +118,8 @@ class Glimpse:
         labels = self._source.labels[drawn.index]
         if len(self._gallery) < NUM_IMAGES:
             self._gallery.append(drawn)
-        accumulators.add_reliability(
-            self._reliability, drawn.sample_mean, labels, self._dataset_info
-        )
+        seen = (drawn.sample_mean, labels, self._dataset_info)
+        accumulators.add_reliability(self._reliability, *seen)
         if self._flips:
             blackbox = self._source.blackbox
             agrees = None
@@ -142,14 +140,12 @@ class Glimpse:
         labels = np.asarray(self._source.labels[:num_shown])
         images = np.asarray(self._source.images[:num_shown])
         shown = dict(images=images, class_colors=self._dataset_info.class_colors)
+        bins = self._reliability.to_dict()
+        maps_shown = dict(labels=labels, blackbox=maps)
         drawn = {
-            "samples": figures.gallery_figure(
-                self._gallery, labels=labels, blackbox=maps, **shown
-            ),
+            "samples": figures.gallery_figure(self._gallery, **maps_shown, **shown),
             "entropies": figures.entropies_figure(self._gallery, **shown),
-            "reliability": figures.reliability_figure(
-                self._reliability.to_dict(), "the mean of G"
-            ),
+            "reliability": figures.reliability_figure(bins, "the mean of G"),
         }
         if self._flips:
             tables = {name: flips.to_dict() for name, flips in self._flips.items()}

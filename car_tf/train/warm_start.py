@@ -64,12 +64,8 @@ def start(
 ) -> None:
     """Gives a network of a stage that has not begun the weights of `train.init_from`.
 
-    Args:
-      net: F or G as it is built.
-      name: `calibration_net` or `refinement_net`.
-      averages: of its variables, which begin there too; none where there are none.
-      workdir: its directory, in which what was taken is recorded, and G's weights are
-        kept, to be compared with those after stage 2.
+    So begin its `averages`, if there are any. The directory records what was taken, and
+    G's weights, to be compared with those after stage 2.
     """
     if not config.train.init_from:
         return

@@ -30,16 +30,13 @@ class ClientError(data_io.DataError):
 
 
 def find_images(paths: Sequence[str], output: str = "") -> Dict[str, pathlib.Path]:
-    """Finds images.
+    """Returns name -> image file, sorted: the path below its folder, without the ending.
 
     Args:
       paths: files, or folders that are searched to the bottom; labels of Cityscapes
         there are no images.
       output: a folder of results: none is looked for there, where it lies in one of
         those folders, nor in a folder with the `statistics.json` of a prediction.
-
-    Returns:
-      name -> file, sorted by name: the path below its folder, without the ending.
 
     Raises:
       ClientError: no image, or images whose results would share a folder.
@@ -140,12 +137,9 @@ def write_results(
     entropy_levels: np.ndarray,
     colors: Optional[np.ndarray],
 ) -> None:
-    """Writes the samples of one image and its entropy as PNG files.
+    """Writes PNG files: samples `[M, H, W]` uint8, and F's entropy `[H, W]` uint16.
 
-    Args:
-      samples: `[M, H, W]` uint8 class ids.
-      entropy_levels: `[H, W]` uint16, entropy of F in parts of a bit.
-      colors: `[256, 3]` uint8, or None to write class ids alone.
+    With colours `[256, 3]` uint8 the samples are also painted.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for index, sample in enumerate(samples):

@@ -9,8 +9,9 @@ import pytest
 from car_tf import config as config_lib
 from car_tf.data import cityscapes, examples
 from car_tf.data.lidc import read as lidc
-from car_tf.evaluate import distances, evaluation, fitted_cuts, run, sampling
+from car_tf.evaluate import distances, fitted_cuts, run, sampling
 from car_tf.metrics import baselines, bootstrap
+from car_tf.report import context
 
 FACTS = lidc.dataset_info("four raters")
 SIDE = 8
@@ -94,7 +95,7 @@ def test_they_are_a_baseline_with_their_cuts_beside_it():
     assert found["fitted_level_sets"]["cuts"] == {"scale": 1.0, "shift": -1.0}
     assert found["fitted_level_sets"]["ged"] < found["level_sets"]["ged"]
     assert json.dumps(found["fitted_level_sets"]["cuts"])
-    assert set(found) <= {*evaluation.BASELINES}
+    assert set(found) <= {*context.BASELINES}
 
 
 def test_without_the_selection_split_those_of_the_run_are_taken(sampled):

@@ -305,7 +305,7 @@ def test_raters_are_compared_and_a_rater_alone_has_no_ged(folder):
     change(folder, raters=raters, by_num_samples=by_count)
     text = text_of(folder)
     assert "this run, cGAN+Lcal 0.300 0.250 0.550 0.500" in text
-    assert "F's arg-max, always the same 0.700 – 0.400" in text
+    assert "F's arg-max as a constant sampler 0.700 – 0.400" in text
     assert "all raters but one against that one – – 0.400" in text
     assert "the raters' own masks, sampled 0.700 – 0.400" in text
 

@@ -325,9 +325,9 @@ def _groups(
         split = next((c for c, yes in zip(rest, is_split) if yes), "")
         rest = [column for column in rest if column != split]
         group = rest[0] if len(rest) == 1 else ""
-        draft.content["groups"] = {
-            **dict(table=str(path), image=image, group=group, split=split, pattern="")
-        }
+        draft.content["groups"] = dict(
+            table=str(path), image=image, group=group, split=split, pattern=""
+        )
         draft.lines.append(
             f"groups from {path}: images in {image}, groups in {group or 'none'}, splits "
             f"in {split or 'none (a seeded draw by group)'}"

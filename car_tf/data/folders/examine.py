@@ -19,9 +19,8 @@ def examine(
 ) -> Tuple[findings.Item, np.ndarray, np.ndarray]:
     """Reads an image and its masks whole.
 
-    Returns:
-      What was found out, the image `[H, W, C]` uint8 and the class ids `[A, H, W]`;
-      both of no use where an error was found.
+    Returns what was found out, the image `[H, W, C]` uint8 and the class ids `[A, H,
+    W]`; both of no use where an error was found.
     """
     problems, labels = findings.Problems(), []
     where = example.split, example.image
@@ -134,8 +133,7 @@ def _check_palette(
 def read_codes(path: pathlib.Path, mode: str) -> Tuple[np.ndarray, Dict[int, Color]]:
     """Reads a mask as codes of `codes_of`, `[H, W]`.
 
-    Returns:
-      The codes, and for values of a palette the colour of each that occurs.
+    Beside them, of a mask with a palette, the colour of each value that occurs.
     """
     codes = codes_of(np.asarray(io.read_png(path, mode=mode)))
     with io.opened(path) as image:

@@ -36,11 +36,9 @@ class Example:
 def find(
     root: pathlib.Path, told: description.Description
 ) -> Tuple[List[Example], findings.Problems]:
-    """Finds the images of a folder and the masks of each.
+    """Returns a folder's images with the masks of each, in order, and what is wrong.
 
-    Returns:
-      The examples in order, those without any mask as well, and what is wrong as far as
-      names tell.
+    Images without any mask are among them; the problems are those that names tell.
 
     Raises:
       DataError: no image, or two files of one name.
@@ -72,10 +70,8 @@ def find(
     for rater, found in zip(told.raters, by_rater):
         strays |= {path for path in found.values() if path not in known}
         if masks and masks.isdisjoint(found.values()):
-            words = (
-                f"raters: wanted masks of {rater.name} at {rater.masks}, found none "
-            )
-            words += "of any image: mend the path, or leave this rater out"
+            words = f"raters: wanted masks of {rater.name} at {rater.masks}, found "
+            words += "none of any image: mend the path, or leave this rater out"
             problems.error("missing rater", "", root / description.FILE, words)
     for path in sorted(strays):
         words = "there is no image of this mask's name"
@@ -203,12 +199,9 @@ def divide(
 ) -> Tuple[Dict[str, List[int]], str]:
     """Divides examples into those for training, selection and evaluation.
 
-    Args:
-      fraction: for selection, where splits are given but none for it.
-
-    Returns:
-      Indices by name of the split: that of training, of selection and of evaluation, in
-      this order; and how it was done, in words.
+    Returns indices by name of the split: training, selection and evaluation, in this
+    order; and how it was done, in words. `fraction` is the selection's, where splits
+    are given but none for it.
 
     Raises:
       DataError: too few groups or splits.
@@ -243,15 +236,12 @@ def divide(
     train = given["train"]
     own = sorted({groups[index] for index in train})
     if len(own) < 2:
-        raise io.DataError(
-            "wanted a split val for model selection, or two groups in train"
-        )
+        words = "wanted a split val for model selection, or two groups in train"
+        raise io.DataError(words)
     shares = {"train": 1 - fraction, "selection": fraction}
-    found = splits.split_by_group(
-        [groups[index] for index in train], seed=seed, fractions=shares
-    )
-    return {
-        "train": [train[place] for place in found["train"]],
-        "selection": [train[place] for place in found["selection"]],
-        evaluation: given[evaluation],
-    }, f"selection drawn from train by group with seed {seed} (data.split_seed)"
+    own = [groups[index] for index in train]
+    found = splits.split_by_group(own, seed=seed, fractions=shares)
+    divided = {name: [train[place] for place in found[name]] for name in shares}
+    divided[evaluation] = given[evaluation]
+    words = f"selection drawn from train by group with seed {seed} (data.split_seed)"
+    return divided, words

@@ -20,14 +20,10 @@ _MASKS = (
 def find(
     root: pathlib.Path, paths: Sequence[pathlib.PurePath]
 ) -> Tuple[str, List[Tuple[str, str]], List[pathlib.PurePath]]:
-    """Tells by which names images and masks go.
+    """Tells by which names images and masks go, of the (relative) files of a folder.
 
-    Args:
-      paths: all files in the folder, relative to it.
-
-    Returns:
-      The form of image files, (name, form of masks) of the raters, and the files in
-      folders of masks that are of no image.
+    Returns the form of image files, (name, form of masks) of the raters, and the files
+    in folders of masks that are of no image.
 
     Raises:
       DataError: no images, images in several folders, or no masks whose names begin as

@@ -36,10 +36,8 @@ def read(
 ) -> Folder:
     """Reads all splits, from the cache if they were read before.
 
-    Args:
-      size: (height, width) to work at.
-      fraction: for selection, where it has no split of its own.
-      on_error: `data.on_error`.
+    `size` is the (height, width) to work at, `fraction` the selection's where it has no
+    split of its own, `on_error` as in `data.on_error`.
 
     Raises:
       DataError: what `car_tf.data check` calls an error, in the same words.

@@ -21,12 +21,9 @@ NUM_RATERS = 4
 def centre_crop(
     array: np.ndarray, size: Tuple[int, int], *, axes: Tuple[int, int] = (-2, -1)
 ) -> np.ndarray:
-    """Returns the central part of an array, as a view.
+    """Returns the central part of an array, of a (height, width), as a view.
 
-    Args:
-      size: (height, width) of the result. Where the margin is odd, the end loses one
-        pixel more than the start.
-      axes: the axes of height and width.
+    Where the margin is odd, the end loses one pixel more than the start.
 
     Raises:
       ValueError: the array is smaller than the crop.
@@ -49,9 +46,7 @@ def fit(array: np.ndarray, size: Tuple[int, int]) -> np.ndarray:
 def as_mask(mask: np.ndarray, shape: Tuple[int, ...], what: str) -> np.ndarray:
     """Returns a mask of 0 and 1, or of 0 and 255, as uint8 of 0 and 1.
 
-    Args:
-      shape: that of the mask's image.
-      what: names the mask in messages.
+    `shape` is that of the mask's image; `what` names the mask in messages.
 
     Raises:
       DataError: another shape or other values.
@@ -61,9 +56,8 @@ def as_mask(mask: np.ndarray, shape: Tuple[int, ...], what: str) -> np.ndarray:
     top = mask.max(initial=0)
     if top not in (0, 1, 255) or not ((mask == 0) | (mask == top)).all():
         other = np.setdiff1d(mask, (0, 1 if top <= 1 else 255))[:3].tolist()
-        raise io.DataError(
-            f"{what}: mask holds {other}, wanted 0 and 1, or 0 and 255, alone"
-        )
+        words = f"mask holds {other}, wanted 0 and 1, or 0 and 255, alone"
+        raise io.DataError(f"{what}: {words}")
     return (mask != 0).astype(np.uint8)
 
 
@@ -96,9 +90,8 @@ def item(
 def store(image: np.ndarray, target: np.ndarray, what: str) -> None:
     """Writes an image to its place; raises DataError if it has another size."""
     if image.shape != target.shape:
-        raise io.DataError(
-            f"{what}: image is {image.shape}, wanted {target.shape} as of others"
-        )
+        words = f"image is {image.shape}, wanted {target.shape} as of others"
+        raise io.DataError(f"{what}: {words}")
     target[...] = image
 
 
@@ -107,9 +100,8 @@ def as_grey(image: np.ndarray, what: str, offset: float = 0.0) -> np.ndarray:
     if image.dtype == np.uint8:
         return image
     if image.dtype.kind != "f":
-        raise io.DataError(
-            f"{what}: grey values are {image.dtype}, wanted uint8 or float"
-        )
+        words = f"grey values are {image.dtype}, wanted uint8 or float"
+        raise io.DataError(f"{what}: {words}")
     if not ((image >= -offset) & (image <= 1 - offset)).all():
         raise io.DataError(
             f"{what}: grey values of [{image.min():.3g}, {image.max():.3g}], "
@@ -163,10 +155,8 @@ def _crop(record: Dict[str, Any], shape: Tuple[int, ...], what: str) -> Dict[str
     """Returns image `[H, W, 1]` and labels `[4, H, W]` of an entry."""
     image = np.empty(shape, np.uint8)
     store(as_grey(record["image"], what), image, what)
-    labels = [
-        as_mask(np.asarray(mask), shape, f"{what}, mask {rater}")
-        for rater, mask in enumerate(record["masks"])
-    ]
+    masks = enumerate(map(np.asarray, record["masks"]))
+    labels = [as_mask(mask, shape, f"{what}, mask {rater}") for rater, mask in masks]
     return {"images": image[..., None], "labels": np.stack(labels)}
 
 
@@ -190,7 +180,6 @@ def _load_records(path: pathlib.Path, digest: str) -> Dict[str, Dict[str, Any]]:
                     f"{type(record.get(key)).__name__}"
                 )
         if len(record["masks"]) != NUM_RATERS:
-            raise io.DataError(
-                f"{path}: entry {name!r} has {len(record['masks'])} masks, wanted four"
-            )
+            words = f"has {len(record['masks'])} masks, wanted four"
+            raise io.DataError(f"{path}: entry {name!r} {words}")
     return records

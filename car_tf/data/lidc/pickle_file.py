@@ -37,10 +37,8 @@ _KEYS = (str, int, float, bool, type(None))
 def load(path: str | os.PathLike[str]) -> Any:
     """Returns what a pickle of containers and arrays holds, of any protocol up to 5.
 
-    Returns:
-      Lists, tuples, dicts, strings, numbers, and arrays of numbers or booleans; bytes
-      come as arrays too. Arrays are read-only views of the file, which must outlive
-      them.
+    Lists, tuples, dicts, strings, numbers, and arrays of numbers or booleans; bytes
+    come as arrays too. Arrays are read-only views of the file, which must outlive them.
 
     Raises:
       FileNotFoundError: there is no such file.
@@ -192,9 +190,8 @@ class _Unpickler(pickle._Unpickler):  # The one in C would read what this one ma
         self.stack[-1].update(zip(items[::2], items[1::2]))
 
     def _set_item(self) -> None:
-        items = self.stack[-2:]
-        del self.stack[-2:]
-        self._set_items(items)
+        value, key = self.stack.pop(), self.stack.pop()
+        self._set_items([key, value])
 
     def _dict(self) -> None:
         items = self.pop_mark()

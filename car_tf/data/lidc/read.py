@@ -79,9 +79,8 @@ def read(
         two splits; the message names it.
     """
     if split not in splits.SPLITS:
-        raise ValueError(
-            f"split must be one of {', '.join(splits.SPLITS)}, got {split!r}"
-        )
+        names = ", ".join(splits.SPLITS)
+        raise ValueError(f"split must be one of {names}, got {split!r}")
     if cache_dir is None:
         # Arrays stay mapped when their files are gone.
         with tempfile.TemporaryDirectory() as folder:
@@ -90,9 +89,8 @@ def read(
     path = locate(pathlib.Path(data_dir).expanduser())
     folder = pathlib.Path(cache_dir).expanduser()
     if path.is_dir():
-        return lidc_folders.read(
-            path, split, size=size, cache_dir=folder, on_error=on_error
-        )
+        how = dict(size=size, cache_dir=folder, on_error=on_error)
+        return lidc_folders.read(path, split, **how)
     if path.suffix in (".hdf5", ".h5"):
         found = lidc_hdf5.read(path, split, cache_dir=folder)
     else:

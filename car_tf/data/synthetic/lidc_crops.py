@@ -54,11 +54,9 @@ def draw_crop(
 ) -> Tuple[np.ndarray, np.ndarray]:
     """Draws one crop with the masks of four imitated raters.
 
-    The seed and the index, any integers from 0, alone decide what is drawn.
-
-    Returns:
-      image `[size, size, 1]` uint8 and masks `[4, size, size]` uint8 of 0 and 1, not
-      all of them empty.
+    The seed and the index, any integers from 0, alone decide what is drawn. Returns the
+    image `[size, size, 1]` uint8 and masks `[4, size, size]` uint8 of 0 and 1, not all
+    of them empty.
     """
     rng = np.random.default_rng([seed, index])
     grid = _grid(size + 2 * _MARGIN)

@@ -240,14 +240,10 @@ class Painter:
         self.label.paste(cls, corner + (where[1].stop, where[0].stop), stencil)
 
     def wall(self, ends, heights, paint, cls: int, normal) -> None:
-        """A vertical wall between two ground points, painted by ray casting.
+        """A vertical wall between two ground points (s, z), painted by ray casting.
 
-        Args:
-          ends: two points (s, z) in metres.
-          heights: lowest and highest y in metres.
-          paint: function of (metres along, metres up, distance), each [N], to
-            colours [N, 3].
-          normal: [3] the direction that the wall faces.
+        From the lowest to the highest y, in metres, facing `normal`, by `paint`: a
+        function of (metres along, metres up, distance), each [N], to colours [N, 3].
         """
         (s0, z0), (s1, z1) = ends
         if max(z0, z1) < NEAR:

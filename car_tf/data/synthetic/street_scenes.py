@@ -221,14 +221,10 @@ def draw_scene(
 ) -> Tuple[np.ndarray, np.ndarray]:
     """Draws one street scene and its label map, a pure function of the arguments.
 
-    Args:
-      index: the scene's number, at least 0.
-      seed: selects the sequence of scenes, at least 0.
-      size: (height, width) in pixels, each at least 32. Another size shows the
-        same world with other noise.
-
-    Returns:
-      [H, W, 3] uint8 RGB, and [H, W] uint8 train ids, 255 where ignored.
+    Index and seed are at least 0; the seed selects the sequence of scenes. `size` is
+    (height, width) in pixels, each at least 32: another one shows the same world with
+    other noise. Returns [H, W, 3] uint8 RGB, and [H, W] uint8 train ids, 255 where
+    ignored.
     """
     if min(size) < 32:
         raise ValueError(f"a scene needs at least 32x32 pixels, got {tuple(size)}")

@@ -10,9 +10,8 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import zlib
-from typing import Annotated, ClassVar, Tuple
+from typing import Annotated, ClassVar, Iterator, Tuple
 
-import pydantic
 from pydantic import Field
 
 from car_tf.config import fields, ranges, schema
@@ -127,17 +126,14 @@ class Regression(schema.Job):
     train: Train = Train()
     evaluation: Evaluation = Evaluation()
 
-    @pydantic.model_validator(mode="after")
-    def _blocks_fit(self) -> "Regression":
+    def rules(self) -> Iterator[Tuple[bool, str]]:
         every = self.evaluation.every
         for name in ("stage1", "stage2"):
             steps = getattr(self, name).steps
-            fields.require(
-                steps % every == 0,
+            yield steps % every == 0, (
                 f"{name}.steps: wanted a multiple of evaluation.every ({every}), got "
-                f"{steps}",
+                f"{steps}"
             )
-        return self
 
     @property
     def problems(self) -> Tuple[Problem, ...]:

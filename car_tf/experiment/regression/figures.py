@@ -13,8 +13,6 @@ BLUE, RED, SKY, NAVY = "#1f5a93", "#c0392b", "#6ab7ff", "#123a7a"
 PALETTE = (BLUE, "#e08214", "#3a8a4d", "#8a8f98")
 # Neighbouring x whose samples are averaged together for the mean of the samples.
 MEAN_WINDOW = 20
-# Linear within +-10 nats, logarithmic beyond: a sample between the modes costs hundreds.
-SCALE = dict(value="symlog", linthresh=10)
 # First and last x and y of the pictures of samples.
 EXTENT = (0.0, 1.0, -0.75, 0.75)
 
@@ -37,12 +35,7 @@ def run_figures(
     iterations: np.ndarray,
     shown: Sequence[SampledRun],
 ) -> Dict[str, matplotlib.figure.Figure]:
-    """Returns all figures by name.
-
-    Args:
-      runs, curves, iterations: see `scores.results`.
-      shown: one run per calibration weight.
-    """
+    """Returns all figures by name: of `scores.results`' arrays, and a run per weight."""
     drawn = {"overview": _overview(runs, curves, iterations, shown)}
     for weight in sorted({run.calibration_weight for run in runs}):
         chosen = [run.calibration_weight == weight for run in runs]
@@ -111,8 +104,7 @@ def _draw_samples(axis, item: SampledRun) -> None:
     place = dict(extent=EXTENT, origin="lower", aspect="auto")
     axis.imshow(item.realness, **place, **shades)
     axis.scatter(*item.data, s=2.5, color="black", lw=0, label="data")
-    drawn = item.samples[:, 0]
-    axis.scatter(item.x, drawn, s=3, color=SKY, lw=0, label="samples of G")
+    axis.scatter(item.x, item.samples[:, 0], s=3, color=SKY, lw=0, label="samples of G")
     whole = len(item.x) // MEAN_WINDOW * MEAN_WINDOW
     x, mean = (
         values[:whole].reshape(-1, MEAN_WINDOW).mean(axis=1)
@@ -123,8 +115,7 @@ def _draw_samples(axis, item: SampledRun) -> None:
     words = f"π = {item.problem.mode_probability:g}, σ = {item.problem.mode_noise:g}"
     axis.set_title(f"{_name(item.calibration_weight)}: {words}", fontsize=10)
     axis.set(xlim=EXTENT[:2], ylim=EXTENT[2:], xlabel="x", ylabel="y")
-    legend = axis.legend(fontsize=7, loc="lower right", markerscale=3)
-    legend.set_zorder(10)
+    axis.legend(fontsize=7, loc="lower right", markerscale=3).set_zorder(10)
 
 
 def _name(weight: float) -> str:
@@ -132,7 +123,8 @@ def _name(weight: float) -> str:
 
 
 def _tidy(axis) -> None:
-    axis.set_yscale(**SCALE)
+    # Logarithmic beyond +-10 nats: a sample between the modes costs hundreds.
+    axis.set_yscale("symlog", linthresh=10)
     axis.grid(alpha=0.25)
     axis.tick_params(labelsize=8)
     axis.spines[["top", "right"]].set_visible(False)

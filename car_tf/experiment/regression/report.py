@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import pathlib
 from typing import List
 
 from car_tf.experiment.regression import scores
 from car_tf.report import write
+from car_tf.runtime import run_dir
 
 _LEAD = (
     "The paper's smallest example: for most x there are two right answers y. A sampler "
@@ -34,10 +34,10 @@ _CAPTIONS = {
 
 def sections(workdir: pathlib.Path) -> List[write.Section]:
     """Returns what `report.write` shows of a regression's directory."""
-    results = workdir / scores.RESULTS_FILE
-    if not results.is_file():
+    results = run_dir.read_json(workdir / scores.RESULTS_FILE)
+    if results is None:
         return [("results", "Results", [_LEAD, _UNFINISHED])]
-    heads, *rows = scores.table(json.loads(results.read_text(encoding="utf-8")))
+    heads, *rows = scores.table(results)
     pictures = [
         {"picture": path, "title": path.stem.replace("_", " "), "caption": caption}
         for end, caption in _CAPTIONS.items()

@@ -44,10 +44,7 @@ def run(
     workdir: run_dir.RunDir,
     log: Callable[[str], None] = print,
 ) -> Dict[str, Any]:
-    """Trains all runs of a configuration, or what is left of them.
-
-    Returns:
-      The results, as written to `results.json`.
+    """Trains what is left of a configuration's runs; returns what `results.json` holds.
 
     Raises:
       stop_signal.Stopped: after Ctrl-C or SIGTERM, with everything saved.
@@ -107,10 +104,7 @@ def build(config: regression_config.Regression) -> Stacks:
 def stack(
     config: regression_config.Regression, problems: Sequence[regression_config.Problem]
 ) -> Tuple[trainers.CalibrationTrainer, List[trainers.RefinementTrainer]]:
-    """Builds the trainers of a stack: of F, and of G and D for each calibration weight.
-
-    The one place where fields of the configuration become arguments.
-    """
+    """Builds trainers: of F, and of G and D per weight. Here fields become arguments."""
 
     def net(name, num_inputs, activation=stacked_mlp.LEAKY_RELU):
         return stacked_mlp.StackedMLP(
@@ -213,12 +207,18 @@ def _finish(
     curves = stacks.per_run([trainer.log_likelihood.numpy().T for trainer in stage2])
     iterations = np.arange(curves.shape[1]) * config.evaluation.every
     weights = [t.source.upper_weight(t.points, s) for t, s in zip(stage2, samples)]
+    # Log-likelihoods of draws from the true distributions themselves.
+    true = [trainer.source.batches(0, 1, NUM_PERFECT_DRAWS) for trainer in stage2]
+    perfect = [
+        trainer.source.log_likelihood(x[:, 0], y[:, 0])
+        for trainer, (x, y) in zip(stage2, true)
+    ]
     results = regression_scores.results(
         config.runs,
         curves=curves,
         iterations=iterations,
         upper_weights=stacks.per_run(weights),
-        perfect=stacks.per_run([_perfect(trainer) for trainer in stage2]),
+        perfect=stacks.per_run(perfect),
     )
     # The first problem of most bias and noise is shown.
     hardest = max(config.problems, key=lambda p: (p.mode_probability, p.mode_noise))
@@ -242,12 +242,6 @@ def _finish(
     # The mark of a finished job comes last.
     workdir.write_json(regression_scores.RESULTS_FILE, results)
     return results
-
-
-def _perfect(trainer: trainers.RefinementTrainer) -> tf.Tensor:
-    """Log-likelihood of draws from the true distribution itself, `[R]`."""
-    x, y = trainer.source.batches(0, 1, NUM_PERFECT_DRAWS)
-    return trainer.source.log_likelihood(x[:, 0], y[:, 0])
 
 
 def _shown(

@@ -45,16 +45,13 @@ def results(
     upper_weights: np.ndarray,
     perfect: np.ndarray,
 ) -> Dict[str, List[Dict[str, Any]]]:
-    """Scores runs one by one, per distribution and calibration weight, and pooled.
+    """Returns scores of `runs`, of `configurations` (distribution, weight), and `pooled`.
 
     Args:
-      curves: `[N, E]` log-likelihoods of N runs, nats.
+      curves, perfect: `[N, E]` and `[N]` log-likelihoods in nats, of N runs and of draws
+        from the true distributions.
       iterations: `[E]` iterations of the evaluations.
       upper_weights: `[N]` shares of the final samples in the upper mode.
-      perfect: `[N]` log-likelihoods of draws from the true distribution, nats.
-
-    Returns:
-      `runs`, `configurations` and `pooled`.
     """
     each = [
         {
