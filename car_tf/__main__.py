@@ -1,7 +1,5 @@
 """All commands: `python -m car_tf COMMAND ...`, or `car-tf COMMAND ...`."""
 
-from __future__ import annotations
-
 import os
 import pathlib
 import runpy

@@ -6,8 +6,6 @@ the 1-D regression (CAR, A.2). Every loss returns `[B]`: averaging over the glob
 batch is the trainer's, by `tf.nn.compute_average_loss`.
 """
 
-from __future__ import annotations
-
 from typing import Optional, Sequence
 
 import tensorflow as tf

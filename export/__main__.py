@@ -5,8 +5,6 @@
 Writes DIR/<model>/<version>, which TensorFlow Serving loads as it stands.
 """
 
-from __future__ import annotations
-
 import pathlib
 
 from absl import flags, logging

@@ -7,8 +7,6 @@ the rank to "true"; and it may let an operation on a shape run ahead of the chec
 guards it.
 """
 
-from __future__ import annotations
-
 import math
 from typing import Callable, Dict, List, Optional, Sequence, Tuple
 

@@ -1,7 +1,5 @@
 """What lies beside the graph: labels, model card and fingerprint."""
 
-from __future__ import annotations
-
 import dataclasses
 import hashlib
 import json

@@ -1,7 +1,5 @@
 """PNG and JPEG strings in, PNG strings out, inside the graph."""
 
-from __future__ import annotations
-
 from typing import List, Sequence
 
 import tensorflow as tf

@@ -5,8 +5,6 @@ So a sample cannot depend on what else is in the batch, not by a rounding either
 memory is that of two samples, however many are asked for.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from typing import Callable, Dict, List, Optional, Sequence, Tuple
 

@@ -1,7 +1,5 @@
 """From a run to a SavedModel: the fields of a configuration become arguments here."""
 
-from __future__ import annotations
-
 import json
 import pathlib
 from typing import Any, Callable, Dict, Optional, Sequence

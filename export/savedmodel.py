@@ -1,7 +1,5 @@
 """Writes the sampler as a SavedModel that plain TensorFlow loads."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import logging

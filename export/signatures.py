@@ -4,8 +4,6 @@
 each takes and gives is in the documentation of serving.
 """
 
-from __future__ import annotations
-
 import inspect
 import pathlib
 from typing import Callable, Dict, List, Optional, Sequence, Tuple

@@ -1,7 +1,5 @@
 """The folder of a served model: versions that appear whole or not at all. No TensorFlow."""
 
-from __future__ import annotations
-
 import contextlib
 import fcntl
 import os

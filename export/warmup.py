@@ -6,8 +6,6 @@ request names all inputs (old servers know no defaults) and gives each a batch a
 (servers that merge requests refuse scalars).
 """
 
-from __future__ import annotations
-
 import pathlib
 from typing import Any, Dict
 

@@ -9,8 +9,6 @@ as OUTPUT/masks/<rater>/<stem>.png, or as PNG, Cityscapes' JSON or COCO. It answ
 machine alone, unless --host says otherwise, and has no passwords.
 """
 
-from __future__ import annotations
-
 import socket
 import sys
 import threading

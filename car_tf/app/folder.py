@@ -1,7 +1,5 @@
 """Images that wait for a rater, and the folder data set that gets the masks."""
 
-from __future__ import annotations
-
 import contextlib
 import glob
 import pathlib

@@ -1,7 +1,5 @@
 """What people drop on the proposal page, made into what the model takes."""
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 import pathlib

@@ -1,7 +1,5 @@
 """The proposal page's server: requests in, pictures and JSON out."""
 
-from __future__ import annotations
-
 import html
 import ipaddress
 import pathlib
@@ -175,9 +173,7 @@ def _model(session: app_session.Session, folder: app_folder.Folder) -> Dict[str,
     }
 
 
-def _add_page(
-    app: fastapi.FastAPI, session: app_session.Session, folder: app_folder.Folder
-) -> None:
+def _add_page(app, session, folder) -> None:
     @app.get("/")
     def index() -> Any:
         return responses.HTMLResponse(page(session))
@@ -285,9 +281,7 @@ def _add_pictures(app: fastapi.FastAPI, session: app_session.Session) -> None:
         return _picture(small, "JPEG")
 
 
-def _add_files(
-    app: fastapi.FastAPI, session: app_session.Session, folder: app_folder.Folder
-) -> None:
+def _add_files(app, session, folder) -> None:
     @app.post("/images/{key}/files/{kind}")
     def save(key: str, kind: str, body: bytes = _BODY) -> Any:
         if kind not in _SAVED:
@@ -317,9 +311,7 @@ def _saved(session, picture, ids, kind, label_ids) -> Any:
     return views.encoded(Image.fromarray(array), "PNG")
 
 
-def _add_folder(
-    app: fastapi.FastAPI, session: app_session.Session, folder: app_folder.Folder
-) -> None:
+def _add_folder(app, session, folder) -> None:
     @app.get("/queue")
     def listing(rater: str = "") -> Any:
         return folder.listing(rater)

@@ -1,7 +1,5 @@
 """What the proposal page knows of a model and of the images that it was given."""
 
-from __future__ import annotations
-
 import collections
 import dataclasses
 import secrets

@@ -1,7 +1,5 @@
 """The pictures of the proposal page, as arrays and encoded files."""
 
-from __future__ import annotations
-
 import io
 from typing import Optional, Tuple
 

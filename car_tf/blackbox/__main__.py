@@ -6,8 +6,6 @@ Predicts a split of any data set that training knows, compares the predictions w
 labels of all raters, and draws them. The predictions stay in the cache for training.
 """
 
-from __future__ import annotations
-
 from absl import flags
 
 from car_tf import config as config_lib

@@ -1,7 +1,5 @@
 """A file in an archive, read within bounds and never written by the names there."""
 
-from __future__ import annotations
-
 import bz2
 import gzip
 import lzma

@@ -1,7 +1,5 @@
 """From a configuration to a data set with the outputs of its black box."""
 
-from __future__ import annotations
-
 import dataclasses
 from typing import List, Optional, Sequence, Tuple
 

@@ -1,7 +1,5 @@
 """What every black box has to offer, and how it is to be used."""
 
-from __future__ import annotations
-
 import dataclasses
 import hashlib
 import pathlib

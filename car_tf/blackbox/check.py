@@ -1,7 +1,5 @@
 """Checks whether a black box is understood: its predictions of a split beside labels."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from car_tf import config as config_lib

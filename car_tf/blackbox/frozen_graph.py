@@ -1,7 +1,5 @@
 """DeepLab as its authors publish it: frozen graphs of TensorFlow 1."""
 
-from __future__ import annotations
-
 import pathlib
 from typing import Dict, List, Optional, Tuple
 

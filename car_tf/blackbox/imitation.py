@@ -6,8 +6,6 @@ its faults are drawn, in the kinds and about the amounts of a decent DeepLab's
 (0.90 to 0.93 pixel accuracy). A run that used it says so.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from PIL import Image
 from scipy import ndimage

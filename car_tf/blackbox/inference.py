@@ -5,8 +5,6 @@ a changed image or black box never meets an old prediction, an interrupted run g
 where it stopped, and splits that share images, and working sizes, share predictions.
 """
 
-from __future__ import annotations
-
 import functools
 import hashlib
 import pathlib

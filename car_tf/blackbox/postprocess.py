@@ -4,8 +4,6 @@ All functions work in a graph as well as eagerly, so that a prediction in the ca
 one inside an exported SavedModel come from the same operations.
 """
 
-from __future__ import annotations
-
 from typing import Any, Optional, Tuple
 
 import numpy as np

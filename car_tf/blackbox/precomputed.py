@@ -1,7 +1,5 @@
 """Black-box predictions that exist as files already."""
 
-from __future__ import annotations
-
 import functools
 import pathlib
 from typing import Callable, Dict, List, Optional, Sequence, Tuple

@@ -1,7 +1,5 @@
 """Any Python function as a black box: `package.module:function`."""
 
-from __future__ import annotations
-
 import importlib
 import os
 import re

@@ -1,7 +1,5 @@
 """How well a black box agrees with labels, and whether it was understood right."""
 
-from __future__ import annotations
-
 import pathlib
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 

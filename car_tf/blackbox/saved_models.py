@@ -1,7 +1,5 @@
 """Segmenters as SavedModel folders and as Keras model files, `.keras` and HDF5."""
 
-from __future__ import annotations
-
 import json
 import zipfile
 from typing import Any, Dict, List

@@ -1,7 +1,5 @@
 """A black box as the rest of the system uses it, whatever it is made of."""
 
-from __future__ import annotations
-
 import dataclasses
 import hashlib
 from typing import Any, Callable, Optional, Tuple

@@ -4,8 +4,6 @@ The input is told by dtype and shape. The output is told by what the function gi
 a trial image, since declared shapes are often unknown.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 

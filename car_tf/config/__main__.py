@@ -6,8 +6,6 @@
 NAME is what `--config` takes: a name of the list, a Python file, or a run's config.json.
 """
 
-from __future__ import annotations
-
 import textwrap
 from typing import Iterator, Sequence
 

@@ -1,7 +1,5 @@
 """How an entry point is run."""
 
-from __future__ import annotations
-
 import os
 import re
 import signal

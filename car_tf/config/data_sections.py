@@ -1,7 +1,5 @@
 """Sections on images and black box."""
 
-from __future__ import annotations
-
 import os
 from typing import Annotated, Iterator, Literal, Sequence, Tuple
 

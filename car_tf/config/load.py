@@ -5,8 +5,6 @@ A configuration is a file with a function `get_config()`, or the `config.json` o
 type stops a job before TensorFlow starts.
 """
 
-from __future__ import annotations
-
 import ast
 import importlib.util
 import json

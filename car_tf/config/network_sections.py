@@ -1,7 +1,5 @@
 """Sections on the networks F, G and D."""
 
-from __future__ import annotations
-
 from typing import Annotated, Literal
 
 from pydantic import Field

@@ -7,8 +7,6 @@ to mean nothing and passes the rest on at once: what is said before a crash is n
 with this process.
 """
 
-from __future__ import annotations
-
 import contextlib
 import importlib.abc
 import importlib.util

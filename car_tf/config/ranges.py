@@ -1,7 +1,5 @@
 """Types of fields with their ranges, as the sections of a configuration use them."""
 
-from __future__ import annotations
-
 from typing import Annotated, Literal, Tuple
 
 from pydantic import Field

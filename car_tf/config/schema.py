@@ -4,8 +4,6 @@
 a docstring; its default does what runs did before it, since their `config.json` lacks it.
 """
 
-from __future__ import annotations
-
 from typing import Annotated, ClassVar, Iterator, Tuple
 
 from pydantic import Field

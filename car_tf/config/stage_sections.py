@@ -1,7 +1,5 @@
 """Sections on training and evaluation."""
 
-from __future__ import annotations
-
 import re
 from typing import Annotated, Iterator, Literal, Tuple
 

@@ -12,8 +12,6 @@ without errors (warnings are none) or open questions, 1 with, 2 where there is n
 describe or check.
 """
 
-from __future__ import annotations
-
 import json
 import pathlib
 import sys

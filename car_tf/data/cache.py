@@ -1,7 +1,5 @@
 """The cache of decoded data: arrays on disk, keyed by content, written atomically."""
 
-from __future__ import annotations
-
 import concurrent.futures
 import contextlib
 import hashlib

@@ -4,8 +4,6 @@ The readers stop at the first bad file; this goes on to the end. Errors would st
 training or falsify its results; warnings are what a user should have looked at.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 import pathlib

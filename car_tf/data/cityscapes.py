@@ -1,7 +1,5 @@
 """Data sets in Cityscapes' layout, and the facts of Cityscapes."""
 
-from __future__ import annotations
-
 import dataclasses
 import pathlib
 from typing import Dict, List, Optional, Sequence, Tuple

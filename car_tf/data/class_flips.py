@@ -5,8 +5,6 @@ takes a second name. The `2 ** num_flips` outcomes and their probabilities are t
 known exactly. NumPy only, so that scoring needs no TensorFlow.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from typing import Sequence, Tuple
 

@@ -1,7 +1,5 @@
 """A split of a data set as arrays of one size, however it came about."""
 
-from __future__ import annotations
-
 import dataclasses
 import hashlib
 import pathlib

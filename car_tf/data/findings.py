@@ -1,7 +1,5 @@
 """What a check of a data set finds: problems, numbers, and their table."""
 
-from __future__ import annotations
-
 import collections
 import dataclasses
 import hashlib

@@ -1,7 +1,5 @@
 """Facts of a data set that the rest of the system asks for instead of its name."""
 
-from __future__ import annotations
-
 import dataclasses
 from typing import Any, Dict, Tuple
 

@@ -1,7 +1,5 @@
 """Files: images read with errors that name them, results written whole, progress."""
 
-from __future__ import annotations
-
 import collections
 import concurrent.futures
 import contextlib

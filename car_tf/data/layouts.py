@@ -3,8 +3,6 @@
 No TensorFlow: a job stops early where a folder and its configuration do not fit.
 """
 
-from __future__ import annotations
-
 import pathlib
 from typing import List, Sequence
 

@@ -1,7 +1,5 @@
 """From a configuration to a data set: its splits, and what the rest asks of it."""
 
-from __future__ import annotations
-
 import dataclasses
 import pathlib
 from typing import Any, Dict, List, Optional, Sequence, Tuple

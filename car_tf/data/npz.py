@@ -1,7 +1,5 @@
 """Arrays in .npz files that are larger than the memory."""
 
-from __future__ import annotations
-
 import contextlib
 import zipfile
 from typing import IO, Iterator, Sequence, Tuple

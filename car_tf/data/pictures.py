@@ -4,8 +4,6 @@ Nothing is guessed: Pillow cuts 16 bits down to 8, spreads 4-bit ids over 0 to 2
 drops what is transparent without a word.
 """
 
-from __future__ import annotations
-
 import contextlib
 import re
 from typing import Tuple

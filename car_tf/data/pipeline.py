@@ -5,8 +5,6 @@ uninterrupted one would have seen. Everything random is decided for the whole ba
 before it is divided over replicas.
 """
 
-from __future__ import annotations
-
 from typing import Any, Dict, Sequence, Tuple
 
 import numpy as np
@@ -142,13 +140,7 @@ def _tensors(array: Any, rows: np.ndarray) -> Tuple[tf.Tensor, tf.Tensor]:
     return tf.constant(array), tf.constant(rows)
 
 
-def _labels(
-    cut: Sequence[tf.Tensor],
-    *,
-    labels_per_image: int,
-    flips: Sequence[class_flips.ClassFlip],
-    key: tf.Tensor,
-) -> tf.Tensor:
+def _labels(cut, *, labels_per_image, flips, key) -> tf.Tensor:
     """Returns `[B, H, W]`, or `[B, N, H, W]` where N > 1, of labels `[B, H, W]` each.
 
     A rater's label is cut once, however often it is repeated.
@@ -216,13 +208,7 @@ def draw(
 
 
 def _draw_boxes(
-    key: tf.Tensor,
-    *,
-    batch_size: int,
-    image_size: Tuple[int, int],
-    crop_size: Tuple[int, int],
-    scale_range: Tuple[float, float],
-    random_crop: bool,
+    key, *, batch_size, image_size, crop_size, scale_range, random_crop
 ) -> tf.Tensor:
     """Draws `[B, 4]` boxes (top, left, bottom, right) in pixels.
 

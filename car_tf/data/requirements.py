@@ -1,7 +1,5 @@
 """What each data set can have, checked before files are read. No TensorFlow."""
 
-from __future__ import annotations
-
 from car_tf import config as config_lib
 
 

@@ -1,7 +1,5 @@
 """Grey values of more than 8 bits, seen through a window: DICOM, NIfTI, 16-bit files."""
 
-from __future__ import annotations
-
 import dataclasses
 import importlib
 import pathlib

@@ -1,7 +1,5 @@
 """Pictures for people: class ids in colours, and several pictures on one sheet."""
 
-from __future__ import annotations
-
 from typing import Mapping, Sequence, Tuple
 
 import numpy as np

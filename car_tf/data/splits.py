@@ -1,7 +1,5 @@
 """Splits by group (patient, series, sequence), such that none leaks into another."""
 
-from __future__ import annotations
-
 import hashlib
 from typing import Dict, Hashable, List, Mapping, Sequence
 

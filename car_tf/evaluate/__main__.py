@@ -14,8 +14,6 @@ at the run's working size, and `names` [images] or `labels` [images, raters, H, 
 which that is seen; its scores stand beside the run's in metrics and report.
 """
 
-from __future__ import annotations
-
 from absl import flags, logging
 
 from car_tf.config import cli

@@ -1,7 +1,5 @@
 """Accumulates what the report of a split needs, image by image."""
 
-from __future__ import annotations
-
 import types
 from typing import Any, Dict, List, Mapping, Optional, Sequence
 

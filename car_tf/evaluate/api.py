@@ -1,7 +1,5 @@
 """`car_tf.evaluate`: a finished run again, on another split or with other samples."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import re

@@ -1,7 +1,5 @@
 """G before stage 2, with the same noise: what every result stands beside."""
 
-from __future__ import annotations
-
 import pathlib
 from typing import Any, Dict, Mapping, Optional
 

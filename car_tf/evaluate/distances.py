@@ -1,7 +1,5 @@
 """Which distance a data set's labels call for, and the baselines that it scores."""
 
-from __future__ import annotations
-
 import dataclasses
 from typing import Any, Dict, List, Optional, Sequence
 

@@ -1,7 +1,5 @@
 """Level sets of F with fitted cuts: the stronger of the baselines that cost nothing."""
 
-from __future__ import annotations
-
 import itertools
 from typing import Optional
 

@@ -1,7 +1,5 @@
 """What proposals are worth to a rater: a simulation on a run's own split."""
 
-from __future__ import annotations
-
 import dataclasses
 from typing import Any, Callable, Dict, List, Optional, Sequence
 

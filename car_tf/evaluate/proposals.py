@@ -10,8 +10,6 @@ each wanted beside that of F's arg-max, and the picks it takes, and writes
 RUN/proposals.json, which the run's report then shows.
 """
 
-from __future__ import annotations
-
 from absl import flags
 
 from car_tf.config import cli

@@ -1,7 +1,5 @@
 """Realism of G's samples, and of what it is compared with, by one judge each."""
 
-from __future__ import annotations
-
 import math
 from typing import Any, Callable, Dict, Optional, Tuple
 

@@ -1,7 +1,5 @@
 """Evaluates a sampler on a split: metrics, figures and files in the run directory."""
 
-from __future__ import annotations
-
 from typing import Any, Callable, Dict, Optional, Sequence
 
 

@@ -1,7 +1,5 @@
 """Samples of other models, scored on the same images as a run's own."""
 
-from __future__ import annotations
-
 import pathlib
 from typing import Dict, Sequence
 

@@ -1,7 +1,5 @@
 """Draws samples for the images of a split, on one device or several replicas."""
 
-from __future__ import annotations
-
 import dataclasses
 from typing import Callable, Dict, Iterator, Sequence
 

@@ -1,7 +1,5 @@
 """What a run directory holds of a finished run: its sampler, and facts of its data."""
 
-from __future__ import annotations
-
 import dataclasses
 import pathlib
 from typing import Any, Optional, Sequence, Tuple

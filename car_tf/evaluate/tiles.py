@@ -5,8 +5,6 @@ F and G see no further than some hundred pixels, so that what lies deeper inside
 than that is what the whole image would give, to rounding.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from typing import Any, Callable, Dict, Iterator, Optional, Sequence, Tuple
 

@@ -16,8 +16,6 @@ channels of the configuration, for a grid in small.
 The same command with the same --output goes on where an interrupted one stopped.
 """
 
-from __future__ import annotations
-
 import contextlib
 import functools
 import math

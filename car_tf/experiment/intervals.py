@@ -1,7 +1,5 @@
 """Intervals over patients for the rows of a table, and for what they differ by."""
 
-from __future__ import annotations
-
 from typing import Any, Dict, List, Mapping, Optional, Sequence
 
 import numpy as np

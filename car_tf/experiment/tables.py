@@ -5,8 +5,6 @@ size and training. Runs lie side by side in one folder, named by method and seed
 the tables share them; the calibration network of a seed is trained once for all.
 """
 
-from __future__ import annotations
-
 import gc
 import json
 import pathlib

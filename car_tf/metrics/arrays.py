@@ -1,7 +1,5 @@
 """The metrics as functions of arrays, of one image or of many: `car_tf.metrics.ged`."""
 
-from __future__ import annotations
-
 from typing import Any, Dict, Optional
 
 import numpy as np

@@ -3,8 +3,6 @@
 What G is worth is its distance from them. `class_flips.flip_oracle` is another.
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import numpy as np

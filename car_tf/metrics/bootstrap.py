@@ -1,7 +1,5 @@
 """Confidence intervals of means over images whose groups (patients, cities) count."""
 
-from __future__ import annotations
-
 from typing import Any, Dict, List, Optional, Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Calibration: entropy, reliability and flip probabilities, accumulated over images."""
 
-from __future__ import annotations
-
 import math
 from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 

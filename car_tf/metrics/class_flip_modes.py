@@ -5,8 +5,6 @@ samples counts what they share with each other and with those regions; everythin
 the modes follows from these counts, and no mode is ever built.
 """
 
-from __future__ import annotations
-
 from typing import Tuple
 
 import numpy as np

@@ -5,8 +5,6 @@ distances of the pairs and their reduction are apart, so that the GED of the fir
 50 and 100 samples comes from one set of distances.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from typing import Optional, Sequence, Tuple
 

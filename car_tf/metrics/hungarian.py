@@ -1,7 +1,5 @@
 """Hungarian-matched IoU between samples and raters (CAR, A.3)."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

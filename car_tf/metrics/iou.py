@@ -1,7 +1,5 @@
 """Intersection over union: of many pairs of masks at once, and of classes."""
 
-from __future__ import annotations
-
 from typing import Iterator, Sequence, Tuple
 
 import numpy as np

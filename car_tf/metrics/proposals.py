@@ -4,8 +4,6 @@ A rater who is offered S label maps takes the best one whole, or mixes: region b
 region the variant that suits best. Both are compared with a single guess.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from typing import List, Sequence, Tuple
 

@@ -1,7 +1,5 @@
 """What several raters' maps are worth as a yardstick, accumulated over images."""
 
-from __future__ import annotations
-
 import collections
 from typing import Any, Dict, List, Tuple
 

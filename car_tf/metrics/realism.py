@@ -5,8 +5,6 @@ it is of a label. Where samples are drawn from the labels' own distribution no j
 better than chance: both measures are then 0.5, and 1 where the judge is always right.
 """
 
-from __future__ import annotations
-
 from typing import Optional
 
 import numpy as np

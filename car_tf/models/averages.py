@@ -1,7 +1,5 @@
 """Running averages of a network's weights, for F, for G and for the judge."""
 
-from __future__ import annotations
-
 from typing import Sequence
 
 import tensorflow as tf

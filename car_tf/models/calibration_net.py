@@ -4,8 +4,6 @@ Each takes `(image, blackbox_probs, training=, seed=)` and returns logits, so th
 whatever stands below G is built, trained, evaluated and exported alike.
 """
 
-from __future__ import annotations
-
 from typing import Optional, Sequence
 
 import numpy as np

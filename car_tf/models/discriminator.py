@@ -1,7 +1,5 @@
 """D, the discriminator: DC-GAN's without batch norm (CAR, Section 5.2)."""
 
-from __future__ import annotations
-
 from typing import List, Tuple
 
 import tensorflow as tf

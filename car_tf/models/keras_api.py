@@ -6,8 +6,6 @@ Keras 2. The choice is made by name: the variable TF_USE_LEGACY_KERAS would chan
 Keras of a black box in the same process too.
 """
 
-from __future__ import annotations
-
 import importlib.metadata
 import warnings
 

@@ -1,7 +1,5 @@
 """How the noise z enters G: a scale and residual per channel, and Gumbel variables."""
 
-from __future__ import annotations
-
 from typing import Tuple
 
 import numpy as np

@@ -1,7 +1,5 @@
 """q(z | x, y): the posterior of the noise in the cVAE-GAN (CAR, B.2.3)."""
 
-from __future__ import annotations
-
 from typing import Optional, Tuple
 
 import tensorflow as tf

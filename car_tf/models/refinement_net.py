@@ -13,8 +13,6 @@ training must find all of that: the classes first switch along one direction of 
 together, where the truth has them independent.
 """
 
-from __future__ import annotations
-
 from typing import List, Optional
 
 import tensorflow as tf

@@ -5,8 +5,6 @@ decoder is its mirror image. What joins them is a choice: the indices of the max
 or the encoder's features as in a U-Net.
 """
 
-from __future__ import annotations
-
 from typing import Optional
 
 import tensorflow as tf

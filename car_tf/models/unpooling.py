@@ -4,8 +4,6 @@ The one user of TensorFlow Addons. Its layer is made of TensorFlow's core operat
 that an exported model needs Addons no more, and `scatter` gives the same without it.
 """
 
-from __future__ import annotations
-
 from typing import Tuple
 
 import tensorflow as tf

@@ -11,8 +11,6 @@ Writes for each image a folder with samples (class ids and coloured), their mean
 entropy, an overview and statistics. The same command goes on where it was stopped.
 """
 
-from __future__ import annotations
-
 import pathlib
 from typing import Any
 

@@ -1,7 +1,5 @@
 """`car_tf.load`: a trained run or an exported model as one object that draws samples."""
 
-from __future__ import annotations
-
 import os
 import pathlib
 from typing import Any, Optional, Tuple, Union

@@ -1,7 +1,5 @@
 """The black box of a prediction: a model, or maps in a folder."""
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import json

@@ -4,8 +4,6 @@ All similarity is measured on the open pixels, those on which the proposals diff
 all: on the others there is nothing to choose.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from typing import List, Tuple
 

@@ -1,7 +1,5 @@
 """Images to predict: read, brought to their working size, or drawn as examples."""
 
-from __future__ import annotations
-
 import pathlib
 from typing import Any, Dict, Sequence, Tuple
 

@@ -1,7 +1,5 @@
 """Label maps in the formats that other tools read: Cityscapes' JSON and COCO."""
 
-from __future__ import annotations
-
 import json
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 

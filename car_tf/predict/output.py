@@ -1,7 +1,5 @@
 """What prediction writes for an image: samples, maps, a sheet and statistics."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import pathlib

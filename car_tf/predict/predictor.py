@@ -1,7 +1,5 @@
 """An exported model as what draws samples, on one device or several."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import pathlib

@@ -1,7 +1,5 @@
 """Predicts folders of images: PNG files and statistics, what is there already left alone."""
 
-from __future__ import annotations
-
 import concurrent.futures
 import dataclasses
 import hashlib

@@ -8,8 +8,6 @@ directories, shown side by side, and scores of any model's samples, as `car_tf.s
 --json` writes them.
 """
 
-from __future__ import annotations
-
 import importlib
 import pathlib
 from typing import Sequence

@@ -1,7 +1,5 @@
 """What stage 2 has changed: a sentence and a figure."""
 
-from __future__ import annotations
-
 from typing import Any, Mapping, Optional, Sequence
 
 import matplotlib.figure

@@ -1,7 +1,5 @@
 """What a run directory holds, read for its report."""
 
-from __future__ import annotations
-
 import dataclasses
 import pathlib
 import re

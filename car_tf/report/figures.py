@@ -1,7 +1,5 @@
 """Figures of a run: arrays in, matplotlib figures out."""
 
-from __future__ import annotations
-
 import dataclasses
 import html
 import io

@@ -4,8 +4,6 @@ A difference between rows is a list of overrides, so that a table compares metho
 equal size and training.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from typing import Any, Dict, List, Mapping, Tuple
 

@@ -1,7 +1,5 @@
 """Tables of a report: of samplers, numbers of samples, classes, and runs side by side."""
 
-from __future__ import annotations
-
 import dataclasses
 from typing import Any, Dict, Mapping, Optional, Sequence
 

@@ -1,7 +1,5 @@
 """The report of a run: a run directory in, one self-contained HTML page out."""
 
-from __future__ import annotations
-
 import base64
 import pathlib
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple

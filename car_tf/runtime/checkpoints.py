@@ -1,7 +1,5 @@
 """Checkpoints: saved so that a failure costs none, restored from the newest sound one."""
 
-from __future__ import annotations
-
 import atexit
 import contextlib
 import errno

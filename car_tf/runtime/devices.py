@@ -1,7 +1,5 @@
 """Where a job runs: one device, several of one machine, or several machines."""
 
-from __future__ import annotations
-
 import functools
 import re
 import zlib

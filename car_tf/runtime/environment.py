@@ -1,7 +1,5 @@
 """What a run records of the code, packages and machine that made it."""
 
-from __future__ import annotations
-
 import importlib.metadata
 import os
 import pathlib

@@ -1,7 +1,5 @@
 """The run directory: what it holds, and who may write to it."""
 
-from __future__ import annotations
-
 import contextlib
 import fcntl
 import io

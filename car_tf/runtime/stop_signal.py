@@ -1,7 +1,5 @@
 """How a run is stopped: once to save and end, twice to end at once."""
 
-from __future__ import annotations
-
 import os
 import signal
 import socket

@@ -5,8 +5,6 @@ which of them this one is. Every process runs the same command; the first is the
 who alone writes. No TensorFlow here, since this is asked before it starts.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import os

@@ -10,8 +10,6 @@ Protocols:
     Where all labels are 0 or 255, they are masks, and 255 is class 1.
 """
 
-from __future__ import annotations
-
 import contextlib
 import json
 import pathlib

@@ -1,7 +1,5 @@
 """`car_tf.score`: any model's samples against labels, as arrays."""
 
-from __future__ import annotations
-
 from typing import Any, Callable, Dict, Iterable, Optional, Sequence, Tuple
 
 # What the axes of the samples may be: images, samples, height and width.

@@ -12,8 +12,6 @@ its networks:
     python -m car_tf.train --config cityscapes --init_from RUN --set stage1.steps=0
 """
 
-from __future__ import annotations
-
 from absl import flags, logging
 
 from car_tf import config as config_lib

@@ -1,7 +1,5 @@
 """`car_tf.train`: from a configuration and overrides to a run, as the command does."""
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 import importlib

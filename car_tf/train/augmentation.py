@@ -5,8 +5,6 @@ generated maps of a step are changed alike, and their image with them, so that D
 tell them by it (Zhao et al., 2020; Karras et al., 2020).
 """
 
-from __future__ import annotations
-
 import tensorflow as tf
 
 SHIFT = 1 / 8  # Of the side, at most.

@@ -1,7 +1,5 @@
 """Who is updated in a step of stage 2: G, D or both."""
 
-from __future__ import annotations
-
 import functools
 import math
 from typing import Callable, Optional, Tuple

@@ -84,11 +84,7 @@ def fit(
 
 
 def _restored(
-    trainer: keras.Model,
-    checkpoint: tf.train.Checkpoint,
-    stage: int,
-    workdir: run_dir.RunDir,
-    log: Callable[[str], None],
+    trainer, checkpoint, stage, workdir, log
 ) -> Tuple[tf.train.CheckpointManager, int]:
     """Restores a stage's last checkpoint; returns its manager and the step."""
     folder = workdir.path / "checkpoints" / f"stage{stage}"

@@ -1,7 +1,5 @@
 """What a training run shows in TensorBoard: scalars, pictures, and its configuration."""
 
-from __future__ import annotations
-
 import io
 import pathlib
 from typing import Any, Dict, List, Mapping, Optional

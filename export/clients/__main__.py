@@ -8,8 +8,6 @@ takes the labels.json of the export, coloured samples too. gRPC needs tensorflow
 tensorflow-serving-api (`pip install` it in the version of TensorFlow), REST neither.
 """
 
-from __future__ import annotations
-
 import functools
 import os
 import pathlib

@@ -3,8 +3,6 @@
 No TensorFlow starts here.
 """
 
-from __future__ import annotations
-
 import io
 import json
 import pathlib

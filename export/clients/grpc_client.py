@@ -1,7 +1,5 @@
 """A client over gRPC. Needs tensorflow and tensorflow-serving-api."""
 
-from __future__ import annotations
-
 import pathlib
 from typing import Optional, Sequence, Tuple
 

@@ -1,7 +1,5 @@
 """A client over REST, with encoded images both ways. No TensorFlow starts."""
 
-from __future__ import annotations
-
 import base64
 import json
 import pathlib

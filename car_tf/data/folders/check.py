@@ -1,7 +1,5 @@
 """The check of a folder: each example, all together, and what training makes of it."""
 
-from __future__ import annotations
-
 import collections
 import dataclasses
 import pathlib

@@ -4,8 +4,6 @@ What cannot be known is not guessed: it becomes a question, and a description wi
 questions is not read.
 """
 
-from __future__ import annotations
-
 import collections
 import dataclasses
 import pathlib
@@ -297,12 +295,7 @@ def _thickness(chosen: Sequence[files.Example], values: Dict[int, int]) -> float
     return float(np.median(lengths)) if lengths.size else float("inf")
 
 
-def _groups(
-    draft: Draft,
-    root: pathlib.Path,
-    paths: Sequence[pathlib.PurePath],
-    found: Sequence[files.Example],
-) -> None:
+def _groups(draft, root, paths, found) -> None:
     """Takes groups and splits from a table that names the images."""
     names = {e.name for e in found} | {pathlib.PurePath(e.name).name for e in found}
     for path in paths:

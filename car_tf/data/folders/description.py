@@ -1,7 +1,5 @@
 """What `dataset.json` says of a folder of images and raters. No TensorFlow."""
 
-from __future__ import annotations
-
 import json
 import pathlib
 import re

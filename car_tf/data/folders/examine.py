@@ -1,7 +1,5 @@
 """An image and the masks of its raters: read whole, and what is wrong with them."""
 
-from __future__ import annotations
-
 import functools
 import pathlib
 from typing import Any, Dict, Tuple

@@ -1,7 +1,5 @@
 """Which files of a folder are images and masks, and which split each image is of."""
 
-from __future__ import annotations
-
 import csv
 import dataclasses
 import pathlib

@@ -1,7 +1,5 @@
 """Where images and masks of a folder lie, told from their names."""
 
-from __future__ import annotations
-
 import collections
 import pathlib
 from typing import Dict, List, Optional, Sequence, Tuple

@@ -1,7 +1,5 @@
 """Reads a folder of images and raters: problems and arrays of each image, and splits."""
 
-from __future__ import annotations
-
 import dataclasses
 import pathlib
 from typing import Dict, List, Sequence, Tuple
@@ -80,10 +78,7 @@ def with_splits(
 
 
 def _stored(
-    found: Sequence[files.Example],
-    told: description.Description,
-    cache_dir: pathlib.Path,
-    on_error: str,
+    found, told, cache_dir, on_error
 ) -> Tuple[Dict[str, np.ndarray], Tuple[int, ...]]:
     """Returns arrays of all images, cached, and the indices of those in them."""
     size = told.size
@@ -170,12 +165,7 @@ def _fit(
     return images, cut
 
 
-def _examples(
-    chosen: Sequence[files.Example],
-    indices: Sequence[int],
-    stored: Dict[str, np.ndarray],
-    told: description.Description,
-) -> examples.Examples:
+def _examples(chosen, indices, stored, told) -> examples.Examples:
     """Returns a split: of each image all tiles that somebody labelled."""
     num_tiles, size = stored["images"].shape[1], told.size
     rows, names, groups, image_files, places = [], [], [], [], []

@@ -4,8 +4,6 @@ Everything here ends as `images` `[N, H, W, 1]` uint8 grey values and `labels`
 `[N, 4, H, W]` uint8 masks of 0 and 1.
 """
 
-from __future__ import annotations
-
 import functools
 import pathlib
 from typing import Any, Dict, Optional, Sequence, Tuple

@@ -6,8 +6,6 @@ import under current NumPy. It does not tell who drew an outline: the four masks
 crop are a set, not the same four persons throughout.
 """
 
-from __future__ import annotations
-
 import collections
 import dataclasses
 import functools

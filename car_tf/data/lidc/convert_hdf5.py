@@ -5,8 +5,6 @@ A folder gets `<split>-images.npy` `[N, H, W, 1]` and `<split>-labels.npy`
 standard error.
 """
 
-from __future__ import annotations
-
 import json
 import math
 import os

@@ -6,8 +6,6 @@ ImagePositionPatient disagree are left out. Grey values differ from theirs: here
 are Hounsfield units of a fixed window, so that crops compare with each other.
 """
 
-from __future__ import annotations
-
 import collections
 import contextlib
 import dataclasses

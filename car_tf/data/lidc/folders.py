@@ -4,8 +4,6 @@
 1 to 4), also as `lidc_crops_<split>/<split>/...`.
 """
 
-from __future__ import annotations
-
 import collections
 import dataclasses
 import functools

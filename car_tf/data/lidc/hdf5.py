@@ -4,8 +4,6 @@ The HDF5 library reads damaged files for ever, takes any amount of memory, or en
 process. So another process reads, `convert_hdf5`, within limits.
 """
 
-from __future__ import annotations
-
 import json
 import pathlib
 import signal

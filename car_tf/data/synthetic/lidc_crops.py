@@ -14,8 +14,6 @@ in shape (each outline wobbles in its own way). On 1000 crops the mean 1 - IoU o
 Lengths are pixels of 0.5 mm, intensities Hounsfield units.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 import math

@@ -1,7 +1,5 @@
 """Draws many scenes or crops, each by its number alone."""
 
-from __future__ import annotations
-
 from typing import Callable, Tuple
 
 import numpy as np

@@ -4,8 +4,6 @@ Road coordinates: s metres to the right of the road's centre line, y metres abov
 the ground, z metres ahead of the camera.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import math
 from typing import Callable, List, Tuple

@@ -15,8 +15,6 @@ Road coordinates: s metres to the right of the road's centre line, y metres abov
 the ground, z metres ahead of the camera.
 """
 
-from __future__ import annotations
-
 import functools
 import math
 from typing import Tuple

@@ -3,8 +3,6 @@
 Each function takes the painter, where the thing stands, and the seed of its looks.
 """
 
-from __future__ import annotations
-
 import functools
 import math
 

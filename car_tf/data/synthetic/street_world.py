@@ -1,7 +1,5 @@
 """Samples what is in a street scene and where; lengths in metres."""
 
-from __future__ import annotations
-
 import functools
 
 import numpy as np

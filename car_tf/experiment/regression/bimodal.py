@@ -4,8 +4,6 @@ R problems that differ in mode probability, mode noise and seed share every tens
 axis 0 is theirs. What a problem draws depends on its own key and the step.
 """
 
-from __future__ import annotations
-
 from typing import Sequence, Tuple
 
 import numpy as np

@@ -5,8 +5,6 @@ noises, seeds and calibration weights. `config.load` and `config.to_json` serve 
 `config.Config`.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import itertools
 import zlib

@@ -1,7 +1,5 @@
 """Figures of the 1-D regression (CAR, Figs. 2 and 7): arrays in, figures out."""
 
-from __future__ import annotations
-
 from typing import Dict, NamedTuple, Sequence, Tuple
 
 import matplotlib.figure

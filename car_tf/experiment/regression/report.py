@@ -1,7 +1,5 @@
 """The report's sections of a 1-D regression, whose directory holds other files."""
 
-from __future__ import annotations
-
 import pathlib
 from typing import List
 

@@ -4,8 +4,6 @@ Eight problems or so, the runs of a stack, share their tensors; all stacks advan
 one `tf.function`, whose executor spreads them over the cores.
 """
 
-from __future__ import annotations
-
 import contextlib
 import time
 from typing import Any, Callable, Dict, List, NamedTuple, Sequence, Tuple
@@ -15,7 +13,7 @@ import tensorflow as tf
 
 from car_tf.data import io
 from car_tf.experiment.regression import config as regression_config
-from car_tf.experiment.regression import figures, report, stacked_mlp, trainers
+from car_tf.experiment.regression import figures, report, trainers
 from car_tf.experiment.regression import scores as regression_scores
 from car_tf.report import figures as report_figures
 from car_tf.report import write
@@ -104,42 +102,13 @@ def build(config: regression_config.Regression) -> Stacks:
 def stack(
     config: regression_config.Regression, problems: Sequence[regression_config.Problem]
 ) -> Tuple[trainers.CalibrationTrainer, List[trainers.RefinementTrainer]]:
-    """Builds trainers: of F, and of G and D per weight. Here fields become arguments."""
-
-    def net(name, num_inputs, activation=stacked_mlp.LEAKY_RELU):
-        return stacked_mlp.StackedMLP(
-            keys=[problem.key(name) for problem in problems],
-            num_inputs=num_inputs,
-            hidden_layers=config.networks.hidden_layers,
-            hidden_units=config.networks.hidden_units,
-            activation=activation,
-            name=name,
-        )
-
-    stage1, stage2, evaluation = config.stage1, config.stage2, config.evaluation
-    calibration = trainers.CalibrationTrainer(
-        problems,
-        calibration_net=net("CalibrationNet", 1, tf.nn.relu),
-        learning_rate=stage1.learning_rate,
-        batch_size=stage1.batch_size,
-        steps_per_block=evaluation.every,
-    )
+    """Builds trainers: of F, and of G and D per weight of Lcal."""
+    calibration = trainers.CalibrationTrainer(config, problems)
     refinement = [
         trainers.RefinementTrainer(
-            problems,
-            calibration_net=calibration.calibration_net,
-            refinement_net=net("RefinementNet", 3),
-            discriminator=net("Discriminator", 2),
-            calibration_weight=weight,
-            # Without Lcal nothing is averaged.
-            num_samples=stage2.num_samples if weight else 1,
-            learning_rate=stage2.learning_rate,
-            num_steps=stage2.steps,
-            num_points=evaluation.num_points,
-            batch_size=stage2.batch_size,
-            steps_per_block=evaluation.every,
+            config, problems, calibration.calibration_net, calibration_weight=weight
         )
-        for weight in stage2.calibration_weights
+        for weight in config.stage2.calibration_weights
     ]
     return calibration, refinement
 

@@ -1,7 +1,5 @@
 """Scores of the 1-D regression's runs: curves and mode weights in, tables out."""
 
-from __future__ import annotations
-
 import dataclasses
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 

@@ -4,8 +4,6 @@ A layer of all runs is one einsum. No operation mixes runs, so that each compute
 it would compute alone.
 """
 
-from __future__ import annotations
-
 import functools
 from typing import Callable, Sequence
 

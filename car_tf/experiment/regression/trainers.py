@@ -17,6 +17,7 @@ import tensorflow_probability as tfp
 from car_tf import losses
 from car_tf.experiment.regression import bimodal
 from car_tf.experiment.regression import config as regression_config
+from car_tf.experiment.regression import stacked_mlp
 from car_tf.models.keras_api import keras
 
 tfd = tfp.distributions
@@ -25,6 +26,17 @@ tfd = tfp.distributions
 def _fold(values: tf.Tensor) -> tf.Tensor:
     """Folds the runs into the batch: `[R, B, ...]` to `[R * B, ...]`."""
     return tf.reshape(values, [-1, *values.shape[2:]])
+
+
+def _net(config, problems, name, num_inputs, activation=stacked_mlp.LEAKY_RELU):
+    return stacked_mlp.StackedMLP(
+        keys=[problem.key(name) for problem in problems],
+        num_inputs=num_inputs,
+        hidden_layers=config.networks.hidden_layers,
+        hidden_units=config.networks.hidden_units,
+        activation=activation,
+        name=name,
+    )
 
 
 def _adam(learning_rate: float, net: keras.Model) -> keras.optimizers.Optimizer:
@@ -40,18 +52,17 @@ class _StackedTrainer(keras.Model):
 
     def __init__(
         self,
+        config: regression_config.Regression,
         problems: Sequence[regression_config.Problem],
         *,
         stage: int,
-        batch_size: int,
-        steps_per_block: int,
         name: str,
     ):
         super().__init__(name=name)
         self.source = bimodal.Bimodal(problems, f"data of stage {stage}")
         self.num_runs = len(problems)
-        self.batch_size = batch_size
-        self.steps_per_block = steps_per_block
+        self.batch_size = (config.stage1, config.stage2)[stage - 1].batch_size
+        self.steps_per_block = config.evaluation.every
         self.step = tf.Variable(0, dtype=tf.int64, trainable=False, name="step")
         self.last_losses = {
             name: tf.Variable(tf.zeros([self.num_runs]), trainable=False, name=name)
@@ -86,10 +97,15 @@ class CalibrationTrainer(_StackedTrainer):
 
     LOSSES = ("cross_entropy",)
 
-    def __init__(self, *args, calibration_net, learning_rate: float, **kwargs):
-        super().__init__(*args, stage=1, name="stage 1", **kwargs)
-        self.calibration_net = calibration_net
-        self.optimizer = _adam(learning_rate, calibration_net)
+    def __init__(
+        self,
+        config: regression_config.Regression,
+        problems: Sequence[regression_config.Problem],
+    ):
+        super().__init__(config, problems, stage=1, name="stage 1")
+        net = _net(config, problems, "CalibrationNet", 1, tf.nn.relu)
+        self.calibration_net = net
+        self.optimizer = _adam(config.stage1.learning_rate, net)
 
     def train_step(self, data: Sequence[tf.Tensor]) -> None:
         """Makes one update of F on x and y, `[R, B]` each."""
@@ -110,39 +126,32 @@ class RefinementTrainer(_StackedTrainer):
 
     def __init__(
         self,
+        config: regression_config.Regression,
         problems: Sequence[regression_config.Problem],
-        *,
         calibration_net: keras.Model,
-        refinement_net: keras.Model,
-        discriminator: keras.Model,
+        *,
         calibration_weight: float,
-        num_samples: int,
-        learning_rate: float,
-        num_steps: int,
-        num_points: int,
-        **kwargs,
     ):
-        """Makes the trainer of R problems' G and D, on an F that is not trained here.
-
-        Evaluations come after each block of the planned `num_steps`, at `num_points`
-        values of x; the other arguments are fields of the configuration.
-        """
+        """Makes the trainer of R problems' G and D, on an F that is not trained here."""
+        settings, evaluation = config.stage2, config.evaluation
         name = f"stage 2, lambda {calibration_weight:g}"
-        super().__init__(problems, stage=2, name=name, **kwargs)
+        super().__init__(config, problems, stage=2, name=name)
         self.calibration_net = calibration_net
-        self.refinement_net = refinement_net
-        self.discriminator = discriminator
+        self.refinement_net = _net(config, problems, "RefinementNet", 3)
+        self.discriminator = _net(config, problems, "Discriminator", 2)
         self.noise_keys = tuple(problem.key("noise") for problem in problems)
         self.evaluation_keys = tuple(problem.key("evaluation") for problem in problems)
         self.calibration_weight = calibration_weight
-        self.num_samples = num_samples
-        points = tf.constant(bimodal.midpoints(num_points))[None]
+        # Without Lcal nothing is averaged.
+        self.num_samples = settings.num_samples if calibration_weight else 1
+        points = tf.constant(bimodal.midpoints(evaluation.num_points))[None]
         self.points = tf.repeat(points, self.num_runs, axis=0)
         self.points_mean = tf.Variable(tf.zeros_like(self.points), trainable=False)
-        self.generator_optimizer = _adam(learning_rate, refinement_net)
-        self.discriminator_optimizer = _adam(learning_rate, discriminator)
+        rate = settings.learning_rate
+        self.generator_optimizer = _adam(rate, self.refinement_net)
+        self.discriminator_optimizer = _adam(rate, self.discriminator)
         # Part of the state, so that a resumed run needs no other record.
-        num_evaluations = num_steps // self.steps_per_block + 1
+        num_evaluations = settings.steps // evaluation.every + 1
         self.log_likelihood = tf.Variable(
             tf.zeros([num_evaluations, self.num_runs]), trainable=False
         )
