@@ -17,6 +17,8 @@ from car_tf.models.keras_api import keras
 from car_tf.runtime import run_dir
 from car_tf.train import api
 
+pytestmark = pytest.mark.usefixtures("unoptimized_graphs")
+
 FIRST = (
     "import car_tf; car_tf.train, car_tf.evaluate, car_tf.score, car_tf.metrics",
     "import car_tf.train.run, car_tf.evaluate.run, car_tf.score.arrays",

@@ -17,6 +17,8 @@ from car_tf.evaluate import before_stage2, evaluation, realism, sampling, saved_
 from car_tf.runtime import run_dir
 from car_tf.train import run as train_run
 
+pytestmark = pytest.mark.usefixtures("unoptimized_graphs")
+
 # One step that changes nothing of G: it is evaluated as it was before stage 2.
 IDLE = ("stage2.steps=1", "stage2.learning_rate=1e-30", "stage2.l2=0")
 IDLE += ("stage2.average_decay=0", "evaluation.realism_steps=2")

@@ -13,6 +13,8 @@ from car_tf.data import info
 from car_tf.models.keras_api import keras
 from car_tf.train import build, optimization
 
+pytestmark = pytest.mark.usefixtures("unoptimized_graphs")
+
 TINY = (
     *("data.size=24,24", "data.crop_size=16,16", "data.scale_range=1,1"),
     *("calibration_net.channels=4", "refinement_net.base_channels=4"),
