@@ -41,15 +41,16 @@ def measure(
     parts = []
     for split, num_maps in ((train, NUM_TRAIN_MAPS), (test, NUM_TEST_MAPS)):
         split = sampling.some_of(split, MAX_IMAGES)
-        maps = _maps(model, before, split, dataset_info, num_maps, seed)
         stride = math.ceil(math.sqrt(split.images[0, ..., 0].size / MAX_PIXELS))
-        parts.append((split.images[:, ::stride, ::stride], maps, stride))
+        # Of each image at once: whole splits at their full size take gigabytes.
+        images = np.stack([image[::stride, ::stride] for image in split.images])
+        maps = _maps(model, before, split, dataset_info, num_maps, seed, stride)
+        parts.append((images, maps))
     results = {}
     for name in parts[0][1]:
         arrays = []
-        for images, maps, stride in parts:
-            pair = (one[..., ::stride, ::stride] for one in maps[name])
-            arrays += [images, *pair]
+        for images, maps in parts:
+            arrays += [images, *maps[name]]
         results[name] = judge.realism(
             *arrays, num_classes=dataset_info.num_classes, seed=seed, steps=steps
         )
@@ -61,43 +62,53 @@ def measure(
 
 
 def _maps(
-    model, before, source, dataset_info, num_maps, seed
+    model, before, source, dataset_info, num_maps, seed, stride
 ) -> Dict[str, Tuple[np.ndarray, np.ndarray]]:
-    """Returns name -> labels `[I, A, H, W]` and samples `[I, S, H, W]`."""
-    labels, others = _labels(source, dataset_info, num_maps, seed)
+    """Returns name -> labels `[I, A, h, w]` and samples `[I, S, h, w]`.
+
+    Every `stride`-th pixel in both directions is kept.
+    """
+
+    def kept(maps: np.ndarray) -> np.ndarray:
+        return maps[..., ::stride, ::stride].copy()
+
+    labels, others = _labels(source, dataset_info, num_maps, seed, kept)
     result = {}
     if others.shape[1]:
         result["labels_against_labels"] = labels[:, : others.shape[1]], others
     if not dataset_info.flips:
-        labels = _present(source.labels)
+        labels = _present(source.labels, kept)
     found: Dict[str, list] = {"f_pixels": [], "f_argmax": []}
     drawing = dict(num_samples=num_maps, seed=seed)
     if before is not None:
         earlier = sampling.sample(before, source, **drawing)
-        found["before_stage2"] = [sampled.samples for sampled in earlier]
+        found["before_stage2"] = [kept(sampled.samples) for sampled in earlier]
     found[OWN] = []
     for sampled in sampling.sample(model, source, **drawing):
         rng = np.random.default_rng([seed, sampled.index])
         probs, pixels = sampled.probs, baselines.independent_pixels
-        found["f_pixels"].append(pixels(probs, num_samples=num_maps, rng=rng))
-        found["f_argmax"].append(baselines.argmax(probs))
-        found[OWN].append(sampled.samples)
+        found["f_pixels"].append(kept(pixels(probs, num_samples=num_maps, rng=rng)))
+        found["f_argmax"].append(kept(baselines.argmax(probs)))
+        found[OWN].append(kept(sampled.samples))
     for name, samples in found.items():
         result[name] = labels, np.stack(samples)
     return result
 
 
 def _labels(
-    source: examples.Examples, dataset_info: info.DatasetInfo, num_maps: int, seed: int
+    source, dataset_info, num_maps, seed, kept
 ) -> Tuple[np.ndarray, np.ndarray]:
-    """Returns two sets of labels `[I, A, H, W]`, independent of each other."""
+    """Returns two sets of labels `[I, A, h, w]`, independent of each other.
+
+    `kept` takes from maps `[..., H, W]` the pixels that are kept.
+    """
     if not dataset_info.flips:
-        labels = _present(source.labels)
+        labels = _present(source.labels, kept)
         half = labels.shape[1] // 2
         return labels[:, half:][:, : half or None], labels[:, :half]
     draws = [
         class_flips.flip_oracle(
-            label[0],
+            kept(label[0]),
             flips=dataset_info.flips,
             num_samples=2 * num_maps,
             rng=np.random.default_rng([seed, index, 1]),
@@ -107,11 +118,11 @@ def _labels(
     return np.stack(draws)[:, :num_maps], np.stack(draws)[:, num_maps:]
 
 
-def _present(labels: np.ndarray) -> np.ndarray:
-    """Returns labels `[I, A, H, W]` without empty places: others' fill them in turn."""
+def _present(labels: np.ndarray, kept: Callable) -> np.ndarray:
+    """Returns labels `[I, A, h, w]` without empty places: others' fill them in turn."""
     labels = np.array(labels)
     for maps in labels:
         known = (maps != info.IGNORE_LABEL).any(axis=(1, 2))
         if known.any():
             maps[~known] = np.resize(maps[known], maps[~known].shape)
-    return labels
+    return kept(labels)
