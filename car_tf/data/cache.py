@@ -8,14 +8,16 @@ import os
 import pathlib
 import shutil
 import zlib
-from typing import Callable, Dict, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Optional, Sequence, Tuple
 
 import numpy as np
 
-from car_tf.data import io
+from car_tf.data import examples, findings, io
 
 FORMAT_VERSION = 2
 _KEPT_FILE = "kept.json"
+# Bytes of an array from which on its size is said before it is written.
+_LARGE = 10**9
 
 
 def folder(configured: str = "") -> pathlib.Path:
@@ -30,32 +32,77 @@ def content_hashes(
     paths: Sequence[pathlib.Path], cache_dir: pathlib.Path
 ) -> Tuple[str, ...]:
     """Returns each file's SHA-256, remembered by path, size and times of change."""
+    keys = [_state(path) for path in paths]
+    return remembered(keys, lambda index: io.file_hash(paths[index]), cache_dir)
+
+
+def fingerprint(split: examples.Examples, cache_dir: pathlib.Path) -> str:
+    """Returns a split's fingerprint, remembered where all of it is mapped from files."""
+    found = [split.images, split.labels]
+    found += [] if split.blackbox is None else [split.blackbox]
+    parts = [_mapped(array) for array in found]
+    if not all(parts):
+        return split.fingerprint()
+    key = hashlib.sha256("\n".join([*split.names, *parts]).encode()).hexdigest()
+    return remembered([key], lambda index: split.fingerprint(), cache_dir)[0]
+
+
+def digests(images: Any, cache_dir: pathlib.Path) -> Tuple[str, ...]:
+    """Returns each image's `findings.digest`, remembered where they are mapped."""
+
+    def compute(index: int = 0) -> str:
+        return " ".join(map(findings.digest, images))
+
+    key = _mapped(images)
+    found = remembered([f"digests|{key}"], compute, cache_dir)[0] if key else compute()
+    return tuple(found.split())
+
+
+def _mapped(array: Any) -> str:
+    """Identifies an array by file and rows; "" where it does not come from a file."""
+    rows = ""
+    if isinstance(array, examples.Rows):
+        rows = hashlib.sha256(array.indices.tobytes()).hexdigest()
+        array = array.array
+    if not isinstance(array, np.memmap) or not array.flags.c_contiguous:
+        return ""
+    whole = array
+    while isinstance(whole.base, np.ndarray):
+        whole = whole.base
+    start = array.ctypes.data - whole.ctypes.data
+    return f"{_state(array.filename)}|{start}|{array.shape}|{array.dtype}|{rows}"
+
+
+def _state(path: pathlib.Path) -> str:
+    """Identifies a file by path, size and times of change; a DataError without one."""
+    path = pathlib.Path(path)
+    try:
+        stat = path.stat()
+    except OSError:
+        raise io.DataError(f"{path}: wanted a file, found none") from None
+    # A program may set the time of the content's change back, but not the other's.
+    times = f"{stat.st_mtime_ns}|{stat.st_ctime_ns}"
+    return f"{path.resolve()}|{stat.st_size}|{times}"
+
+
+def remembered(
+    keys: Sequence[str], compute: Callable[[int], str], cache_dir: pathlib.Path
+) -> Tuple[str, ...]:
+    """Returns a text for each key: what `compute(index)` gave when it was first asked."""
     memory_file = cache_dir / "hashes.json"
     memory: Dict[str, str] = {}
     with contextlib.suppress(OSError, ValueError, AttributeError):
         known = json.loads(memory_file.read_text(encoding="utf-8")).items()
         memory = {key: value for key, value in known if isinstance(value, str)}
-
-    def key_of(path: pathlib.Path) -> str:
-        try:
-            stat = path.stat()
-        except OSError:
-            raise io.DataError(f"{path}: wanted a file, found none") from None
-        # A program may set the time of the content's change back, but not the other's.
-        times = f"{stat.st_mtime_ns}|{stat.st_ctime_ns}"
-        return f"{path.resolve()}|{stat.st_size}|{times}"
-
-    keys = [key_of(path) for path in paths]
-    missing = [(k, path) for k, path in zip(keys, paths) if k not in memory]
+    missing = [index for index, key in enumerate(keys) if key not in memory]
     if missing:
         bar = io.progress(total=len(missing), desc="hashing files", unit="file")
         with bar, concurrent.futures.ThreadPoolExecutor(io.NUM_THREADS) as pool:
-            for (key, _), value in zip(
-                missing, pool.map(io.file_hash, [p for _, p in missing])
-            ):
-                memory[key] = value
+            for index, value in zip(missing, pool.map(compute, missing)):
+                memory[keys[index]] = value
                 bar.update()
-        io.write_text(memory_file, json.dumps(memory))
+        with contextlib.suppress(OSError):  # Such as a cache that is for reading alone.
+            io.write_text(memory_file, json.dumps(memory))
     return tuple(memory[key] for key in keys)
 
 
@@ -84,12 +131,9 @@ def arrays(
     target = cache_dir / f"{name}-{on_error}"
     for _ in range(2):
         if not target.is_dir():
-            with io.atomic_folder(target) as work:
-                kept = _fill(work, specs, num, read, what, on_error)
-                sums = {name: _checksum(work / f"{name}.npy") for name in specs}
-                sums["kept"] = zlib.crc32(str(kept).encode())
-                content = {"kept": kept, "checksums": sums}
-                io.write_text(work / _KEPT_FILE, json.dumps(content))
+            with io.alone(target):
+                if not target.is_dir():  # Another process may have made it meanwhile.
+                    _make(target, specs, num, read, what, on_error)
         try:
             return _load(target, specs, num)
         except (OSError, ValueError, LookupError, TypeError) as error:
@@ -121,15 +165,30 @@ def array(
     return stored["array"]
 
 
+def _make(target, specs, num, read, what, on_error) -> None:
+    """Writes a folder of arrays with their checksums, whole or not at all."""
+    with io.atomic_folder(target) as work:
+        kept = _fill(work, specs, num, read, what, on_error)
+        sums = {name: _checksum(work / f"{name}.npy") for name in specs}
+        sums["kept"] = zlib.crc32(str(kept).encode())
+        content = {"kept": kept, "checksums": sums}
+        io.write_text(work / _KEPT_FILE, json.dumps(content))
+
+
 def _load(target, specs, num) -> Tuple[Dict[str, np.ndarray], Tuple[int, ...]]:
     """Maps what was cached; raises many types where it is not as it was written."""
     content = json.loads((target / _KEPT_FILE).read_text(encoding="utf-8"))
     kept, loaded = content["kept"], {}
     if zlib.crc32(str(kept).encode()) != content["checksums"]["kept"]:
         raise ValueError(f"{_KEPT_FILE} has another checksum")
-    for name, spec in specs.items():
-        file = target / f"{name}.npy"
-        if _checksum(file) != content["checksums"][name]:
+    files = {name: target / f"{name}.npy" for name in specs}
+    # Of gigabytes, so that what has not changed since is not read again.
+    keys = [f"crc32|{_state(file)}" for file in files.values()]
+    every = list(files.values())
+    sums = remembered(keys, lambda i: str(_checksum(every[i])), target.parent)
+    for (name, file), found in zip(files.items(), sums):
+        spec = specs[name]
+        if found != str(content["checksums"][name]):
             raise ValueError(f"{file.name} has another checksum")
         array = np.load(file, mmap_mode="r")
         shape, dtype = spec or (array.shape[1:], array.dtype)
@@ -171,7 +230,9 @@ def _fill(work, specs, num, read, what, on_error) -> list:
                 value = example[name]
                 if name not in stores:
                     shape, dtype = spec or (value.shape, value.dtype)
-                    file = work / f"{name}.npy"
+                    file, size = work / f"{name}.npy", num * value.nbytes
+                    if size >= _LARGE:
+                        bar.write(f"{what}: {size / 1e9:.1f} GB in {work.parent}")
                     stores[name] = io.new_array(file, (num, *shape), dtype)
                 stores[name][len(kept)] = value
             kept.append(index)

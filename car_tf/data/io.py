@@ -185,6 +185,29 @@ def _lock(folder: int) -> bool:
         return False
 
 
+@contextlib.contextmanager
+def alone(target: pathlib.Path) -> Iterator[None]:
+    """Lets processes that are to make `target` into the block one after the other.
+
+    Those of other machines too, where the file system has locks; else all at once.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    path = target.with_name(f".{target.name}.lock")
+    while True:
+        lock = os.open(path, os.O_CREAT | os.O_RDWR, 0o666)
+        with contextlib.suppress(OSError):
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(lock), path.stat()):
+                break
+        os.close(lock)  # Who had it before has removed it.
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+        os.close(lock)
+
+
 def _remove_if_abandoned(work: pathlib.Path) -> None:
     """Removes a folder of `atomic_folder` whose process is gone."""
     try:
@@ -208,7 +231,9 @@ def atomic_file(path: pathlib.Path) -> Iterator[IO[bytes]]:
       OSError: it cannot be written; `filename` says which.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    work = path.with_name(f".{path.name}.{os.getpid()}.new")
+    # Other machines that write to the same disk have processes of the same number.
+    own = f"{socket.gethostname()}-{os.getpid()}-{threading.get_ident()}"
+    work = path.with_name(f".{path.name}.{own}.new")
     try:
         with open(work, "wb") as file:
             yield file

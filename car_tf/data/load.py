@@ -35,8 +35,12 @@ class Dataset:
         _require_split(name, list(self.splits))
         return name
 
-    def describe(self) -> Dict[str, Any]:
-        """Returns what the run directory records of the data."""
+    def describe(self, cache_dir: pathlib.Path) -> Dict[str, Any]:
+        """Returns what the run directory records of the data.
+
+        Args:
+          cache_dir: where fingerprints are remembered.
+        """
         return {
             "title": self.info.title,
             "facts": dataclasses.asdict(self.info),
@@ -44,7 +48,7 @@ class Dataset:
             "splits": {
                 name: {
                     "num_images": len(split),
-                    "fingerprint": split.fingerprint(),
+                    "fingerprint": cache.fingerprint(split, cache_dir),
                     "num_skipped": len(split.skipped),
                     "skipped": list(split.skipped),
                     "names": list(split.names),
@@ -253,9 +257,13 @@ def _stop_at_overlaps(
 ) -> None:
     """Raises DataError where splits share images, cities or patients."""
     items = [
-        findings.Item(name, group, split, digest=findings.digest(image))
+        findings.Item(name, group, split, digest=digest)
         for split, own in (read.items() if len(read) > 1 else ())
-        for name, group, image in zip(own.names, own.groups, own.images)
+        for name, group, digest in zip(
+            own.names,
+            own.groups,
+            cache.digests(own.images, cache.folder(data.cache_dir)),
+        )
     ]
     known = description.known_leakage(pathlib.Path(data.data_dir).expanduser())
     findings.stop_at(findings.of_all(items, known), data.on_error)

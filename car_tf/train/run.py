@@ -10,6 +10,7 @@ import tensorflow as tf
 from car_tf import config as config_lib
 from car_tf.blackbox import attach
 from car_tf.config import quiet
+from car_tf.data import cache
 from car_tf.data import load as data_load
 from car_tf.evaluate import before_stage2, saved_run
 from car_tf.evaluate import run as evaluate_run
@@ -92,15 +93,15 @@ def _begun(config, workdir, strategy, log) -> data_load.Dataset:
     workdir.begin(config)
     if other := workdir.other_tensorflow():
         log(f"note: {other}")
-    described = _record_data(workdir, dataset)
+    described = dataset.describe(cache.folder(config.data.cache_dir))
+    _record_data(workdir, described)
     prints = [split["fingerprint"] for split in described["splits"].values()]
     devices.require_agreement(strategy, "data", " ".join(prints))
     return dataset
 
 
-def _record_data(workdir: run_dir.RunDir, dataset: data_load.Dataset) -> Dict[str, Any]:
-    """Writes and returns what the run records of its data, if that is as it was."""
-    described = dataset.describe()
+def _record_data(workdir: run_dir.RunDir, described: Dict[str, Any]) -> None:
+    """Writes what the run records of its data, if that is as it was."""
     recorded = workdir.read_json("data.json") or described
     for name, split in described["splits"].items():
         before = recorded["splits"].get(name, {}).get("fingerprint")
@@ -110,7 +111,6 @@ def _record_data(workdir: run_dir.RunDir, dataset: data_load.Dataset) -> Dict[st
                 f"(fingerprint {before} then, {split['fingerprint']} now)"
             )
     workdir.write_json("data.json", described)
-    return described
 
 
 def train_calibration(

@@ -16,14 +16,14 @@ from car_tf.train import run as train_run
 def test_data_that_are_not_those_a_run_was_begun_with_are_refused(tmp_path):
     run = run_dir.RunDir(str(tmp_path / "run"), config_lib.Config(name="toy"))
 
-    def dataset(fingerprint):
+    def described(fingerprint):
         splits = {"train": {"fingerprint": "a"}, "val": {"fingerprint": fingerprint}}
-        return types.SimpleNamespace(describe=lambda: {"splits": splits})
+        return {"splits": splits}
 
-    train_run._record_data(run, dataset("b"))
-    train_run._record_data(run, dataset("b"))
+    train_run._record_data(run, described("b"))
+    train_run._record_data(run, described("b"))
     with pytest.raises(run_dir.RunError, match="the val split is not.* b then, c"):
-        train_run._record_data(run, dataset("c"))
+        train_run._record_data(run, described("c"))
     recorded = json.loads((run.path / "data.json").read_text())
     assert recorded["splits"]["val"]["fingerprint"] == "b"
 

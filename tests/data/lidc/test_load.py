@@ -76,8 +76,8 @@ def test_all_masks_of_the_centre_are_delivered(crops, cache_dir):
     assert not dataset_info.flips and not dataset_info.random_crop
 
 
-def test_no_patient_is_in_two_splits_and_all_are_recorded(crops, cache_dir):
-    splits = attach.load(_config(crops, cache_dir)).describe()["splits"]
+def test_no_patient_is_in_two_splits_and_all_are_recorded(crops, cache_dir, tmp_path):
+    splits = attach.load(_config(crops, cache_dir)).describe(tmp_path)["splits"]
     patients = {
         name: {crop.split("/")[0] for crop in split["names"]}
         for name, split in splits.items()
@@ -211,13 +211,13 @@ def test_real_crops_keep_their_splits(tmp_path):
     assert sorted(set(test.groups)) == listed
 
 
-def test_crops_left_out_are_counted_and_told(crops, cache_dir):
+def test_crops_left_out_are_counted_and_told(crops, cache_dir, tmp_path):
     path = crops / "train" / "gt" / "P2" / "s1_l3.png"
     path.write_bytes(path.read_bytes()[:50])
     with pytest.raises(io.DataError, match="s1_l3.png"):
         attach.load(_config(crops, cache_dir))
     dataset = attach.load(_config(crops, cache_dir, "data.on_error=skip"))
-    train = dataset.describe()["splits"]["train"]
+    train = dataset.describe(tmp_path)["splits"]["train"]
     assert train["num_skipped"] == 1 and train["skipped"] == ["P2/s1"]
     assert train["num_images"] == 5
     (note,) = [note for note in dataset.notes if "left out" in note]
