@@ -6,9 +6,11 @@ runs `python -m car_tf.train ARGUMENTS...`, but sends itself SIGNAL after STEP o
 and neither evaluates nor exports at its end.
 """
 
+import json
 import os
 import pathlib
 import runpy
+import socket
 import subprocess
 import sys
 
@@ -39,6 +41,22 @@ def settings(*texts):
 def environment(**changes):
     """Returns the environment of a process that finds the checkout from anywhere."""
     return {**os.environ, "PYTHONPATH": str(CHECKOUT), **changes}
+
+
+def cluster(num):
+    """TF_CONFIG of each of some workers on this machine, on free ports."""
+    sockets = [socket.socket() for _ in range(num)]
+    for one in sockets:
+        one.bind(("localhost", 0))
+    hosts = [f"localhost:{one.getsockname()[1]}" for one in sockets]
+    for one in sockets:
+        one.close()
+    return [
+        json.dumps(
+            {"cluster": {"worker": hosts}, "task": {"type": "worker", "index": index}}
+        )
+        for index in range(num)
+    ]
 
 
 def run(*arguments, module="car_tf.train", interrupt=None, **kwargs):

@@ -8,6 +8,7 @@ where it stopped, and splits that share images, and working sizes, share predict
 import functools
 import hashlib
 import pathlib
+import time
 import zipfile
 from typing import Any, Iterator, List, Sequence, Tuple
 
@@ -16,7 +17,8 @@ import tensorflow as tf
 
 from car_tf.blackbox import archive, base, frozen_graph, postprocess
 from car_tf.blackbox import python_function, saved_models, segmenter, tflite
-from car_tf.data import cache, examples, findings, io
+from car_tf.data import cache, examples, io
+from car_tf.runtime import workers
 
 _SAVED_MODEL_FILE = "saved_model.pb"
 _OPENERS = {
@@ -29,6 +31,8 @@ _NUM_AHEAD = 8
 _FORMAT_VERSION = 2
 # Probabilities are kept in steps of 1 / 255, so that each is off by 1 / 510 at most.
 _STEPS = 255
+# Seconds without a new prediction of the other workers after which they are given up.
+_PATIENCE = 120.0
 
 
 def is_model(path: str) -> bool:
@@ -82,7 +86,12 @@ def load(path: str, **options: Any) -> segmenter.Segmenter:
 
 
 class Store:
-    """The predictions of one black box, which serve all working sizes but large ones."""
+    """The predictions of one black box, which serve all working sizes but large ones.
+
+    Attributes:
+      key: identifies black box, use and form.
+      folder: holds a file for each image.
+    """
 
     def __init__(
         self,
@@ -103,11 +112,11 @@ class Store:
         self._dtype = np.float16 if exact else np.uint8
         text = f"{_FORMAT_VERSION}|{fingerprint}|{own}" + "|exact" * exact
         self.key = hashlib.sha256(text.encode()).hexdigest()
-        self._folder = cache_dir / "blackbox" / self.key[:32]
+        self.folder = cache_dir / "blackbox" / self.key[:32]
 
     def file(self, image_hash: str) -> pathlib.Path:
         """Returns where the prediction of an image lies, by the image's SHA-256."""
-        return self._folder / f"{image_hash[:32]}.npz"
+        return self.folder / f"{image_hash[:32]}.npz"
 
     def has(self, image_hash: str) -> bool:
         """Tells whether an image's prediction is there and whole."""
@@ -153,7 +162,9 @@ def predictions(
     The segmenter is given the images' files at their own size, or else the N examples
     themselves, of which probabilities are kept as they are. Returns maps of a working
     `size`: memory-mapped `[N, H, W]` uint8 class ids, 255 for none, or `[N, H, W, K]`
-    float16 probabilities, those of files off by 1 / 510 at most.
+    float16 probabilities, those of files off by 1 / 510 at most. Of several workers
+    that share the cache, each predicts every n-th image, and those of workers that are
+    gone at last.
 
     Raises:
       DataError: an unreadable image, or a black box that fails on one; naming it.
@@ -166,9 +177,14 @@ def predictions(
     hashes = (
         cache.content_hashes(split.image_files, cache_dir)
         if is_files
-        else tuple(findings.digest(image) for image in split.images)
+        else cache.digests(split.images, cache_dir)
     )
-    _predict_missing(blackbox, split, hashes, size, kept)
+    worker = workers.this_worker()
+    own = worker.share(range(len(hashes)))
+    _predict_missing(blackbox, split, hashes, size, kept, own)
+    if worker.num_workers > 1:
+        _wait_for_others(hashes, kept)
+        _predict_missing(blackbox, split, hashes, size, kept, range(len(hashes)))
     return cache.array(
         lambda index: kept.read(hashes[index], size),
         len(split),
@@ -184,16 +200,18 @@ def _predict_missing(
     hashes: Sequence[str],
     size: Tuple[int, int],
     kept: Store,
+    indices: Sequence[int],
 ) -> None:
-    """Predicts, in order, the images that have no prediction yet."""
-    missing = {h: i for i, h in reversed(list(enumerate(hashes))) if not kept.has(h)}
-    indices = sorted(missing.values())
+    """Predicts, in order, those of the images `indices` that have no prediction yet."""
+    asked = reversed([(index, hashes[index]) for index in indices])
+    missing = {h: index for index, h in asked if not kept.has(h)}
+    num_asked, indices = len(indices), sorted(missing.values())
     if not indices:
         return
     names = [(split.image_files or split.names)[index] for index in indices]
     bar = io.progress(
-        total=len(hashes),
-        initial=len(hashes) - len(indices),
+        total=num_asked,
+        initial=num_asked - len(indices),
         desc="running the black box",
         unit="image",
     )
@@ -207,6 +225,29 @@ def _predict_missing(
                 kept.write(hashes[indices[done]], prediction)
                 done += 1
                 bar.update()
+
+
+def _wait_for_others(hashes: Sequence[str], kept: Store) -> None:
+    """Waits for other workers' predictions, as long as new ones arrive."""
+    missing = [h for h in dict.fromkeys(hashes) if not kept.has(h)]
+    if not missing:
+        return
+    bar = io.progress(
+        total=len(missing), desc="waiting for other workers", unit="image"
+    )
+    last = time.monotonic()
+    with bar:
+        while missing and time.monotonic() - last < _PATIENCE:
+            time.sleep(1.0)
+            left = [h for h in missing if not kept.has(h)]
+            if len(left) < len(missing):
+                bar.update(len(missing) - len(left))
+                missing, last = left, time.monotonic()
+        if missing:
+            bar.write(
+                f"{kept.folder}: no prediction of another worker in {_PATIENCE:.0f} s; "
+                f"the {len(missing)} images that are left are predicted here"
+            )
 
 
 def read_image(split: examples.Examples, index: int) -> np.ndarray:

@@ -8,7 +8,8 @@ Without --images, a run on drawn data draws some that it has not seen, to
 OUTPUT/examples.
 
 Writes for each image a folder with samples (class ids and coloured), their mean, the
-entropy, an overview and statistics. The same command goes on where it was stopped.
+entropy, an overview and statistics. The same command goes on where it was stopped. Of
+several workers (TF_CONFIG), each predicts every n-th image.
 """
 
 import pathlib
@@ -87,16 +88,19 @@ def main() -> int:
     """Predicts; returns the exit code."""
     stage_sections.require_devices("--devices", FLAGS.devices)
     path, size = versions.of_flags(FLAGS.workdir, FLAGS.saved_model), _size()
+    worker = workers.this_worker()
     if FLAGS.images:
         images, drawn = common.find_images(FLAGS.images, FLAGS.output), None
+    elif worker.num_workers > 1:
+        raise versions.ExportError("--images: wanted images for several workers")
     else:
         images, drawn = {}, _drawn_data()
     logging.set_verbosity(logging.WARNING)
     # After the cheap checks.
-    return _predict(path, size, images, drawn)
+    return _predict(path, size, images, drawn, worker)
 
 
-def _predict(path, size, images, drawn) -> int:
+def _predict(path, size, images, drawn, worker) -> int:
     from car_tf.predict import images as predict_images
     from car_tf.predict import predictor as predict_predictor
     from car_tf.predict import run as predict_run
@@ -116,8 +120,9 @@ def _predict(path, size, images, drawn) -> int:
     )
     strategy = devices.build_strategy(FLAGS.devices, workers.Worker())
     predictor = predict_predictor.Predictor(path, devices.names(strategy))
-    failed = predict_run.predict(predictor, images, output, options)
-    print(f"{len(images) - len(failed)} images predicted: {FLAGS.output}")
+    failed = predict_run.predict(predictor, images, output, options, worker=worker)
+    num_own = len(worker.share(list(images)))
+    print(f"{num_own - len(failed)} images predicted: {FLAGS.output}")
     return 1 if failed else 0
 
 

@@ -15,6 +15,7 @@ from car_tf.predict import black_boxes as predict_black_boxes
 from car_tf.predict import images as predict_images
 from car_tf.predict import output as predict_output
 from car_tf.predict import predictor as predict_predictor
+from car_tf.runtime import workers
 from export.clients import common
 
 
@@ -24,22 +25,24 @@ def predict(
     output: pathlib.Path,
     options: predict_predictor.Options,
     log: Callable[[str], None] = print,
+    worker: workers.Worker = workers.Worker(),
 ) -> List[str]:
     """Predicts images into `output/<name>/`; what is there already is left.
 
-    Returns the names of images that failed; each was reported.
+    Of several workers, each predicts every n-th image. Returns the names of images that
+    failed; each was reported.
 
     Raises:
       DataError: a black box that is needed and missing.
     """
     black_boxes = predict_black_boxes.BlackBoxes(predictor, images, options)
-    todo, failed = [], []
-    for name, file in images.items():
-        key = _key(predictor, file, black_boxes.content(name), options)
+    own, todo, failed = worker.share(list(images)), [], []
+    for name in own:
+        key = _key(predictor, images[name], black_boxes.content(name), options)
         if predict_output.recorded_key(output / name) != key:
             todo.append((name, key))
-    if len(todo) < len(images):
-        log(f"{len(images) - len(todo)} of {len(images)} images were predicted before")
+    if len(todo) < len(own):
+        log(f"{len(own) - len(todo)} of {len(own)} images were predicted before")
     bar = io.progress(total=len(todo), desc="predicting", unit="image")
 
     labels, limits = predictor.labels, predictor.labels.get("image_range", ())

@@ -8,7 +8,7 @@ who alone writes. No TensorFlow here, since this is asked before it starts.
 import dataclasses
 import json
 import os
-from typing import Mapping
+from typing import Any, Mapping, Sequence
 
 from car_tf.runtime import run_dir
 
@@ -24,6 +24,10 @@ class Worker:
     def is_chief(self) -> bool:
         """Whether this process writes the run directory."""
         return self.index == 0
+
+    def share(self, items: Sequence[Any]) -> Sequence[Any]:
+        """Returns every n-th of some items, of which each worker takes others."""
+        return items[self.index :: self.num_workers]
 
 
 def this_worker(environment: Mapping[str, str] = os.environ) -> Worker:

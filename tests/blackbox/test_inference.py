@@ -1,9 +1,14 @@
 """Predicting a split once: cache, resuming, failures, memory."""
 
+import os
+import pathlib
+import subprocess
+import sys
 import threading
 import time
 
 import blackbox_models as models
+import job
 import numpy as np
 import pytest
 from PIL import Image
@@ -174,6 +179,52 @@ def test_an_unreadable_image_does_not_cost_those_before_it(box):
     assert box.kept() == 4
     paths[4].write_bytes(content)
     np.testing.assert_array_equal(box.predict(paths), labels)
+
+
+def test_a_worker_predicts_its_share_and_that_of_workers_who_are_gone(
+    box, monkeypatch, capsys
+):
+    paths, labels = box.write(9)
+    monkeypatch.setenv("TF_CONFIG", job.cluster(2)[1])
+    monkeypatch.setattr(inference, "_PATIENCE", 0.0)
+    np.testing.assert_array_equal(box.predict(paths), labels)
+    # Images 1, 3, 5 and 7 are its own.
+    assert box.calls() == [4, 5]
+    said = capsys.readouterr().out
+    assert "no prediction of another worker in 0 s; the 5 images" in said
+    np.testing.assert_array_equal(box.predict(paths), labels)
+    assert box.calls() == []
+
+
+OTHER_WORKER = """
+import pathlib, sys
+import blackbox_models as models
+import numpy as np
+from car_tf.blackbox import inference
+
+box, module, *paths = sys.argv[1:]
+predicted = inference.predictions(
+    inference.load(f"{module}:labels", num_classes=models.NUM_CLASSES, output="auto"),
+    models.split_of([pathlib.Path(path) for path in paths]),
+    size=(8, 16),
+    cache_dir=pathlib.Path(box) / "cache",
+)
+np.save(f"{box}/other.npy", predicted)
+"""
+
+
+def test_two_workers_predict_each_image_once(box, monkeypatch):
+    paths, labels = box.write(9)
+    one, other = job.cluster(2)
+    tests = pathlib.Path(__file__).resolve().parents[1]
+    found = os.pathsep.join(map(str, [job.CHECKOUT, tests, box.folder]))
+    command = [sys.executable, "-c", OTHER_WORKER, box.folder, box.module, *paths]
+    environment = job.environment(TF_CONFIG=other, PYTHONPATH=found)
+    monkeypatch.setenv("TF_CONFIG", one)
+    with subprocess.Popen(list(map(str, command)), env=environment) as process:
+        np.testing.assert_array_equal(box.predict(paths), labels)
+    assert process.returncode == 0 and sorted(box.calls()) == [4, 5]
+    np.testing.assert_array_equal(np.load(box.folder / "other.npy"), labels)
 
 
 def test_whatever_changes_is_predicted_anew_and_nothing_else(box):

@@ -1,5 +1,6 @@
 """Prediction on folders of images with an exported model."""
 
+import concurrent.futures
 import json
 import shutil
 import subprocess
@@ -319,16 +320,38 @@ def both(predictor):
     return predict_predictor.Predictor(predictor.path, ["CPU:0", "CPU:1"])
 
 
+def files_below(folder):
+    paths = [path for path in folder.rglob("*") if path.is_file()]
+    return {path.relative_to(folder): path.read_bytes() for path in paths}
+
+
 def test_two_devices_give_what_one_gives(predictor, both, folders):
     images = find(folders)
     assert both.num_devices == 2
     for which, output in ((predictor, folders / "one"), (both, folders / "two")):
         assert predict_run.predict(which, images, output, options(folders)) == []
-    files_of_one = [path for path in (folders / "one").rglob("*") if path.is_file()]
-    assert len(files_of_one) == 3 * 13
-    for path in files_of_one:
-        other = folders / "two" / path.relative_to(folders / "one")
-        assert path.read_bytes() == other.read_bytes(), path
+    assert len(files_below(folders / "one")) == 3 * 13
+    assert files_below(folders / "one") == files_below(folders / "two")
+
+
+def test_two_workers_give_what_one_gives(predictor, folders):
+    alone = folders / "one"
+    assert not predict_run.predict(predictor, find(folders), alone, options(folders))
+    arguments = [
+        *("--saved_model", predictor.path, "--images", folders / "images"),
+        *("--output", folders / "two", "--blackbox", folders / "maps"),
+        *("--num_samples", 4, "--seed", 5),
+    ]
+
+    def run(config):
+        environment = job.environment(TF_CONFIG=config)
+        return job.run(*arguments, module="car_tf.predict", env=environment)
+
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(run, job.cluster(2))
+    assert first.stdout.startswith("2 images predicted"), first.stderr
+    assert second.stdout.startswith("1 images predicted"), second.stderr
+    assert files_below(folders / "one") == files_below(folders / "two")
 
 
 def test_each_copy_computes_on_its_device(both):
@@ -400,3 +423,10 @@ def test_without_images_some_are_drawn(tmp_path):
     done = job.run(*arguments, module="car_tf.predict")
     assert done.returncode == 1
     assert done.stderr.startswith("error: --images: wanted images")
+
+
+def test_several_workers_need_images(tmp_path):
+    arguments = ("--saved_model", exported.version(), "--output", tmp_path / "out")
+    environment = job.environment(TF_CONFIG=job.cluster(2)[0])
+    done = job.run(*arguments, module="car_tf.predict", env=environment)
+    assert done.stderr == "error: --images: wanted images for several workers\n"

@@ -1,9 +1,7 @@
 """Replicas and workers: the same weights on any, and what is refused."""
 
-import json
 import os
 import re
-import socket
 import subprocess
 import sys
 
@@ -34,29 +32,13 @@ def start(folder, names, environment):
     )
 
 
-def cluster(num):
-    """TF_CONFIG of each of some workers on this machine, on free ports."""
-    sockets = [socket.socket() for _ in range(num)]
-    for one in sockets:
-        one.bind(("localhost", 0))
-    hosts = [f"localhost:{one.getsockname()[1]}" for one in sockets]
-    for one in sockets:
-        one.close()
-    return [
-        json.dumps(
-            {"cluster": {"worker": hosts}, "task": {"type": "worker", "index": index}}
-        )
-        for index in range(num)
-    ]
-
-
 @pytest.fixture(scope="module")
 def everywhere(tmp_path_factory):
     """Weights after the same steps, by the file's name of `replicas`; "one" is here."""
     folder = tmp_path_factory.mktemp("weights")
     processes = [start(folder, REPLICAS, {})]
     for num in WORKERS:
-        configurations = [{"TF_CONFIG": text} for text in cluster(num)]
+        configurations = [{"TF_CONFIG": text} for text in job.cluster(num)]
         processes += [start(folder, ["cpu"], one) for one in configurations]
     found = {"one": replicas.trained(tf.distribute.get_strategy(), STEPS)}
     for process in processes:
@@ -140,7 +122,7 @@ def test_without_tf_config_there_is_one_worker():
 
 
 def test_the_first_worker_is_the_chief():
-    found = [workers.this_worker({"TF_CONFIG": text}) for text in cluster(3)]
+    found = [workers.this_worker({"TF_CONFIG": text}) for text in job.cluster(3)]
     assert found == [workers.Worker(index, 3) for index in range(3)]
     assert [worker.is_chief for worker in found] == [True, False, False]
 
@@ -165,7 +147,7 @@ def test_a_wrong_tf_config_is_refused(text, word):
 
 
 def test_several_workers_need_a_directory_in_common(tmp_path):
-    done = job.run(cwd=tmp_path, env=job.environment(TF_CONFIG=cluster(2)[1]))
+    done = job.run(cwd=tmp_path, env=job.environment(TF_CONFIG=job.cluster(2)[1]))
     assert done.returncode == 1
     assert re.search(
         "^error: --workdir: wanted a directory that all 2", done.stderr, re.M

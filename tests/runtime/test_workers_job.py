@@ -28,7 +28,7 @@ def together(run, *arguments):
 
 
 def environments():
-    return [job.environment(TF_CONFIG=text) for text in test_devices.cluster(2)]
+    return [job.environment(TF_CONFIG=text) for text in job.cluster(2)]
 
 
 def assert_says_that_it_is_alone(chief, stage):
