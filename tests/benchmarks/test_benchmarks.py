@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from car_tf.blackbox import attach
 from tests.benchmarks import (
+    full_size,
     growth,
     plan,
     processes,
@@ -164,6 +166,32 @@ def test_a_process_of_its_own_is_told_its_environment():
     name = "TF_ENABLE_ONEDNN_OPTS"
     told = processes.call(os.getenv, name, **{name: "0"})
     assert (told, processes.call(os.getenv, name)) == ("0", os.environ[name])
+
+
+def test_scenes_of_full_size_are_read_with_their_probabilities(tmp_path):
+    nums = {"train": 4, "val": 2}
+    full_size.write_scenes(tmp_path / "data", nums, full_size.SMALL_SIZE)
+    dataset = attach.load(full_size.config_of(str(tmp_path), small=True))
+    assert [len(split) for split in dataset.splits.values()] == [3, 1, 2]
+    for split in dataset.splits.values():
+        assert split.blackbox.shape[1:] == (*full_size.SMALL_SIZE, 19)
+        np.testing.assert_array_equal(split.blackbox[:].argmax(-1), split.labels[:, 0])
+
+
+def test_tables_of_full_size_by_hand():
+    peaks = {"seconds": 1.0, "work": 2.0, "own": 3.0, "all": 4.0}
+    job_of = {"first step": 5.0, "work to first step": 6.0, "step": 8.0}
+    parts = {name: peaks for name in ("fill", "evaluate")}
+    parts["train"] = {**peaks, **job_of, "work of a step": 9.0}
+    parts["feed"] = {"batch": 2.0, "work of a batch": 3.0}
+    found = full_size.tables(parts, {"train": 4, "val": 2}, (32, 64))
+    assert [row[1:] for row in found[0].rows] == [[1.0, 2.0, 3.0, 4.0]] * 3
+    assert found[1].rows == [[5.0, 6.0]]
+    # 8 s a step against 2 s a batch; 9 s of processors against 3 s.
+    assert [row[1:] for row in found[2].rows] == [
+        [2000.0, 8000.0, 4.0],
+        [3000.0, 9000.0, 3.0],
+    ]
 
 
 def test_a_row_is_printed_and_written(tmp_path):
