@@ -152,8 +152,9 @@ class Reader:
         """Returns the scan, its window, and the picture that the model is shown."""
         scan = scans.read(path, upload.index)
         if scan is None:
-            limits = self._predictor.labels.get("image_range", ())
-            return None, None, predict_images.read_image(path, 3, limits)
+            labels = self._predictor.labels
+            how = labels["image_channels"], labels.get("image_range", ())
+            return None, None, predict_images.read_image(path, *how).convert("RGB")
         window = upload.window or self._window or scan.window
         return scan, window, pictures.within(scan.values, window).convert("RGB")
 

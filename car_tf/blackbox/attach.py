@@ -103,6 +103,8 @@ def with_blackbox(
     )
     words = encoding.replace("_", " ")
     _note(notes, f"black box: predictions in {config.blackbox.path}, read as {words}")
+    if split.labels.ndim == 4:  # Of images to predict there are none.
+        _note_agreement(split, maps, notes, num_classes)
     split = dataclasses.replace(split, blackbox=maps)
     return split, encoding if encoding in tables and not is_known else ""
 
@@ -164,7 +166,7 @@ def as_trained(config: config_lib.Config, output: str) -> config_lib.Config:
 def _note_agreement(
     split: examples.Examples, maps: np.ndarray, notes: List[str], num_classes: int
 ) -> None:
-    """Says once, by some images, how a model's classes agree with the labels."""
+    """Says once, by some images, how a black box's classes agree with the labels."""
     start = "of the labelled pixels the black box has "
     if any(note.startswith(start) for note in notes):
         return

@@ -68,6 +68,19 @@ def _sum_to_one(scores: tf.Tensor) -> bool:
     return bool(tf.size(far) > 0) and bool(tf.reduce_max(far) <= _SUM_TOLERANCE)
 
 
+def _common_sum(scores: tf.Tensor) -> int:
+    """Returns 100 or 255 where the scores of every pixel sum to about that, else 0.
+
+    Percent and eight bits do, and logits, which have signs, do not.
+    """
+    sums = tf.reduce_sum(scores, axis=-1)
+    ends = float(tf.reduce_min(sums)), float(tf.reduce_max(sums))
+    for total in (100, 255):
+        if all(abs(end - total) <= _SUM_TOLERANCE * total for end in ends):
+            return total if tf.reduce_min(scores) >= 0 else 0
+    return 0
+
+
 def kind_of(raw: Any) -> str:
     """Returns what an output holds: `labels`, `probabilities`, `sigmoid` or `logits`.
 
@@ -110,6 +123,14 @@ def check(raw: Any, *, kind: str, path: str, options: base.Options) -> None:
     if not bool(tf.reduce_all(tf.math.is_finite(raw))):
         num = int(tf.reduce_sum(tf.cast(~tf.math.is_finite(raw), tf.int32)))
         raise io.DataError(f"{path}: gave {num} {kind} that are NaN or infinite")
+    if kind == base.LOGITS and options.output != base.LOGITS:
+        total = _common_sum(tf.cast(raw, tf.float32))
+        if total:
+            raise io.DataError(
+                f"{path}: wanted probabilities from 0 to 1, or logits, got scores of "
+                f"which {total} is the sum at each pixel: divide them by that "
+                "(blackbox.output=logits takes them for logits)"
+            )
     if kind != base.LOGITS and not _is_in_range(tf.cast(raw, tf.float32)):
         raise io.DataError(
             f"{path}: taken for {kind}, but gave scores outside 0 to 1 "

@@ -98,29 +98,37 @@ def read_probs(
     *,
     size: Optional[Tuple[int, int]],
     options: base.Options,
+    kind: str = "",
 ) -> np.ndarray:
     """Reads class probabilities, `[H, W, K]` float16, of one of several shapes.
 
     Of `.npy` of floats, `[h, w, K]` or with axes of length 1: probabilities, logits or
     sigmoid scores; see `postprocess.kind_of`. `size`, (H, W), is what they are resized
-    to, by area; None for the map's own.
+    to, by area; None for the map's own. `kind` is that of the scores in all files; empty
+    to take them for what they look like.
 
     Raises:
-      DataError: unreadable, of another shape or type, or NaN.
+      DataError: unreadable, of another shape, type or kind, or NaN.
     """
     if path.suffix != ".npy":
         raise io.DataError(
             f"{path}: wanted class probabilities as .npy (blackbox.output=probabilities)"
         )
     scores = _read_array(path)
-    if scores.dtype.kind != "f" or scores.ndim != 3:
+    is_first = options.num_own_classes in scores.shape[:1]
+    is_first = is_first and scores.shape[1:] in map(tuple, image_shapes)
+    if scores.dtype.kind != "f" or scores.ndim != 3 or is_first:
         raise io.DataError(
             f"{path}: wanted floats [h, w, {options.num_own_classes}], got "
             f"{scores.dtype} {list(scores.shape)}"
         )
     _check_size(path, scores.shape[:2], image_shapes)
-    size = size or scores.shape[:2]
-    kind = options.kind(maps.kind_of(scores))
+    size, found = size or scores.shape[:2], maps.kind_of(scores)
+    if {kind, found} == {base.LOGITS, base.PROBABILITIES}:
+        raise io.DataError(
+            f"{path}: wanted {kind}, as in other files, got what looks like {found}"
+        )
+    kind = kind or options.kind(found)
     maps.check(scores, kind=kind, path=str(path), options=options)
     probs = maps.finish(scores[None], kind=kind, options=options, size=size)
     return probs[0].numpy().astype(np.float16)
@@ -226,22 +234,24 @@ def predictions(
     places = split.places or [None] * len(paths)
     shapes_of = functools.partial(_shapes, split, size)
     options = base.Options(num_classes, _kind(output, paths[0]), tuple(class_map))
+    chosen, kind = range(0, len(paths), max(1, len(paths) // _NUM_ASKED)), ""
     if options.prefers_scores:
         encoding = "probabilities"
-        _note_kind(folder, paths[0], options, note)
+        kind = options.kind(_told_kind([paths[i] for i in chosen]))
+        note(f"the predictions in {folder} are taken for {maps.in_words(kind)}")
     elif class_map:
         encoding, none = "class_map", [-1] * (255 - len(class_map)) + [255]
         tables = {encoding: np.array([*class_map, *none][:256], np.int16)}
     elif encoding == "auto":
-        chosen = range(0, len(paths), max(1, len(paths) // _NUM_ASKED))
         sample = [read_ids(paths[i], shapes_of(i)) for i in chosen]
         encoding = _told_encoding(folder, sample, tables, split.take(chosen), note)
-    how = dict(size=size, table=tables.get(encoding), options=options)
+    how = dict(size=size, table=tables.get(encoding), options=options, kind=kind)
     hashes = cache.content_hashes(paths, cache_dir)
     stored = cache.array(
         lambda i: _read(paths[i], shapes_of(i), places[i], encoding, **how),
         len(paths),
-        key=f"on_disk|{size}|{encoding}|{options}|{list(split.places or names)}|{hashes}",
+        key=f"on_disk|{size}|{encoding}|{kind}|{options}|{list(split.places or names)}|"
+        f"{hashes}",
         cache_dir=cache_dir,
         what="reading predictions",
     )
@@ -264,6 +274,17 @@ def _shapes(
         return [own] if pictures.orientation(image) > 1 else [size, own]
 
 
+def _told_kind(paths: Sequence[pathlib.Path]) -> str:
+    """Tells what the scores in files are: one map of logits may lie in [0, 1]."""
+    kinds = {}
+    for path in paths:
+        scores = _read_array(path) if path.suffix == ".npy" else np.zeros(0)
+        if scores.dtype.kind == "f" and scores.ndim == 3:  # Others are refused later.
+            kinds.setdefault(maps.kind_of(scores), path)
+    order = (base.LOGITS, base.SIGMOID, base.PROBABILITIES)
+    return next((kind for kind in order if kind in kinds), base.PROBABILITIES)
+
+
 def _told_encoding(folder, sample, tables, asked, note) -> str:
     labels = asked.labels[:, 0] if asked.labels.ndim == 4 else None
     try:
@@ -283,12 +304,14 @@ def _read(
     size: Tuple[int, int],
     table: Optional[np.ndarray],
     options: base.Options,
+    kind: str,
 ) -> np.ndarray:
     """Reads one prediction at a size: ids through a table, or probabilities."""
     corner = None if place is None else place.corner
     if table is None:
         own = size if corner is None else None
-        return _cut(read_probs(path, shapes, size=own, options=options), corner, size)
+        probs = read_probs(path, shapes, size=own, options=options, kind=kind)
+        return _cut(probs, corner, size)
     wanted = (
         f"{encoding.replace('_', ' ')} of {options.num_own_classes} classes or 255 for "
         "none (blackbox.class_map takes others)"
@@ -306,13 +329,3 @@ def _cut(
     part = whole[corner[0] : corner[0] + size[0], corner[1] : corner[1] + size[1]]
     missing = [(0, s - n) for s, n in zip(size, part.shape)]
     return np.pad(part, missing + [(0, 0)] * (part.ndim - 2), "edge")
-
-
-def _note_kind(
-    folder: str, path: pathlib.Path, options: base.Options, note: Callable[[str], None]
-) -> None:
-    """Says what the scores in a folder are taken for, of which this is the first."""
-    looks = maps.kind_of(_read_array(path)) if path.suffix == ".npy" else base.LABELS
-    if looks != base.LABELS:
-        taken = maps.in_words(options.kind(looks))
-        note(f"the predictions in {folder} are taken for {taken}")

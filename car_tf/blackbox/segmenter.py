@@ -39,6 +39,7 @@ class Segmenter:
         self._content_hash = content_hash
         self._open_backend = open_backend
         self._backend: Optional[base.Backend] = None
+        self._scores = ""  # What its scores are, once it has given some.
         dataset_info = f"{FORMAT_VERSION}|{content_hash}|{options}"
         self.fingerprint = hashlib.sha256(dataset_info.encode()).hexdigest()
 
@@ -115,8 +116,17 @@ class Segmenter:
             dtype=self.backend.input_dtype,
         )
         raw = self.backend(pixels)
-        kind = self.backend.kind or self.options.kind(postprocess.kind_of(raw))
+        found = self.backend.kind or postprocess.kind_of(raw)
+        if found != base.LABELS:  # One kind for all images: logits may be from 0 to 1.
+            found = self._scores = self._scores or found
+        kind = self.options.kind(found)
         postprocess.check(raw, kind=kind, path=self.path, options=self.options)
+        seen, got = tuple(pixels.shape[1:3]), tuple(raw.shape[1:3])
+        if got == seen[::-1] != seen:
+            raise io.DataError(
+                f"{self.path}: wanted maps of images of {seen[0]} x {seen[1]} pixels, got "
+                f"{got[0]} x {got[1]}: turned?"
+            )
         return postprocess.finish(
             tf.convert_to_tensor(raw),
             kind=kind,

@@ -181,12 +181,25 @@ def within(values: np.ndarray, limits: Tuple[float, float]) -> Image.Image:
 
 def _check_exact(image: Image.Image, what: str) -> None:
     """Refuses a map that is turned, or whose values compression has altered."""
-    turn = orientation(image)
+    turn, packed = orientation(image), str(image.info.get("compression"))
     if turn > 1:
         raise PictureError(f"wanted an upright map, got EXIF orientation {turn}")
-    if image.format in ("JPEG", "MPO") or "jpeg" in str(image.info.get("compression")):
-        words = f"wanted exact {what}, got JPEG, which alters them"
+    is_webp = "webp" in packed or _is_lossy_webp(image)
+    if image.format in ("JPEG", "MPO") or "jpeg" in packed or is_webp:
+        name = "WebP with loss" if is_webp else "JPEG"
+        words = f"wanted exact {what}, got {name}, which alters them"
         raise PictureError(f"{words}: save masks as PNG")
+
+
+def _is_lossy_webp(image: Image.Image) -> bool:
+    if image.format != "WEBP" or not getattr(image, "filename", ""):
+        return False
+    with open(image.filename, "rb") as file:
+        file.seek(12)  # Behind the file's own name and size.
+        while len(head := file.read(8)) == 8 and head[:4] not in (b"VP8 ", b"VP8L"):
+            size = int.from_bytes(head[4:], "little")
+            file.seek(size + size % 2, 1)
+    return head[:4] == b"VP8 "
 
 
 def _check_palette(image: Image.Image) -> None:

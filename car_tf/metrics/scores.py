@@ -84,6 +84,11 @@ def score_multi_rater(
 
     ids = _ids(labels)
     are_masks = ids <= {0, iou.HIDDEN} and iou.HIDDEN in ids and num_classes in (0, 2)
+    if ids == {iou.HIDDEN} and are_masks:
+        raise ValueError(
+            "labels hold 255 alone, which hides pixels and is class 1 of masks: wanted "
+            "another value, too"
+        )
     told = "" if num_classes else ", as the labels tell"
     num_classes = num_classes or max(2, 1 + max(ids - {iou.HIDDEN}, default=0))
 

@@ -19,6 +19,7 @@ from absl import flags, logging
 
 from car_tf import config as config_lib
 from car_tf.config import cli, data_sections, stage_sections
+from car_tf.data.folders import files
 from car_tf.runtime import run_dir, workers
 from export import versions
 from export.clients import common
@@ -28,7 +29,9 @@ _NUM_EXAMPLES = 4
 
 flags.DEFINE_string("workdir", "", "Run directory, whose exported model is used.")
 flags.DEFINE_string("saved_model", "", "Exported model, or a folder of its versions.")
-flags.DEFINE_multi_string("images", [], "Images (PNG or JPEG), or folders of images.")
+flags.DEFINE_multi_string(
+    "images", [], "Images (PNG, JPEG, TIFF, BMP, WebP), or folders of such."
+)
 flags.DEFINE_string("output", None, "Folder to write to.", required=True)
 flags.DEFINE_integer(
     "num_samples", 16, "Samples per image.", lower_bound=1, upper_bound=256
@@ -90,7 +93,8 @@ def main() -> int:
     path, size = versions.of_flags(FLAGS.workdir, FLAGS.saved_model), _size()
     worker = workers.this_worker()
     if FLAGS.images:
-        images, drawn = common.find_images(FLAGS.images, FLAGS.output), None
+        found = common.find_images(FLAGS.images, FLAGS.output, files.ENDINGS)
+        images, drawn = found, None
     elif worker.num_workers > 1:
         raise versions.ExportError("--images: wanted images for several workers")
     else:

@@ -2,7 +2,7 @@
 
 import os
 import pathlib
-from typing import Any, Optional, Tuple, Union
+from typing import Any, Optional, Sequence, Tuple, Union
 
 import numpy as np
 import tensorflow as tf
@@ -150,26 +150,37 @@ class Sampler:
         own, size = (picture.height, picture.width), seen.shape[:2]
         return seen, self._blackbox(picture, blackbox, size), own
 
+    def _given(self, source: ImageLike, sizes: Sequence[Tuple[int, int]]) -> np.ndarray:
+        """Takes a black box's output: ids of classes, or probabilities of each."""
+        maps = source if isinstance(source, np.ndarray) else _read_ids(source)
+        num = self._predictor.labels["blackbox"]["num_classes"]
+        if self._predictor.labels["blackbox"]["input"] == "labels":
+            is_one = maps.ndim == 2 and maps.dtype.kind in "iu"
+            strange = maps[(maps >= num) | (maps < 0)] if is_one else maps[:0]
+            is_one &= not strange[strange != 255].size
+            wanted = f"[h, w] ids below {num}, or 255 for none"
+        else:
+            is_one = maps.ndim == 3 and maps.dtype.kind == "f" and maps.shape[-1] == num
+            # Of halves and bytes; classes that the data lack take their share.
+            is_one = is_one and maps.min() >= -0.001 and maps.sum(-1).max() <= 1.05
+            wanted = f"[h, w, {num}] floats from 0 to 1 that sum to 1"
+        if not is_one or maps.shape[:2] not in sizes:
+            sides = " or ".join(f"{h} x {w}" for h, w in dict.fromkeys(sizes))
+            values = f" with {maps.min():g} to {maps.max():g}" if maps.size else ""
+            raise io.DataError(
+                f"blackbox: wanted {wanted}, of {sides} pixels, got {maps.dtype} "
+                f"{list(maps.shape)}{values}"
+            )
+        return maps
+
     def _blackbox(self, picture: Image.Image, given: Optional[ImageLike], size):
         if not self._predictor.needs_blackbox:
             if given is not None:
                 raise io.DataError("blackbox: this model takes images alone")
             return None
         if given is not None:
-            maps = given if isinstance(given, np.ndarray) else _read_ids(given)
-            is_ids = self._predictor.labels["blackbox"]["input"] == "labels"
-            wanted = ("[h, w] ids", 2, "iu") if is_ids else ("[h, w, K] floats", 3, "f")
-            if maps.ndim != wanted[1] or maps.dtype.kind not in wanted[2]:
-                raise io.DataError(
-                    f"blackbox: wanted {wanted[0]}, got {maps.dtype} {maps.shape}"
-                )
-            if is_ids and (maps.min() < 0 or maps.max() > 255):
-                raise io.DataError(
-                    f"blackbox: wanted ids 0 to 255, got {maps.min()} to {maps.max()}"
-                )
-            if maps.shape[:2] != size:
-                maps = _resized(maps[None], size)[0]
-            return maps
+            maps = self._given(given, (size, (picture.height, picture.width)))
+            return maps if maps.shape[:2] == size else _resized(maps[None], size)[0]
         if self._segmenter is None:
             options = predict_predictor.Options()
             config = black_boxes.blackbox_config(self._predictor, options)

@@ -23,9 +23,17 @@ def read_image(
       DataError: unreadable, or refused by `pictures.to_rgb`.
     """
     image = io.read_png(path, mode="RGB", limits=tuple(limits))
-    if limits and channels == 3:
-        image = image.convert("RGB")
-    return image if channels == 3 else image.convert("L")
+    return _of_channels(image, channels, str(path))
+
+
+def _of_channels(picture: Image.Image, channels: int, where: str) -> Image.Image:
+    """Returns `RGB`, or grey of a picture that is; of colours as training does none."""
+    if channels == 3:
+        return picture.convert("RGB")
+    pixels = np.asarray(picture)
+    if pixels.ndim == 3 and (pixels != pixels[..., :1]).any():
+        raise io.DataError(f"{where}: wanted grey, as in training, got colours")
+    return picture.convert("L")
 
 
 def as_picture(source: Any, channels: int, limits: Sequence[float] = ()) -> Image.Image:
@@ -52,7 +60,7 @@ def as_picture(source: Any, channels: int, limits: Sequence[float] = ()) -> Imag
         picture = Image.fromarray(flat)
     else:
         return read_image(pathlib.Path(source).expanduser(), channels, limits)
-    return picture.convert("RGB" if channels == 3 else "L")
+    return _of_channels(picture, channels, "image")
 
 
 def working_size(

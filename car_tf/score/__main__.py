@@ -107,8 +107,8 @@ def table(scores: Dict[str, Any]) -> str:
         "  ".join(cell.rjust(width) for cell, width in zip(row, widths)) for row in rows
     ]
     lines.append(
-        f"{scores['num_images']} images, {scores['num_undefined_images']} undefined "
-        "(left out of the means)"
+        f"{scores['num_images']} images of {scores['size'][0]} x {scores['size'][1]} "
+        f"pixels, {scores['num_undefined_images']} undefined (left out of the means)"
     )
     if "distance" in scores:
         kind = scores["distance"]

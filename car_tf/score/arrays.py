@@ -23,7 +23,9 @@ def orders(
         return as_is
     found = {}
     for order in AXES if axes == "auto" else (axes,):
-        for other in AXES if axes == "auto" and len(labels) == 4 else (order,):
+        # Raters may lie where the samples do, or where they are mostly put.
+        is_told = axes != "auto" or len(labels) == 3
+        for other in (order,) if is_told else dict.fromkeys([order, "ISHW"]):
             other = other.replace("S", "" if len(labels) == 3 else "S")
             sizes = [dict(zip(order, samples)), dict(zip(other, labels))]
             if all(sizes[0][axis] == sizes[1][axis] for axis in "IHW"):
@@ -75,8 +77,8 @@ def score(
 
     Returns:
       `ged`, `ged_unbiased`, `hm_iou` (of raters), `sample_diversity` and
-      `label_diversity`, means over the images; the same per image as `ged_per_image`
-      and so on; with `sample_counts` also `by_num_samples`.
+      `label_diversity`, means over the images; the same per image as `ged_per_image` and
+      so on; `size`, (height, width) as read; with `sample_counts` also `by_num_samples`.
 
     Raises:
       ValueError: shapes, types or values do not fit; names the image.
@@ -96,19 +98,18 @@ def score(
         for array, way in zip((samples, labels), ways)
     )
     options = {"sample_counts": sample_counts, "progress": progress}
+    size = {"size": list(samples.shape[2:])}
     if protocol == "multi_rater":
         options.update(num_classes=num_classes, absent=absent)
-        return scores.score_multi_rater(samples, labels, **options)
+        return {**scores.score_multi_rater(samples, labels, **options), **size}
     flips = class_flips.CITYSCAPES_FLIPS
-    return scores.score_class_flips(
-        samples,
-        labels,
+    options.update(
         originals=[flip.original for flip in flips],
         flipped=[flip.flipped for flip in flips],
         probabilities=[flip.probability for flip in flips],
         num_classes=1 + max(flip.flipped for flip in flips),
-        **options,
     )
+    return {**scores.score_class_flips(samples, labels, **options), **size}
 
 
 def _as_array(array: Any) -> Any:

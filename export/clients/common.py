@@ -27,7 +27,9 @@ class ClientError(data_io.DataError):
     """A request that cannot be made or was refused; the message says why."""
 
 
-def find_images(paths: Sequence[str], output: str = "") -> Dict[str, pathlib.Path]:
+def find_images(
+    paths: Sequence[str], output: str = "", endings: Sequence[str] = IMAGE_ENDINGS
+) -> Dict[str, pathlib.Path]:
     """Returns name -> image file, sorted: the path below its folder, without the ending.
 
     Args:
@@ -35,6 +37,7 @@ def find_images(paths: Sequence[str], output: str = "") -> Dict[str, pathlib.Pat
         there are no images.
       output: a folder of results: none is looked for there, where it lies in one of
         those folders, nor in a folder with the `statistics.json` of a prediction.
+      endings: those of the images that can be read.
 
     Raises:
       ClientError: no image, or images whose results would share a folder.
@@ -44,7 +47,9 @@ def find_images(paths: Sequence[str], output: str = "") -> Dict[str, pathlib.Pat
         inside = _images_in(path, output) if path.is_dir() else [path]
         root = path if path.is_dir() else path.parent
         for item in inside:
-            if item.suffix.lower() not in IMAGE_ENDINGS:
+            if item.suffix.lower() not in endings:
+                if not path.is_dir():
+                    raise ClientError(f"{item}: wanted an image ({', '.join(endings)})")
                 continue
             if path.is_dir() and any(part in item.name for part in NO_PHOTOGRAPHS):
                 continue
@@ -56,7 +61,7 @@ def find_images(paths: Sequence[str], output: str = "") -> Dict[str, pathlib.Pat
             found[name] = item
     if not found:
         raise ClientError(
-            f"{', '.join(map(str, paths))}: wanted images ({', '.join(IMAGE_ENDINGS)}), "
+            f"{', '.join(map(str, paths))}: wanted images ({', '.join(endings)}), "
             "found none"
         )
     for name, item in found.items():

@@ -109,6 +109,9 @@ def test_probabilities_are_averaged_over_areas(folder, are_logits):
         (np.zeros(SIZE, int), {"output": "probabilities"}, r"wanted floats \[h, w, 19"),
         (np.full((*SIZE, K), np.nan), {"output": "probabilities"}, "NaN"),
         (np.ones((*SIZE, 20)) / 20, {"output": "probabilities"}, "got 20 scores"),
+        (np.eye(K)[np.zeros(SIZE, int)] * 100, {"output": "auto"}, "100 is the sum"),
+        (np.full((*SIZE, K), 13.4), {"output": "auto"}, "255 is the sum at each pixel"),
+        (np.ones((K, *SIZE)) / K, {"output": "auto"}, r"got float64 \[19, 4, 6\]"),
     ],
 )
 def test_bad_predictions_are_named(folder, array, kwargs, message):
@@ -208,6 +211,20 @@ def test_sigmoid_scores_on_disk_are_not_taken_for_logits(folder):
     np.testing.assert_allclose(
         maps[..., 3], np.exp(0.9) / (np.exp(0.9) + 18), atol=1e-3
     )
+
+
+def test_all_files_of_a_folder_hold_one_kind_of_scores(folder):
+    scores = np.zeros((2, *SIZE, K), np.float32)
+    scores[0, ..., 3], scores[1, ..., 3] = 0.9, 9
+    write(folder, scores)
+    maps, _ = read(folder, output="auto")
+    # The first alone looks like sigmoid scores: e^0.9 of e^0.9 + 18.
+    wanted = np.exp(0.9) / (np.exp(0.9) + 18)
+    np.testing.assert_allclose(maps[0, ..., 3], wanted, atol=1e-3)
+    scores[0] = 1 / K
+    write(folder, scores)
+    with pytest.raises(io.DataError, match="000001.*logits, as in other .* like prob"):
+        read(folder, output="auto")
 
 
 def test_missing_and_damaged_predictions_are_named(folder):

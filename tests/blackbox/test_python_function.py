@@ -1,6 +1,7 @@
 """Python functions as black boxes."""
 
 import blackbox_models as models
+import numpy as np
 import pytest
 
 from car_tf.blackbox import inference
@@ -41,6 +42,12 @@ def nan(images):
     scores[0, 0, 0] = np.nan
     return scores
 
+def bold(images):  # Logits, from 0 to 1 on dark images.
+    return np.eye(K)[labels(images)] * images.max() / 100
+
+def turned(images):
+    return labels(images).swapaxes(1, 2)
+
 def one_map(images):
     return labels(images)[0]
 
@@ -76,6 +83,7 @@ def test_python_functions(module, images, function):
         ("nan", "19 logits that are NaN"),
         ("one_map", r"wanted integers \[2, h, w\].*got int64 \[16, 32\]"),
         ("high", "wanted 19 classes, got class ids 1 to 19"),
+        ("turned", "images of 16 x 32 pixels, got 32 x 16: turned"),
     ],
 )
 def test_bad_outputs_of_functions_are_refused(module, images, function, message):
@@ -83,8 +91,20 @@ def test_bad_outputs_of_functions_are_refused(module, images, function, message)
         load(f"{module}:{function}").predict(images, SIZE)
 
 
+def test_scores_of_all_images_are_of_one_kind(module, images):
+    function, dark = load(f"{module}:bold", output="probabilities"), images // 6
+    for seen in (images, dark):  # Logits of m / 100 for one class, 0 for 18.
+        largest = np.exp(seen.max() / 100)
+        found = function.predict(seen, SIZE)
+        assert found.max() == pytest.approx(largest / (largest + K - 1), abs=1e-3)
+    other = load(f"{module}:bold", output="probabilities")
+    other.predict(dark, SIZE)
+    with pytest.raises(io.DataError, match="taken for sigmoid, .*blackbox.output=logi"):
+        other.predict(images, SIZE)
+
+
 def test_missing_functions_are_named(module, tmp_path):
-    with pytest.raises(io.DataError, match="has no function none; it has fails, hi"):
+    with pytest.raises(io.DataError, match="has no function none; it has bold, fai"):
         load(f"{module}:none")
     with pytest.raises(io.DataError, match="no_such_package.*ModuleNotFoundError"):
         load("no_such_package.module:function")

@@ -80,6 +80,9 @@ def test_what_would_have_to_be_guessed_is_refused(tmp_path):
         ),
     }
     twice = {"save_all": True, "append_images": [grey.convert("1")]}
+    color = grey.convert("RGB")
+    for name, options in {"a": {}, "b": {"icc_profile": b"x" * 33}}.items():
+        cases[f"{name}.webp"] = (color, options, "colors", "got WebP with loss, which")
     cases["bits.tiff"] = (grey.convert("1"), twice, "values", "2 frames")
     for name, (image, options, mode, words) in cases.items():
         image.save(tmp_path / name, **options)

@@ -65,10 +65,10 @@ def test_class_flips_writes_the_protocols_scores(tmp_path):
         num_classes=24,
     )
     written = json.loads((tmp_path / "out.json").read_text())
-    assert written == expected
+    assert written == {**expected, "size": [8, 8]}
     assert written["ged_per_image"][1] is None
     assert f"{expected['ged']:.4f}" in done.stdout
-    assert "3 images, 1 undefined" in done.stdout
+    assert "3 images of 8 x 8 pixels, 1 undefined" in done.stdout
     assert "3/3" in done.stderr  # The progress bar.
     assert sorted(os.listdir(tmp_path)) == ["out.json", "street.npz"]
 
@@ -85,7 +85,8 @@ def test_multi_rater_scores_several_counts_in_one_pass(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     expected = scores.score_multi_rater(samples, labels, sample_counts=[4, 10])
-    assert json.loads((tmp_path / "out.json").read_text()) == expected
+    written = json.loads((tmp_path / "out.json").read_text())
+    assert written == {**expected, "size": [8, 8]}
     rows = done.stdout.splitlines()
     assert rows[0].split()[:2] == ["samples", "GED"] and "HM-IoU" in rows[0]
     assert [row.split()[0] for row in rows[1:3]] == ["4", "10"]
@@ -105,6 +106,18 @@ def test_raters_of_several_classes_whatever_their_axes():
     # No rater gives class 2, so that it must be told of.
     with pytest.raises(ValueError, match="found 2 .num_classes=2, as the labels tell"):
         arrays.score(samples, labels, **axes)
+
+
+def test_what_two_arrays_do_not_tell_is_refused():
+    maps = np.zeros((3, 4, 6, 8), np.uint8)
+    # Not as 3 raters of 2 images, each with samples.
+    with pytest.raises(ValueError, match="the same images, got 2 and 3"):
+        arrays.score(maps[:2], maps[:, :2], axes="auto")
+    with pytest.raises(ValueError, match="255 alone, which hides pixels"):
+        arrays.score(maps, maps + 255)
+    # Raters before samples, which are last: 3 images of 6 x 8.
+    first = np.moveaxis(maps, 1, -1)
+    assert arrays.score(first, maps[:, :2], axes="auto")["size"] == [6, 8]
 
 
 def test_undefined_everywhere_is_null(tmp_path):

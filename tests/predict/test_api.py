@@ -93,6 +93,20 @@ def test_other_images_are_refused(street, scene, image, words):
         street.sample(image, 1, blackbox=scene[1])
 
 
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        (lambda ids: ids + 15, "ids below 19, or 255 for none, .* with 15 to 33"),
+        (lambda ids: ids.astype(int) - 1, "with -1 to 17"),
+        (lambda ids: ids.T, "of .* or 40 x 52 pixels, got uint8 .52, 40."),
+        (lambda ids: np.eye(19)[ids], "wanted .h, w. ids .* got float64 .40, 52, 19."),
+    ],
+)
+def test_maps_that_are_not_of_the_classes_are_refused(street, scene, change, words):
+    with pytest.raises(io.DataError, match=f"blackbox: .*{words}"):
+        street.sample(scene[0], 1, blackbox=change(scene[1]))
+
+
 def test_a_missing_black_box_is_asked_for(street, scene):
     with pytest.raises(io.DataError, match="black"):
         street.sample(scene[0], 1)

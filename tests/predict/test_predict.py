@@ -14,6 +14,7 @@ from PIL import Image, ImageOps
 
 from car_tf import config as config_lib
 from car_tf.data import io, pictures
+from car_tf.data.folders import files
 from car_tf.predict import black_boxes as predict_black_boxes
 from car_tf.predict import images as predict_images
 from car_tf.predict import output as predict_output
@@ -389,6 +390,27 @@ def test_bad_arguments_end_in_one_line(tmp_path, arguments, words):
     assert done.returncode == 1
     assert done.stderr.startswith("error: ") and words in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_every_kind_of_picture_that_is_trained_on_is_predicted(tmp_path):
+    names = ("a.tif", "b.TIFF", "c.bmp", "d.webp", "e.JPG", "f.png")
+    for name in names:
+        (tmp_path / name).touch()
+    found = common.find_images([str(tmp_path)], "", files.ENDINGS)
+    assert [path.name for path in found.values()] == list(names)
+    with pytest.raises(common.ClientError, match="a.tif: wanted an image .*png"):
+        common.find_images([str(tmp_path / "a.tif")])
+
+
+def test_colours_are_not_made_grey(tmp_path):
+    pixels = np.full((8, 8, 3), 90, np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    assert predict_images.read_image(tmp_path / "a.png", 1).mode == "L"
+    pixels[0, 0, 1] = 91
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    for source in (tmp_path / "a.png", pixels, Image.fromarray(pixels)):
+        with pytest.raises(io.DataError, match="wanted grey, as in training"):
+            predict_images.as_picture(source, 1)
 
 
 def test_images_whose_results_would_collide_are_refused(tmp_path):

@@ -103,7 +103,9 @@ def _histogram(
             f"    {rater.name}: {shares}; {len(own)} masks, {num_empty} of them "
             f"{names[0]} alone"
         )
-    return lines
+    seen = counts[:, :, : len(names)].any((0, 1))
+    absent = ", ".join(name for name, is_here in zip(names, seen) if not is_here)
+    return [*lines, *([f"    no pixel of any mask is {absent}"] if absent else [])]
 
 
 def _hints(items: Sequence[findings.Item], told: description.Description) -> List[str]:

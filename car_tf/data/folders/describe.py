@@ -153,22 +153,16 @@ def _classes(draft: Draft, masks: Sequence[pathlib.Path]) -> Dict[int, int]:
         + (f" and {len(shown) - 12} more" if len(shown) > 12 else "")
     )
     draft.lines.append("their names are made up: rename them, and object_word")
-    _ask_for_classes(draft, values, shares, is_grey=mode != "colors" and not palette)
-    highest = {max(own) for own in per_mask if own == set(range(len(own)))}
-    if mode == "values" and len(values) >= 10 and len(highest) > 2:
-        draft.questions.append(
-            f"classes: masks hold values from 0 to {values[-1]}, as many as each needs: "
-            "do they number objects? Then save them with one value for each class, and "
-            "draft anew."
-        )
+    _ask_for_object(draft, values, shares)
+    if mode == "values" and len(values) > 2:
+        _ask_for_values(draft, values, per_mask, is_grey=not palette)
     return counts
 
 
-def _ask_for_classes(
-    draft: Draft, values: Sequence[Any], shares: Sequence[float], is_grey: bool
+def _ask_for_object(
+    draft: Draft, values: Sequence[Any], shares: Sequence[float]
 ) -> None:
-    """Asks where values may stand for something else than for classes."""
-    consecutive = list(range(len(values)))
+    """Asks where it is not clear which of one or two values is marked."""
     if len(values) == 1:
         draft.questions.append(
             f"classes: masks hold {values[0]} alone: what is marked?"
@@ -181,12 +175,31 @@ def _ask_for_classes(
             "black on white? The first class is the background: put the two in that "
             "order, each with its values."
         )
-    elif is_grey and len(values) > 2 and values == [*consecutive[:-1], 255]:
+
+
+def _ask_for_values(
+    draft: Draft, values: Sequence[int], per_mask: Sequence[set], is_grey: bool
+) -> None:
+    """Asks where values of masks may stand for something else than for classes."""
+    consecutive = list(range(len(values)))
+    highest = {max(own) for own in per_mask if own == set(range(len(own)))}
+    if values == [0, 1, 255] and not any({1, 255} <= own for own in per_mask):
+        draft.questions.append(
+            "classes: some masks hold 0 and 1, others 0 and 255: where 1 and 255 are the "
+            "same, give one class both values."
+        )
+    elif len(values) >= 10 and len(highest) > 2:
+        draft.questions.append(
+            f"classes: masks hold values from 0 to {values[-1]}, as many as each needs: "
+            "do they number objects? Then save them with one value for each class, and "
+            "draft anew."
+        )
+    elif values[-1] == 255 and (not is_grey or values[:-1] == consecutive[:-1]):
         draft.questions.append(
             "ignore: is the mask value 255 a class, or are those pixels to be left out? "
             "Of the latter, move it from classes to ignore."
         )
-    elif is_grey and len(values) > 2 and values != consecutive:
+    elif is_grey and values != consecutive:
         shown = ", ".join(map(str, values[:8]))
         draft.questions.append(
             f"classes: masks hold {len(values)} grey values ({shown}, ...): is each a "

@@ -78,7 +78,7 @@ def read_image(path: pathlib.Path, told: description.Description) -> np.ndarray:
     try:
         pixels = np.asarray(io.read_png(path, mode="RGB", limits=limits))
     except io.DataError as error:
-        if "wanted 8 bits" not in str(error):
+        if "wanted 8 bits" not in str(error) or "got mode RGB" in str(error):
             raise
         raise io.DataError(
             f"{error}, or set images.kind to grey16 and images.range in dataset.json"
@@ -117,13 +117,13 @@ def _check_palette(
     path: pathlib.Path, palette: Dict[int, Color], told: description.Description
 ) -> None:
     """Refuses values whose colours in a palette are those of other classes."""
-    owners = {entry.color: entry for entry in told.classes}
     for value, color in palette.items():
-        owner = owners.get(color)
-        if owner and owner.values and value not in (*owner.values, *told.ignore):
+        alike = [e for e in told.classes if e.color == color and e.values]
+        values = [own for entry in alike for own in entry.values]
+        if alike and value not in (*values, *told.ignore):
             raise io.DataError(
                 f"{path}: its palette gives the value {value} the colour of "
-                f"{owner.name}, whose value is {owner.values[0]}: where palettes differ "
+                f"{alike[0].name}, whose value is {values[0]}: where palettes differ "
                 "the values of classes in dataset.json must be colours [r, g, b]"
             )
 

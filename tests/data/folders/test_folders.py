@@ -89,6 +89,11 @@ def test_the_check_tells_what_training_makes_of_it(root):
     plan = "\n".join(report["plan"])
     assert "splits: train 5, selection 2, test 2" in plan
     assert "ben:" in plan and "8 masks" in plan and "mean IoU of two raters" in plan
+    assert "no pixel of" not in plan
+    classes = json.loads((root / "dataset.json").read_text())["classes"]
+    classes += [{"name": "bark", "color": [1, 1, 1], "values": [9]}]
+    leaves.change(root, classes=classes)
+    assert "no pixel of any mask is bark" in "\n".join(check.check(str(root))["plan"])
     assert "where several are of a patient" in plan
 
 
@@ -279,17 +284,22 @@ def test_an_object_black_on_white_is_asked_for(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "values, words",
+    "values, others, palette, words",
     [
-        ([0, 1, 2, 255], "255 a class, or are those pixels to be left out"),
-        ([0, 64, 128, 255], "4 grey values .* is each a class"),
-        ([0, 0, 0, 0], "masks hold 0 alone"),
+        ([0, 1, 2, 255], 1, None, "255 a class, or are those pixels to be left out"),
+        # As PASCAL VOC saves masks.
+        ([0, 5, 15, 255], 1, 64 * leaves.PALETTE, "255 a class, or are those pixels"),
+        ([0, 64, 128, 255], 1, None, "4 grey values .* is each a class"),
+        ([0, 0, 0, 0], 1, None, "masks hold 0 alone"),
+        ([0, 0, 0, 1], 255, None, "where 1 and 255 are the same, give one class both"),
     ],
 )
-def test_what_values_stand_for_is_asked(tmp_path, values, words):
+def test_what_values_stand_for_is_asked(tmp_path, values, others, palette, words):
     picture, labels = leaves.draw(0)
+    mask = np.array(values, np.uint8)[labels[0]]
     leaves.save(tmp_path / "images" / "a.png", picture)
-    leaves.save(tmp_path / "masks" / "a.png", np.array(values, np.uint8)[labels[0]])
+    leaves.save(tmp_path / "masks" / "anna" / "a.png", mask, palette)
+    leaves.save(tmp_path / "masks" / "ben" / "a.png", mask * np.uint8(others), palette)
     (question,) = drafted(tmp_path).questions
     assert re.search(words, question)
 
@@ -550,6 +560,9 @@ def test_one_prediction_on_disk_serves_a_whole_image(root, fit, size, kind, form
         f"blackbox.path={root.parent / 'maps'}",
         *("blackbox.kind=predictions", "calibration_net.kind=blackbox_calibrator"),
     )
+    # Whether their classes are the data's is told from both.
+    (note,) = [note for note in dataset.notes if "of the labelled pixels" in note]
+    assert "hardly agree" not in note and float(note.split()[8][:-1]) > 60
     num = 0
     for split in dataset.splits.values():
         found = split.blackbox
