@@ -19,7 +19,6 @@ _NUM_SAMPLES = tf.TensorSpec(None, tf.int32, "num_samples")
 _SEED = tf.TensorSpec([None, 2], tf.int32, "seed")
 _IMAGE_BYTES = tf.TensorSpec([None], tf.string, "image_bytes")
 _BLACKBOX_BYTES = tf.TensorSpec([None], tf.string, "blackbox_bytes")
-_UINT8_MAP = tf.TensorSpec([None, None], tf.uint8)
 _FLOAT_MAP = tf.TensorSpec([None, None], tf.float32)
 
 

@@ -2,7 +2,6 @@
 
 from typing import Any, Callable, Dict, Optional, Sequence
 
-
 from car_tf import config as config_lib
 from car_tf.blackbox import postprocess
 from car_tf.data import io
