@@ -138,7 +138,8 @@ def test_raters_are_divided_to_be_compared_with_themselves():
     def kept(num):
         source = type("Source", (), {"labels": labels[:, :num]})
         return [
-            part[0, :, 0, 0].tolist() for part in realism._labels(source, facts, 2, 0)
+            part[0, :, 0, 0].tolist()
+            for part in realism._labels(source, facts, 2, 0, np.asarray)
         ]
 
     assert kept(4) == [[2, 3], [0, 1]]

@@ -103,7 +103,7 @@ def test_what_one_rater_does_not_know_is_hidden_from_all():
 
 def test_raters_who_labelled_an_image_stand_for_those_who_did_not():
     labels = np.array([[[[1]], [[255]], [[2]], [[255]]], [[[255]]] * 4], np.uint8)
-    filled = realism._present(labels)
+    filled = realism._present(labels, np.asarray)
     assert filled[0, :, 0, 0].tolist() == [1, 1, 2, 2]
     assert filled[1, :, 0, 0].tolist() == [255] * 4
 
