@@ -5,7 +5,7 @@ from typing import Optional
 
 import numpy as np
 
-from car_tf.data import examples, info
+from car_tf.data import examples, info, io
 from car_tf.evaluate import distances, sampling
 from car_tf.metrics import baselines, iou
 from car_tf.metrics import scores as metrics_scores
@@ -43,7 +43,12 @@ def fit(
     scores = [metrics_scores.SampleScores(counts, matched=False) for _ in choices]
     indices = examples.spread(len(source), num_images)
     drawing = dict(num_samples=1, seed=0, indices=indices)
-    for sampled in sampling.sample(model, source, **drawing):
+    for sampled in io.progress(
+        iterable=sampling.sample(model, source, **drawing),
+        total=len(indices),
+        desc="fitting the cuts of level sets",
+        unit="image",
+    ):
         labels = np.asarray(source.labels[sampled.index])
         for cuts, score in zip(choices, scores):
             kind = dict(num_samples=NUM_SAMPLES, cuts=cuts)

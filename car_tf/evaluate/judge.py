@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from car_tf.config import quiet
-from car_tf.data import info
+from car_tf.data import info, io
 from car_tf.metrics import realism as metrics_realism
 from car_tf.models import averages as weight_averages
 from car_tf.models import discriminator, layers
@@ -98,8 +98,10 @@ def _train(net, arrays, *, num_classes, rng, steps) -> None:
         optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables))
         weight_averages.update(averages, variables, decay=AVERAGE_DECAY, step=index)
 
-    for index in range(steps):
-        step(*_batch(*arrays, rng), tf.constant(index))
+    with io.progress(total=steps, desc="training a judge", unit="step") as bar:
+        for index in range(steps):
+            step(*_batch(*arrays, rng), tf.constant(index))
+            bar.update()
     for variable, average in zip(net.trainable_variables, averages):
         variable.assign(average)
 

@@ -5,7 +5,7 @@ from typing import Any, Callable, Dict, Optional, Tuple
 
 import numpy as np
 
-from car_tf.data import class_flips, examples, info
+from car_tf.data import class_flips, examples, info, io
 from car_tf.evaluate import judge, sampling
 from car_tf.metrics import baselines
 from car_tf.models import sampler
@@ -79,12 +79,20 @@ def _maps(
     if not dataset_info.flips:
         labels = _present(source.labels, kept)
     found: Dict[str, list] = {"f_pixels": [], "f_argmax": []}
-    drawing = dict(num_samples=num_maps, seed=seed)
+
+    def drawn(of: sampler.Sampler):
+        return io.progress(
+            iterable=sampling.sample(of, source, num_samples=num_maps, seed=seed),
+            total=len(source),
+            desc="drawing for the judges",
+            unit="image",
+        )
+
     if before is not None:
-        earlier = sampling.sample(before, source, **drawing)
+        earlier = drawn(before)
         found["before_stage2"] = [kept(sampled.samples) for sampled in earlier]
     found[OWN] = []
-    for sampled in sampling.sample(model, source, **drawing):
+    for sampled in drawn(model):
         rng = np.random.default_rng([seed, sampled.index])
         probs, pixels = sampled.probs, baselines.independent_pixels
         found["f_pixels"].append(kept(pixels(probs, num_samples=num_maps, rng=rng)))

@@ -53,6 +53,18 @@ def test_what_half_of_the_labels_show_gives_three_quarters():
     assert result["paired_accuracy"] == pytest.approx(0.75, abs=0.08)
 
 
+def test_a_bar_shows_how_far_a_judge_is(monkeypatch):
+    bars, whole = [], judge.io.progress
+
+    def progress(**kwargs):
+        bars.append(whole(**kwargs))
+        return bars[-1]
+
+    monkeypatch.setattr(judge.io, "progress", progress)
+    judged(lambda num, seed: halves(num, seed)[1], steps=3)
+    assert [(bar.n, bar.total) for bar in bars] == [(3, 3)]
+
+
 def test_what_tensorflow_says_of_the_judge_s_graph_is_dropped(monkeypatch, capfd):
     monkeypatch.delenv("TF_CPP_MIN_LOG_LEVEL", raising=False)
     meaningless = "E remapper failed: INVALID_ARGUMENT: Mutation::Apply error: fanout"
