@@ -323,6 +323,11 @@ def _groups(draft, root, paths, found) -> None:
         image = max(known, key=known.get)
         if known[image] < len(found):
             draft.lines.append(f"{path}: does not name all images, not used")
+            if known[image]:
+                draft.questions.append(
+                    f"groups: {path} names {known[image]} of {len(found)} images in "
+                    f"{image}: mend it and draft anew, or leave it out."
+                )
             continue
         rest = [column for column in columns if column != image]
         is_split = [

@@ -225,6 +225,8 @@ def read(root: pathlib.Path) -> Description:
     """
     path = root / FILE
     content = content_of(root)
+    if not root.is_dir():
+        raise io.DataError(f"{root}: wanted a folder, found none")
     if content is None:
         raise io.DataError(
             f"{path}: wanted what the folder holds, found no such file: "

@@ -14,7 +14,7 @@ from car_tf.blackbox import check as check_blackbox
 from car_tf.data import check, findings, io, layouts
 from car_tf.data import load as data_load
 from car_tf.data.folders import check as folders_check
-from car_tf.data.folders import describe
+from car_tf.data.folders import describe, description
 from car_tf.evaluate import distances
 
 
@@ -81,6 +81,8 @@ def test_a_folder_without_a_description_says_how_to_get_one(tmp_path):
     assert layouts.dataset_at(root) == "folders"
     with pytest.raises(io.DataError, match="data describe .* writes a draft"):
         layouts.overrides(config_lib.load("folders"), str(root))
+    with pytest.raises(io.DataError, match="nowhere: wanted a folder, found none"):
+        description.read(tmp_path / "nowhere")
 
 
 def test_the_check_tells_what_training_makes_of_it(root):
@@ -160,9 +162,11 @@ def test_splits_as_folders(tmp_path, image, mask):
 
 def test_a_table_gives_groups_and_splits(root):
     rows = [f"leaf{i}.png;tree{i // 3}" for i in range(9)]
+    (root / "trees.csv").write_text("\n".join(["file;tree", *rows[:8]]))
+    assert "trees.csv names 8 of 9 images in file" in drafted(root).questions[0]
     (root / "trees.csv").write_text("\n".join(["file;tree", *rows]))
     draft = drafted(root)
-    assert draft.content["groups"]["group"] == "tree"
+    assert draft.content["groups"]["group"] == "tree" and not draft.questions
     for split in load(root).splits.values():
         assert len(set(split.groups)) == 1 and len(split) == 3
     splits = ["train"] * 4 + ["val"] * 2 + ["test"] * 3
