@@ -17,9 +17,14 @@ tfd = tfp.distributions
 def masked_mean(values: tf.Tensor, valid_mask: Optional[tf.Tensor]) -> tf.Tensor:
     """Means over everything but the batch axis, counting valid entries alone.
 
-    Of values `[B, ...]` under a mask of 0 and 1 in their shape (None: all are valid)
-    `[B]`; 0 for an image without a valid entry. Values under the mask are not read, so
-    that they may be anything, NaN included.
+    Args:
+      values: `[B, ...]` float.
+      valid_mask: `[B, ...]` float of 0 and 1 in the shape of `values`, or None if
+        everything is valid.
+
+    Returns:
+      `[B]`; 0 for an image without a valid entry. Values under the mask are not
+      read, so that they may be anything, NaN included.
     """
     axes = list(range(1, values.shape.rank))
     if valid_mask is None:
@@ -35,9 +40,13 @@ def cross_entropy(
 ) -> tf.Tensor:
     """Lce: negative log-likelihood of the target (CAR, Eq. 2).
 
-    Of a distribution per pixel, batch shape `[B, ...]`, at `[B, ...]` class ids (any
-    in-range id under the mask) or real values. Returns `[B]`, nats, mean over the valid
-    pixels, those where `valid_mask` is 1 (None: all).
+    Args:
+      likelihood: batch shape `[B, ...]`, one distribution per pixel.
+      target: `[B, ...]`, class ids (any in-range id under the mask) or real values.
+      valid_mask: `[B, ...]` of 0 and 1, or None.
+
+    Returns:
+      `[B]`, nats, mean over the valid pixels.
     """
     return masked_mean(-likelihood.log_prob(target), valid_mask)
 
@@ -49,10 +58,14 @@ def calibration(
 ) -> tf.Tensor:
     """Lcal: KL of the samples' mean distribution from F's (CAR, Eq. 6).
 
-    Of q_phi (`sample_mean`, see `categorical_mean`) from q_theta (`target`), both of
-    batch shape `[B, ...]`. Returns `[B]`, nats, mean over the pixels where `valid_mask`
-    is 1 (None: all). For unit Gaussians this is half the squared difference of the
-    means (CAR, Eq. 17).
+    Args:
+      sample_mean: q_phi, batch shape `[B, ...]`: see `categorical_mean`.
+      target: q_theta, F's distribution, of the same batch shape.
+      valid_mask: `[B, ...]` of 0 and 1, or None.
+
+    Returns:
+      `[B]`, nats, mean over the valid pixels. For unit Gaussians this is half the
+      squared difference of the means (CAR, Eq. 17).
     """
     return masked_mean(tfd.kl_divergence(sample_mean, target), valid_mask)
 
@@ -150,9 +163,14 @@ def _jaccard_distances(one: tf.Tensor, other: tf.Tensor) -> tf.Tensor:
 def categorical_mean(sample_log_probs: tf.Tensor) -> tfd.Distribution:
     """The mean over samples of their class probabilities (CAR, Eq. 5).
 
-    Of log-probabilities `[B, M, ..., K]`, by their log-mean-exp, so that gradients
-    survive samples that are saturated in float32: a categorical distribution of batch
-    shape `[B, ...]`.
+    Computed as the log-mean-exp of log-probabilities, so that gradients survive
+    samples that are saturated in float32.
+
+    Args:
+      sample_log_probs: `[B, M, ..., K]`, log-softmax of the samples' logits.
+
+    Returns:
+      A categorical distribution of batch shape `[B, ...]`.
     """
     return tfd.Categorical(logits=tfp.math.reduce_logmeanexp(sample_log_probs, axis=1))
 
@@ -160,8 +178,12 @@ def categorical_mean(sample_log_probs: tf.Tensor) -> tfd.Distribution:
 def complexity(mean: tf.Tensor, std: tf.Tensor) -> tf.Tensor:
     """KL of a Gaussian posterior of z from the prior N(0, I) (CAR, Eq. 20).
 
-    Of `[B, Z]` means and positive deviations `[B]`, nats, sums over the dimensions of
-    z.
+    Args:
+      mean: `[B, Z]`.
+      std: `[B, Z]`, positive.
+
+    Returns:
+      `[B]`, nats, sum over the dimensions of z.
     """
     prior = tfd.Normal(tf.zeros_like(mean), tf.ones_like(std))
     kl = tfd.kl_divergence(tfd.Normal(mean, std), prior)
@@ -171,8 +193,11 @@ def complexity(mean: tf.Tensor, std: tf.Tensor) -> tf.Tensor:
 def adversarial(fake_logits: tf.Tensor) -> tf.Tensor:
     """Ladv: the non-saturating loss softplus(-D) over all samples (CAR, Eq. 3).
 
-    Of D's logits `[B, M, ...]` of generated pairs, and of their patches, `[B]`, nats;
-    ln 2 where D is at chance.
+    Args:
+      fake_logits: `[B, M, ...]`, D's logits of generated pairs, and of their patches.
+
+    Returns:
+      `[B]`, nats; ln 2 where D is at chance.
     """
     return masked_mean(tf.nn.softplus(-fake_logits), None)
 
@@ -180,7 +205,12 @@ def adversarial(fake_logits: tf.Tensor) -> tf.Tensor:
 def discriminator(real_logits: tf.Tensor, fake_logits: tf.Tensor) -> tf.Tensor:
     """Binary cross-entropy of D on real and generated pairs (CAR, Eq. 4).
 
-    Of D's logits `[B]` and `[B, M]` `[B]`, nats; 2 ln 2 where D is at chance.
+    Args:
+      real_logits: `[B]`, D's logits of real pairs.
+      fake_logits: `[B, M]`, D's logits of generated pairs.
+
+    Returns:
+      `[B]`, nats; 2 ln 2 where D is at chance.
     """
     return real_logits_loss(real_logits) + fake_logits_loss(fake_logits)
 
@@ -198,8 +228,12 @@ def fake_logits_loss(logits: tf.Tensor) -> tf.Tensor:
 def r1_penalty(gradients: Sequence[tf.Tensor]) -> tf.Tensor:
     """Half the squared norm of D's input gradient (Mescheder et al., 2018, Eq. 9).
 
-    Takes the gradients, `[B, ...]` each, of D's logit on real pairs with respect to the
-    parts of D's input; returns `[B]`, to be multiplied by gamma.
+    Args:
+      gradients: `[B, ...]` each: gradients of D's logit on real pairs with respect
+        to the parts of D's input.
+
+    Returns:
+      `[B]`; multiply by gamma.
     """
     return 0.5 * sum(
         tf.reduce_sum(tf.square(gradient), axis=list(range(1, gradient.shape.rank)))

@@ -59,8 +59,9 @@ def _scored(
     samples, labels = np.asarray(samples), np.asarray(labels)
     if samples.ndim == labels.ndim == 3:
         samples, labels = samples[None], labels[None]
-    kind = dict(num_classes=num_classes, absent=absent)
-    return scores.score_multi_rater(samples, labels, **kind)
+    return scores.score_multi_rater(
+        samples, labels, num_classes=num_classes, absent=absent
+    )
 
 
 def ece(
@@ -100,16 +101,22 @@ def ece(
     num_valid = valid.sum(-3)
     counted = num_valid > 0
     reliability = calibration.Reliability(num_bins)
-    share = right.sum(-3)[counted] / num_valid[counted]
-    reliability.update(probs.max(-1)[counted], share)
+    reliability.update(
+        probs.max(-1)[counted], (right.sum(-3)[counted] / num_valid[counted])
+    )
     return reliability.ece()
 
 
 def realism(label_scores: np.ndarray, sample_scores: np.ndarray) -> Optional[float]:
     """Computes how often a judge scores a label above a sample: the AUC, 0.5 at best.
 
-    Takes the finite scores, of any shape, of labels that the judge was not trained on
-    and of samples, higher where it takes them for labels. None where either is empty.
+    Args:
+      label_scores: float of any shape, finite: a judge's scores of labels that it was
+        not trained on, higher where it takes them for labels.
+      sample_scores: likewise, of samples.
+
+    Returns:
+      In [0, 1]; None where either is empty.
 
     Raises:
       ValueError: a score is not finite.

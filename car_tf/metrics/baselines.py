@@ -19,16 +19,24 @@ class Cuts(NamedTuple):
 
 
 def argmax(probs: np.ndarray) -> np.ndarray:
-    """Returns the likeliest map `[1, H, W]` uint8 of `[H, W, K]`: always the same."""
+    """Returns the most probable map `[1, H, W]` uint8: always the same.
+
+    Args:
+      probs: `[H, W, K]` float probabilities; the first of equals is taken.
+    """
     return probs.argmax(axis=-1)[None].astype(np.uint8)
 
 
 def independent_pixels(
     probs: np.ndarray, *, num_samples: int, rng: np.random.Generator
 ) -> np.ndarray:
-    """Draws every pixel of `[H, W, K]` by itself: calibrated, never coherent.
+    """Draws every pixel by itself: as likely as F says everywhere, never coherent.
 
-    Returns `[S, H, W]` uint8 class ids.
+    Args:
+      probs: `[H, W, K]` float probabilities.
+
+    Returns:
+      `[S, H, W]` uint8 class ids.
     """
     cumulative = probs.cumsum(axis=-1)[..., :-1]
     samples = np.empty((num_samples, *probs.shape[:2]), np.uint8)
@@ -44,10 +52,12 @@ def level_sets(
 ) -> np.ndarray:
     """Returns where class 1 exceeds 1/2S, 3/2S, ...: coherent, always nested.
 
-    Of `[H, W, 2]` probabilities `[S, H, W]` uint8 of 0 and 1; `cuts` move the levels.
+    Args:
+      probs: `[H, W, 2]` float probabilities; other numbers of classes are a ValueError.
+      cuts: other levels than these.
 
-    Raises:
-      ValueError: there are not two classes.
+    Returns:
+      `[S, H, W]` uint8 of 0 and 1.
     """
     if probs.shape[-1] != 2:
         raise ValueError(f"level sets need two classes, got {probs.shape[-1]}")
@@ -68,8 +78,14 @@ def gumbel_draws(
     """Adds one Gumbel variable per class to log F, the same in all pixels of a sample.
 
     By the Gumbel-max trick a pixel's arg-max is distributed as F says, and whole
-    regions switch together. Of `[H, W, K]` probabilities `[S, H, W]` uint8 class ids;
-    `stratified`: every 16 samples are a Latin hypercube, as G's noise may be.
+    regions switch together.
+
+    Args:
+      probs: `[H, W, K]` float probabilities.
+      stratified: whether every 16 samples are a Latin hypercube, as G's noise may be.
+
+    Returns:
+      `[S, H, W]` uint8 class ids.
     """
     shape = (num_samples, probs.shape[-1])
     uniform = rng.random(shape)

@@ -8,10 +8,13 @@ LEVEL, NUM_RESAMPLES, SEED = 0.95, 2000, 0
 
 
 class GroupBootstrap:
-    """Draws whole groups `[I]` with replacement: images of one are not independent.
+    """Draws whole groups with replacement: images of one patient are not independent.
 
     All means share the same draws, so that the interval of a difference of two samplers
     is that of the paired differences.
+
+    Args:
+      groups: `[I]`, name of each image's group.
     """
 
     def __init__(self, groups: Sequence[str], *, seed: int = SEED):
@@ -25,10 +28,11 @@ class GroupBootstrap:
             times[:] = np.bincount(drawn, minlength=self._num)
 
     def interval(self, values: Sequence[Optional[float]]) -> Optional[List[float]]:
-        """Returns both ends of the percentile interval of the mean of `[I]` values.
+        """Returns both ends of the percentile interval of the mean over images.
 
-        None counts nowhere; of values from fewer than two groups there is no interval
-        (None).
+        Args:
+          values: `[I]`, one per image; None where undefined, which counts nowhere.
+            There is no interval (None) with values from fewer than two groups.
         """
         values = np.array(values, np.float64)  # None becomes NaN.
         known = ~np.isnan(values)
@@ -47,7 +51,9 @@ class GroupBootstrap:
     ) -> Optional[Dict[str, Any]]:
         """Returns `mean` and `interval` of paired differences; None without a pair.
 
-        Takes `[I]` each, of two samplers on the same images; None where undefined.
+        Args:
+          values: `[I]`, one per image; None where undefined.
+          others: `[I]`, of another sampler on the same images.
         """
         change = np.array(values, np.float64) - np.array(others, np.float64)
         if np.isnan(change).all():

@@ -24,10 +24,11 @@ class Reliability:
         self._correct = np.zeros(num_bins)
 
     def update(self, confidence: np.ndarray, correct: np.ndarray) -> None:
-        """Adds pixels, labelled ones alone.
+        """Adds pixels.
 
         Args:
-          confidence: float of any shape, probability of the predicted class, [0, 1].
+          confidence: float of any shape, probability of the predicted class, [0, 1];
+            labelled pixels alone, so index by the valid mask first.
           correct: bool in the same shape, or the probability of being right, [0, 1],
             where the label is a distribution.
 
@@ -116,7 +117,11 @@ class FlipCalibration:
     Over the pixels whose label is the original class, `flip_probability` is
     sum P(flipped) / sum (P(original) + P(flipped)), which leaves other confusions of
     the class aside; `class_probability` is the mean P(flipped), the paper's figure,
-    which they lower. Takes the ids and true probabilities of F flips.
+    which they lower.
+
+    Args:
+      originals: F class ids.
+      probabilities: F true probabilities of the flips.
     """
 
     def __init__(
@@ -155,10 +160,12 @@ class FlipCalibration:
         _check_size("probs", np.shape(probs)[:2], label)
         for index, pixels in self._pixels_of(label, mask):
             values = probs[pixels]
-            self._pixels[index] += len(values)
-            original, flipped = self._originals[index], self._flipped[index]
-            self._original_sum[index] += values[:, original].sum(dtype=np.float64)
-            self._flipped_sum[index] += values[:, flipped].sum(dtype=np.float64)
+            self._add(
+                index,
+                len(values),
+                values[:, self._originals[index]].sum(dtype=np.float64),
+                values[:, self._flipped[index]].sum(dtype=np.float64),
+            )
 
     def update_samples(
         self, samples: np.ndarray, label: np.ndarray, mask: Optional[np.ndarray] = None
@@ -167,18 +174,20 @@ class FlipCalibration:
         _check_size("samples", np.shape(samples)[1:], label)
         for index, pixels in self._pixels_of(label, mask):
             values = samples[:, pixels]
-            self._pixels[index] += values.shape[1]
-            original, flipped = self._originals[index], self._flipped[index]
-            num = len(samples)
-            self._original_sum[index] += np.count_nonzero(values == original) / num
-            self._flipped_sum[index] += np.count_nonzero(values == flipped) / num
+            self._add(
+                index,
+                values.shape[1],
+                np.count_nonzero(values == self._originals[index]) / len(samples),
+                np.count_nonzero(values == self._flipped[index]) / len(samples),
+            )
 
     def to_dict(self) -> Dict[str, Any]:
         """Returns the calibration of every class, ready for JSON.
 
-        `classes`, one dict per flip, and the mean and the worst absolute offset of both
-        probabilities from the true ones. Classes without a pixel have None, stay out of
-        means and maxima and are counted in `num_undefined_classes`.
+        Returns:
+          `classes`, one dict per flip, and the mean and the worst absolute offset of
+          both probabilities from the true ones. Classes without a pixel have None,
+          stay out of means and maxima and are counted in `num_undefined_classes`.
         """
         classes = []
         for index, true in enumerate(self._true):
@@ -216,14 +225,21 @@ class FlipCalibration:
             _check_size("mask", np.shape(mask), label)
         for flipped in self._flipped:
             if (label == flipped).any():
-                words = "the label must hold classes before any flip, found the flipped"
-                raise ValueError(f"{words} id {flipped}")
+                raise ValueError(
+                    "the label must hold classes before any flip, found the flipped "
+                    f"id {flipped}"
+                )
         for index, original in enumerate(self._originals):
             pixels = label == original
             if mask is not None:
                 pixels &= mask.astype(bool)
             if pixels.any():
                 yield index, pixels
+
+    def _add(self, index: int, pixels: int, original: float, flipped: float) -> None:
+        self._pixels[index] += pixels
+        self._original_sum[index] += original
+        self._flipped_sum[index] += flipped
 
 
 def _ratio(numerator: float, denominator: float) -> Optional[float]:

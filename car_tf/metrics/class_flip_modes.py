@@ -19,7 +19,10 @@ def class_overlaps(
 ) -> Tuple[np.ndarray, np.ndarray]:
     """Counts labelled pixels that sample pairs, and sample and label, share.
 
-    Takes samples `[S, P]` and label `[P]` uint8, 255 ignored, and `[F]` ids.
+    Args:
+      samples: `[S, P]` uint8.
+      label: `[P]` uint8, 255 ignored.
+      originals, flipped: `[F]`.
 
     Returns:
       `[2F, S, S]`, pixels of a switchable class in both samples, the classes in the
@@ -51,7 +54,8 @@ def class_overlaps(
 def mean_class_distance(overlap: np.ndarray) -> np.ndarray:
     """Returns 1 - mean IoU `[S, S]` over the classes in either sample; NaN for none.
 
-    Takes `[C, S, S]` pixels of each class that both samples share.
+    Args:
+      overlap: `[C, S, S]` pixels of each class that both samples share.
     """
     area = overlap.diagonal(axis1=1, axis2=2)[..., None]
     area = np.broadcast_to(area, overlap.shape)
@@ -109,8 +113,11 @@ def _shift(values: np.ndarray, steps: np.ndarray) -> np.ndarray:
 def mode_distance(probabilities: np.ndarray) -> float:
     """Returns E d(y, y') between two independent modes, all n given classes present.
 
-    Modes that differ in k flips share n - k of their n + k classes, each with IoU 1, so
-    d = 2k / (n + k); a flip, `[n]` probabilities, differs with probability 2p(1 - p).
+    Modes that differ in k flips share n - k of their n + k classes, each with IoU 1,
+    so d = 2k / (n + k); a flip differs with probability 2p(1 - p).
+
+    Args:
+      probabilities: `[n]` of the flips of the classes present.
     """
     num_present = len(probabilities)
     mass = np.ones(1)  # [k], probability of k differing flips

@@ -71,7 +71,8 @@ def energy_distance(
 
     Args:
       cross: `[S, N]` float, d(s, y).
-      within_samples, within_labels: `[S, S]` and `[N, N]` float, d(s, s') and d(y, y').
+      within_samples: `[S, S]` float, d(s, s').
+      within_labels: `[N, N]` float, d(y, y').
       label_weights: `[N]` float, probabilities of the labels.
 
     Returns:
@@ -87,8 +88,10 @@ def energy_distance(
     wanted = (num_samples, num_samples), (num_labels, num_labels), (num_labels,)
     got = within_samples.shape, within_labels.shape, label_weights.shape
     if got != wanted:
-        words = "within_samples, within_labels and label_weights must have shapes"
-        raise ValueError(f"{words} {wanted}, got {got}")
+        raise ValueError(
+            "within_samples, within_labels and label_weights must have shapes "
+            f"{wanted}, got {got}"
+        )
     pair_weights = label_weights[:, None] * label_weights
     label_diversity = _expectation(within_labels, pair_weights)
     cross_distance = _expectation(cross, np.broadcast_to(label_weights, cross.shape))
@@ -113,7 +116,9 @@ def _expectation(values: np.ndarray, weights: np.ndarray) -> Optional[float]:
     """Weighted mean of the values that are not NaN; None if their weights are 0."""
     weights = np.where(np.isnan(values), 0.0, weights)
     total = weights.sum()
-    return float((np.nan_to_num(values) * weights).sum() / total) if total else None
+    if total == 0:
+        return None
+    return float((np.nan_to_num(values) * weights).sum() / total)
 
 
 def multi_rater_distances(
@@ -196,9 +201,13 @@ def class_flips_distances(
     undefined. No mode is built: see `class_flip_modes`.
 
     Args:
-      samples: `[S, H, W]` integer class ids below `num_classes`, both kinds included.
-      label: `[H, W]` integer class ids before any flip, or `ignore_label`.
-      originals, flipped, probabilities: F each.
+      samples: `[S, H, W]` integer class ids below `num_classes`.
+      label: `[H, W]` integer class ids as annotated, before any flip.
+      originals: F ids in the label that can flip.
+      flipped: F ids that they flip to, which the label must not hold.
+      probabilities: F, of the flips.
+      num_classes: K, ids of both kinds included.
+      ignore_label: id of unlabelled pixels, which count nowhere.
 
     Returns:
       `cross` `[S, 1]` and `within_labels` `[1, 1]` as expectations over the modes,
@@ -252,11 +261,13 @@ def _check_flips(
     if len(np.unique(ids)) != len(ids):
         raise ValueError(f"ids of flips must all differ, got {ids.tolist()}")
     if ids.size and not 0 <= ids.min() <= ids.max() < num_classes:
-        words = f"ids of flips must be in 0..{num_classes - 1}"
-        raise ValueError(f"{words}, got {ids.tolist()}")
+        raise ValueError(
+            f"ids of flips must be in 0..{num_classes - 1}, got {ids.tolist()}"
+        )
     if not ((probabilities >= 0) & (probabilities <= 1)).all():
-        words = "probabilities must be in [0, 1], got"
-        raise ValueError(f"{words} {probabilities.tolist()}")
+        raise ValueError(
+            f"probabilities must be in [0, 1], got {probabilities.tolist()}"
+        )
 
 
 def _check_maps(
@@ -271,8 +282,9 @@ def _check_maps(
         )
     if samples.min() < 0 or samples.max() >= num_classes:
         wrong = samples[(samples < 0) | (samples >= num_classes)][0]
-        words = f"samples must hold class ids 0..{num_classes - 1}"
-        raise ValueError(f"{words}, found {wrong}")
+        raise ValueError(
+            f"samples must hold class ids 0..{num_classes - 1}, found {wrong}"
+        )
     ignored = labels == ignore_label
     outside = ~ignored & ((labels < 0) | (labels >= num_classes))
     if outside.any():

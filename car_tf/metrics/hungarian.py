@@ -10,14 +10,18 @@ MAX_COPIES = 1024
 
 
 def hungarian_matched_iou(iou: np.ndarray) -> float:
-    """Mean IoU in [0, 1] under the best one-to-one matching of samples and labels.
+    """Mean IoU under the best one-to-one matching of samples and labels.
 
     Both sides are repeated to their least common multiple, so that every sample and
     every label weighs the same whatever their numbers. That equals the exact optimal
     transport between the two sets. A rectangular assignment would instead pick the
     best few samples and forget the others.
 
-    Takes `[S, N]`, the IoU of each sample with each label.
+    Args:
+      iou: `[S, N]`, IoU of each sample with each label, in [0, 1].
+
+    Returns:
+      In [0, 1].
 
     Raises:
       ValueError: the matrix is empty or holds NaN.

@@ -16,13 +16,18 @@ _BLOCK_IDS = 1 << 22
 
 
 def pixel_runs(maps: np.ndarray) -> Iterator[Tuple[np.ndarray, np.ndarray]]:
-    """Compresses `[M, P]` uint8 maps to the runs of pixels that no map tells apart.
+    """Compresses maps to the runs of pixels that no map tells apart.
 
-    Segmentations are piecewise constant, so most neighbouring pixels carry the same ids
-    in every map; counting each run once, times its length, gives the same numbers
-    several times faster. Yields columns `[M, R]` uint8, the ids of each run, and
-    lengths `[R]` float32, its pixels; one pair per block, all together covering every
-    pixel exactly once.
+    Segmentations are piecewise constant, so most neighbouring pixels carry the same
+    ids in every map; counting each run once, times its length, gives the same numbers
+    several times faster.
+
+    Args:
+      maps: `[M, P]` uint8, M flattened maps of P pixels.
+
+    Yields:
+      columns `[M, R]` uint8, the ids of each run, and lengths `[R]` float32, its
+      pixels; one pair per block, all together covering every pixel exactly once.
     """
     num_maps, num_pixels = maps.shape
     block_pixels = max(1, _BLOCK_IDS // num_maps)
@@ -40,9 +45,12 @@ def class_overlaps(
 ) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Counts what every pair of maps shares, over the pixels that both of them know.
 
-    Of `[M, P]` uint8 class ids, where 255 hides a pixel of one map. Returns `[C, M, M]`
-    float64, pixels of the class in both maps; `[C, M, M]`, those of the first map that
-    the second knows; `[M, M]`, pixels that both know.
+    Args:
+      maps: `[M, P]` uint8 class ids; 255 hides a pixel of one map.
+
+    Returns:
+      `[C, M, M]` float64, pixels of the class in both maps; `[C, M, M]`, those of the
+      first map that the second knows; `[M, M]`, pixels that both know.
     """
     shape = (len(classes), len(maps), len(maps))
     overlap, area, known = np.zeros(shape), np.zeros(shape), np.zeros(shape[1:])
@@ -94,8 +102,9 @@ def mean_over_classes(
     count = np.count_nonzero(occurs, axis=0).astype(np.float64)
     if absent == COUNT_AS_ONE:
         count[:] = len(overlap)
-    undefined = np.full(count.shape, np.nan)
-    return np.divide(ious.sum(0), count, out=undefined, where=count > 0)
+    return np.divide(
+        ious.sum(0), count, out=np.full(count.shape, np.nan), where=count > 0
+    )
 
 
 def pairwise_iou(
@@ -103,8 +112,12 @@ def pairwise_iou(
 ) -> np.ndarray:
     """Mean IoU over classes of every pair of maps, over the pixels that both know.
 
-    Takes `[M, P]` uint8 class ids; 255 hides a pixel of one map. Returns `[M, M]`
-    float64 in [0, 1]; NaN for no pixel in common, or where every class was left out.
+    Args:
+      maps: `[M, P]` uint8 class ids; 255 hides a pixel of one map.
+
+    Returns:
+      `[M, M]` float64 in [0, 1]; NaN where two maps know no pixel in common, or where
+      every class was left out.
     """
     overlap, area, known = class_overlaps(maps, classes)
     return np.where(known > 0, mean_over_classes(overlap, area, absent=absent), np.nan)
@@ -119,31 +132,44 @@ def confusion_matrix(
 ) -> np.ndarray:
     """Counts pixels by true and predicted class; matrices of several images add up.
 
-    Takes integer class ids of one shape; the prediction is not read where the label is
-    ignored. Returns `[K, K]` int64, rows true, columns predicted.
+    Args:
+      label: integer class ids of any shape; `ignore_label` counts nowhere.
+      prediction: integer class ids in the shape of `label`; not read where the label
+        is ignored.
+
+    Returns:
+      `[K, K]` int64, rows true, columns predicted.
 
     Raises:
       ValueError: the shapes differ, or an id that counts is not in 0..K-1.
     """
     label, prediction = np.asarray(label), np.asarray(prediction)
     if label.shape != prediction.shape:
-        words = f"prediction must have the label's shape {label.shape}"
-        raise ValueError(f"{words}, got {prediction.shape}")
+        raise ValueError(
+            f"prediction must have the label's shape {label.shape}, "
+            f"got {prediction.shape}"
+        )
     valid = label != ignore_label
     rows, columns = label[valid].astype(np.int64), prediction[valid].astype(np.int64)
     for name, ids in (("label", rows), ("prediction", columns)):
         if ids.size and not 0 <= ids.min() <= ids.max() < num_classes:
             wrong = ids[(ids < 0) | (ids >= num_classes)][0]
-            words = f"{name} must hold class ids 0..{num_classes - 1}"
-            raise ValueError(f"{words}, found {wrong}")
+            raise ValueError(
+                f"{name} must hold class ids 0..{num_classes - 1}, found {wrong}"
+            )
     counts = np.bincount(rows * num_classes + columns, minlength=num_classes**2)
     return counts.reshape(num_classes, num_classes)
 
 
 def per_class_iou(confusion: np.ndarray) -> np.ndarray:
-    """Returns IoUs `[K]` of counts `[K, K]`; NaN for classes that are in neither."""
+    """Returns the IoU `[K]` of each class; NaN for classes that occur in neither map.
+
+    Args:
+      confusion: `[K, K]` counts, rows true, columns predicted.
+    """
     confusion = np.asarray(confusion, np.float64)
     intersection = np.diagonal(confusion)
     union = confusion.sum(0) + confusion.sum(1) - intersection
-    undefined = np.full(len(union), np.nan)
-    return np.divide(intersection, union, out=undefined, where=union > 0)
+    return np.divide(
+        intersection, union, out=np.full(len(union), np.nan), where=union > 0
+    )

@@ -29,8 +29,9 @@ class Effort:
 class Target:
     """What a rater wants, to be compared with maps and their mixtures.
 
-    `label` is `[H, W]` integer class ids, or `ignore_label`; the IoU of `classes`
-    counts.
+    Args:
+      label: `[H, W]` integer class ids; `ignore_label` counts nowhere.
+      classes: those whose IoU counts.
     """
 
     def __init__(
@@ -47,9 +48,14 @@ class Target:
         self._classes = list(classes)
 
     def counts(self, maps: np.ndarray, where: np.ndarray) -> np.ndarray:
-        """Counts pixels by true and predicted class within a region `[H, W]` bool.
+        """Counts pixels by true and predicted class within a region.
 
-        Of maps `[S, H, W]` of class ids below K `[S, K, K]` int64, columns predicted.
+        Args:
+          maps: `[S, H, W]` integer class ids below K.
+          where: `[H, W]` bool.
+
+        Returns:
+          `[S, K, K]` int64, rows true, columns predicted.
         """
         where = where & self._valid
         cells = self._rows[where] + maps[:, where]
@@ -67,8 +73,9 @@ class Target:
         intersection = np.diagonal(counts, axis1=1, axis2=2)
         union = counts.sum(1) + counts.sum(2) - intersection
         intersection, union = (x[:, self._classes] for x in (intersection, union))
-        zeros = np.zeros(union.shape)
-        ious = np.divide(intersection, union, out=zeros, where=union > 0)
+        ious = np.divide(
+            intersection, union, out=np.zeros(union.shape), where=union > 0
+        )
         occur = (union > 0).sum(1)
         return np.where(occur > 0, ious.sum(1) / np.maximum(occur, 1), 1.0)
 
@@ -82,17 +89,25 @@ class Target:
 def regions(
     samples: np.ndarray, guess: np.ndarray, *, least_pixels: int, max_regions: int
 ) -> List[np.ndarray]:
-    """Returns where a choice is to be made, `[H, W]` bool each, the largest first.
+    """Returns where a choice is to be made, the largest regions first.
 
     A region is a connected part (across corners too) of the pixels on which the samples
-    `[S, H, W]` are not of one mind, as far as the single guess `[H, W]` gives it one
-    class. Smaller ones than `least_pixels` are left out: nobody clicks on specks.
+    are not of one mind, as far as the single guess gives it one class.
+
+    Args:
+      samples: `[S, H, W]` class ids.
+      guess: `[H, W]` class ids.
+      least_pixels: smaller ones are left out: nobody clicks on specks.
+
+    Returns:
+      `[H, W]` bool each.
     """
     open_pixels = (samples != samples[0]).any(0)
     found: List[Tuple[int, np.ndarray]] = []
     for class_id in np.unique(guess[open_pixels]):
-        part_of = open_pixels & (guess == class_id)
-        parts, num = scipy.ndimage.label(part_of, structure=_NEIGHBOURS)
+        parts, num = scipy.ndimage.label(
+            open_pixels & (guess == class_id), structure=_NEIGHBOURS
+        )
         sizes = np.bincount(parts.ravel(), minlength=num + 1)
         for part in range(1, num + 1):
             if sizes[part] >= least_pixels:
@@ -114,9 +129,13 @@ def mixture(
 ) -> Tuple[np.ndarray, Effort]:
     """Starts from the best sample and takes, region by region, a better variant.
 
-    Of samples `[S, H, W]` and regions that do not overlap, each visited once and in
-    this order; the variant that raises the IoU most is taken. Returns the mixture `[H,
-    W]`, and how close it is.
+    Args:
+      samples: `[S, H, W]` class ids.
+      where: regions that do not overlap, each visited once and in this order; the
+        variant that raises the IoU most is taken.
+
+    Returns:
+      `[H, W]` the mixture, and how close it is.
     """
     chosen, effort = best_sample(target, samples)
     mixed = samples[chosen].copy()

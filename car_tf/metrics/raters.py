@@ -14,10 +14,14 @@ NUM_SAMPLES = 16
 def known_and_shares(
     labels: np.ndarray, num_classes: int
 ) -> Tuple[np.ndarray, np.ndarray]:
-    """Returns what raters say of each pixel, of `[N, H, W]` class ids, 255 unknown.
+    """Returns what raters say of each pixel.
 
-    Whether any rater knows it, `[H, W]` bool, and the share of each class among those
-    who do, `[H, W, K]` float64; 0 where nobody does.
+    Args:
+      labels: `[N, H, W]` class ids, or 255 where a rater does not know.
+
+    Returns:
+      `[H, W]` bool, whether any rater knows the pixel, and `[H, W, K]` float64, the
+      share of each class among those who do; 0 where nobody does.
     """
     num_knowing = (labels != iou.HIDDEN).sum(axis=0)
     votes = np.stack([(labels == k).sum(axis=0) for k in range(num_classes)], axis=-1)
@@ -43,6 +47,9 @@ class RaterComparison:
       reaches that knows them and draws as independently as G.
     - `leave_one_out`: all raters but one as samples against that one, in turn: how
       well people predict each other.
+
+    Args:
+      seed: of the draws, together with the image's index.
     """
 
     def __init__(self, seed: int):
@@ -67,7 +74,8 @@ class RaterComparison:
           distances: `[N, N]` of the raters who labelled the image, see
             `ged.PairDistances.within_labels`.
           labels: `[A, H, W]` class ids of all raters, or 255.
-          probs, sample_mean: `[H, W, K]` of F, and the mean over G's samples.
+          probs: `[H, W, K]` of F.
+          sample_mean: `[H, W, K]`, mean over G's samples of their probabilities.
           samples: `[S, H, W]` class ids, G's; the first 16 count.
         """
         num_raters = len(distances)
@@ -76,8 +84,10 @@ class RaterComparison:
             drawn = rng.integers(num_raters, size=NUM_SAMPLES)
             self._score("readers_drawn", [_against(distances, drawn, slice(None))])
             others = [np.delete(np.arange(num_raters), i) for i in range(num_raters)]
-            sets = [_against(distances, o, [i]) for i, o in enumerate(others)]
-            self._score("leave_one_out", sets)
+            self._score(
+                "leave_one_out",
+                [_against(distances, o, [i]) for i, o in enumerate(others)],
+            )
         known, shares = known_and_shares(labels, probs.shape[-1])
         sampled = known_and_shares(samples[:NUM_SAMPLES], probs.shape[-1])[1]
         pairs = {
@@ -104,20 +114,23 @@ class RaterComparison:
     def to_dict(self) -> Dict[str, Any]:
         """Returns means over the images, ready for JSON.
 
-        `comparisons`: sampler -> `ged`, `hm_iou`; none where no image has two raters.
-        `mean_difference`: total variation between F, or G's mean probabilities, and the
-        raters' shares, and between the mean of 16 samples and F (`samples`; CAR, Fig.
-        8), over all pixels that a rater knows and over those to which one gave another
-        class than 0 (left out where no image has one).
+        Returns:
+          `comparisons`: sampler -> `ged`, `hm_iou`; none where no image has two
+          raters. `mean_difference`: total variation between F, or G's mean
+          probabilities, and the raters' shares, and between the mean of 16 samples and
+          F (`samples`; CAR, Fig. 8), over all pixels that a rater knows and over those
+          to which one gave another class than 0 (left out where no image has one).
         """
-        comparisons = {
-            name: dict(zip(("ged", "hm_iou"), np.mean(scores, axis=0).tolist()))
-            for name, scores in self._scores.items()
+        return {
+            "comparisons": {
+                name: dict(zip(("ged", "hm_iou"), np.mean(scores, axis=0).tolist()))
+                for name, scores in self._scores.items()
+            },
+            "mean_difference": {
+                name: float(np.mean(values))
+                for name, values in self._differences.items()
+            },
         }
-        differences = {
-            n: float(np.mean(values)) for n, values in self._differences.items()
-        }
-        return {"comparisons": comparisons, "mean_difference": differences}
 
 
 def _against(distances: np.ndarray, samples, labels) -> ged.PairDistances:

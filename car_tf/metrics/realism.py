@@ -38,9 +38,13 @@ def paired_accuracy(
 ) -> Optional[float]:
     """Share of an image's pairs in which the label's score exceeds the sample's.
 
-    Takes the finite scores `[I, A]` of A labels and `[I, S]` of S samples of each
-    image. In [0, 1], mean over the images of the share among their A * S pairs, where
-    ties count half; None without images.
+    Args:
+      label_scores: `[I, A]` float, finite, of A labels of each image.
+      sample_scores: `[I, S]` float, finite, of S samples of each image.
+
+    Returns:
+      In [0, 1], mean over the images of the share among their A * S pairs, where ties
+      count half; None without images.
 
     Raises:
       ValueError: other shapes, different numbers of images, or scores not finite.

@@ -45,11 +45,15 @@ class BlackBoxCalibrator(keras.Model):
         training: bool = False,
         seed: Optional[tf.Tensor] = None,
     ) -> tf.Tensor:
-        """Computes the logits of q(y | x), `[B, H, W, K]`.
+        """Computes the logits of q(y | x).
 
-        Of an image `[B, H, W, C]` float32 in [-1, 1], black-box output `[B, H, W, Kb]`
-        float32, one-hot or probabilities, and a `[2]` int32 seed of the dropout masks;
-        None for no dropout.
+        Args:
+          image: `[B, H, W, C]` float32 in [-1, 1].
+          blackbox_probs: `[B, H, W, Kb]` float32, one-hot or probabilities.
+          seed: `[2]` int32 of the dropout masks; None for no dropout.
+
+        Returns:
+          `[B, H, W, K]` logits.
         """
         # Keras casts the first argument alone to the precision of the layers.
         features = tf.concat([tf.cast(blackbox_probs, image.dtype), image], axis=-1)

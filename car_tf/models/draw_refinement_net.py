@@ -137,10 +137,14 @@ class DrawRefinementNet(refiner.Refiner):
         return 8 * STRIDE * self.block
 
     def draws(self, log_probs: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
-        """Computes the draws that samples start from, of log F and noise `[B, M, Z]`.
+        """Computes the draws that samples start from.
 
-        Returns `[B, M, H, W, K]` log-probabilities, whose arg-max is distributed as F
-        says.
+        Args:
+          log_probs: `[B, H, W, K]`, log q(y | x) of F.
+          noise: `[B, M, Z]`, standard normal.
+
+        Returns:
+          `[B, M, H, W, K]` log-probabilities, whose arg-max is distributed as F says.
         """
         gumbels = self.class_gumbels(noise)[:, :, None, None]
         if self.fields is None:
@@ -178,7 +182,13 @@ class DrawRefinementNet(refiner.Refiner):
             classes[other] = both + shares[..., 1]
         return tf.stack(classes, axis=-1)
 
-    def encode(self, image, log_probs, training=False, seed=None) -> List[tf.Tensor]:
+    def encode(
+        self,
+        image: tf.Tensor,
+        log_probs: tf.Tensor,
+        training: bool = False,
+        seed: Optional[tf.Tensor] = None,
+    ) -> List[tf.Tensor]:
         """Computes the first convolution's half of image and F, as in `Refiner`.
 
         Returns:
@@ -195,7 +205,13 @@ class DrawRefinementNet(refiner.Refiner):
         return maps if self.block == 1 else tf.nn.space_to_depth(maps, self.block)
 
     def decode(
-        self, features, log_probs, noise, training=False, seed=None, at_once=0
+        self,
+        features: List[tf.Tensor],
+        log_probs: tf.Tensor,
+        noise: tf.Tensor,
+        training: bool = False,
+        seed: Optional[tf.Tensor] = None,
+        at_once: int = 0,
     ) -> tf.Tensor:
         del seed
         (shared,) = features
@@ -233,7 +249,12 @@ class DrawRefinementNet(refiner.Refiner):
 def _together(one: tf.Tensor, other: tf.Tensor) -> Tuple[tf.Tensor, List[tf.Tensor]]:
     """Returns the sum of two classes in each pixel, and the area of each, all as logs.
 
-    Of two `[B, H, W]` log-probabilities `[B, H, W]`, and two of `[B, 1, 1]`.
+    Args:
+      one: `[B, H, W]` log-probabilities.
+      other: likewise.
+
+    Returns:
+      `[B, H, W]`, and two of `[B, 1, 1]`.
     """
     areas = [
         tf.reduce_logsumexp(each, axis=[1, 2], keepdims=True) for each in (one, other)
@@ -246,7 +267,13 @@ def _leaky(features: tf.Tensor) -> tf.Tensor:
 
 
 def _convolution(
-    channels, *, kernel_size=3, strides=1, gain=2.0, use_bias=True, name
+    channels: int,
+    *,
+    kernel_size: int = 3,
+    strides: int = 1,
+    gain: float = 2.0,
+    use_bias: bool = True,
+    name: str,
 ) -> keras.layers.Conv2D:
     return keras.layers.Conv2D(
         channels,

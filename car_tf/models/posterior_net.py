@@ -32,11 +32,16 @@ class PosteriorNet(keras.Model):
         training: bool = False,
         seed: Optional[tf.Tensor] = None,
     ) -> Tuple[tf.Tensor, tf.Tensor]:
-        """Computes mean and standard deviation of each image's z, `[B, Z]` each.
+        """Computes the posterior of each image's z.
 
-        Of an image `[B, H, W, C]` float32 in [-1, 1], `[B, H, W, K]` log q(y | x) of F,
-        a one-hot label `[B, H, W, K]`, zero where ignored, and a `[2]` int32 seed of
-        the dropout masks; None for no dropout.
+        Args:
+          image: `[B, H, W, C]` float32 in [-1, 1].
+          log_probs: `[B, H, W, K]`, log q(y | x) of F.
+          label: `[B, H, W, K]` one-hot, zero where ignored.
+          seed: `[2]` int32 of the dropout masks; None for no dropout.
+
+        Returns:
+          Mean and standard deviation, `[B, Z]` each.
         """
         others = [tf.cast(value, image.dtype) for value in (tf.exp(log_probs), label)]
         features = tf.concat([image, *others], axis=-1)

@@ -24,8 +24,12 @@ def in_parts(
     """Calls a function on one part after the other, forward and backward.
 
     Nothing that is computed inside is kept for the backward pass; it is computed again,
-    for one part at a time. The function takes (index, *part, *shared), the tensors of a
-    part and those that all parts see, returns a tensor, and may use no variables.
+    for one part at a time.
+
+    Args:
+      function: (index, *part, *shared) -> a tensor. It may use no variables.
+      parts: the tensors of each part.
+      shared: tensors that all parts see.
     """
     width = len(parts[0])
 

@@ -56,10 +56,14 @@ class UpBlock(keras.layers.Layer):
     def merge(
         self, features: tf.Tensor, skip_term: tf.Tensor, training: bool = False
     ) -> tf.Tensor:
-        """Computes what comes before the noise, `[B, M, 2H, 2W, channels]`, normalised.
+        """Computes what comes before the noise.
 
-        Of features `[B, M, H, W, C]`, M = 1 where nothing depends on noise yet, and
-        `self.skip` of the skip connection, `[B, 2H, 2W, channels]`.
+        Args:
+          features: `[B, M, H, W, C]`, or M = 1 where nothing depends on noise yet.
+          skip_term: `[B, 2H, 2W, channels]`, `self.skip` of the skip connection.
+
+        Returns:
+          `[B, M, 2H, 2W, channels]`, normalised.
         """
         batch, num = tf.shape(features)[0], tf.shape(features)[1]
         merged = layers.upsample_nearest(self.up(layers.merge_samples(features)))
@@ -70,9 +74,15 @@ class UpBlock(keras.layers.Layer):
     def modulate(
         self, merged: tf.Tensor, noise: tf.Tensor, seed: Optional[tf.Tensor] = None
     ) -> tf.Tensor:
-        """Adds noise `[B, M, Z]` to `[B, M or 1, 2H, 2W, channels]` of `merge`.
+        """Adds the noise.
 
-        `seed` `[2]` int32 is of the dropout masks; None for no dropout.
+        Args:
+          merged: `[B, M or 1, 2H, 2W, channels]` of `merge`.
+          noise: `[B, M, Z]`.
+          seed: `[2]` int32 of the dropout masks; None for no dropout.
+
+        Returns:
+          `[B, M, 2H, 2W, channels]`.
         """
         factor, residual = self.inject(noise)
         return self._activate(merged * factor + residual, seed)
@@ -170,7 +180,13 @@ class RefinementNet(refiner.Refiner):
         # convolution at each of the coarser scales as far again.
         return 4 * (STRIDE - 1)
 
-    def encode(self, image, log_probs, training=False, seed=None) -> List[tf.Tensor]:
+    def encode(
+        self,
+        image: tf.Tensor,
+        log_probs: tf.Tensor,
+        training: bool = False,
+        seed: Optional[tf.Tensor] = None,
+    ) -> List[tf.Tensor]:
         """Computes all that does not depend on the noise, as in `Refiner`.
 
         Returns:
@@ -188,13 +204,20 @@ class RefinementNet(refiner.Refiner):
         skip_terms = [
             block.skip(skip) for block, skip in zip(self.up_blocks, reversed(skips))
         ]
-        features_of_all = features[:, None]
-        first = self.up_blocks[0].merge(features_of_all, skip_terms[0], training)
+        first = self.up_blocks[0].merge(
+            features[:, None], skip_terms[0], training=training
+        )
         gaussian = [] if self.noise_head is None else self.noise_head(features)
         return [first[:, 0], *skip_terms[1:], *gaussian]
 
     def decode(
-        self, features, log_probs, noise, training=False, seed=None, at_once=0
+        self,
+        features: List[tf.Tensor],
+        log_probs: tf.Tensor,
+        noise: tf.Tensor,
+        training: bool = False,
+        seed: Optional[tf.Tensor] = None,
+        at_once: int = 0,
     ) -> tf.Tensor:
         first, *skip_terms = features
         if self.noise_head is not None:

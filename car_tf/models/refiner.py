@@ -32,10 +32,15 @@ class Refiner(keras.Model):
         training: bool = False,
         seed: Optional[tf.Tensor] = None,
     ) -> List[tf.Tensor]:
-        """Computes what all samples of an image share: features, B on the first axis.
+        """Computes what all samples of an image share.
 
-        Of an image `[B, H, W, C]` float32 in [-1, 1], any H and W, `[B, H, W, K]` log
-        q(y | x) of F, and a `[2]` int32 seed of the dropout masks; None for no dropout.
+        Args:
+          image: `[B, H, W, C]` float32 in [-1, 1], any H and W.
+          log_probs: `[B, H, W, K]`, log q(y | x) of F.
+          seed: `[2]` int32 of the dropout masks; None for no dropout.
+
+        Returns:
+          Features for `decode`, B on the first axis.
         """
         raise NotImplementedError
 
@@ -48,11 +53,17 @@ class Refiner(keras.Model):
         seed: Optional[tf.Tensor] = None,
         at_once: int = 0,
     ) -> tf.Tensor:
-        """Draws a sample for each of `[B, M, Z]` standard normal vectors.
+        """Draws one sample per noise vector.
 
-        Of log F as given to `encode`; returns `[B, M, H, W, K]` logits. `at_once`: in
-        training, samples whose features are kept at the same time, a divisor of M: less
-        memory, more work, the same result but for the masks of dropout; 0 for all.
+        Args:
+          log_probs: `[B, H, W, K]`, as given to `encode`.
+          noise: `[B, M, Z]`, standard normal.
+          at_once: in training, samples whose features are kept at the same time, a
+            divisor of M: less memory, more work, the same result but for the masks of
+            dropout; 0 for all.
+
+        Returns:
+          `[B, M, H, W, K]` logits.
         """
         raise NotImplementedError
 

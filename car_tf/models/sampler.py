@@ -65,10 +65,15 @@ class Sampler(tf.Module):
     def log_probs(
         self, image: tf.Tensor, blackbox: Optional[tf.Tensor] = None
     ) -> tf.Tensor:
-        """Computes log q(y | x) of F, `[B, H, W, K]` float32 in nats.
+        """Computes log q(y | x) of F.
 
-        Of images `[B, H, W, C]` uint8, and of `[B, H, W]` integer class ids or
-        `[B, H, W, Kb]` probabilities, or None where F works from the image alone.
+        Args:
+          image: `[B, H, W, C]` uint8.
+          blackbox: `[B, H, W]` integer class ids or `[B, H, W, Kb]` probabilities,
+            or None where F works from the image alone.
+
+        Returns:
+          `[B, H, W, K]` float32, nats.
         """
         if blackbox is not None:
             blackbox = layers.blackbox_to_probs(blackbox, self.num_blackbox_classes)
@@ -104,9 +109,14 @@ class Sampler(tf.Module):
     def draw(
         self, features: List[tf.Tensor], log_probs: tf.Tensor, noise: tf.Tensor
     ) -> tf.Tensor:
-        """Draws `[B, M, H, W]` uint8 samples, arg-maxed, and nothing beside them.
+        """Draws one sample per noise vector and nothing beside them.
 
-        Takes log F `[B, H, W, K]` and a noise vector for each sample, `[B, M, Z]`.
+        Args:
+          log_probs: `[B, H, W, K]` of `log_probs`.
+          noise: `[B, M, Z]`.
+
+        Returns:
+          `[B, M, H, W]` uint8, arg-maxed.
         """
         samples = tf.map_fn(
             lambda one: _maximum(self._logits(features, log_probs, one)),
@@ -121,9 +131,12 @@ class Sampler(tf.Module):
     ) -> Dict[str, tf.Tensor]:
         """Draws one sample per noise vector, with figures on their probabilities.
 
-        Takes what `draw` takes. Returns `samples` `[B, M, H, W]` uint8, arg-maxed;
-        `sample_mean` `[B, H, W, K]`, the mean of the samples' probabilities;
-        `first_probs` `[B, H, W, K]`, one sample's probabilities.
+        Takes what `draw` takes.
+
+        Returns:
+          `samples` `[B, M, H, W]` uint8, arg-maxed; `sample_mean` `[B, H, W, K]`, the
+          mean of the samples' probabilities; `first_probs` `[B, H, W, K]`, one
+          sample's probabilities.
         """
         num = tf.shape(noise)[1]
 
@@ -167,10 +180,16 @@ class Sampler(tf.Module):
         seed: tf.Tensor,
         num_samples: tf.Tensor,
     ) -> Dict[str, tf.Tensor]:
-        """Draws M samples; a row of `seed` and its image decide them, not the batch.
+        """Draws samples; a row of `seed` and its image decide them, not the batch.
 
-        Takes what `log_probs` takes, and `[B, 2]` int32 seeds. Returns what `decode`
-        returns, and `probs` `[B, H, W, K]` of F.
+        Args:
+          image: `[B, H, W, C]` uint8.
+          blackbox: as in `log_probs`.
+          seed: `[B, 2]` int32.
+          num_samples: M, scalar int32.
+
+        Returns:
+          What `decode` returns, and `probs` `[B, H, W, K]` of F.
         """
         log_probs = self.log_probs(image, blackbox)
         features = self.encode(image, log_probs)

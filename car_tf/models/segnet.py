@@ -100,11 +100,16 @@ class SegNet(keras.Model):
         training: bool = False,
         seed: Optional[tf.Tensor] = None,
     ) -> tf.Tensor:
-        """Computes the logits `[B, H, W, K]` of q(y | x).
+        """Computes the logits of q(y | x).
 
-        Of images `[B, H, W, C]` float32 in [-1, 1], any H and W; `blackbox_probs` is
-        None. `training`: batch statistics are used and updated; `seed` `[2]` int32 is
-        of the dropout masks, None for no dropout.
+        Args:
+          image: `[B, H, W, C]` float32 in [-1, 1], any H and W.
+          blackbox_probs: None; SegNet stands alone.
+          training: whether batch statistics are used and updated.
+          seed: `[2]` int32 of the dropout masks; None for no dropout.
+
+        Returns:
+          `[B, H, W, K]` logits.
         """
         if blackbox_probs is not None:
             raise ValueError("SegNet takes no black box, got its output")
