@@ -108,14 +108,23 @@ class Sampler:
     ) -> np.ndarray:
         """Returns F's probability of each class at each pixel (CAR, Eq. 1).
 
-        Takes what `sample` takes; returns `[h, w, K]` float32 at the working size.
+        Args:
+          image: as of `sample`.
+          blackbox: as of `sample`.
+          temperature: divides the log-probabilities; 1 is what F was trained to.
+
+        Returns:
+          `[h, w, K]` float32 at the networks' working size.
         """
         seen, maps, _ = self._inputs(image, blackbox)
         log_probs = self._predictor.encode(seen, maps)["log_probs"]
         return np.exp(_tempered(log_probs, temperature)[0].numpy())
 
     def entropy(self, image: ImageLike, **options: Any) -> np.ndarray:
-        """Returns the entropy of `probabilities`, `[h, w]` in bits, 0 to log2 K."""
+        """Returns how unsure F is at each pixel, `[h, w]` in bits, 0 to log2 K.
+
+        Takes what `probabilities` takes.
+        """
         return calibration.entropy_bits(self.probabilities(image, **options))
 
     def level_sets(
