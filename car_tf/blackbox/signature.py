@@ -5,7 +5,7 @@ a trial image, since declared shapes are often unknown.
 """
 
 import dataclasses
-from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Set, Tuple
 
 import numpy as np
 import tensorflow as tf
@@ -165,6 +165,11 @@ def _wanted(
     return scores or labels
 
 
+def _lacks_batch(array: np.ndarray) -> bool:
+    """Tells whether one image's output, `[h, w]` or `[h, w, K]`, has no batch axis."""
+    return array.ndim == 2 or (array.ndim == 3 and len(array) != 1)
+
+
 def _as_labels(name: str, shape: Tuple[int, ...]) -> List[Output]:
     if len(shape) == 3:
         return [Output(name, base.LABELS, None)]
@@ -246,6 +251,7 @@ class SignatureBackend(tf.Module):
         spec = chosen.inputs[self._input]
         shape = [None] * 4 if spec.shape.rank is None else spec.shape.as_list()
         self._is_batched = len(shape) == 4
+        self._alone: Set[str] = set()  # Outputs without a batch axis.
         shape = shape if self._is_batched else [1, *shape]
         self._channels_first = shape[1] == 3 and shape[3] != 3
         self._layout = "[B, 3, H, W]" if self._channels_first else "[B, H, W, 3]"
@@ -291,7 +297,10 @@ class SignatureBackend(tf.Module):
                 f"{size[1]} pixels ({base.first_line(error)}); blackbox.input_size sets the "
                 "size of the images it is given"
             ) from error
-        return {name: np.asarray(outputs[name]) for name in sorted(outputs)}
+        found = {name: np.asarray(outputs[name]) for name in sorted(outputs)}
+        if not self._is_batched:  # What it gives may lack the axis as well.
+            self._alone = {n for n, array in found.items() if _lacks_batch(array)}
+        return {n: a[None] if n in self._alone else a for n, a in found.items()}
 
     def _call(self, images: tf.Tensor) -> Mapping[str, tf.Tensor]:
         if self._channels_first:
@@ -307,6 +316,7 @@ class SignatureBackend(tf.Module):
     def __call__(self, images: tf.Tensor) -> tf.Tensor:
         """Segments images; see `base.Backend`."""
         raw = self._call(images)[self._output.name]
+        raw = raw[None] if self._output.name in self._alone else raw
         axis, stride = self._output.class_axis, self._output.stride
         if stride:
             size = tf.shape(images)[1:3] // stride

@@ -403,7 +403,7 @@ def test_tflite_models(tflite_files, images, name, output):
 
 
 def test_models_met_in_the_wild(red, images, tmp_path):
-    """Without a batch axis and with padded logits; and one row per pixel."""
+    """Images, or maps as well, without a batch axis; padded logits; a row per pixel."""
 
     def deeplab2(image):
         logits = red.logits(image[None])
@@ -419,12 +419,16 @@ def test_models_met_in_the_wild(red, images, tmp_path):
     def flat(image):
         return {"y": tf.reshape(tf.nn.softmax(red.logits(image)), [-1, 16 * 32, K])}
 
+    def alone(image):
+        found = deeplab2(image)
+        kept = ("semantic_pred", "semantic_probs")
+        return {name: found[name][0] for name in kept}
+
     single = tf.TensorSpec([None, None, 3], tf.uint8, "image")
     fixed = tf.TensorSpec([None, 16, 32, 3], tf.float32, "image")
-    path = models.save(
-        red, tmp_path / "wild", deeplab2=(deeplab2, single), flat=(flat, fixed)
-    )
-    for signature in ("deeplab2", "flat"):
+    functions = dict(deeplab2=(deeplab2, single), alone=(alone, single))
+    path = models.save(red, tmp_path / "wild", **functions, flat=(flat, fixed))
+    for signature in ("deeplab2", "alone", "flat"):
         for output in ("probabilities", "labels"):
             models.check(load(path, signature=signature, output=output), images)
 
