@@ -13,6 +13,7 @@ from PIL import Image
 
 import car_tf
 from car_tf import config as config_lib
+from car_tf.data import io
 from car_tf.models.keras_api import keras
 from car_tf.runtime import run_dir
 from car_tf.train import api
@@ -102,6 +103,24 @@ def test_overrides_are_dotted_nested_or_texts(monkeypatch):
 def test_what_does_not_exist_is_refused(monkeypatch, arguments, words):
     with pytest.raises(config_lib.ConfigError, match=words):
         resolved(monkeypatch, **arguments)
+
+
+@pytest.mark.parametrize(
+    "folder, name", [("leftImg8bit", "cityscapes"), ("val/gt", "lidc")]
+)
+def test_the_data_tell_the_configuration(tmp_path, folder, name):
+    (tmp_path / folder).mkdir(parents=True)
+    imitated = ["blackbox.kind=imitation"] * (name == "cityscapes")
+    assert api.resolve(None, imitated, data_dir=str(tmp_path)).name == name
+    other = {"lidc": "cityscapes", "cityscapes": "lidc"}[name]
+    words = f"{other} reads {other}, but .* holds {name}; --config {name} reads it"
+    with pytest.raises(config_lib.ConfigError, match=words):
+        api.resolve(other, data_dir=str(tmp_path))
+
+
+def test_data_of_no_known_kind_are_refused(tmp_path):
+    with pytest.raises(io.DataError, match="wanted .*describe.*, found no data set"):
+        api.resolve(None, data_dir=str(tmp_path))
 
 
 def tiny():

@@ -35,7 +35,7 @@ def check(data_dir: str, dataset: str = "") -> Dict[str, Any]:
       DataError, FileNotFoundError: nothing there that could be checked.
     """
     root = pathlib.Path(data_dir).expanduser()
-    dataset = dataset or layouts.dataset_at(root) or "lidc"
+    dataset = dataset or layouts.known_dataset_at(root)
     plan = {"cityscapes": _plan_cityscapes, "lidc": _plan_lidc}.get(dataset, _folder)
     jobs, problems = plan(root)
     items = []

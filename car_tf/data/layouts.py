@@ -38,6 +38,20 @@ def dataset_at(root: pathlib.Path) -> str:
     return "folders" if any(path.is_dir() for path in places) else ""
 
 
+def known_dataset_at(root: pathlib.Path) -> str:
+    """Tells a data set as `dataset_at` does; none that is known is a DataError."""
+    if not root.exists():
+        raise io.DataError(f"{root}: no file or folder")
+    found = dataset_at(root)
+    if found:
+        return found
+    raise io.DataError(
+        f"{root}: wanted leftImg8bit and gtFine (Cityscapes), <split>/images and "
+        "<split>/gt or data_lidc.* (LIDC), or images and masks of raters (`python -m "
+        "car_tf.data describe DIR` describes them), found no data set that is known"
+    )
+
+
 def overrides(config: config_lib.Config, data_dir: str) -> List[str]:
     """Returns `section.field=value` texts that a folder with `dataset.json` asks for.
 
@@ -65,7 +79,7 @@ def config_to_read(data_dir: str, texts: Sequence[str] = ()) -> config_lib.Confi
     Raises:
       ConfigError, DataError: wrong texts, or a wrong `dataset.json`.
     """
-    kind = dataset_at(pathlib.Path(data_dir).expanduser()) or "cityscapes"
+    kind = known_dataset_at(pathlib.Path(data_dir).expanduser())
     crop_size = (16, 16)  # So small that it limits no size.
     data = {"dataset": kind, "crop_size": crop_size, "scale_range": (1.0, 1.0)}
     if kind == "lidc":

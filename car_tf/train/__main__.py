@@ -25,7 +25,7 @@ flags.DEFINE_string(
     "config",
     "cityscapes",
     f"Configuration: {', '.join(config_lib.available())}, the path of a Python file, or "
-    "of the config.json of a run.",
+    "of the config.json of a run. With --data_dir, by default what reads that.",
 )
 flags.DEFINE_multi_string(
     "set",

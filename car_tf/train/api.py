@@ -56,8 +56,8 @@ def train(
 
     Args:
       config: a name in `configs/`, the path of a Python file or of a run's
-        `config.json`, or a configuration; by default `cityscapes`, or `folders` where
-        `data_dir` is laid out like that.
+        `config.json`, or a configuration; by default `cityscapes`, or `lidc` or
+        `folders` where `data_dir` is laid out like that.
       workdir: the run directory, new or to be resumed; by default
         `runs/<config>-<time>`.
       data_dir: the data set; without it, an embedded one is drawn.
@@ -127,8 +127,8 @@ def resolve(
     """
     if config is None:
         root = pathlib.Path(data_dir).expanduser()
-        is_folder = data_dir and layouts.dataset_at(root) == "folders"
-        config = "folders" if is_folder else "cityscapes"
+        is_there = data_dir and root.exists()  # Else see below.
+        config = layouts.known_dataset_at(root) if is_there else "cityscapes"
     if isinstance(config, str):
         config = config_lib.load(config)
     given = []
@@ -166,6 +166,12 @@ def _require_inputs(config: config_lib.Config) -> None:
     data_dir, segmenter = config.data.data_dir, config.blackbox.path
     if data_dir and not os.path.exists(os.path.expanduser(data_dir)):
         raise config_lib.ConfigError(f"--data_dir: no file or folder {data_dir}")
+    found = data_dir and layouts.dataset_at(pathlib.Path(data_dir).expanduser())
+    if found and found != config.data.dataset:
+        raise config_lib.ConfigError(
+            f"--data_dir: {config.name} reads {config.data.dataset}, but {data_dir} holds "
+            f"{found}; --config {found} reads it"
+        )
     is_read = config.blackbox.kind in ("auto", "live", "predictions")
     if is_read and segmenter and not data_sections.is_segmenter_here(segmenter):
         raise config_lib.ConfigError(

@@ -115,6 +115,7 @@ def run(arguments, cwd, **environment):
 
 
 def test_help_and_mistakes_take_no_time(tmp_path):
+    (tmp_path / "b" / "leftImg8bit").mkdir(parents=True)
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     shown = run(["--help"], tmp_path)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)

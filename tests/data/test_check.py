@@ -94,8 +94,10 @@ def test_train_ids_under_the_name_of_label_ids_are_seen(tmp_path):
 def test_a_missing_split_is_a_problem_and_an_empty_folder_an_error(tmp_path):
     report = check.check(str(tree.write(tmp_path / "data", val={})))
     assert problems(report) == [("error", "missing split", "val", "val")]
-    with pytest.raises(FileNotFoundError, match="no LIDC data"):
+    with pytest.raises(io.DataError, match="describe DIR.*no data set that is known"):
         check.check(str(tmp_path))
+    with pytest.raises(io.DataError, match="absent: no file or folder"):
+        check.check(str(tmp_path / "absent"))
     with pytest.raises(io.DataError, match="wanted a folder leftImg8bit"):
         check.check(str(tmp_path), "cityscapes")
 
