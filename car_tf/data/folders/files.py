@@ -42,8 +42,8 @@ def find(
       DataError: no image, or two files of one name.
     """
     paths = {path.relative_to(root): path for path in io.walk(root)}
-    images = _matching(root, told.images.files, paths)
-    by_rater = [_matching(root, rater.masks, paths) for rater in told.raters]
+    images = _matching(told.images.files, paths)
+    by_rater = [_matching(rater.masks, paths) for rater in told.raters]
     # Masks may be divided as images are, or lie together.
     names = {*images, *((name, "") for name, _ in images)}
     masks = {path for found in by_rater for key, path in found.items() if key in names}
@@ -91,7 +91,7 @@ def _nothing(pattern: str, paths: Dict) -> str:
 
 
 def _matching(
-    root: pathlib.Path, pattern: str, paths: Dict[pathlib.PurePath, pathlib.Path]
+    pattern: str, paths: Dict[pathlib.PurePath, pathlib.Path]
 ) -> Dict[Key, pathlib.Path]:
     """Returns (image, split) -> file of a pattern, in order; refuses doubled names."""
     parts = re.split(r"({image}|{split})", pattern)
