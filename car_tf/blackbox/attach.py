@@ -76,9 +76,8 @@ def with_blackbox(
         words = "the black box is imitated by degrading the true labels "
         _note(notes, words + "(--blackbox takes a real one)")
         # Each split draws its own errors.
-        seed, labels = config.data.drawn_seed + split_index, enumerate(
-            split.labels[:, 0]
-        )
+        seed = config.data.drawn_seed + split_index
+        labels = enumerate(split.labels[:, 0])
         maps = [imitation.imitate(a, seed=seed, index=i) for i, a in labels]
         return dataclasses.replace(split, blackbox=np.stack(maps)), ""
     shared = dict(size=config.data.size, cache_dir=cache.folder(config.data.cache_dir))

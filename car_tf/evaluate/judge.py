@@ -56,9 +56,8 @@ def realism(
       and `steps`.
     """
     net = _build(train_images.shape[1:], num_classes, seed)
-    shown, rng = (train_images, train_labels, train_samples), np.random.default_rng(
-        seed
-    )
+    shown = (train_images, train_labels, train_samples)
+    rng = np.random.default_rng(seed)
     with quiet.filtered():  # Of the training step's graph.
         _train(net, shown, num_classes=num_classes, rng=rng, steps=steps)
     scores = _scores(net, test_images, test_labels, test_samples, num_classes)
