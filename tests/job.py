@@ -1,19 +1,23 @@
-"""The main job in a process of its own, at the smallest size, for the tests of it.
+"""The main job and other commands at the smallest size, for the tests of them.
 
-    python job.py STAGE STEP SIGNAL ARGUMENTS...
-
-runs `python -m car_tf.train ARGUMENTS...`, but sends itself SIGNAL after STEP of STAGE
-and neither evaluates nor exports at its end.
+`run` starts a command as a user does. `fork` has a process that imported TensorFlow
+before do the same, which saves that, and can leave out what a test does not look at.
 """
 
 import json
+import multiprocessing.forkserver
 import os
 import pathlib
+import re
 import runpy
 import socket
 import subprocess
 import sys
+import tempfile
+import threading
+from unittest import mock
 
+STARTING = threading.Lock()
 CHECKOUT = pathlib.Path(__file__).resolve().parent.parent
 
 TINY = (
@@ -38,6 +42,12 @@ def settings(*texts):
     return [word for text in texts for word in ("--set", text)]
 
 
+def python_of(page):
+    """Returns all Python blocks of a page of the checkout."""
+    text = (CHECKOUT / page).read_text(encoding="utf-8")
+    return re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+
+
 def environment(**changes):
     """Returns the environment of a process that finds the checkout from anywhere."""
     return {**os.environ, "PYTHONPATH": str(CHECKOUT), **changes}
@@ -60,12 +70,13 @@ def cluster(num):
 
 
 def run(*arguments, module="car_tf.train", interrupt=None, **kwargs):
-    """Runs an entry point to its end.
+    """Runs an entry point to its end, in a process of its own.
 
     Args:
       *arguments: of the command line.
       module: the entry point.
-      interrupt: (stage, step, signal number); see the module's docstring.
+      interrupt: (stage, step, signal number): the job sends itself the signal after that
+        step, and neither evaluates nor exports at its end.
       **kwargs: of `subprocess.run`.
 
     Returns:
@@ -81,6 +92,107 @@ def run(*arguments, module="car_tf.train", interrupt=None, **kwargs):
         env=kwargs.pop("env", environment()),
         **kwargs,
     )
+
+
+def fork(
+    *arguments, module="car_tf.train", cwd=".", env=None, num_levels=4, prepare=()
+):
+    """Runs an entry point to its end, as `run` does, in a fork.
+
+    Args:
+      *arguments, module, cwd, env: as of `run`.
+      num_levels: of G; see `shallow`.
+      prepare: functions of this module and their arguments, called before.
+    """
+    forks = multiprocessing.get_context("forkserver")
+    forks.set_forkserver_preload(["preloaded"])
+    paths = os.pathsep.join([str(CHECKOUT), str(CHECKOUT / "tests")])
+    with STARTING:  # Two threads may start one each.
+        env = env or environment()
+        with mock.patch.dict(os.environ, PYTHONPATH=paths):
+            multiprocessing.forkserver.ensure_running()
+    with tempfile.TemporaryDirectory() as folder:
+        outputs = [os.path.join(folder, name) for name in ("stdout", "stderr")]
+        words = [str(word) for word in arguments]
+        process = forks.Process(
+            target=_enter,
+            args=(
+                *(words, module, os.path.abspath(cwd), env),
+                *(outputs, num_levels, prepare),
+            ),
+        )
+        process.start()
+        process.join()
+        texts = [pathlib.Path(path).read_text(encoding="utf-8") for path in outputs]
+    return subprocess.CompletedProcess(words, process.exitcode, *texts)
+
+
+def _enter(words, module, cwd, env, outputs, num_levels, prepare):
+    import shallow
+
+    for number, path in enumerate(outputs, 1):
+        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND), number)
+    os.environ.clear()
+    os.environ.update(env)
+    os.chdir(cwd)
+    sys.argv = [module, *words]
+    for function, *values in prepare:
+        function(*values)
+    with shallow.generators(num_levels):
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
+
+
+def interrupt(stage, step, number):
+    """The job sends itself a signal after a step of a stage."""
+    from car_tf.train import fit
+
+    whole = fit.CheckpointCallback.on_train_batch_end
+
+    def on_train_batch_end(keeper, batch, logs=None):
+        if keeper.stage == stage and keeper._step() == step:
+            keeper._stop.unsaved = True  # as `whole` does: the step is done
+            os.kill(os.getpid(), number)
+        whole(keeper, batch, logs)
+
+    fit.CheckpointCallback.on_train_batch_end = on_train_batch_end
+
+
+def leave_graphs_as_they_are():
+    """Optimising graphs takes longer than running them a few times."""
+    import tensorflow as tf
+
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+
+
+def leave_out_evaluation():
+    """The job neither evaluates nor shows what it has trained."""
+    from car_tf.train import run as train_run
+
+    leave_out_figures()
+    leave_out_export()
+    train_run.evaluate_run.evaluate_run = lambda *unused, **unused_too: {}
+
+
+def leave_out_export(put=setattr):
+    """The job exports nothing, and its report is empty.
+
+    `put` may be that of pytest's `monkeypatch`, here and below.
+    """
+    from car_tf.train import run as train_run
+
+    put(train_run.run_export, "export_run", lambda *unused, **unused_too: None)
+    write = lambda folder: (folder / "report.html").write_text("")
+    put(train_run.write, "write", write)
+
+
+def leave_out_figures(put=setattr):
+    """Nothing is drawn."""
+    from car_tf.report import before_after, figures
+    from car_tf.train import tensorboard
+
+    places = [(before_after, "before_after_figure"), (tensorboard.Glimpse, "figures")]
+    for place in [*places, (figures, "run_figures"), (figures, "save_all")]:
+        put(*place, lambda *unused, **unused_too: {})
 
 
 def _interrupted(stage, step, number):

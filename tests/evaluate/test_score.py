@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import json
 import os
-import pathlib
 import subprocess
 import sys
 
+import job
 import numpy as np
 import pytest
 import stripes
@@ -19,18 +19,10 @@ from car_tf.data import class_flips
 from car_tf.metrics import scores
 from car_tf.score import arrays
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
 
-
-def score(*arguments, cwd):
+def score(*arguments, cwd, start=job.fork):
     """Runs the command in `cwd` and returns the finished process."""
-    return subprocess.run(
-        [sys.executable, "-m", "car_tf.score", *map(str, arguments)],
-        cwd=cwd,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-    )
+    return start(*arguments, module="car_tf.score", cwd=cwd)
 
 
 def street_set():
@@ -245,7 +237,7 @@ def test_help_needs_no_heavy_import(tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", code],
         cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env=job.environment(),
         capture_output=True,
         text=True,
     )
@@ -255,5 +247,6 @@ def test_help_needs_no_heavy_import(tmp_path):
 def test_scoring_never_imports_tensorflow(tmp_path):
     write_street(tmp_path / "street.npz")
     (tmp_path / "tensorflow.py").write_text("raise ImportError('not wanted')")
-    done = score("--protocol=class_flips", "street.npz", cwd=tmp_path)
+    street = ("--protocol=class_flips", "street.npz")
+    done = score(*street, cwd=tmp_path, start=job.run)
     assert done.returncode == 0, done.stderr

@@ -220,7 +220,7 @@ def test_a_stopped_job_goes_on_and_ends_like_an_uninterrupted_one(
 def test_the_report_is_written_anew_by_its_command(tmp_path):
     with contextlib.closing(run_dir.RunDir(str(tmp_path), small())) as workdir:
         workdir.begin(small())
-    done = job.run("--workdir", tmp_path, module="car_tf.report")
+    done = job.fork("--workdir", tmp_path, module="car_tf.report")
     assert done.returncode == 0, done.stderr
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "two right answers" in page and "are not finished" in page
@@ -237,7 +237,7 @@ def test_a_directory_in_use_is_refused(tmp_path, words):
     module, *arguments = words
     with open(tmp_path / ".lock", "w", encoding="utf-8") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        done = job.run(*arguments, tmp_path, module=module)
+        done = job.fork(*arguments, tmp_path, module=module)
     assert done.returncode == 1
     error = f"error: --workdir: another run is writing to {tmp_path}"
     assert done.stderr.splitlines()[-1] == error
@@ -311,6 +311,6 @@ def test_operations_by_hand():
 
 @pytest.mark.parametrize("words", [[], ["table9"], ["regression", "--set=a.b=1"]])
 def test_wrong_arguments_stop_with_one_line(words):
-    done = job.run(*words, module="car_tf.experiment")
+    done = job.fork(*words, module="car_tf.experiment")
     assert done.returncode == 1
     assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1

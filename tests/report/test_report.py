@@ -429,7 +429,7 @@ def test_the_command_finds_the_sections_of_a_regression(tmp_path):
     (tmp_path / "config.json").write_text(config_lib.to_json(config))
     environment = json.dumps({"report": type(config).REPORT})
     (tmp_path / "environment.json").write_text(environment)
-    done = job.run("--workdir", tmp_path, module="car_tf.report")
+    done = job.fork("--workdir", tmp_path, module="car_tf.report")
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == str(tmp_path / "report.html")
     assert "not finished" in (tmp_path / "report.html").read_text(encoding="utf-8")
@@ -440,7 +440,7 @@ def test_a_file_that_a_run_names_is_not_executed(folder, tmp_path):
     evil.write_text("raise SystemExit(7)")
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, "name": str(evil)}))
-    done = job.run("--workdir", folder, module="car_tf.report")
+    done = job.fork("--workdir", folder, module="car_tf.report")
     assert done.returncode == 0, done.stderr
 
 
@@ -451,7 +451,7 @@ def test_the_command_needs_no_tensorflow():
 
 
 def test_what_is_no_run_is_refused_in_one_line(folder, tmp_path):
-    done = job.run("--workdir", tmp_path, module="car_tf.report")
+    done = job.fork("--workdir", tmp_path, module="car_tf.report")
     assert done.returncode == 1 and "config.json" in done.stderr
     assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
     for other, words_of_it in ((tmp_path, "config"), (folder / "config.json", "score")):
