@@ -147,6 +147,31 @@ def energy(samples: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
     return 2.0 * between - within / (num * (num - 1))
 
 
+def level_energy(
+    shares: tf.Tensor, areas: tf.Tensor, distances: tf.Tensor
+) -> tf.Tensor:
+    """The energy distance of nested masks from raters' masks, in expectation.
+
+    As `energy`, but of masks that are level sets of one map, each with its probability,
+    which has a gradient: how often a mask should be drawn. Of two nested masks the
+    smaller one is the overlap, and the larger one the union.
+
+    Args:
+      shares: `[B, L]`, probabilities of the L masks.
+      areas: `[B, L]`, their pixels.
+      distances: `[B, L]`, their mean distances from the raters' masks, 1 - IoU.
+
+    Returns:
+      `[B]`.
+    """
+    smaller = tf.minimum(areas[:, :, None], areas[:, None])
+    larger = tf.maximum(areas[:, :, None], areas[:, None])
+    # Two empty masks are equal.
+    within = 1.0 - tf.where(larger > 0, tf.math.divide_no_nan(smaller, larger), 1.0)
+    between = tf.reduce_sum(shares * distances, -1)
+    return 2.0 * between - tf.einsum("bk,bkl,bl->b", shares, within, shares)
+
+
 def _jaccard_distances(one: tf.Tensor, other: tf.Tensor) -> tf.Tensor:
     """Returns `[B, M, N]` of maps `[B, M, H, W, C]` and `[B, N, H, W, C]`."""
     shared = tf.einsum("bmhwc,bnhwc->bmnc", one, other)

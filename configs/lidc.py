@@ -18,7 +18,12 @@ def get_config() -> config_lib.Config:
         config_lib.load("lidc_small"),
         name="lidc",
         data={"scale_range": (1.0, 1.25), "grey_jitter": 0.15},
-        calibration_net={"channels": 16, "half_size": True, "symmetric": True},
+        calibration_net={
+            "channels": 16,
+            "half_size": True,
+            "symmetric": True,
+            "recalibrated": True,
+        },
         stage1={
             "steps": 8000,
             "batch_size": 16,

@@ -28,6 +28,10 @@ class CalibrationNet(fields.Section, key="calibration_net"):
     symmetric: bool = False
     """Whether a SegNet's logits are means over the eight symmetries of the square, but for
     training: better, at eight times the work."""
+    recalibrated: bool = False
+    """Of two classes of raters: whether F's logits are remapped image by
+    image, after stage 1, so that whole masks are as likely as raters draw them
+    (`models/recalibration.py`)."""
 
 
 class RefinementNet(fields.Section, key="refinement_net"):

@@ -58,6 +58,11 @@ class Config(Job):
             "calibration_net.kind: segnet works on the image alone, so wanted "
             f"blackbox.kind=none, got {kind}"
         )
+        known = network.kind == "true_distribution"
+        yield not (known and network.recalibrated), (
+            "calibration_net.recalibrated: calibration_net.kind=true_distribution is "
+            "the truth itself, so wanted false, got true"
+        )
         unpools = network.kind == "segnet" and network.decoder == "unpooling"
         yield not (train.jit_compile and unpools), (
             "train.jit_compile: XLA has no max-pooling with indices, so wanted false, "

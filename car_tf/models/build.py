@@ -49,6 +49,7 @@ def build_calibration_net(
             skips=settings.decoder == "skips",
             half_size=settings.half_size,
             symmetric=settings.symmetric,
+            recalibrated=settings.recalibrated,
             synchronized=synchronized,
         )
     else:
@@ -56,6 +57,7 @@ def build_calibration_net(
             num_classes=dataset_info.num_classes,
             channels=settings.channels,
             dropout=settings.dropout,
+            recalibrated=settings.recalibrated,
             synchronized=synchronized,
         )
     image, blackbox, _ = _dummy_inputs(config, dataset_info)

@@ -4,12 +4,12 @@ Each takes `(image, blackbox_probs, training=, seed=)` and returns logits, so th
 whatever stands below G is built, trained, evaluated and exported alike.
 """
 
-from typing import Optional, Sequence
+from typing import Any, Dict, Optional, Sequence
 
 import numpy as np
 import tensorflow as tf
 
-from car_tf.models import layers
+from car_tf.models import layers, recalibration
 from car_tf.models.keras_api import keras
 
 
@@ -22,10 +22,12 @@ class BlackBoxCalibrator(keras.Model):
         num_classes: int,
         channels: int = 64,
         dropout: float = 0.1,
+        recalibrated: bool = False,
         synchronized: bool = False,
         name: str = "calibration_net",
     ):
         super().__init__(name=name)
+        self.recalibration = recalibration.build(recalibrated)
         shared = dict(dropout=dropout, synchronized=synchronized)
         self.blocks = [
             layers.ConvBlock(channels, salt=salt, name=f"block{salt}", **shared)
@@ -33,10 +35,17 @@ class BlackBoxCalibrator(keras.Model):
         ]
         self.logits_layer = keras.layers.Conv2D(num_classes, 1, name="logits")
 
+    def trained_parts(self) -> Dict[str, Any]:
+        """Returns what stage 1 trains, so all but the recalibration, by its names."""
+        return {"blocks": self.blocks, "logits_layer": self.logits_layer}
+
     @property
-    def receptive_field(self) -> int:
-        """Pixels away from which the input can change a pixel of the result."""
-        return len(self.blocks)
+    def receptive_field(self) -> Optional[int]:
+        """Pixels away from which the input can change a pixel of the result.
+
+        None where that depends on the whole image.
+        """
+        return len(self.blocks) if self.recalibration is None else None
 
     def call(
         self,
@@ -59,7 +68,10 @@ class BlackBoxCalibrator(keras.Model):
         features = tf.concat([tf.cast(blackbox_probs, image.dtype), image], axis=-1)
         for block in self.blocks:
             features = block(features, training=training, seed=seed)
-        return self.logits_layer(features)
+        logits = self.logits_layer(features)
+        if training or self.recalibration is None:
+            return logits
+        return self.recalibration(logits)
 
 
 class TrueDistribution(keras.Model):

@@ -59,8 +59,9 @@ class Sampler(tf.Module):
 
         None where a sample depends on the whole image.
         """
-        found = self.refinement_net.receptive_field
-        return None if found is None else found + self.calibration_net.receptive_field
+        nets = self.refinement_net, self.calibration_net
+        found = [net.receptive_field for net in nets]
+        return None if None in found else sum(found)
 
     def log_probs(
         self, image: tf.Tensor, blackbox: Optional[tf.Tensor] = None

@@ -5,11 +5,11 @@ decoder is its mirror image. What joins them is a choice: the indices of the max
 or the encoder's features as in a U-Net.
 """
 
-from typing import Optional
+from typing import Any, Dict, Optional
 
 import tensorflow as tf
 
-from car_tf.models import layers, unpooling
+from car_tf.models import layers, recalibration, unpooling
 from car_tf.models.keras_api import keras
 
 # Convolutions of each level, and its channels as multiples of the first level's.
@@ -31,6 +31,7 @@ class SegNet(keras.Model):
         skips: bool = False,
         half_size: bool = False,
         symmetric: bool = False,
+        recalibrated: bool = False,
         synchronized: bool = False,
         name: str = "calibration_net",
     ):
@@ -40,19 +41,18 @@ class SegNet(keras.Model):
           num_classes: K.
           channels: of the first level; 64 in the paper.
           dropout: rate after every convolution.
-          skips: whether the decoder up-samples by transposed convolutions and sees
-            the encoder's features; else it unpools by the encoder's indices, as
-            SegNet does.
+          skips: whether the decoder up-samples by transposed convolutions and sees the
+            encoder's features; else it unpools by the encoder's indices, as SegNet does.
           half_size: whether the first level is left out: squares of 2x2 pixels become
-            channels, and the logits are made of channels again, so that no convolution
-            works at full size, where a CPU spends most of its time.
+            channels, and the logits are made of channels again: none works at full size.
+          recalibrated: whether the logits are remapped by `models/recalibration.py`.
           synchronized: whether batch statistics span all replicas.
-          name: of the model.
         """
         super().__init__(name=name)
         self.skips = skips
         self.half_size = half_size
         self.symmetric = symmetric
+        self.recalibration = recalibration.build(recalibrated)
         self.depths = DEPTHS[1:] if half_size else DEPTHS
         widths = [channels * width for width in WIDTHS[-len(self.depths) :]]
         salts = iter(range(100))
@@ -83,9 +83,19 @@ class SegNet(keras.Model):
             num_classes * (4 if half_size else 1), 3, padding="same", name="logits"
         )
 
+    def trained_parts(self) -> Dict[str, Any]:
+        """Returns what stage 1 trains, so all but the recalibration, by its names."""
+        names = ("encoder", "decoder", "ups", "logits_layer")
+        return {name: getattr(self, name) for name in names}
+
     @property
-    def receptive_field(self) -> int:
-        """Pixels away from which the input can change a pixel of the result."""
+    def receptive_field(self) -> Optional[int]:
+        """Pixels away from which the input can change a pixel of the result.
+
+        None where that depends on the whole image.
+        """
+        if self.recalibration is not None:
+            return None
         # Both ways through the levels, and from one end of a coarsest pixel to the other.
         first = int(self.half_size)
         one_way = sum(
@@ -113,8 +123,14 @@ class SegNet(keras.Model):
         """
         if blackbox_probs is not None:
             raise ValueError("SegNet takes no black box, got its output")
-        if training or not self.symmetric:
+        if training:  # Which ends before anything is recalibrated.
             return self._logits(image, training, seed)
+        logits = self._symmetric_logits(image)
+        return logits if self.recalibration is None else self.recalibration(logits)
+
+    def _symmetric_logits(self, image) -> tf.Tensor:
+        if not self.symmetric:
+            return self._logits(image, False, None)
         transposed = tf.transpose(image, [0, 2, 1, 3])
         transposed = tf.transpose(self._mirrored_logits(transposed), [0, 2, 1, 3])
         return (self._mirrored_logits(image) + transposed) / 2.0

@@ -14,7 +14,7 @@ from car_tf.models import build as networks
 from car_tf.models import sampler
 from car_tf.models.keras_api import keras
 from car_tf.runtime import checkpoints, devices, run_dir
-from car_tf.train import tensorboard
+from car_tf.train import recalibration, tensorboard
 
 # Of F, among which `stage1.temperature_scaling` chooses; neighbours 3.5 % apart.
 TEMPERATURES = np.geomspace(0.5, 2.0, 41)
@@ -101,15 +101,11 @@ class CalibrationSelection:
         _assign(self._net.variables, self._trainer.selectable)
         if not self._workdir.writes:
             return {}
+        if self._config.calibration_net.recalibrated:
+            self._net.recalibration.reset()
         scaling = settings.temperature_scaling
         temperatures = TEMPERATURES if scaling else np.ones(1)
-        found = evaluation.cross_entropies(
-            self._net,
-            self._dataset.splits[self._dataset.selection],
-            self._dataset.info,
-            temperatures=temperatures,
-            num_images=self._config.train.num_selection_images,
-        )
+        found = self._cross_entropies(temperatures)
         value, temperature = float(found.min()), float(temperatures[found.argmin()])
         for variable in self._net.logits_layer.variables:
             variable.assign(variable / temperature)
@@ -119,17 +115,46 @@ class CalibrationSelection:
         self._log(f"step {step}: cross entropy {words}")
         return {"selection_cross_entropy": value}
 
+    def _cross_entropies(self, temperatures: np.ndarray) -> np.ndarray:
+        return evaluation.cross_entropies(
+            self._net,
+            self._dataset.splits[self._dataset.selection],
+            self._dataset.info,
+            temperatures=temperatures,
+            num_images=self._config.train.num_selection_images,
+        )
+
     def restore_best(self) -> None:
         """Gives the trainer's F the best weights."""
         if self._workdir.read_json(run_dir.BEST_CALIBRATION_FILE) is None:
             # A callback has ended the stage before F was compared once.
             self.consider(int(self._trainer.step.numpy()), is_last=True)
         best = self._best.read()
+        if self._config.calibration_net.recalibrated:
+            best = self._recalibrated(best)
         _copy(self._net, self._trainer.calibration_net)
         self._log(
             f"best weights of F: step {best['step']}, cross entropy "
             f"{best['cross_entropy']:.5f}, temperature {best['temperature']:.3f}"
         )
+
+    def _recalibrated(self, best: Dict[str, Any]) -> Dict[str, Any]:
+        """Recalibrates the best weights, if they are not yet; all workers wait for it."""
+        if self._workdir.writes and "recalibrated" not in best:
+            source, facts = self._dataset.splits["train"], self._dataset.info
+            classes = facts.num_blackbox_classes
+            recalibration.fit(self._net, source, classes, log=self._log)
+            found = float(self._cross_entropies(np.ones(1))[0])
+            self._log(
+                f"F recalibrated: cross entropy {found:.5f} on the selection split"
+            )
+            step, value = best["step"], best["cross_entropy"]
+            more = dict(temperature=best["temperature"], recalibrated=found)
+            self._best.offer(step, value, **more)
+        strategy = self._trainer.distribute_strategy
+        if devices.has_workers(strategy):
+            devices.gather(strategy, 0)
+        return self._best.read()
 
 
 class Selection:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pathlib
-from typing import Callable, Dict, Sequence
+from typing import Any, Callable, Dict, Sequence
 
 import tensorflow as tf
 
@@ -37,11 +37,25 @@ def _weights(config: config_lib.Config) -> Dict[str, pathlib.Path]:
 
 def _read(net: keras.Model, name: str, path: pathlib.Path) -> None:
     try:
-        checkpoints.read_weights(tf.train.Checkpoint(net=net), path)
+        held = _held(net, path)
+        checkpoints.read_weights(tf.train.Checkpoint(net=held), path)
     except run_dir.RunError as error:
         raise run_dir.RunError(
             f"--init_from: wanted weights of the same {NETWORKS[name]}: {error}"
         ) from error
+
+
+def _held(net: keras.Model, path: pathlib.Path) -> Any:
+    """Returns what of a network a file is of: of an F perhaps without recalibration."""
+    if getattr(net, "recalibration", None) is None:
+        return net
+    try:
+        names = [name for name, _ in tf.train.list_variables(str(path))]
+    except tf.errors.OpError:
+        return net  # As it cannot be read.
+    if any("/recalibration/" in name for name in names):
+        return net
+    return tf.train.Checkpoint(**net.trained_parts())
 
 
 def check(config: config_lib.Config, dataset_info: info.DatasetInfo) -> None:

@@ -120,6 +120,8 @@ CASES = [
     ("calibration_net.decoder", "skips", {"F segnet.skips": True}, SEGNET),
     ("calibration_net.half_size", "true", {"F segnet.half_size": True}, SEGNET),
     ("calibration_net.symmetric", "true", {"F segnet.symmetric": True}, SEGNET),
+    ("calibration_net.recalibrated", "true", {"F.recalibrated": True}, ()),
+    ("calibration_net.recalibrated", "true", {"F segnet.recalibrated": True}, SEGNET),
     ("refinement_net.base_channels", "9", {"G.base_channels": 9}, ()),
     (
         *("refinement_net.base_channels", "9"),

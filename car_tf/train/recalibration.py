@@ -1,0 +1,124 @@
+"""Fits F's recalibration: how likely each of its level sets is, image by image."""
+
+from typing import Callable, Tuple
+
+import numpy as np
+import tensorflow as tf
+
+from car_tf import losses
+from car_tf.data import examples, info, io
+from car_tf.models import layers, recalibration
+from car_tf.models.keras_api import keras
+from car_tf.runtime import run_dir
+
+# Images of the training split, evenly apart, and pixels of one batch.
+NUM_IMAGES, MAX_PIXELS = 2000, 2**18
+# Updates over all images at once, and the penalty on the squared weights.
+NUM_STEPS, LEARNING_RATE, L2 = 400, 1e-2, 1e-4
+
+
+def require_masks(dataset_info: info.DatasetInfo) -> None:
+    """Raises RunError for classes of which F cannot be recalibrated."""
+    if dataset_info.num_classes != 2 or dataset_info.flips:
+        raise run_dir.RunError(
+            "calibration_net.recalibrated: wanted two classes that do not flip, got "
+            f"{dataset_info.num_classes} classes and {len(dataset_info.flips)} flips"
+        )
+
+
+def fit(
+    calibration_net: keras.Model,
+    source: examples.Examples,
+    num_blackbox_classes: int,
+    *,
+    log: Callable[[str], None],
+) -> None:
+    """Gives F's recalibration the weights that fit the raters of `source` best.
+
+    Best is the lowest energy distance of F's level sets, weighed by the probability that
+    the recalibration gives them, from the raters' masks (`losses.level_energy`): unlike
+    the cross entropy of pixels it sees masks, and so whether whole masks are drawn as
+    often as raters draw them. F itself stays as it is. Nothing is random.
+
+    Args:
+      calibration_net: F, of two classes; what it was recalibrated to is forgotten.
+      source: the training split.
+      num_blackbox_classes: of the black box, 0 for none.
+    """
+    layer = calibration_net.recalibration
+    layer.reset()
+    areas, distances = _tables(calibration_net, source, num_blackbox_classes)
+    seen = areas[:, :: recalibration.EVERY]
+    features = np.log1p(seen)
+    layer.mean.assign(features.mean(0))
+    # What hardly varies here must not count for much where it does.
+    layer.scale.assign(np.maximum(features.std(0), 0.1))
+    optimizer = keras.optimizers.Adam(LEARNING_RATE)
+    weights = [layer.kernel, layer.bias]
+
+    @tf.function
+    def update() -> tf.Tensor:
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(weights)
+            shares = tf.exp(layer.log_shares(seen))
+            energy = tf.reduce_mean(losses.level_energy(shares, areas, distances))
+            loss = energy + L2 * tf.reduce_sum(tf.square(layer.kernel))
+        optimizer.apply_gradients(zip(tape.gradient(loss, weights), weights))
+        return energy
+
+    found = [float(update()) for _ in range(NUM_STEPS)]
+    log(
+        f"F recalibrated on {len(areas)} training images: energy distance of its level "
+        f"sets {found[0]:.4f} before, {found[-1]:.4f} after"
+    )
+
+
+def _tables(
+    calibration_net: keras.Model, source: examples.Examples, num_blackbox_classes: int
+) -> Tuple[np.ndarray, np.ndarray]:
+    """Returns the level sets' areas, and mean distances from the raters, `[N, L]`."""
+
+    @tf.function(reduce_retracing=True)
+    def tables(image, blackbox, labels) -> Tuple[tf.Tensor, tf.Tensor]:
+        if blackbox is not None:
+            blackbox = layers.blackbox_to_probs(blackbox, num_blackbox_classes)
+        logits = calibration_net(layers.image_to_float(image), blackbox)
+        logit = logits[..., 1] - logits[..., 0]
+        return recalibration.areas(logit), level_distances(logit, labels)
+
+    chosen, found = examples.spread(len(source), NUM_IMAGES), []
+    batch_size = max(MAX_PIXELS // int(np.prod(source.images.shape[1:3])), 1)
+    for start in io.progress(
+        iterable=range(0, len(chosen), batch_size),
+        desc="recalibrating F",
+        unit="batch",
+    ):
+        rows = chosen[start : start + batch_size]
+        parts = [source.images, source.blackbox, source.labels]
+        found.append(tables(*[one if one is None else one[rows] for one in parts]))
+    areas, distances = zip(*found)
+    return np.concatenate(areas), np.concatenate(distances)
+
+
+def level_distances(logit: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+    """The mean distance of each level set from an image's raters.
+
+    Args:
+      logit: `[B, H, W]` float32.
+      labels: `[B, R, H, W]` of 0 and 1, or 255, which hides a pixel of its rater; a
+        rater who has labelled nothing does not count.
+
+    Returns:
+      `[B, L]`, 1 - IoU as in `metrics.iou`, where two empty masks are equal; 0 for an
+      image without a rater.
+    """
+    known = tf.cast(labels < 2, tf.float32)
+    marked = tf.cast(tf.equal(labels, 1), tf.float32)
+    sets = recalibration.above(logit)
+    shared = tf.einsum("bhwl,brhw->blr", sets, marked)
+    union = tf.einsum("bhwl,brhw->blr", sets, known) - shared
+    union += tf.reduce_sum(marked, [2, 3])[:, None]
+    iou = tf.where(union > 0, tf.math.divide_no_nan(shared, union), 1.0)
+    counts = tf.cast(tf.reduce_sum(known, [2, 3]) > 0, tf.float32)
+    total = tf.einsum("blr,br->bl", 1.0 - iou, counts)
+    return tf.math.divide_no_nan(total, tf.reduce_sum(counts, -1, keepdims=True))
