@@ -293,6 +293,9 @@ def test_a_queue_of_five(open_page, tmp_path):
     wait_for_words(page, "#error", "2-a.png: not a readable image")
     assert page.is_hidden("#work") and page.is_disabled("#save")
     assert "✗ 2-a.png" in page.inner_text("#queue-list")
+    wait_for_words(page, "#error", "Go on with the next one: N.")
+    page.keyboard.press("n")
+    wait_for_words(page, "#name", "3-a.png")
     page.select_option("#queue-list", label="4-a.png")
     wait_for_words(page, "#name", "4-a.png")
     assert page.inner_text("#error") == "" and page.is_visible("#work")
@@ -373,6 +376,11 @@ def test_a_folder_is_labelled_and_saved(open_page, tmp_path):
         wait_for_words(page, "#queue-words", "1 of 4, 1 saved")
         page.wait_for_selector("#work:not([hidden])")
         wait_for_exactly(page, "#chosen", "proposal 1")
+        for name in "bcd":
+            page.click("#save:not([disabled])")
+            wait_for_words(page, "#name", f"{name}.png")
+        page.click("#save:not([disabled])")
+        wait_for_words(page, "#status", "All are saved.")
 
 
 def test_all_classes_are_painted(open_page):

@@ -190,8 +190,8 @@ async function saveNext() {
   const {file} = await answer.json();
   isSaved = true;
   queue.markSaved();
-  server.say(`Saved as ${file}.`);
   const next = queue.nextUnsaved();
+  server.say(`Saved as ${file}. ${next < 0 ? queue.summary() : ''}`);
   if (next >= 0) {
     await queue.open(next);
     if (state.found) server.say(`Saved as ${file}. This is the next one.`);
@@ -233,7 +233,8 @@ const CONTROL_KEYS = {z: undo, Z: redo, y: redo, s: () => $('save').click()};
 
 function key(event) {
   const isText = event.target.matches('input[type=text], select');
-  if (!state.found || isText || event.altKey) return;
+  const isStep = 'nN'.includes(event.key);  // From an image that cannot be read, too.
+  if (!(state.found || isStep) || isText || event.altKey) return;
   const isControl = event.ctrlKey || event.metaKey;
   const action = (isControl ? CONTROL_KEYS : KEYS)[event.key];
   if (!action) return;

@@ -46,6 +46,12 @@ export function nextUnsaved() {
   return later >= 0 ? later : first;
 }
 
+// Says how much of the queue is done when nothing is left to open.
+export function summary() {
+  const open = queue.items.filter(one => !one.saved).map(one => one.name);
+  return open.length ? `All but ${open.join(', ')} are saved.` : 'All are saved.';
+}
+
 // Opens an image of the queue, as `view` says: slice and window.
 export async function open(at, view = {}) {
   const item = queue.items[at];
@@ -62,6 +68,9 @@ export async function open(at, view = {}) {
   item.failed = !content;
   show();
   if (content) handlers.opened(content, view);
+  else if ($('error').textContent && !$('next').disabled) {
+    fail(`${$('error').textContent}. Go on with the next one: N.`);
+  }
 }
 
 export const again = view => open(queue.at, view);
