@@ -22,7 +22,8 @@ def ged(
 
     Args:
       samples: `[S, H, W]` class ids, or `[I, S, H, W]` of I images.
-      labels: `[N, H, W]` or `[I, N, H, W]` of N raters; 255 hides a pixel for its rater.
+      labels: `[N, H, W]` or `[I, N, H, W]` of N raters, without this axis of one; 255
+        hides a pixel for its rater.
       num_classes: K.
       absent: a class that occurs in neither of two maps is left out of their mean,
         `leave_out`, or has IoU 1, `count_as_one`.
@@ -57,6 +58,8 @@ def _scored(
     samples: np.ndarray, labels: np.ndarray, num_classes: int, absent: str
 ) -> Dict[str, Any]:
     samples, labels = np.asarray(samples), np.asarray(labels)
+    if labels.ndim == samples.ndim - 1:
+        labels = labels[..., None, :, :]
     if samples.ndim == labels.ndim == 3:
         samples, labels = samples[None], labels[None]
     return scores.score_multi_rater(

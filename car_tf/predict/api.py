@@ -13,7 +13,7 @@ from car_tf.data import io, pictures
 from car_tf.metrics import baselines, calibration
 from car_tf.predict import black_boxes, images
 from car_tf.predict import predictor as predict_predictor
-from export import versions
+from export import checks, versions
 from export.clients import common
 
 ImageLike = Union[str, os.PathLike, np.ndarray, Image.Image]
@@ -31,8 +31,13 @@ def load(path: Union[str, os.PathLike]) -> "Sampler":
     """
     folder = pathlib.Path(path).expanduser()
     is_run = (folder / "config.json").is_file()
-    names = (str(folder), "") if is_run else ("", str(folder))
-    found = versions.of_flags(*names)
+    if is_run:
+        found = versions.of_flags(str(folder), "")
+    else:
+        try:
+            found = versions.of_flags("", str(folder))
+        except versions.ExportError as error:
+            raise versions.ExportError(f"{error}, and no run (config.json)") from None
     return Sampler(predict_predictor.Predictor(found))
 
 
@@ -87,7 +92,11 @@ class Sampler:
 
         Raises:
           DataError: an image that cannot be read, or a black box that is needed.
+          ValueError: `num_samples` or `temperature` out of range.
         """
+        if not 1 <= num_samples <= checks.MAX_SAMPLES:
+            wanted = f"1 to {checks.MAX_SAMPLES}"
+            raise ValueError(f"num_samples: wanted {wanted}, got {num_samples}")
         seen, maps, own = self._inputs(image, blackbox)
         drawing = dict(num_samples=num_samples, seed=common.seed_for(seed, ""))
         if temperature == 1:
@@ -190,7 +199,8 @@ class Sampler:
         if given is not None:
             maps = self._given(given, (size, (picture.height, picture.width)))
             return maps if maps.shape[:2] == size else _resized(maps[None], size)[0]
-        if self._segmenter is None:
+        config = self._predictor.labels["config"]
+        if self._segmenter is None and config and config["blackbox"]["path"]:
             options = predict_predictor.Options()
             config = black_boxes.blackbox_config(self._predictor, options)
             self._segmenter = attach.build_blackbox(
@@ -198,8 +208,8 @@ class Sampler:
             )
         if self._segmenter is None:
             raise io.DataError(
-                "blackbox: wanted the segmenter's output for this image, because the "
-                "run was trained on predictions in files"
+                "blackbox: wanted the segmenter's output for this image as `blackbox=`, "
+                "because the run was trained on predictions in files or on an imitation"
             )
         seen = np.asarray(picture.convert("RGB"))
         return self._segmenter.predict(seen[None], size)[0]

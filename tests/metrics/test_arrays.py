@@ -14,6 +14,8 @@ def test_ged_and_hm_iou_of_masks():
     assert metrics.ged(ONE, TWO) == pytest.approx(0.25)
     assert metrics.hm_iou(ONE, TWO) == pytest.approx((1 + 0.5) / 2)
     assert metrics.ged(ONE, TWO, unbiased=True) is None
+    # Of one rater the axis may be left out: 2 * 1/4 - (1/2)/2 - 0.
+    assert metrics.ged(TWO, ONE[0]) == metrics.ged(TWO, ONE) == pytest.approx(0.25)
     # Two images: the other one has samples like its raters.
     assert metrics.ged(np.stack([TWO, TWO]), np.stack([TWO, TWO])) == 0
     both = metrics.ged(np.stack([ONE, ONE]), np.stack([TWO, TWO[::-1]]))

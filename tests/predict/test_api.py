@@ -7,6 +7,7 @@ from PIL import Image
 
 import car_tf
 from car_tf.data import io
+from export import versions
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +56,8 @@ def test_a_temperature_flattens_f_and_reaches_the_samples(street, scene):
     assert (same != street.sample(**inputs, num_samples=4, temperature=5.0)).any()
     with pytest.raises(ValueError, match="temperature: wanted a number above 0"):
         street.sample(**inputs, temperature=0.0)
+    with pytest.raises(ValueError, match="num_samples: wanted 1 to 256, got 0"):
+        street.sample(**inputs, num_samples=0)
 
 
 def test_files_pictures_and_arrays_are_the_same_image(street, scene, tmp_path):
@@ -108,5 +111,10 @@ def test_maps_that_are_not_of_the_classes_are_refused(street, scene, change, wor
 
 
 def test_a_missing_black_box_is_asked_for(street, scene):
-    with pytest.raises(io.DataError, match="black"):
+    with pytest.raises(io.DataError, match="as `blackbox=`, because the run was"):
         street.sample(scene[0], 1)
+
+
+def test_what_is_no_model_is_refused(tmp_path):
+    with pytest.raises(versions.ExportError, match="wanted a SavedModel .* no run"):
+        car_tf.load(tmp_path)
