@@ -208,23 +208,27 @@ def summary_lines(
 
 
 def _shown(value: Optional[float]) -> str:
-    return "undefined" if value is None else f"{value:.3f}"
+    # Adding 0 makes -0.000 0.000.
+    return "undefined" if value is None else f"{round(value, 3) + 0.0:.3f}"
 
 
-def _within(scores: Dict[str, Any], name: str) -> List[str]:
-    """Returns a score's interval in words, if there is one."""
-    interval = scores.get(f"{name}_interval")
-    return [] if interval is None else ["95 % {:.3f} to {:.3f}".format(*interval)]
+def _within(interval: Optional[Sequence[float]]) -> List[str]:
+    """Returns a 95 % interval in words, if there is one."""
+    return [] if interval is None else [f"95 % {' to '.join(map(_shown, interval))}"]
 
 
 def _scores_line(count: str, scores: Dict[str, Any]) -> str:
     """Returns GED and HM-IoU with a number of samples, and their intervals."""
     line = f"GED{count} {_shown(scores['ged'])}"
-    words = [f"unbiased {_shown(scores['ged_unbiased'])}", *_within(scores, "ged")]
+    words = [
+        f"unbiased {_shown(scores['ged_unbiased'])}",
+        *_within(scores.get("ged_interval")),
+    ]
     line += f" ({', '.join(words)})"
     if "hm_iou" in scores:
         line += f", HM-IoU {_shown(scores['hm_iou'])}"
-        line += "".join(f" ({words})" for words in _within(scores, "hm_iou"))
+        within = _within(scores.get("hm_iou_interval"))
+        line += "".join(f" ({words})" for words in within)
     return line
 
 
@@ -238,9 +242,9 @@ def _difference_lines(metrics: Dict[str, Any]) -> List[str]:
         for count, scores in list(by_count.items())[:1]:
             change, words = scores["ged"], context.BASELINES.get(name, name)
             if change is not None and change["interval"] is not None:
-                within = " (95 % {:.3f} to {:.3f})".format(*change["interval"])
                 lines.append(
-                    f"GED{count} less that of {words}: {change['mean']:.3f}{within}"
+                    f"GED{count} less that of {words}: {_shown(change['mean'])} "
+                    f"({_within(change['interval'])[0]})"
                 )
     if lines:
         num = metrics["bootstrap"]["num_groups"]

@@ -279,6 +279,7 @@ def curves_figure(
         low, high = axis.dataLim.intervaly
         low, high = (min(low, 0.0), max(high, 0.0)) if axis.lines else (0.0, 1.0)
         axis.set_ylim(1.05 * low, panel.top or 1.1 * high or 1.0)
+        axis.set_xlim(left=0)
         axis.xaxis.get_major_locator().set_params(integer=True)
     return figure if any(axis.lines for axis in axes) else None
 

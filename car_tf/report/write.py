@@ -73,9 +73,9 @@ def render(
         if value is None:
             return "–"
         if isinstance(value, float):
-            return f"{value:.3f}"
+            return f"{round(value, 3) + 0.0:.3f}"  # Not -0.000.
         if isinstance(value, list) and len(value) == 2:  # An interval.
-            return "{:.3f} to {:.3f}".format(*value)
+            return " to ".join(map(shown, map(float, value)))
         if isinstance(value, str) and not hasattr(value, "__html__"):
             return context.without_folders(value, known)
         return value
@@ -151,8 +151,11 @@ def _verdict(metrics: Mapping[str, Any]) -> List[Dict[str, Any]]:
     """Returns what stage 2 changed: each name, before, after, and a word for it."""
     after = context.own_scores(metrics)
     before = context.baselines(metrics).get("before_stage2", {})
-    ged = f"GED{context.count_for(metrics)}"
-    distances = (("ged", ged, 0.0), ("auc", "realism (judge AUC, 0.5 is perfect)", 0.5))
+    count = context.count_for(metrics)
+    ged = f"GED{count}"
+    paired = metrics.get("differences", {}).get("before_stage2", {}).get(count, {})
+    distances = (("ged", ged, 0.0), ("hm_iou", "HM-IoU", 1.0))
+    distances += (("auc", "realism (judge AUC, 0.5 is perfect)", 0.5),)
     result = []
     for key, name, perfect in distances:
         old, new = before.get(key), after.get(key)
@@ -160,6 +163,9 @@ def _verdict(metrics: Mapping[str, Any]) -> List[Dict[str, Any]]:
         if None not in (old, new):
             change = round(abs(new - perfect), 3) - round(abs(old - perfect), 3)
             word = "no change" if not change else "better" if change < 0 else "worse"
+            low, high = (paired.get(key) or {}).get("interval") or (change, change)
+            if change and low <= 0 <= high:
+                word = "no clear change"
         if new is not None or key == "ged":
             result.append(dict(name=name, before=old, after=new, word=word))
     return result

@@ -139,7 +139,7 @@ class Tags(html.parser.HTMLParser):
 def test_intervals_and_other_models_stand_in_the_tables(folder):
     scores = {"ged": 0.3, "ged_interval": [0.2, 0.4], "hm_iou": 0.5}
     peer = {"ged": 0.45, "ged_interval": [0.4, 0.5]}
-    change_of = {"mean": -0.15, "interval": [-0.25, -0.05]}
+    change_of = {"mean": -0.15, "interval": [-0.25, -0.0004]}
     change(
         folder,
         by_num_samples={"16": scores},
@@ -154,7 +154,7 @@ def test_intervals_and_other_models_stand_in_the_tables(folder):
     text = text_of(folder)
     assert "0.300 0.200 to 0.400" in text
     assert "peer 0.450 0.400 to 0.500" in text and "few (4 samples) 0.450" in text
-    assert "peer -0.150 -0.250 to -0.050" in text and "17 groups here" in text
+    assert "peer -0.150 -0.250 to 0.000" in text and "17 groups here" in text
     assert "a class that occurs in neither map is left out" in text
 
 
@@ -204,16 +204,24 @@ def test_the_verdict_is_what_stage_2_changed(folder):
     text = text_of(folder)
     assert "GED16 is 0.300 ; before stage 2 it was not measured." in text
     assert "realism (judge" not in text
-    before = {"ged": 0.9, "by_num_samples": {"16": {"ged": 0.5}}}
+    before = {"ged": 0.9, "by_num_samples": {"16": {"ged": 0.5, "hm_iou": 0.4996}}}
     realism = {"auc": 0.4, "before_stage2": {"auc": 0.55}, "f_pixels": {"auc": 1.0}}
     baselines = {"before_stage2": before, "f_pixels": {"ged": 0.7, "hm_iou": 0.2}}
-    change(folder, baselines=baselines, realism=realism)
+    scores = {"16": {"ged": 0.3, "hm_iou": 0.5004}}
+    changes = dict(baselines=baselines, realism=realism, by_num_samples=scores)
+    change(folder, **changes)
     text = text_of(folder)
-    assert "Stage 2 changed GED16 from 0.500 to 0.300 (better)," in text
+    assert "With stage 2 GED16 went from 0.500 to 0.300 (better)," in text
+    assert "HM-IoU went from 0.500 to 0.500 (no change)," in text
     # 0.4 is farther from 0.5 than 0.55 is.
-    assert "(judge AUC, 0.5 is perfect) from 0.550 to 0.400 (worse)." in text
-    assert "G before stage 2 0.500 – – – 0.550" in text
-    assert "independent pixels of F 0.700 – 0.200 – 1.000" in text
+    assert "(judge AUC, 0.5 is perfect) went from 0.550 to 0.400 (worse)." in text
+    assert "G before stage 2 0.500 0.500 0.550" in text
+    assert "independent pixels of F 0.700 0.200 1.000" in text
+    # An interval of the difference that holds 0 tells neither.
+    paired = {"16": {"ged": {"mean": -0.2, "interval": [-0.5, 0.1]}}}
+    info = {"num_groups": 9}
+    change(folder, **changes, differences={"before_stage2": paired}, bootstrap=info)
+    assert "0.500 to 0.300 (no clear change)," in text_of(folder)
 
 
 def test_numbers_stand_beside_baselines(folder):
@@ -221,7 +229,7 @@ def test_numbers_stand_beside_baselines(folder):
     assert "this run, cGAN+Lcal 0.300 0.250 0.500" in text
     assert "flip oracle over F's arg-max 0.600 – –" in text
     assert "mIoU 0.750 pixel accuracy 0.875 road 1.000 $a$ <b> –" in text
-    assert "road → road2 in 25 % of the images." in text
+    assert "road → road2 in 25 % of the images." in text and "not labelled" in text
     assert "b (0.400)" in text and "a (0.200)" in text
     # 60 s of stage 1, 30 s of stage 2.
     assert "1.5 min stage 1 60 s, stage 2 30 s" in text
