@@ -22,6 +22,8 @@ import sys
 import types
 from typing import TYPE_CHECKING, Any, List
 
+from car_tf.config import cli
+
 if TYPE_CHECKING:
     from car_tf import config as config
     from car_tf import losses as losses
@@ -34,6 +36,10 @@ if TYPE_CHECKING:
     from car_tf.train.api import train as train
 
 __version__ = "0.2.0"
+
+# Whoever imports TensorFlow after this package, such as for a Keras callback, has it start
+# as it does here.
+cli.prepare_tensorflow()
 
 # Public name -> where it is.
 _PUBLIC = {
@@ -52,7 +58,6 @@ _MODULES = {
     "car_tf.metrics.ged": ("car_tf.metrics.arrays", "ged"),
     "car_tf.metrics.realism": ("car_tf.metrics.arrays", "realism"),
 }
-_STARTS_TENSORFLOW = ("load", "Sampler", "losses", "evaluate")
 
 __all__ = [*_PUBLIC, "config", "losses", "metrics", "train", "evaluate", "score"]
 __all__ += ["__version__"]
@@ -83,10 +88,6 @@ def make_callable(module: str) -> None:
 
 
 def __getattr__(name: str) -> Any:
-    if name in _STARTS_TENSORFLOW:
-        from car_tf.config import cli
-
-        cli.prepare_tensorflow()
     if name in _PUBLIC:
         return _imported(*_PUBLIC[name])
     if f"car_tf.{name}" in _MODULES:

@@ -6,7 +6,7 @@ import re
 from typing import Any, Callable, Dict, Optional, Sequence, Union
 
 from car_tf import config as config_lib
-from car_tf.config import cli, stage_sections
+from car_tf.config import stage_sections
 from car_tf.runtime import run_dir, workers
 
 
@@ -63,7 +63,6 @@ def evaluate(
     drawing = config_lib.change(config, evaluation=noise)
     workdir = run_dir.RunDir(os.fspath(run), saved)
     with contextlib.closing(workdir):
-        cli.prepare_tensorflow()
         options = dict(split=split, num_samples=num_samples, samples=samples)
         options["absent"] = absent or ""
         options["log"] = workdir.logged(log)

@@ -9,7 +9,7 @@ from typing import Any, Callable, Dict, Iterable
 from typing import List, Mapping, Optional, Sequence, Union
 
 from car_tf import config as config_lib
-from car_tf.config import cli, data_sections
+from car_tf.config import data_sections
 from car_tf.data import layouts, requirements
 from car_tf.runtime import run_dir, workers
 
@@ -218,7 +218,6 @@ def run_job(
             log(f"waiting for {worker.num_workers} workers")
         if is_segmentation and workdir.finished(config):
             return _finished(workdir, config, log)
-        cli.prepare_tensorflow()
         more = {"callbacks": callbacks} if callbacks else {}
         job = importlib.import_module(config.JOB)
         metrics = job.run(config, workdir, log=log, **more)

@@ -18,8 +18,7 @@ class config:
         os.write(2, b"4 I port.cc] oneDNN custom operations are on. You may see\\n5 new\\n")
 """
 COMMAND = """
-from car_tf.config import quiet
-quiet.install()
+from car_tf.config import quiet  # The package is imported: enough for what is next.
 import json, tensorflow, sys, os
 os.write(2, b"6 oneDNN custom operations are on, says who may\\n")
 """
