@@ -20,8 +20,8 @@ TINY = (
 )
 
 
-def run(module, *arguments, **kwargs):
-    done = job.run(*arguments, module=module, **kwargs)
+def run(module, *arguments, start=job.run):
+    done = start(*arguments, module=module)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -66,6 +66,7 @@ def test_its_model_predicts_files(trained):
 def test_proposals_are_simulated_on_it(trained):
     _, workdir, _ = trained
     counts = ("--num_images", "1", "--num_samples", "2")
-    run("car_tf.evaluate.proposals", "--workdir", workdir, *counts)
+    arguments = ("--workdir", workdir, *counts)
+    run("car_tf.evaluate.proposals", *arguments, start=job.fork)
     summary = json.loads((workdir / "proposals.json").read_text())
     assert summary["num_images"] == 1 and summary["num_samples"] == 2

@@ -1,6 +1,7 @@
 """Both training stages at the smallest size, for the tests of them."""
 
 import numpy as np
+import shallow
 import tensorflow as tf
 
 from car_tf.data import examples, pipeline
@@ -97,6 +98,7 @@ def stage_2(
     rate=0.05,
     synchronized=False,
     rests=(),
+    num_levels=4,
     **changes,
 ):
     strategy = strategy or tf.distribute.get_strategy()
@@ -121,13 +123,14 @@ def stage_2(
         who = balance.Balance(**{"active": ACTIVE, "period": PERIOD, **dict(rests)})
         calibration_net = calibration_net or build_calibrator(synchronized)
         if refinement_net is None:
-            refinement_net = models_refinement_net.RefinementNet(
-                num_classes=K,
-                base_channels=2,
-                noise_dim=Z,
-                dropout=0.0,
-                synchronized=synchronized,
-            )
+            with shallow.generators(num_levels):
+                refinement_net = models_refinement_net.RefinementNet(
+                    num_classes=K,
+                    base_channels=2,
+                    noise_dim=Z,
+                    dropout=0.0,
+                    synchronized=synchronized,
+                )
             refinement_net(image_zeros(3), image_zeros(K), tf.zeros([1, 1, Z]))
             # The residual starts at zero, where the noise has no gradient.
             kernel = refinement_net.logits_layer.kernel

@@ -222,7 +222,7 @@ def test_dropout_differs_between_replicas_and_steps(two_replicas):
 @pytest.fixture(scope="module")
 def both(two_replicas):
     """Five steps on one replica, one by one, and on two, in a single execution."""
-    shared = dict(average_decay=0.25, synchronized=True)
+    shared = dict(average_decay=0.25, synchronized=True, num_levels=2)
     single = stage_2(**shared)
     double = stage_2(two_replicas, steps_per_execution=5, **shared)
     assert_equal(weights(single.refinement_net), weights(double.refinement_net))
