@@ -32,6 +32,7 @@ def export_run(
     """Writes the SavedModel `output/name/version`, whole or not at all; returns it.
 
     A model that is the same as the newest version there is not written again.
+    `output/models.config` names it to TensorFlow Serving.
 
     Args:
       output: the folder of served models.
@@ -62,15 +63,15 @@ def export_run(
     folder = pathlib.Path(output) / name
     with versions.locked(folder):
         newest = versions.latest(folder)
-        if newest is not None and (blackbox_function is None or embedded):
-            if description.read_content_hash(newest) == content:
-                return newest
-        with versions.new_version(folder) as work:
-            computation = program.Program(model, settings, blackbox_function)
-            savedmodel.write(work, computation, described, log)
-            description.write_card(work, described, notes=notes, results=results)
-            description.write_fingerprint(work, content)
-        return versions.latest(folder)
+        is_there = newest is not None and (blackbox_function is None or embedded)
+        if not is_there or description.read_content_hash(newest) != content:
+            with versions.new_version(folder) as work:
+                computation = program.Program(model, settings, blackbox_function)
+                savedmodel.write(work, computation, described, log)
+                description.write_card(work, described, notes=notes, results=results)
+                description.write_fingerprint(work, content)
+    versions.list_for_server(folder.parent)
+    return versions.latest(folder)
 
 
 def _as_read(

@@ -9,9 +9,11 @@ import shutil
 import tempfile
 from typing import Iterator, List, Optional
 
+from car_tf.data import io
 from car_tf.runtime import run_dir
 
 SAVED_MODEL_FILE = "saved_model.pb"
+MODELS_FILE = "models.config"
 # A server takes folders with whole numbers for versions and leaves others alone.
 _WORK_PREFIX = ".exporting-"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
@@ -49,6 +51,28 @@ def latest(folder: pathlib.Path) -> Optional[pathlib.Path]:
     """Returns the newest version in a model's folder, None where there is none."""
     found = numbers(folder)
     return folder / str(found[-1]) if found else None
+
+
+def list_for_server(output: pathlib.Path) -> None:
+    """Writes which models a server that has the folder as /models is to serve.
+
+    A file that names them all is kept, with what somebody has changed in it.
+    """
+    names = [
+        item.name
+        for item in sorted(output.iterdir())
+        if numbers(item) and _NAME.fullmatch(item.name)
+    ]
+    file = output / MODELS_FILE
+    known = file.read_text(encoding="utf-8") if file.is_file() else ""
+    if all(f'"{name}"' in known for name in names):
+        return
+    lines = [
+        f'  config {{ name: "{name}" base_path: "/models/{name}" '
+        'model_platform: "tensorflow" }\n'
+        for name in names
+    ]
+    io.write_text(file, f"model_config_list {{\n{''.join(lines)}}}\n")
 
 
 def find(path: str) -> pathlib.Path:

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import pathlib
+import re
 import signal
 import subprocess
 import sys
@@ -152,6 +153,26 @@ def test_the_newest_version_is_found(tmp_path):
     (tmp_path / "two" / "1").mkdir(parents=True)
     with pytest.raises(versions.ExportError, match="found one, two: name one"):
         versions.find(str(tmp_path))
+
+
+def test_a_server_is_told_of_all_models(tmp_path):
+    for name in ("b", "a", "not one", "a/1", "b/3", "not one/1"):
+        (tmp_path / name).mkdir()
+    versions.list_for_server(tmp_path)
+    text = (tmp_path / versions.MODELS_FILE).read_text()
+    names = re.findall(r'name: "(\w+)" base_path: "/models/(\w+)"', text)
+    assert names == [("a", "a"), ("b", "b")] and "not one" not in text
+    # What somebody changed stays, until there is another model.
+    (tmp_path / versions.MODELS_FILE).write_text("# mine\n" + text)
+    versions.list_for_server(tmp_path)
+    assert (tmp_path / versions.MODELS_FILE).read_text() == "# mine\n" + text
+    (tmp_path / "c/1").mkdir(parents=True)
+    versions.list_for_server(tmp_path)
+    assert '"/models/c"' in (tmp_path / versions.MODELS_FILE).read_text()
+    assert (exported.version().parent.parent / versions.MODELS_FILE).is_file()
+    serving = pathlib.Path(versions.__file__).parent / "serving"
+    for file in ("compose.yaml", "Dockerfile"):
+        assert f"=/models/{versions.MODELS_FILE}" in (serving / file).read_text()
 
 
 class Embedded(tf.Module):
