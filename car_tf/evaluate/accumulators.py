@@ -1,5 +1,6 @@
 """Accumulates what the report of a split needs, image by image."""
 
+import collections
 import types
 from typing import Any, Dict, List, Mapping, Optional, Sequence
 
@@ -54,6 +55,12 @@ def add_reliability(
 class SplitAccumulator:
     """The metrics of a split: `add` takes its images in turn, `report` sums them up."""
 
+    COUNTED = (
+        *("scores", "baselines", "oracles", "raters", "reliability", "confusions"),
+        *("marked_reliability", "mean_reliability", "class_reliability", "entropies"),
+        *("flip_calibration", "mean_difference"),
+    )  # See `metrics.merging`.
+
     def __init__(
         self,
         dataset_info: info.DatasetInfo,
@@ -86,8 +93,10 @@ class SplitAccumulator:
         for net in ("calibration_net", "refinement_net"):
             self.class_reliability[net] = calibration.ClassReliability(num_classes)
             self.flip_calibration[net] = calibration.FlipCalibration(**flip_arrays)
-        self.confusions: Dict[str, np.ndarray] = {}
-        self.entropies: Dict[str, List[float]] = {}
+        # One class more for what a black box does not know: always wrong.
+        size = (num_classes + 1, num_classes + 1)
+        self.confusions = collections.defaultdict(lambda: np.zeros(size, np.int64))
+        self.entropies: Dict[str, List[float]] = collections.defaultdict(list)
         self.mean_difference: List[float] = []
 
     def add(
@@ -125,21 +134,20 @@ class SplitAccumulator:
         for name in ("probs", "sample_mean", "first_probs"):
             entropy = calibration.entropy_bits(getattr(sampled, name))[valid]
             if entropy.size:
-                self.entropies.setdefault(name, []).append(float(entropy.mean()))
+                self.entropies[name].append(float(entropy.mean()))
         difference = np.abs(mean - sampled.probs)[valid]
         if difference.size:
             self.mean_difference.append(float(difference.mean()))
 
     def _add_confusions(self, maps: Dict[str, np.ndarray], labels: np.ndarray) -> None:
         """Compares maps with the label before its flips, or with every rater's."""
-        # One class more for what a black box does not know: always wrong.
         num_classes = self.dataset_info.num_classes + 1
         for name, one_map in maps.items():
             folded = class_flips.fold(one_map, self.dataset_info.flips)
             folded[folded == info.IGNORE_LABEL] = num_classes - 1
             for label in labels:
-                confusion = iou.confusion_matrix(label, folded, num_classes=num_classes)
-                self.confusions[name] = self.confusions.get(name, 0) + confusion
+                found = iou.confusion_matrix(label, folded, num_classes=num_classes)
+                self.confusions[name] += found
 
     def _add_flips(self, sampled, labels, maps: Dict[str, np.ndarray]) -> None:
         """Adds what stands beside an image whose classes flip."""

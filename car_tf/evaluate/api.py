@@ -7,7 +7,7 @@ from typing import Any, Callable, Dict, Optional, Sequence, Union
 
 from car_tf import config as config_lib
 from car_tf.config import stage_sections
-from car_tf.runtime import run_dir, workers
+from car_tf.runtime import gathering, run_dir, workers
 
 
 def evaluate(
@@ -27,7 +27,8 @@ def evaluate(
     """Evaluates a finished run again and writes its report anew.
 
     What differs from the run's own evaluation goes into files of its own, such as
-    `metrics_val_50.json` and `figures_val_50/`.
+    `metrics_val_50.json` and `figures_val_50/`. Of several workers (`TF_CONFIG`), each
+    draws and scores a share of the images; the chief alone writes and returns metrics.
 
     Args:
       run: the run directory, or what `car_tf.train` returned.
@@ -61,9 +62,10 @@ def evaluate(
         raise config_lib.ConfigError("--blackbox: wanted --data_dir with it")
     noise = dict(noise_sampling=noise_sampling or config.evaluation.noise_sampling)
     drawing = config_lib.change(config, evaluation=noise)
-    workdir = run_dir.RunDir(os.fspath(run), saved)
-    with contextlib.closing(workdir):
-        options = dict(split=split, num_samples=num_samples, samples=samples)
+    worker = workers.this_worker()
+    workdir = run_dir.RunDir(os.fspath(run), saved, writes=worker.is_chief)
+    with contextlib.closing(workdir), gathering.Gathering(worker) as team:
+        options = dict(split=split, num_samples=num_samples, samples=samples, team=team)
         options["absent"] = absent or ""
         options["log"] = workdir.logged(log)
         data = os.fspath(data_dir), os.fspath(blackbox)
@@ -79,7 +81,10 @@ def _evaluate(config, drawing, workdir, data, devices_text, options):
 
     strategy = devices.build_strategy(devices_text, workers.Worker())
     data_dir, blackbox = data
-    is_judged = evaluate_run.needs_training_images(config, options["split"])
+    is_chief = options["team"].worker.is_chief
+    is_judged = is_chief and evaluate_run.needs_training_images(
+        config, options["split"]
+    )
     only = [options["split"], *(["train"] if is_judged else [])]
     if data_dir:
         others = dict(data_dir=data_dir, blackbox=blackbox)
@@ -97,5 +102,6 @@ def _evaluate(config, drawing, workdir, data, devices_text, options):
         other_data=re.sub(r"\W+", "_", other),
         **options,
     )
-    options["log"](f"report: {write.write(workdir.path)}")
+    if is_chief:
+        options["log"](f"report: {write.write(workdir.path)}")
     return metrics

@@ -1,7 +1,7 @@
 """Which distance a data set's labels call for, and the baselines that it scores."""
 
 import dataclasses
-from typing import Any, Dict, List, Optional, Sequence
+from typing import Any, Callable, Dict, List, Optional, Sequence
 
 import numpy as np
 
@@ -40,6 +40,17 @@ def flip_arrays(dataset_info: info.DatasetInfo) -> Dict[str, List]:
     }
 
 
+class _Begun(Dict[str, metrics_scores.SampleScores]):
+    """Scores by name, begun when a name is first asked for."""
+
+    def __init__(self, begin: Callable[[str], metrics_scores.SampleScores]):
+        super().__init__()
+        self._begin = begin
+
+    def __missing__(self, name: str) -> metrics_scores.SampleScores:
+        return self.setdefault(name, self._begin(name))
+
+
 @dataclasses.dataclass
 class BaselineScores:
     """Scores of the samplers that need no trained G; see `metrics.baselines`."""
@@ -50,9 +61,19 @@ class BaselineScores:
     stratified: bool
     absent: str = iou.LEAVE_OUT
     cuts: Optional[baselines.Cuts] = None  # of further level sets, fitted elsewhere
-    scores: Dict[str, metrics_scores.SampleScores] = dataclasses.field(
-        default_factory=dict
-    )
+
+    COUNTED = ("scores",)  # See `metrics.merging`.
+
+    def __post_init__(self):
+        self.scores = _Begun(self._begin)
+
+    def _begin(self, name: str) -> metrics_scores.SampleScores:
+        is_spread = self.stratified and name in ("gumbel_draws", "before_stage2")
+        return metrics_scores.SampleScores(
+            self.counts,
+            matched=not self.dataset_info.flips,
+            independent=not is_spread,
+        )
 
     def add(
         self,
@@ -90,13 +111,6 @@ class BaselineScores:
         counts: Sequence[int] = (),
     ) -> None:
         """Adds an image's samples `[S, H, W]` of a baseline, for some or all counts."""
-        if name not in self.scores:
-            is_spread = self.stratified and name in ("gumbel_draws", "before_stage2")
-            self.scores[name] = metrics_scores.SampleScores(
-                self.counts,
-                matched=not self.dataset_info.flips,
-                independent=not is_spread,
-            )
         distances = label_distances(samples, labels, self.dataset_info, self.absent)
         self.scores[name].add(distances, counts)
 

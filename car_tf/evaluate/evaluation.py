@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import concurrent.futures
-from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
+import functools
+from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 
 import numpy as np
 import tensorflow as tf
@@ -12,11 +13,12 @@ from car_tf.blackbox import postprocess
 from car_tf.data import examples, info
 from car_tf.evaluate import accumulators, distances, sampling, tiles
 from car_tf.evaluate import sample_files as sample_files_lib
-from car_tf.metrics import baselines, iou, raters
+from car_tf.metrics import baselines, iou, merging, raters
 from car_tf.metrics import scores as metrics_scores
 from car_tf.models import layers, sampler
 from car_tf.models.keras_api import keras
 from car_tf.report import context
+from car_tf.runtime import gathering
 
 MAX_WAITING = 4
 
@@ -113,10 +115,13 @@ def evaluate(
     sample_files: Sequence[str] = (),
     gallery_size: int = 6,
     progress: Callable = lambda stream, total: stream,
+    team: gathering.Gathering = gathering.Gathering(),
+    key: str = "",
 ) -> Tuple[Dict[str, Any], List[sampling.SampledImage]]:
     """Evaluates a sampler on a split; returns the metrics, and images for figures.
 
-    Scoring runs in a second thread while the next images are being sampled.
+    Of several workers, each draws and scores every n-th batch, and all but the chief
+    return empty metrics.
 
     Args:
       seed: of the samples and of what the baselines draw.
@@ -124,40 +129,81 @@ def evaluate(
       sample_files: other models' samples of the same images, see `sample_files.score`.
       cuts: see `fitted_cuts.fit`; None for no such baseline.
       gallery_size: images, evenly spread, to return; fewer if very large.
+      team: the workers, who must agree in `key`.
     """
     stratified = getattr(model, "stratified", False)
-    metrics = accumulators.SplitAccumulator(
-        dataset_info, num_samples, seed, stratified, absent, cuts
+    begin = functools.partial(
+        accumulators.SplitAccumulator,
+        *(dataset_info, num_samples, seed, stratified, absent, cuts),
     )
-    # Before the work, so that a file that does not fit costs nothing.
-    others = sample_files_lib.score(
-        sample_files, source, dataset_info, metrics.counts, absent=absent
-    )
-    height, width = source.images.shape[1:3]
-    values = 3 * height * width * sampling.num_classes(model)
-    total, num_held = len(source), sampling.MAX_VALUES // values
+    metrics, total = begin(), len(source)
+    others = {}
+    if team.worker.is_chief:
+        # Before the work, so that a file that does not fit costs nothing.
+        others = sample_files_lib.score(
+            sample_files, source, dataset_info, metrics.counts, absent=absent
+        )
+    num_held = _num_held(model, source)
     shown = min(gallery_size, max(1, num_held), total)
-    chosen, gallery = set(np.linspace(0, total - 1, shown).astype(int)), []
+    chosen = set(np.linspace(0, total - 1, shown).astype(int))
     drawing = dict(num_samples=num_samples, seed=seed)
-    stream = sampling.sample(model, source, **drawing)
-    earlier = before and sampling.sample(before, source, **drawing)
-    pending: List[concurrent.futures.Future] = []
-    with concurrent.futures.ThreadPoolExecutor(1) as pool:
-        for sampled in progress(stream, total=total):
-            blackbox = None
-            if source.blackbox is not None:
-                blackbox = postprocess.hard_labels(source.blackbox[sampled.index])
-            labels = source.labels[sampled.index]
-            first = next(earlier).samples if earlier else None
-            pending.append(pool.submit(metrics.add, sampled, labels, blackbox, first))
-            if sampled.index in chosen:
-                gallery.append(sampled)
-            # A short queue, so that samples do not pile up in memory.
-            if len(pending) > min(MAX_WAITING, num_held):
-                pending.pop(0).result()
-        for future in pending:
-            future.result()
+    batches = sampling.batches(model, source, np.arange(total), num_samples=num_samples)
+    own = [index for batch in team.worker.share(batches) for index in batch]
+    stream = progress(
+        _scored((model, before), source, begin, indices=own, **drawing), total=len(own)
+    )
+    found, gallery = {}, []
+    for sampled, counted in stream:
+        found[str(sampled.index)] = counted
+        if sampled.index in chosen:
+            gallery.append(sampled)
+    joined = team.join(key, found)
+    if joined is None:
+        return {}, []
+    for index in range(total):
+        merging.add(metrics, joined.pop(str(index)))
+    rest = sorted(chosen.difference(own))
+    gallery += sampling.sample(model, source, indices=rest, **drawing)
+    gallery.sort(key=lambda sampled: sampled.index)
     return metrics.report(source.groups, others), gallery
+
+
+def _num_held(model: sampler.Sampler, source: examples.Examples) -> int:
+    """Returns of how many images the maps are held in memory at most."""
+    height, width = source.images.shape[1:3]
+    return sampling.MAX_VALUES // (3 * height * width * sampling.num_classes(model))
+
+
+def _scored(
+    models, source, begin, **drawing
+) -> Iterator[Tuple[sampling.SampledImage, Any]]:
+    """Yields images in turn, and what an accumulator of `begin()` counts of each.
+
+    Scoring runs in a second thread while the next images are being sampled.
+    """
+    model, before = models
+    waiting = min(MAX_WAITING, _num_held(model, source))
+    earlier = before and sampling.sample(before, source, **drawing)
+    pending: List[Tuple[sampling.SampledImage, concurrent.futures.Future]] = []
+
+    def score(sampled, first):
+        blackbox = None
+        if source.blackbox is not None:
+            blackbox = postprocess.hard_labels(source.blackbox[sampled.index])
+        one = begin()
+        one.add(sampled, source.labels[sampled.index], blackbox, first)
+        return merging.counted(one)
+
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        for sampled in sampling.sample(model, source, **drawing):
+            first = next(earlier).samples if earlier else None
+            pending.append((sampled, pool.submit(score, sampled, first)))
+            # A short queue, so that samples do not pile up in memory.
+            if len(pending) > waiting:
+                done, future = pending.pop(0)
+                yield done, future.result()
+        for done, future in pending:
+            yield done, future.result()
 
 
 def extremes(

@@ -1,5 +1,7 @@
 """Evaluates a sampler on a split: metrics, figures and files in the run directory."""
 
+import hashlib
+import json
 from typing import Any, Callable, Dict, Optional, Sequence
 
 from car_tf import config as config_lib
@@ -10,7 +12,7 @@ from car_tf.evaluate import before_stage2, evaluation, fitted_cuts, realism, sam
 from car_tf.metrics import baselines
 from car_tf.models import sampler
 from car_tf.report import before_after, figures
-from car_tf.runtime import checkpoints, run_dir
+from car_tf.runtime import checkpoints, gathering, run_dir
 
 NUM_BEFORE_AFTER = 3
 
@@ -27,8 +29,11 @@ def evaluate_run(
     absent: str = "",
     samples: Sequence[str] = (),
     other_data: str = "",
+    team: gathering.Gathering = gathering.Gathering(),
 ) -> Dict[str, Any]:
     """Evaluates a sampler on a split, writes metrics and figures, returns the metrics.
+
+    Of several workers, the chief alone does, with what each draws and scores.
 
     Args:
       dataset: its data, or others with the same classes.
@@ -39,6 +44,7 @@ def evaluate_run(
       num_samples, absent: 0 and empty for what is configured.
       samples: files with other models' samples of the same images.
       other_data: what the data are called where they are not the run's.
+      team: the workers that share the images.
     """
     settings = config.evaluation
     split, absent = split or dataset.evaluation, absent or settings.absent
@@ -47,19 +53,24 @@ def evaluate_run(
     log(f"evaluation: {drawing['num_samples']} samples on {split}, {noise} noise")
     source = sampling.some_of(dataset.splits[split], settings.num_images)
     before = before_stage2.initial_sampler(config, dataset.info, model, workdir.path)
+    cuts = _cuts(config, dataset, model, workdir, split, absent)
     metrics, gallery = evaluation.evaluate(
         model,
         source,
         dataset.info,
         before=before,
         absent=absent,
-        cuts=_cuts(config, dataset, model, workdir, split, absent),
+        cuts=cuts,
         sample_files=samples,
         progress=lambda stream, total: io.progress(
             iterable=stream, total=total, desc="evaluating", unit="image"
         ),
+        team=team,
+        key=_key(team, (model, before), source, [drawing, noise, absent, cuts]),
         **drawing,
     )
+    if not team.worker.is_chief:
+        return {}
     if needs_training_images(config, split):
         shown = model, before, dataset.splits["train"], source, dataset.info
         judging = dict(steps=settings.realism_steps, seed=settings.seed, log=log)
@@ -73,6 +84,17 @@ def evaluate_run(
     for line in [*told, f"figures: {workdir.path / f'figures{suffix}'}"]:
         log(line)
     return metrics
+
+
+def _key(team, models, source, options) -> str:
+    """Identifies what several workers evaluate: weights, images and options."""
+    if team.worker.num_workers == 1:
+        return ""
+    digest = hashlib.sha256(json.dumps([options, source.fingerprint()]).encode())
+    nets = [models[0].calibration_net, *(model.refinement_net for model in models)]
+    for variable in (variable for net in nets for variable in net.variables):
+        digest.update(variable.numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _cuts(config, dataset, model, workdir, split, absent) -> Optional[baselines.Cuts]:

@@ -1,7 +1,7 @@
 """Draws samples for the images of a split, on one device or several replicas."""
 
 import dataclasses
-from typing import Callable, Dict, Iterator, Sequence
+from typing import Callable, Dict, Iterator, Optional, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -13,6 +13,8 @@ from car_tf.models import sampler
 # Float values of one batch's samples on a replica; bounds the memory that drawing takes,
 # and that of drawn images which wait to be scored or are kept for figures.
 MAX_VALUES = 2**27
+# Images that are drawn together at most: more are no faster, and are not shared so well.
+MAX_BATCH = 8
 # Axis of the rows in what a sampler gives for a batch.
 AXES = {"samples": 2, "probs": 1, "sample_mean": 1, "first_probs": 1}
 
@@ -39,20 +41,17 @@ def sample(
     *,
     num_samples: int,
     seed: int,
-    indices: Sequence[int] = (),
+    indices: Optional[Sequence[int]] = None,
 ) -> Iterator[SampledImage]:
     """Draws samples for all images of a split, or for those of `indices`.
 
     An image's samples depend on `seed` and its index, not on its neighbours. Networks
     that were built for several replicas share the images.
     """
-    chosen = np.asarray(indices) if len(indices) else np.arange(len(source))
+    chosen = np.arange(len(source)) if indices is None else np.asarray(indices, int)
     height, width = source.images.shape[1:3]
-    per_image = num_samples * height * width * num_classes(model)
-    batch_size = int(np.clip(MAX_VALUES // per_image, 1, 32))
     num_replicas = model.strategy.num_replicas_in_sync if model.strategy else 1
-    for start in range(0, len(chosen), batch_size * num_replicas):
-        rows = chosen[start : start + batch_size * num_replicas]
+    for rows in batches(model, source, chosen, num_samples=num_samples):
         # No replica may be without an image: the first ones fill the last places.
         size = -(-len(rows) // num_replicas)
         parts = np.resize(rows, [num_replicas, size])
@@ -67,6 +66,21 @@ def sample(
                 int(row),
                 **{name: value[offset].copy() for name, value in sampled.items()},
             )
+
+
+def batches(
+    model: sampler.Sampler,
+    source: examples.Examples,
+    indices: np.ndarray,
+    *,
+    num_samples: int,
+) -> Sequence[np.ndarray]:
+    """Cuts indices of images into those that are drawn together."""
+    height, width = source.images.shape[1:3]
+    per_image = num_samples * height * width * num_classes(model)
+    num_replicas = model.strategy.num_replicas_in_sync if model.strategy else 1
+    size = int(np.clip(MAX_VALUES // per_image, 1, MAX_BATCH)) * num_replicas
+    return [indices[start : start + size] for start in range(0, len(indices), size)]
 
 
 def _sample(model, source, parts, seen, num_samples, seed) -> Dict[str, np.ndarray]:

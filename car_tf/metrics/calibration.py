@@ -18,6 +18,8 @@ class Reliability:
     Bin b of B holds the confidences in `(b / B, (b + 1) / B]`, as in Guo et al.
     """
 
+    COUNTED = ("_count", "_confidence", "_correct")  # See `merging`.
+
     def __init__(self, num_bins: int = 10):
         self._count = np.zeros(num_bins)
         self._confidence = np.zeros(num_bins)
@@ -95,19 +97,21 @@ class Reliability:
 class ClassReliability:
     """Reliability of the probability of each class, against the share of its labels."""
 
+    COUNTED = ("_classes",)
+
     def __init__(self, num_classes: int):
-        self._classes = [Reliability() for _ in range(num_classes)]
+        self._classes = {str(index): Reliability() for index in range(num_classes)}
 
     def update(self, probs: np.ndarray, shares: np.ndarray) -> None:
         """Adds `[P, K]` probabilities of labelled pixels, and their labels' shares."""
-        for index, reliability in enumerate(self._classes):
+        for index, reliability in enumerate(self._classes.values()):
             reliability.update(probs[:, index].clip(0, 1), shares[:, index])
 
     def to_dict(self, names: Sequence[str]) -> Dict[str, Any]:
         """Returns class -> `ece`, `mean_probability` and `share_of_labels`."""
         return {
             name: {"ece": one.ece(), **one.means()}
-            for name, one in zip(names, self._classes)
+            for name, one in zip(names, self._classes.values())
         }
 
 
@@ -123,6 +127,8 @@ class FlipCalibration:
       originals: F class ids.
       probabilities: F true probabilities of the flips.
     """
+
+    COUNTED = ("_pixels", "_original_sum", "_flipped_sum")
 
     def __init__(
         self,

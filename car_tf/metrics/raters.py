@@ -52,6 +52,8 @@ class RaterComparison:
       seed: of the draws, together with the image's index.
     """
 
+    COUNTED = ("_scores", "_differences")  # See `merging`.
+
     def __init__(self, seed: int):
         self._seed = seed
         self._scores: Dict[str, List[List[float]]] = collections.defaultdict(list)

@@ -6,7 +6,6 @@ iterates over images, so that a set larger than the memory can be scored.
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Set
 
@@ -15,6 +14,7 @@ import numpy as np
 from car_tf.metrics import bootstrap, ged, iou
 
 SCORES = ("ged", "ged_unbiased", "sample_diversity", "hm_iou")
+TERMS = ("ged", "ged_unbiased", "sample_diversity", "label_diversity")
 MATCHED = ("ged", "hm_iou")  # Scores that have intervals; the second needs raters.
 Progress = Callable[[Iterable[int]], Iterable[int]]
 
@@ -138,38 +138,40 @@ class SampleScores:
       independent: whether samples are of each other; else there is no unbiased GED.
     """
 
+    COUNTED = ("_values",)  # See `merging`.
+
     def __init__(
         self, counts: Sequence[int], *, matched: bool, independent: bool = True
     ):
-        self._geds: Dict[int, List[ged.GedResult]] = {n: [] for n in counts}
-        self._hm_ious: Dict[int, List[Optional[float]]] = {n: [] for n in counts}
+        self._counts = tuple(counts)
         self._matched, self._independent = matched, independent
+        names = (*TERMS, "hm_iou") if matched else TERMS
+        # Number of samples -> score -> its values, one per image.
+        self._values: Dict[str, Dict[str, List[Optional[float]]]] = {
+            str(count): {name: [] for name in names} for count in counts
+        }
 
     def add(self, distances: ged.PairDistances, counts: Sequence[int] = ()) -> None:
         """Adds an image's distances, for some numbers of samples or all."""
-        for count in counts or self._geds:
-            self._geds[count].append(distances.ged(count))
+        for count in counts or self._counts:
+            values, result = self._values[str(count)], distances.ged(count)
+            for name in TERMS:
+                is_defined = self._independent or name != "ged_unbiased"
+                values[name].append(getattr(result, name) if is_defined else None)
             if self._matched:
-                self._hm_ious[count].append(distances.matched_iou(count))
+                values["hm_iou"].append(distances.matched_iou(count))
 
     def summaries(self) -> Dict[int, Dict[str, Any]]:
         """Returns number of samples -> means and values per image, ready for JSON."""
-        return {count: self._summary(count) for count in self._geds}
+        return {count: self._summary(count) for count in self._counts}
 
     def _summary(self, count: int) -> Dict[str, Any]:
-        results = self._geds[count]
-        if not self._independent:
-            results = [dataclasses.replace(r, ged_unbiased=None) for r in results]
-        summary: Dict[str, Any] = {
-            name: _mean([getattr(result, name) for result in results])
-            for name in ("ged", "ged_unbiased", "sample_diversity", "label_diversity")
-        }
-        if self._matched:
-            summary["hm_iou"] = _mean(self._hm_ious[count])
-            summary["hm_iou_per_image"] = list(self._hm_ious[count])
-        summary["ged_per_image"] = [result.ged for result in results]
-        summary["ged_unbiased_per_image"] = [result.ged_unbiased for result in results]
-        summary["num_images"] = len(results)
+        values = self._values[str(count)]
+        summary: Dict[str, Any] = {name: _mean(one) for name, one in values.items()}
+        for name in ("hm_iou", "ged", "ged_unbiased"):
+            if name in values:
+                summary[f"{name}_per_image"] = list(values[name])
+        summary["num_images"] = len(values["ged"])
         summary["num_undefined_images"] = summary["ged_per_image"].count(None)
         summary["num_samples"] = count
         return summary

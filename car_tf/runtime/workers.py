@@ -19,6 +19,7 @@ class Worker:
 
     index: int = 0
     num_workers: int = 1
+    hosts: Sequence[str] = ()  # `host:port` of each
 
     @property
     def is_chief(self) -> bool:
@@ -53,7 +54,7 @@ def this_worker(environment: Mapping[str, str] = os.environ) -> Worker:
         raise _refused(f"workers alone, got {names} as well")
     if not valid or not 0 <= index < max(len(hosts), 1):
         raise _refused(f"got workers {hosts} and index {index}")
-    return Worker(index, max(len(hosts), 1))
+    return Worker(index, max(len(hosts), 1), tuple(hosts))
 
 
 def _refused(what: str) -> run_dir.RunError:

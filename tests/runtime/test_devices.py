@@ -1,5 +1,6 @@
 """Replicas and workers: the same weights on any, and what is refused."""
 
+import json
 import os
 import re
 import subprocess
@@ -122,8 +123,10 @@ def test_without_tf_config_there_is_one_worker():
 
 
 def test_the_first_worker_is_the_chief():
-    found = [workers.this_worker({"TF_CONFIG": text}) for text in job.cluster(3)]
-    assert found == [workers.Worker(index, 3) for index in range(3)]
+    texts = job.cluster(3)
+    found = [workers.this_worker({"TF_CONFIG": text}) for text in texts]
+    hosts = tuple(json.loads(texts[0])["cluster"]["worker"])
+    assert found == [workers.Worker(index, 3, hosts) for index in range(3)]
     assert [worker.is_chief for worker in found] == [True, False, False]
 
 
