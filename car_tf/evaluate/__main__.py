@@ -7,7 +7,8 @@ python -m car_tf.evaluate --workdir RUN [--split val] [--num_samples 16]
 What differs from the run's own evaluation goes into files of its own, such as
 `metrics_val_50.json` and `figures_val_50/`; the run's report, which is written anew
 without what `car_tf.report --compare` put beside it, lists them all. A data set of
---data_dir must have the classes that the run was trained with.
+--data_dir must have the classes that the run was trained with. Of several workers
+(TF_CONFIG), each draws and scores a share of the images, and the first one writes.
 
 A file of --samples holds another model's `samples` [images, S, H, W] of the same images
 at the run's working size, and `names` [images] or `labels` [images, raters, H, W], by
@@ -57,7 +58,8 @@ flags.DEFINE_integer(
     "realism_steps",
     None,
     "Training steps of the judges of realism, 0 for none; by default as configured, and "
-    "none for other data. They need the training images.",
+    "none for other data. They need the training images. Of a run on drawn data whose "
+    "weights and code have not changed, what was measured before is kept by default.",
     lower_bound=0,
 )
 flags.DEFINE_string(

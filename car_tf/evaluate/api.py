@@ -27,21 +27,20 @@ def evaluate(
     """Evaluates a finished run again and writes its report anew.
 
     What differs from the run's own evaluation goes into files of its own, such as
-    `metrics_val_50.json` and `figures_val_50/`. Of several workers (`TF_CONFIG`), each
-    draws and scores a share of the images; the chief alone writes and returns metrics.
+    `metrics_val_50.json` and `figures_val_50/`. Of several workers (`TF_CONFIG`), the
+    chief alone writes and returns metrics.
 
     Args:
       run: the run directory, or what `car_tf.train` returned.
       split: by default the one that results are reported on.
       num_samples: S, samples per image; 0: as configured.
       noise_sampling: `independent` or `stratified`; by default as configured.
-      absent: what absent classes are worth, `leave_out` or `count_as_one`; by default
-        as configured.
+      absent: what absent classes are worth; by default as configured.
       samples: .npz files with other models' samples of the same images.
       data_dir: another data set with the same classes; by default the run's own.
       blackbox: the segmenter for it; by default the run's.
       realism_steps: training steps of the judges, 0 for none; by default as configured,
-        and none for other data.
+        unless of the same weights, drawn scenes and code, and none for other data.
       devices: where to draw, as of `train.devices`.
       log: takes lines for people.
 
@@ -66,26 +65,31 @@ def evaluate(
     workdir = run_dir.RunDir(os.fspath(run), saved, writes=worker.is_chief)
     with contextlib.closing(workdir), gathering.Gathering(worker) as team:
         options = dict(split=split, num_samples=num_samples, samples=samples, team=team)
-        options["absent"] = absent or ""
-        options["log"] = workdir.logged(log)
+        options.update(absent=absent or "", log=workdir.logged(log))
+        configs = config, drawing, realism_steps is not None
         data = os.fspath(data_dir), os.fspath(blackbox)
-        return _evaluate(config, drawing, workdir, data, devices, options)
+        return _evaluate(configs, workdir, data, devices, options)
 
 
-def _evaluate(config, drawing, workdir, data, devices_text, options):
+def _evaluate(configs, workdir, data, devices_text, options):
     # TensorFlow starts here.
+    from car_tf.evaluate import measured_realism, saved_run
     from car_tf.evaluate import run as evaluate_run
-    from car_tf.evaluate import saved_run
     from car_tf.report import write
     from car_tf.runtime import devices
 
     strategy = devices.build_strategy(devices_text, workers.Worker())
-    data_dir, blackbox = data
-    is_chief = options["team"].worker.is_chief
-    is_judged = is_chief and evaluate_run.needs_training_images(
-        config, options["split"]
-    )
-    only = [options["split"], *(["train"] if is_judged else [])]
+    config, drawing, anew = configs
+    (data_dir, blackbox), split = data, options["split"]
+    is_chief, judged = options["team"].worker.is_chief, None
+    is_judged = is_chief and evaluate_run.needs_training_images(config, split)
+    if is_judged and not anew:
+        noise = drawing.evaluation.noise_sampling
+        judged = measured_realism.find(config, workdir, split, noise)
+    if judged is not None:
+        words = f"AUC {judged['auc']:.3f}, measured before (--realism_steps: anew)"
+        options["log"](f"realism: {words}")
+    only = [split, *(["train"] if is_judged and judged is None else [])]
     if data_dir:
         others = dict(data_dir=data_dir, blackbox=blackbox)
         dataset = saved_run.load_other(config, workdir, only, **others)
@@ -100,6 +104,7 @@ def _evaluate(config, drawing, workdir, data, devices_text, options):
         model,
         workdir,
         other_data=re.sub(r"\W+", "_", other),
+        judged=judged,
         **options,
     )
     if is_chief:

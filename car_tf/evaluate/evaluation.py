@@ -132,19 +132,15 @@ def evaluate(
       team: the workers, who must agree in `key`.
     """
     stratified = getattr(model, "stratified", False)
-    begin = functools.partial(
-        accumulators.SplitAccumulator,
-        *(dataset_info, num_samples, seed, stratified, absent, cuts),
-    )
+    options = (dataset_info, num_samples, seed, stratified, absent, cuts)
+    begin = functools.partial(accumulators.SplitAccumulator, *options)
     metrics, total = begin(), len(source)
-    others = {}
-    if team.worker.is_chief:
-        # Before the work, so that a file that does not fit costs nothing.
-        others = sample_files_lib.score(
-            sample_files, source, dataset_info, metrics.counts, absent=absent
-        )
-    num_held = _num_held(model, source)
-    shown = min(gallery_size, max(1, num_held), total)
+    files = sample_files if team.worker.is_chief else ()
+    # Before the work, so that a file that does not fit costs nothing.
+    others = sample_files_lib.score(
+        files, source, dataset_info, metrics.counts, absent=absent
+    )
+    shown = min(gallery_size, max(1, _num_held(model, source)), total)
     chosen = set(np.linspace(0, total - 1, shown).astype(int))
     drawing = dict(num_samples=num_samples, seed=seed)
     batches = sampling.batches(model, source, np.arange(total), num_samples=num_samples)

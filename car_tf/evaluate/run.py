@@ -2,13 +2,14 @@
 
 import hashlib
 import json
-from typing import Any, Callable, Dict, Optional, Sequence
+from typing import Any, Callable, Dict, Iterable, Optional, Sequence
 
 from car_tf import config as config_lib
 from car_tf.blackbox import postprocess
 from car_tf.data import io
 from car_tf.data import load as data_load
-from car_tf.evaluate import before_stage2, evaluation, fitted_cuts, realism, sampling
+from car_tf.evaluate import before_stage2, evaluation, fitted_cuts, measured_realism
+from car_tf.evaluate import realism, sampling
 from car_tf.metrics import baselines
 from car_tf.models import sampler
 from car_tf.report import before_after, figures
@@ -30,21 +31,20 @@ def evaluate_run(
     samples: Sequence[str] = (),
     other_data: str = "",
     team: gathering.Gathering = gathering.Gathering(),
+    judged: Optional[Dict[str, Any]] = None,
 ) -> Dict[str, Any]:
     """Evaluates a sampler on a split, writes metrics and figures, returns the metrics.
 
-    Of several workers, the chief alone does, with what each draws and scores.
-
     Args:
       dataset: its data, or others with the same classes.
-      workdir: its directory: `metrics.json` and `figures/` are written, for another
-        split, number of samples, noise or data than the configured ones under other
-        names.
+      workdir: its directory: `metrics.json` and `figures/` are written, under other
+        names for what differs from the configured.
       split: name of the split; empty for the one that results are reported on.
       num_samples, absent: 0 and empty for what is configured.
       samples: files with other models' samples of the same images.
       other_data: what the data are called where they are not the run's.
-      team: the workers that share the images.
+      team: the workers that share the images; the chief alone writes.
+      judged: realism that need not be measured again, see `measured_realism.find`.
     """
     settings = config.evaluation
     split, absent = split or dataset.evaluation, absent or settings.absent
@@ -55,28 +55,22 @@ def evaluate_run(
     before = before_stage2.initial_sampler(config, dataset.info, model, workdir.path)
     cuts = _cuts(config, dataset, model, workdir, split, absent)
     metrics, gallery = evaluation.evaluate(
-        model,
-        source,
-        dataset.info,
+        *(model, source, dataset.info),
         before=before,
-        absent=absent,
-        cuts=cuts,
-        sample_files=samples,
-        progress=lambda stream, total: io.progress(
-            iterable=stream, total=total, desc="evaluating", unit="image"
-        ),
+        **dict(absent=absent, cuts=cuts, sample_files=samples),
+        progress=_progress,
         team=team,
         key=_key(team, (model, before), source, [drawing, noise, absent, cuts]),
         **drawing,
     )
     if not team.worker.is_chief:
         return {}
-    if needs_training_images(config, split):
-        shown = model, before, dataset.splits["train"], source, dataset.info
-        judging = dict(steps=settings.realism_steps, seed=settings.seed, log=log)
-        metrics["realism"] = realism.measure(*shown, **judging)
+    if judged is None and needs_training_images(config, split):
+        judged = _judged(config, dataset, (model, before), source, log)
+        judged["key"] = measured_realism.identify(config, workdir, split, noise)
     about = {"split": split, "data": dataset.info.title, "notes": dataset.notes}
     metrics = {**about, "noise_sampling": noise, **metrics}
+    metrics.update({"realism": judged} if judged else {})
     metrics["verdict"] = before_after.verdict(metrics)
     suffix = _suffix(settings, dataset, metrics, absent, other_data)
     _write(metrics, gallery, (model, before), source, dataset, workdir, suffix, drawing)
@@ -84,6 +78,18 @@ def evaluate_run(
     for line in [*told, f"figures: {workdir.path / f'figures{suffix}'}"]:
         log(line)
     return metrics
+
+
+def _judged(config, dataset, models, source, log) -> Dict[str, Any]:
+    """Trains judges of realism, and asks them on the images of `source`."""
+    shown = *models, dataset.splits["train"], source, dataset.info
+    settings = config.evaluation
+    judging = dict(steps=settings.realism_steps, seed=settings.seed)
+    return realism.measure(*shown, **judging, log=log)
+
+
+def _progress(stream: Iterable[Any], total: int) -> Iterable[Any]:
+    return io.progress(iterable=stream, total=total, desc="evaluating", unit="image")
 
 
 def _key(team, models, source, options) -> str:

@@ -91,13 +91,25 @@ def _sample(model, source, parts, seen, num_samples, seed) -> Dict[str, np.ndarr
             model, [source.blackbox[(part, *seen)] for part in parts]
         )
     seeds = [np.stack([np.full(len(part), seed), part], 1) for part in parts]
-    sampled = _compiled(model)(
+    arguments = (
         _distribute(model, [source.images[(part, *seen)] for part in parts]),
         blackbox,
         _distribute(model, np.array(seeds, np.int32)),
         tf.constant(num_samples),
     )
+    function = _compiled(model)
+    if model.strategy is None:
+        # Traced for any number of images, or a smaller last batch would be traced anew.
+        function.get_concrete_function(*map(_of_any_batch, arguments))
+    sampled = function(*arguments)
     return {name: _collect(model, value) for name, value in sampled.items()}
+
+
+def _of_any_batch(value: Optional[tf.Tensor]) -> Optional[tf.TensorSpec]:
+    if value is None:
+        return None
+    shape = [None, *value.shape[1:]] if value.shape.rank else []
+    return tf.TensorSpec(shape, value.dtype)
 
 
 def _distribute(model: sampler.Sampler, parts: Sequence[np.ndarray]):

@@ -20,6 +20,8 @@ def test_seeds_belong_to_images_and_not_to_batches(monkeypatch):
         assert [len(batch) for batch in model.batches] == sizes
         seeds = [seed for batch in model.batches for seed in batch]
         assert seeds == [[7, index] for index in range(5)]
+        # The last batch, which is smaller, needs no graph of its own.
+        assert model.compiled_sample.experimental_get_tracing_count() == 1
         assert drawn[0].samples.shape == (2, 8, 24)
         assert drawn[0].probs.shape == (8, 24, stripes.K)
 

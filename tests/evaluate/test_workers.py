@@ -31,8 +31,14 @@ def evaluate(source, worker, key="", *, flips=True):
 
 @pytest.mark.parametrize("flips", [True, False])
 def test_numbers_are_those_of_one_worker(monkeypatch, flips):
-    source = stripes.examples_of(7, ignored=[4]) if flips else stripes.leaves()[0]
-    # One image each of flips, of which the second worker has two and the third two.
+    source = stripes.leaves()[0]
+    if flips:
+        source = stripes.examples_of(7, ignored=[4])
+        maps = source.images[..., 0], source.labels[:, 0], source.blackbox
+        for index in (1, 2, 3, 5):  # Fewer and fewer of the classes that flip.
+            for each in maps:
+                each[index, :, : 4 * (index % 4)] = 2
+    # One at a time: three of seven for the chief; of two images none for the third.
     monkeypatch.setattr(sampling, "MAX_BATCH", 1)
     alone, gallery = evaluate(source, workers.Worker(), flips=flips)
     with concurrent.futures.ThreadPoolExecutor(3) as pool:
@@ -40,6 +46,7 @@ def test_numbers_are_those_of_one_worker(monkeypatch, flips):
             lambda worker: evaluate(source, worker, flips=flips), teams(3)
         )
     assert chief[0] == alone and others == [({}, [])] * 2
+    assert not flips or len(set(alone["ged_per_image"])) > 3
     assert [one.index for one in chief[1]] == [one.index for one in gallery]
 
 
