@@ -21,5 +21,6 @@ def get_config() -> config_lib.Config:
             "symmetries": defaults.symmetries,
             "num_drawn": defaults.num_drawn,
         },
+        calibration_net={"recalibrated": True},
         stage1={"steps": 2000},
     )

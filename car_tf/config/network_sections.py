@@ -29,9 +29,9 @@ class CalibrationNet(fields.Section, key="calibration_net"):
     """Whether a SegNet's logits are means over the eight symmetries of the square, but for
     training: better, at eight times the work."""
     recalibrated: bool = False
-    """Of two classes of raters: whether F's logits are remapped image by
-    image, after stage 1, so that whole masks are as likely as raters draw them
-    (`models/recalibration.py`)."""
+    """Whether F's logits are remapped image by image, after stage 1, so that whole masks
+    are as likely as raters draw them (`models/recalibration.py`); of two classes that do
+    not flip, and else without effect."""
 
 
 class RefinementNet(fields.Section, key="refinement_net"):

@@ -26,6 +26,12 @@ def _dummy_inputs(config: config_lib.Config, dataset_info: info.DatasetInfo):
     return image, blackbox, tf.zeros([*shape, dataset_info.num_classes])
 
 
+def recalibrates(config: config_lib.Config, dataset_info: info.DatasetInfo) -> bool:
+    """Whether F's logits are remapped image by image: of two classes of raters alone."""
+    is_masks = dataset_info.num_classes == 2 and not dataset_info.flips
+    return config.calibration_net.recalibrated and is_masks
+
+
 def build_calibration_net(
     config: config_lib.Config,
     dataset_info: info.DatasetInfo,
@@ -49,7 +55,7 @@ def build_calibration_net(
             skips=settings.decoder == "skips",
             half_size=settings.half_size,
             symmetric=settings.symmetric,
-            recalibrated=settings.recalibrated,
+            recalibrated=recalibrates(config, dataset_info),
             synchronized=synchronized,
         )
     else:
@@ -57,7 +63,7 @@ def build_calibration_net(
             num_classes=dataset_info.num_classes,
             channels=settings.channels,
             dropout=settings.dropout,
-            recalibrated=settings.recalibrated,
+            recalibrated=recalibrates(config, dataset_info),
             synchronized=synchronized,
         )
     image, blackbox, _ = _dummy_inputs(config, dataset_info)

@@ -6,24 +6,14 @@ import numpy as np
 import tensorflow as tf
 
 from car_tf import losses
-from car_tf.data import examples, info, io
+from car_tf.data import examples, io
 from car_tf.models import layers, recalibration
 from car_tf.models.keras_api import keras
-from car_tf.runtime import run_dir
 
 # Images of the training split, evenly apart, and pixels of one batch.
 NUM_IMAGES, MAX_PIXELS = 2000, 2**18
 # Updates over all images at once, and the penalty on the squared weights.
 NUM_STEPS, LEARNING_RATE, L2 = 400, 1e-2, 1e-4
-
-
-def require_masks(dataset_info: info.DatasetInfo) -> None:
-    """Raises RunError for classes of which F cannot be recalibrated."""
-    if dataset_info.num_classes != 2 or dataset_info.flips:
-        raise run_dir.RunError(
-            "calibration_net.recalibrated: wanted two classes that do not flip, got "
-            f"{dataset_info.num_classes} classes and {len(dataset_info.flips)} flips"
-        )
 
 
 def fit(

@@ -18,7 +18,7 @@ from car_tf.models import build as networks
 from car_tf.models.keras_api import keras
 from car_tf.report import context, write
 from car_tf.runtime import checkpoints, devices, run_dir, stop_signal, workers
-from car_tf.train import build, fit, recalibration, tensorboard, warm_start
+from car_tf.train import build, fit, tensorboard, warm_start
 from car_tf.train import selection as train_selection
 from export import run as run_export
 
@@ -86,8 +86,10 @@ def _begun(config, workdir, strategy, log) -> data_load.Dataset:
     dataset = attach.load(config)
     for note in dataset.notes:
         log(f"note: {note}")
-    if config.calibration_net.recalibrated:
-        recalibration.require_masks(dataset.info)
+    if config.calibration_net.recalibrated > networks.recalibrates(
+        config, dataset.info
+    ):
+        log("note: F is not recalibrated, which takes two classes that do not flip")
     sizes = ", ".join(f"{name} {len(split)}" for name, split in dataset.splits.items())
     log(f"data: {dataset.info.title} ({sizes} images)")
     if config.train.init_from and not workdir.begun:
@@ -141,7 +143,7 @@ def train_calibration(
         state["averages"] = trainer.averages
     selection = None
     selects = config.stage1.selects and config.stage1.steps
-    if selects or config.calibration_net.recalibrated:
+    if selects or networks.recalibrates(config, dataset.info):
         shared = (config, dataset, trainer, workdir, log)
         selection = train_selection.CalibrationSelection(*shared)
     fit.fit(

@@ -120,8 +120,6 @@ CASES = [
     ("calibration_net.decoder", "skips", {"F segnet.skips": True}, SEGNET),
     ("calibration_net.half_size", "true", {"F segnet.half_size": True}, SEGNET),
     ("calibration_net.symmetric", "true", {"F segnet.symmetric": True}, SEGNET),
-    ("calibration_net.recalibrated", "true", {"F.recalibrated": True}, ()),
-    ("calibration_net.recalibrated", "true", {"F segnet.recalibrated": True}, SEGNET),
     ("refinement_net.base_channels", "9", {"G.base_channels": 9}, ()),
     (
         *("refinement_net.base_channels", "9"),
@@ -261,8 +259,10 @@ CASES = [
         (),
     ),
 ]
-# Fields that model selection reads (tests/train/test_selection.py).
+# Fields that model selection reads (tests/train/test_selection.py and
+# test_recalibration.py).
 SELECTION = {"stage1.select_every", "stage1.temperature_scaling"}
+SELECTION |= {"calibration_net.recalibrated"}
 # Fields that decide which object is made at all.
 KINDS = {
     "calibration_net.kind": {

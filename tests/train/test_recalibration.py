@@ -167,7 +167,7 @@ def test_the_best_weights_are_recalibrated_once(tmp_path, monkeypatch):
     found = iter([0.5, 0.3, 0.2])
     score = lambda *_, **__: np.array([next(found)])
     monkeypatch.setattr(evaluation, "cross_entropies", score)
-    facts = types.SimpleNamespace(num_blackbox_classes=0)
+    facts = types.SimpleNamespace(num_classes=2, flips=(), num_blackbox_classes=0)
     splits = {"train": "training images", "val": None}
     dataset = types.SimpleNamespace(info=facts, selection="val", splits=splits)
     trainer = types.SimpleNamespace(
@@ -190,12 +190,15 @@ def test_the_best_weights_are_recalibrated_once(tmp_path, monkeypatch):
     assert (best["cross_entropy"], best["recalibrated"]) == (0.3, 0.2)
 
 
-def test_what_cannot_be_recalibrated_is_refused():
+def test_two_classes_of_raters_are_recalibrated():
     settings = {"calibration_net": {"recalibrated": True}}
     with pytest.raises(config_lib.ConfigError, match="recalibrated: .*truth itself"):
         config_lib.change(config_lib.load("cityscapes_gt"), **settings)
-    for classes, flips in ((3, ()), (2, ("a flip",))):
+    settings["calibration_net"]["channels"] = 1
+    config = config_lib.change(config_lib.load("lidc_small"), **settings)
+    for classes, flips, wanted in ((2, (), True), (3, (), False), (2, ("one",), False)):
         told = types.SimpleNamespace(num_classes=classes, flips=flips)
-        with pytest.raises(run_dir.RunError, match=f"got {classes} classes and"):
-            fitting.require_masks(told)
-    fitting.require_masks(types.SimpleNamespace(num_classes=2, flips=()))
+        assert build.recalibrates(config, told) == wanted
+        told.image_channels, told.num_blackbox_classes = 1, 0
+        net = build.build_calibration_net(config, told)
+        assert (net.recalibration is not None) == wanted

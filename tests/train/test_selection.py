@@ -160,7 +160,8 @@ def test_the_best_f_is_kept_with_its_temperature(tmp_path, monkeypatch):
     monkeypatch.setattr(build, "build_calibration_net", build_net)
     trained = build_net()
     kernel, bias = trained.logits_layer.variables
-    dataset = types.SimpleNamespace(info=None, selection="s", splits={"s": None})
+    facts = types.SimpleNamespace(num_classes=3, flips=())
+    dataset = types.SimpleNamespace(info=facts, selection="s", splits={"s": None})
     trainer = types.SimpleNamespace(
         calibration_net=trained, selectable=trained.variables
     )
