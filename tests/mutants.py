@@ -49,6 +49,26 @@ return 0.5 * sum( ==> return sum( :: test_r1_penalty_by_hand
 softplus(-fake_logits) ==> softplus(fake_logits) :: test_adversarial_by_hand
 real_logits_loss(real_logits) + ==> 0 * real_logits_loss(real_logits) +
     :: test_discriminator_by_hand
+@ car_tf/losses.py tests/train/test_recalibration.py
+"bk,bkl,bl->b", shares, within, shares) ==> "bk,bkl,bl->b", shares, within, shares) / 2
+    :: test_the_energy_of_level_sets_by_hand
+smaller, larger), 1.0) ==> smaller, larger), 0.0)
+    :: test_the_energy_of_level_sets_by_hand
+@ car_tf/models/recalibration.py tests/models/test_recalibration.py
+reverse=True)[:, 1:] ==> reverse=True)[:, :-1]
+    :: test_until_it_is_fitted_nothing_changes
+(second - first) + logit - inside ==> (second - first)
+    :: test_a_logit_becomes_that_of_the_share_of_levels_below_it
+@ car_tf/train/recalibration.py tests/train/test_recalibration.py
+layer.reset()\n    areas, ==> areas,
+    :: test_whole_masks_become_as_likely_as_raters_draw_them
+np.maximum(features.std(0), 0.1) ==> features.std(0) + 1e-6
+    :: test_whole_masks_become_as_likely_as_raters_draw_them
+sets, known) - shared ==> sets, known)
+    :: test_hidden_pixels_and_absent_raters_do_not_count
+@ car_tf/train/selection.py tests/train/test_recalibration.py
+and "recalibrated" not in best ==> and best
+    :: test_the_best_weights_are_recalibrated_once
 @ car_tf/losses.py tests/models/test_cvae.py
 tf.reduce_sum(kl, axis=1) ==> tf.reduce_mean(kl, axis=1)
     :: test_the_complexity_is_the_kl_of_gaussians_from_the_standard_one
