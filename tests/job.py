@@ -8,7 +8,6 @@ import json
 import multiprocessing.forkserver
 import os
 import pathlib
-import re
 import runpy
 import socket
 import subprocess
@@ -40,12 +39,6 @@ TINY = (
 def settings(*texts):
     """Returns the flags of settings `section.field=value`."""
     return [word for text in texts for word in ("--set", text)]
-
-
-def python_of(page):
-    """Returns all Python blocks of a page of the checkout."""
-    text = (CHECKOUT / page).read_text(encoding="utf-8")
-    return re.findall(r"```python\n(.*?)```", text, re.DOTALL)
 
 
 def environment(**changes):

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import shallow
 import tensorflow as tf
 
 from car_tf import config as config_lib
@@ -83,12 +84,13 @@ def _trainer(config, strategy=None):
         dataset = attach.load(config)
         calibration_net = SmallNet()
         calibration_net(_inputs()[0], None)
-        trainer = build.build_refinement_trainer(
-            config,
-            dataset,
-            calibration_net,
-            synchronized=strategy.num_replicas_in_sync > 1,
-        )
+        with shallow.generators():
+            trainer = build.build_refinement_trainer(
+                config,
+                dataset,
+                calibration_net,
+                synchronized=strategy.num_replicas_in_sync > 1,
+            )
         # The residual starts at zero, where z has no gradient.
         kernel = trainer.refinement_net.logits_layer.kernel
         kernel.assign(_normal(kernel.shape))
