@@ -34,6 +34,8 @@ def labels(
             "num_classes": dataset_info.num_blackbox_classes,
             "input": settings.blackbox,
             "embedded": embedded,
+            # What its scores were taken for, where that is known.
+            **({"scores": scores} if (scores := dataset_info.blackbox_scores) else {}),
         }
     return {
         "name": name,
@@ -124,9 +126,12 @@ def _limits(described: Dict[str, Any]) -> List[str]:
     if not blackbox:
         return lines
     if not blackbox["embedded"]:
+        scores = blackbox.get("scores")
+        taken = f", whose scores were taken for {scores}" if scores else ""
         needs = (
             f"Needs the {blackbox['input']} of the segmenter that it was trained on top "
-            f"of ({blackbox['num_classes']} classes); another one's errors are others."
+            f"of ({blackbox['num_classes']} classes{taken}); another one's errors are "
+            "others."
         )
         return [needs, *lines]
     own = "of the image" if described.get("own_size") else f"{height} x {width}"

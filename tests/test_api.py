@@ -4,6 +4,7 @@ import inspect
 import re
 import subprocess
 import sys
+from unittest import mock
 
 import cityscapes_tree
 import job
@@ -13,7 +14,7 @@ from PIL import Image
 
 import car_tf
 from car_tf import config as config_lib
-from car_tf.data import io
+from car_tf.data import io, layouts
 from car_tf.models.keras_api import keras
 from car_tf.runtime import run_dir
 from car_tf.train import api
@@ -108,10 +109,13 @@ def test_what_does_not_exist_is_refused(monkeypatch, arguments, words):
 @pytest.mark.parametrize(
     "folder, name", [("leftImg8bit", "cityscapes"), ("val/gt", "lidc")]
 )
-def test_the_data_tell_the_configuration(tmp_path, folder, name):
+def test_the_data_tell_the_configuration(tmp_path, monkeypatch, folder, name):
     (tmp_path / folder).mkdir(parents=True)
     imitated = ["blackbox.kind=imitation"] * (name == "cityscapes")
+    look = mock.Mock(wraps=layouts.dataset_at)
+    monkeypatch.setattr(layouts, "dataset_at", look)
     assert api.resolve(None, imitated, data_dir=str(tmp_path)).name == name
+    assert look.call_count == 1  # Each look at a large folder takes its time.
     other = {"lidc": "cityscapes", "cityscapes": "lidc"}[name]
     words = f"{other} reads {other}, but .* holds {name}; --config {name} reads it"
     with pytest.raises(config_lib.ConfigError, match=words):

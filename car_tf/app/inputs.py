@@ -96,10 +96,7 @@ class Reader:
         trained_on = (predictor.labels["config"] or {}).get("blackbox", {}).get("path")
         here = trained_on and data_sections.is_segmenter_here(trained_on)
         if options.blackbox or here:
-            config = predict_black_boxes.blackbox_config(predictor, options)
-            self._segmenter = attach.build_blackbox(
-                config, predictor.labels["blackbox"]["num_classes"]
-            )
+            config, self._segmenter = predict_black_boxes.opened(predictor, options)
             # A folder of the training's predictions says nothing of new images.
             if options.blackbox or self._segmenter is not None:
                 self._config = config
@@ -193,9 +190,9 @@ class Reader:
             given = dataclasses.replace(self._options, blackbox=str(map_path.parent))
             config = predict_black_boxes.blackbox_config(self._predictor, given)
         config = config_lib.change(config, data={"cache_dir": str(folder / "cache")})
-        num_classes = self._predictor.labels["blackbox"]["num_classes"]
-        maps, _ = predict_black_boxes.read_maps(
-            config, {name: path}, [name], size, num_classes
+        known = predict_black_boxes.known_of(self._predictor, self._options)
+        maps = predict_black_boxes.read_maps(
+            config, {name: path}, size, self._predictor, known=known, notes=[]
         )
         return maps[name]
 

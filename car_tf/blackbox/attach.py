@@ -1,7 +1,8 @@
 """From a configuration to a data set with the outputs of its black box."""
 
 import dataclasses
-from typing import List, Optional, Sequence, Tuple
+import types
+from typing import Any, Dict, List, Mapping, Optional, Sequence
 
 import numpy as np
 
@@ -14,24 +15,29 @@ from car_tf.data import load as data_load
 _NUM_COMPARED = 16  # Images by which a model is compared with the labels.
 
 
-def load(config: config_lib.Config, only: Sequence[str] = ()) -> data_load.Dataset:
-    """Reads or draws the data set and adds the black box's outputs; see `read_data`."""
+def load(
+    config: config_lib.Config,
+    only: Sequence[str] = (),
+    trained: Mapping[str, Any] = types.MappingProxyType({}),
+) -> data_load.Dataset:
+    """Reads or draws the data set and adds the black box's outputs; see `read_data`.
+
+    `trained` are the recorded facts of a run whose black box it is; see `known_of`.
+    """
     dataset = data_load.read_data(config, only)
     # Decides the errors of an imitation, whichever splits are needed.
     order = ("train", dataset.selection, dataset.evaluation)
     notes, num_classes = list(dataset.notes), dataset.info.num_blackbox_classes
-    segmenter = build_blackbox(config, num_classes)
-    splits, encoding = {}, ""
+    segmenter, splits = build_blackbox(config, num_classes), {}
+    # One folder has one encoding, which the first split tells.
+    known = known_of(trained)
     shared = dict(notes=notes, segmenter=segmenter, num_classes=num_classes)
     for name, split in dataset.splits.items():
         index = order.index(name)
-        splits[name], encoding = with_blackbox(
-            config, split, split_index=index, **shared
+        splits[name] = with_blackbox(
+            config, split, split_index=index, known=known, **shared
         )
-        if encoding:
-            # One folder has one encoding, which the first split tells.
-            config = config_lib.change(config, blackbox={"encoding": encoding})
-    dataset_info = dataclasses.replace(dataset.info, blackbox_encoding=encoding)
+    dataset_info = dataclasses.replace(dataset.info, **known)
     if config.blackbox.kind == "none":
         dataset_info = dataclasses.replace(dataset_info, num_blackbox_classes=0)
     elif next(iter(splits.values())).blackbox.ndim == 4:
@@ -48,6 +54,15 @@ def draw_unseen(config: config_lib.Config, num: int) -> examples.Examples:
     return dataset.splits[dataset.evaluation]
 
 
+def known_of(facts: Mapping[str, Any]) -> Dict[str, str]:
+    """Returns what a run's facts, a record of `DatasetInfo`, tell of its black box.
+
+    Old runs lack some: what they lack is told anew.
+    """
+    fields = ("blackbox_encoding", "blackbox_scores")
+    return {name: facts[name] for name in fields if facts.get(name)}
+
+
 def with_blackbox(
     config: config_lib.Config,
     split: examples.Examples,
@@ -55,23 +70,23 @@ def with_blackbox(
     notes: List[str],
     segmenter: Optional[segmenter_lib.Segmenter],
     num_classes: int,
+    known: Dict[str, str],
     split_index: int = 0,
-) -> Tuple[examples.Examples, str]:
+) -> examples.Examples:
     """Adds the black box's output to a split.
-
-    Returns the split, and, of class ids on disk, which ids they are
-    (`blackbox.encoding`).
 
     Args:
       notes: to which is added what a user must be told.
+      known: what was told of the black box before, see `known_of`; to which is added
+        what this split tells.
       num_classes: of the black box, after its `class_map`.
       split_index: decides the errors of an imitation.
     """
     kind = _blackbox_kind(config.blackbox)
     if kind == "none":
-        return split, ""
+        return split
     if kind == "truth":
-        return dataclasses.replace(split, blackbox=_truth(split, notes)), ""
+        return dataclasses.replace(split, blackbox=_truth(split, notes))
     if kind == "imitation":
         words = "the black box is imitated by degrading the true labels "
         _note(notes, words + "(--blackbox takes a real one)")
@@ -79,33 +94,49 @@ def with_blackbox(
         seed = config.data.drawn_seed + split_index
         labels = enumerate(split.labels[:, 0])
         maps = [imitation.imitate(a, seed=seed, index=i) for i, a in labels]
-        return dataclasses.replace(split, blackbox=np.stack(maps)), ""
-    shared = dict(size=config.data.size, cache_dir=cache.folder(config.data.cache_dir))
+        return dataclasses.replace(split, blackbox=np.stack(maps))
     if segmenter is not None:
-        maps = inference.predictions(segmenter, split, **shared)
+        segmenter.scores = known.get("blackbox_scores", "")
+        folder = cache.folder(config.data.cache_dir)
+        how = dict(size=config.data.size, cache_dir=folder)
+        maps = inference.predictions(segmenter, split, **how)
         what = "labels" if maps.ndim == 3 else "probabilities"
+        if maps.ndim == 4 and segmenter.scores:
+            known["blackbox_scores"] = segmenter.scores
+            what = postprocess.in_words(segmenter.scores)
         _note(notes, f"black box: {config.blackbox.path} ({what})")
         _note_agreement(split, maps, notes, num_classes)
-        return dataclasses.replace(split, blackbox=maps), ""
+        return dataclasses.replace(split, blackbox=maps)
+    maps = _from_folder(config, split, notes, num_classes, known)
+    if split.labels.ndim == 4:  # Of images to predict there are none.
+        _note_agreement(split, maps, notes, num_classes)
+    return dataclasses.replace(split, blackbox=maps)
+
+
+def _from_folder(config, split, notes, num_classes, known) -> np.ndarray:
+    """Reads predictions on disk; see `with_blackbox`."""
     tables = data_load.id_encodings(config, num_classes)
-    is_known = len(tables) == 1
-    maps, encoding = precomputed.predictions(
+    encoding = known.get("blackbox_encoding", config.blackbox.encoding)
+    maps, told = precomputed.predictions(
         config.blackbox.path,
         split,
-        encoding=list(tables)[0] if is_known else config.blackbox.encoding,
+        encoding=list(tables)[0] if len(tables) == 1 else encoding,
         tables=tables,
+        scores=known.get("blackbox_scores", ""),
         num_classes=num_classes,
         output=config.blackbox.output,
         class_map=config.blackbox.class_map,
         note=lambda text: _note(notes, text),
-        **shared,
+        size=config.data.size,
+        cache_dir=cache.folder(config.data.cache_dir),
     )
-    words = encoding.replace("_", " ")
+    words = told.replace("_", " ")
     _note(notes, f"black box: predictions in {config.blackbox.path}, read as {words}")
-    if split.labels.ndim == 4:  # Of images to predict there are none.
-        _note_agreement(split, maps, notes, num_classes)
-    split = dataclasses.replace(split, blackbox=maps)
-    return split, encoding if encoding in tables and not is_known else ""
+    if maps.ndim == 4:
+        known["blackbox_scores"] = told
+    elif told in tables and len(tables) > 1:
+        known["blackbox_encoding"] = told
+    return maps
 
 
 def _truth(split: examples.Examples, notes: List[str]) -> np.ndarray:

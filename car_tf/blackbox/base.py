@@ -53,10 +53,14 @@ class Options:
         """Whether scores are to be used where the black box has both."""
         return self.output != LABELS
 
+    @property
+    def tells_kind(self) -> bool:
+        """Whether a user says what scores are taken for."""
+        return self.output in (LOGITS, SIGMOID)
+
     def kind(self, found: str) -> str:
         """Returns what an output is taken for: what it looks like, unless it is told."""
-        is_told = found != LABELS and self.output in (LOGITS, SIGMOID)
-        return self.output if is_told else found
+        return self.output if found != LABELS and self.tells_kind else found
 
     def gives_probabilities(self, kind: str) -> bool:
         """Tells whether a black box's output of some `kind` becomes probabilities."""

@@ -38,9 +38,8 @@ def check(
     notes = list(dataset.notes)
     if segmenter is not None:
         print(segmenter.describe(), flush=True)
-    source, _ = attach.with_blackbox(
-        config, source, notes=notes, segmenter=segmenter, num_classes=len(names)
-    )
+    using = dict(segmenter=segmenter, num_classes=len(names), known={})
+    source = attach.with_blackbox(config, source, notes=notes, **using)
     print("\n".join(notes), flush=True)
     predictions = postprocess.hard_labels(source.blackbox)
     size = " x ".join(map(str, config.data.size))

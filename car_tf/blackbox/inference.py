@@ -118,6 +118,13 @@ class Store:
         """Returns where the prediction of an image lies, by the image's SHA-256."""
         return self.folder / f"{image_hash[:32]}.npz"
 
+    def kind(self, found: str = "") -> str:
+        """Returns the kind of the scores kept here, as first found; empty of labels."""
+        file = self.folder / "kind"
+        if found and not file.is_file():
+            io.write_text(file, found)
+        return file.read_text("utf-8") if file.is_file() else ""
+
     def has(self, image_hash: str) -> bool:
         """Tells whether an image's prediction is there and whole."""
         # A file that a full disk or a crash cut short lacks the directory at its end.
@@ -179,6 +186,7 @@ def predictions(
         if is_files
         else cache.digests(split.images, cache_dir)
     )
+    blackbox.scores = kept.kind() or blackbox.scores
     worker = workers.this_worker()
     own = worker.share(range(len(hashes)))
     _predict_missing(blackbox, split, hashes, size, kept, own)
@@ -222,6 +230,7 @@ def _predict_missing(
         for batch in _batches(images, blackbox):
             here = names[done : done + len(batch)]
             for prediction in _predict_each(blackbox, batch, size, here):
+                kept.kind(blackbox.scores)
                 kept.write(hashes[indices[done]], prediction)
                 done += 1
                 bar.update()

@@ -95,6 +95,18 @@ def kind_of(raw: Any) -> str:
     return base.PROBABILITIES if _sum_to_one(scores) else base.SIGMOID
 
 
+def one_kind(path: str, found: str, known: str) -> str:
+    """Returns the kind that scores are taken for where others are `known` to have one.
+
+    One of logits may lie in [0, 1], but hardly sums to one there: a DataError.
+    """
+    if (known, found) == (base.LOGITS, base.PROBABILITIES):
+        raise io.DataError(
+            f"{path}: wanted {known}, as in other images, got what looks like {found}"
+        )
+    return known or found
+
+
 def in_words(kind: str) -> str:
     """Returns what becomes of an output of a kind, for people."""
     words = {base.LOGITS: "logits (not all from 0 to 1), of which the softmax is taken"}

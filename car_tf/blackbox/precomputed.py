@@ -124,11 +124,7 @@ def read_probs(
         )
     _check_size(path, scores.shape[:2], image_shapes)
     size, found = size or scores.shape[:2], maps.kind_of(scores)
-    if {kind, found} == {base.LOGITS, base.PROBABILITIES}:
-        raise io.DataError(
-            f"{path}: wanted {kind}, as in other files, got what looks like {found}"
-        )
-    kind = kind or options.kind(found)
+    kind = maps.one_kind(str(path), found, kind or options.kind(found))
     maps.check(scores, kind=kind, path=str(path), options=options)
     probs = maps.finish(scores[None], kind=kind, options=options, size=size)
     return probs[0].numpy().astype(np.float16)
@@ -205,6 +201,7 @@ def predictions(
     tables: Dict[str, np.ndarray],
     num_classes: int,
     cache_dir: pathlib.Path,
+    scores: str = "",
     output: str = base.LABELS,
     class_map: Sequence[int] = (),
     note: Callable[[str], None] = lambda text: None,
@@ -212,18 +209,17 @@ def predictions(
     """Reads the predictions of a split, from the cache if they were read before.
 
     Args:
-      folder: with one file per image, at its size or the working size; it is resized,
-        padded or cut as the image was.
+      folder: a file per image, of its own or the working size, is resized or cut so.
       split: N images; by labels `[N, A, h, w]`, if they have some, `auto` is told.
       encoding: `train_ids`, `label_ids`, or `auto`; see `choose_encoding`.
-      tables: encoding -> `[256]` int16 to train ids, 255 for none, -1 for ids that must
-        not occur.
+      tables: encoding -> `[256]` int16 to train ids, 255 for none, -1 for no id.
+      scores: the kind of the training's; empty to tell it alone.
       output, class_map: of `base.Options`; `auto` is told from the first file.
       note: is told, in a sentence, by what evidence something was decided.
 
     Returns:
       `[N, H, W]` uint8 train ids or `[N, H, W, K]` float16 probabilities, and what the
-      files were read as: the encoding, `class_map` or `probabilities`.
+      files were read as: the encoding, `class_map` or the kind of their scores.
 
     Raises:
       DataError: a file that is missing, unreadable or of another size, or a wrong id.
@@ -237,7 +233,7 @@ def predictions(
     chosen, kind = range(0, len(paths), max(1, len(paths) // _NUM_ASKED)), ""
     if options.prefers_scores:
         encoding = "probabilities"
-        kind = options.kind(_told_kind([paths[i] for i in chosen]))
+        kind = _kind_of_all(folder, [paths[i] for i in chosen], options, scores)
         note(f"the predictions in {folder} are taken for {maps.in_words(kind)}")
     elif class_map:
         encoding, none = "class_map", [-1] * (255 - len(class_map)) + [255]
@@ -255,7 +251,19 @@ def predictions(
         cache_dir=cache_dir,
         what="reading predictions",
     )
-    return stored, encoding
+    return stored, kind or encoding
+
+
+def _kind_of_all(folder, paths, options: base.Options, trained: str) -> str:
+    """Tells the kind of all scores; logits after others, or before, are refused."""
+    kind = options.kind(_told_kind(paths))
+    trained = "" if options.tells_kind else trained
+    if trained and kind != trained and base.LOGITS in (kind, trained):
+        raise io.DataError(
+            f"{folder}: wanted {trained}, as in training, got what looks like {kind} "
+            f"(blackbox.output={kind} takes them for that)"
+        )
+    return kind
 
 
 def _shapes(

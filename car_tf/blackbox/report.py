@@ -19,8 +19,8 @@ _CLEARLY, _MOSTLY = 0.03, 0.875
 # What no segmenter that is understood right stays below: agreement beyond chance
 # (Cohen's kappa) and mIoU.
 _MIN_KAPPA, _MIN_MIOU = 0.2, 0.1
-# Share of the pixels that one class, or none, does not fill by itself.
-_MAX_SHARE = 0.95
+# Share of the pixels that one class does not fill by itself, and none.
+_MAX_SHARE, _MAX_NONE = 0.95, 0.25
 
 
 def confusion(
@@ -75,10 +75,11 @@ def findings(counts: np.ndarray, class_names: Sequence[str]) -> List[str]:
         words = "whether the black box is understood cannot be told"
         return [f"not one labelled pixel: {words}"]
     true, predicted = counts.sum(1) / total, counts.sum(0) / total
-    top = int(predicted.argmax())
-    name = class_names[top] if top < len(class_names) else "none of the classes"
-    if predicted[top] > _MAX_SHARE and not (top < len(true) and true[top] > _MAX_SHARE):
-        found.append(f"{predicted[top]:.1%} of the pixels are predicted as {name}")
+    top, words = int(predicted[:-1].argmax()), "of the pixels are predicted as"
+    if predicted[top] > _MAX_SHARE >= true[top]:
+        found.append(f"{predicted[top]:.1%} {words} {class_names[top]}")
+    if predicted[-1] > _MAX_NONE:
+        found.append(f"{predicted[-1]:.1%} {words} none of the classes")
     right, chance = accuracy(counts), float((true * predicted[:-1]).sum())
     square = np.vstack([counts, np.zeros_like(counts[:1])])
     miou = float(iou.per_class_iou(square)[:-1][true > 0].mean())

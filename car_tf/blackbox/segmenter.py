@@ -25,6 +25,7 @@ class Segmenter:
     Attributes:
       path: where the black box was found.
       fingerprint: changes whenever its predictions may; keys the cache.
+      scores: the kind of its scores, once they are known: one for all images.
     """
 
     def __init__(
@@ -39,7 +40,7 @@ class Segmenter:
         self._content_hash = content_hash
         self._open_backend = open_backend
         self._backend: Optional[base.Backend] = None
-        self._scores = ""  # What its scores are, once it has given some.
+        self.scores = ""
         dataset_info = f"{FORMAT_VERSION}|{content_hash}|{options}"
         self.fingerprint = hashlib.sha256(dataset_info.encode()).hexdigest()
 
@@ -116,11 +117,11 @@ class Segmenter:
             dtype=self.backend.input_dtype,
         )
         raw = self.backend(pixels)
-        found = self.backend.kind or postprocess.kind_of(raw)
-        if found != base.LABELS:  # One kind for all images: logits may be from 0 to 1.
-            found = self._scores = self._scores or found
-        kind = self.options.kind(found)
+        kind = self.options.kind(self.backend.kind or postprocess.kind_of(raw))
+        if kind != base.LABELS:
+            kind = postprocess.one_kind(self.path, kind, self.scores)
         postprocess.check(raw, kind=kind, path=self.path, options=self.options)
+        self.scores = "" if kind == base.LABELS else kind
         seen, got = tuple(pixels.shape[1:3]), tuple(raw.shape[1:3])
         if got == seen[::-1] != seen:
             raise io.DataError(

@@ -29,6 +29,9 @@ class DatasetInfo:
     blackbox_output: str = "labels"
     # Which ids its class ids on disk are; empty where it is not read from there.
     blackbox_encoding: str = ""
+    # What its scores were taken for: `probabilities`, `logits` or `sigmoid`; empty of
+    # labels, and where that was not recorded.
+    blackbox_scores: str = ""
     random_crop: bool = True  # whether training crops lie anywhere or in the centre
     resizes: bool = True  # whether images are brought to the working size by resizing
     # Of images of 16 bits, the values that become 0 and 255.

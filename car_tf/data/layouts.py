@@ -52,16 +52,15 @@ def known_dataset_at(root: pathlib.Path) -> str:
     )
 
 
-def overrides(config: config_lib.Config, data_dir: str) -> List[str]:
+def overrides(config: config_lib.Config, data_dir: str, kind: str) -> List[str]:
     """Returns `section.field=value` texts that a folder with `dataset.json` asks for.
 
     The working size is the folder's, and training crops become no larger than it. For
-    data sets of other kinds there is nothing to change.
+    data sets of other kinds, see `dataset_at`, there is nothing to change.
     """
-    root = pathlib.Path(data_dir).expanduser()
-    if not root.is_dir() or dataset_at(root) != "folders":
+    if kind != "folders":
         return []
-    told, data = description.read(root), config.data
+    told, data = description.read(pathlib.Path(data_dir).expanduser()), config.data
     low = data.scale_range[0]
     fits = [int((side - 1) * low + 1e-6) + 1 for side in told.size]
     crop = [min(sides) for sides in zip(data.crop_size, fits)]
@@ -85,5 +84,5 @@ def config_to_read(data_dir: str, texts: Sequence[str] = ()) -> config_lib.Confi
     if kind == "lidc":
         data.update(size=(128, 128), crop_size=(128, 128))
     config = config_lib.Config(name="read", data=config_lib.Data(**data))
-    asked = overrides(config, data_dir)
+    asked = overrides(config, data_dir, kind)
     return config_lib.override(config, [*asked, *texts, f"data.data_dir={data_dir}"])

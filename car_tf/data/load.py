@@ -16,6 +16,8 @@ from car_tf.data.lidc import arrays as lidc_arrays
 from car_tf.data.lidc import read as lidc
 from car_tf.data.synthetic import lidc_crops, street_scenes
 
+DIGEST_LENGTH = 16  # Letters of an image's digest that a run records.
+
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:
@@ -52,6 +54,11 @@ class Dataset:
                     "num_skipped": len(split.skipped),
                     "skipped": list(split.skipped),
                     "names": list(split.names),
+                    # By which an evaluation on other data knows them again.
+                    "digests": [
+                        digest[:DIGEST_LENGTH]
+                        for digest in cache.digests(split.images, cache_dir)
+                    ],
                     "groups": list(split.groups),
                 }
                 for name, split in self.splits.items()

@@ -93,6 +93,8 @@ def _evaluate(configs, workdir, data, devices_text, options):
     if data_dir:
         others = dict(data_dir=data_dir, blackbox=blackbox)
         dataset = saved_run.load_other(config, workdir, only, **others)
+        for note in dataset.notes:
+            options["log"](f"note: {note}")
     else:
         dataset = saved_run.load_data(config, workdir, only)
     # Names its files.

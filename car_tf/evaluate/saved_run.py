@@ -2,13 +2,13 @@
 
 import dataclasses
 import pathlib
-from typing import Any, Optional, Sequence, Tuple
+from typing import Any, List, Optional, Sequence, Tuple
 
 import tensorflow as tf
 
 from car_tf import config as config_lib
 from car_tf.blackbox import attach
-from car_tf.data import info, layouts
+from car_tf.data import cache, info, layouts
 from car_tf.data import load as data_load
 from car_tf.models import build, sampler
 from car_tf.runtime import checkpoints, run_dir
@@ -36,11 +36,7 @@ def load_data(
       run_dir.RunError: they hold other images than in the training.
     """
     recorded = workdir.read_json("data.json") or {}
-    encoding = recorded.get("facts", {}).get("blackbox_encoding")
-    if encoding:
-        # One folder has one encoding, which the training has found out.
-        config = config_lib.change(config, blackbox={"encoding": encoding})
-    dataset = attach.load(config, only)
+    dataset = attach.load(config, only, recorded.get("facts", {}))
     require_same_images(workdir, dataset)
     return dataclasses.replace(dataset, notes=recorded.get("notes", dataset.notes))
 
@@ -64,11 +60,12 @@ def load_other(
     root = pathlib.Path(data_dir).expanduser().resolve()
     kind = layouts.dataset_at(root) or config.data.dataset
     changes = {"data": {"data_dir": str(root), "dataset": kind}}
-    if blackbox:
-        changes["blackbox"] = {"path": blackbox, "kind": "auto"}
+    facts = dataclasses.asdict(trained)
+    if blackbox:  # Tells for itself.
+        changes["blackbox"], facts = {"path": blackbox, "kind": "auto"}, {}
     if trained.num_blackbox_classes:
         config = attach.as_trained(config, trained.blackbox_output)
-    dataset = attach.load(config_lib.change(config, **changes), only)
+    dataset = attach.load(config_lib.change(config, **changes), only, facts)
     for name, words in (
         ("class_names", "classes"),
         ("image_channels", "channels of images"),
@@ -81,7 +78,25 @@ def load_other(
                 f"--data_dir: {data_dir}: wanted the {words} that {workdir.path} was "
                 f"trained with, {_words(wanted)}, got {_words(found)}"
             )
-    return dataset
+    seen = _seen(config, workdir, dataset)
+    return dataclasses.replace(dataset, notes=[*dataset.notes, *seen])
+
+
+def _seen(config, workdir, dataset) -> List[str]:
+    """Says which images of other data a run was trained on, as far as it recorded."""
+    recorded = (workdir.read_json("data.json") or {"splits": {}})["splits"]
+    kept, notes = cache.folder(config.data.cache_dir), []
+    for name, split in dataset.splits.items():
+        found = [
+            d[: data_load.DIGEST_LENGTH] for d in cache.digests(split.images, kept)
+        ]
+        for use, of in (("trained on", "train"), ("selected by", "selection")):
+            known = set(recorded.get(of, {}).get("digests", ()))
+            num = sum(digest in known for digest in found)
+            if num:
+                words = f"{num} of the {len(found)} images of {name}"
+                notes.append(f"{words} are images that the run was {use}")
+    return notes
 
 
 def _words(value: Any) -> str:

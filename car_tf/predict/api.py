@@ -8,7 +8,6 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from car_tf.blackbox import attach
 from car_tf.data import io, pictures
 from car_tf.metrics import baselines, calibration
 from car_tf.predict import black_boxes, images
@@ -91,9 +90,10 @@ class Sampler:
           `[S, H, W]` uint8 class ids, enlarged by nearest neighbour.
 
         Raises:
-          DataError: an image that cannot be read, or a black box that is needed.
+          DataError: an image that cannot be read, a black box that is needed, or no size.
           ValueError: `num_samples` or `temperature` out of range.
         """
+        _check_size(size)
         if not 1 <= num_samples <= checks.MAX_SAMPLES:
             wanted = f"1 to {checks.MAX_SAMPLES}"
             raise ValueError(f"num_samples: wanted {wanted}, got {num_samples}")
@@ -106,7 +106,7 @@ class Sampler:
             encoded["log_probs"] = _tempered(encoded["log_probs"], temperature)
             samples = self._predictor.decode(encoded, **drawing)
         sizes = {"own": own, "trained": seen.shape[:2]}
-        return _resized(samples, sizes[size] if isinstance(size, str) else tuple(size))
+        return _resized(samples, sizes[size] if isinstance(size, str) else size)
 
     def probabilities(
         self,
@@ -202,10 +202,7 @@ class Sampler:
         config = self._predictor.labels["config"]
         if self._segmenter is None and config and config["blackbox"]["path"]:
             options = predict_predictor.Options()
-            config = black_boxes.blackbox_config(self._predictor, options)
-            self._segmenter = attach.build_blackbox(
-                config, self._predictor.labels["blackbox"]["num_classes"]
-            )
+            _, self._segmenter = black_boxes.opened(self._predictor, options)
         if self._segmenter is None:
             raise io.DataError(
                 "blackbox: wanted the segmenter's output for this image as `blackbox=`, "
@@ -213,6 +210,15 @@ class Sampler:
             )
         seen = np.asarray(picture.convert("RGB"))
         return self._segmenter.predict(seen[None], size)[0]
+
+
+def _check_size(size: Any) -> None:
+    is_pair = isinstance(size, (tuple, list, np.ndarray)) and np.shape(size) == (2,)
+    if is_pair and all(side == int(side) > 0 for side in size):
+        return
+    if not isinstance(size, str) or size not in ("own", "trained"):
+        wanted = "own, trained, or a (height, width) of pixels"
+        raise io.DataError(f"size: wanted {wanted}, got {size!r}")
 
 
 def _tempered(log_probs: tf.Tensor, temperature: float) -> tf.Tensor:

@@ -5,13 +5,13 @@ import hashlib
 import json
 import pathlib
 import threading
-from typing import Dict, List, Optional, Sequence, Tuple
+from typing import Dict, List, Optional, Tuple
 
 import numpy as np
 from PIL import Image
 
 from car_tf import config as config_lib
-from car_tf.blackbox import attach
+from car_tf.blackbox import attach, segmenter
 from car_tf.config import fields
 from car_tf.data import examples, io
 from car_tf.predict import images as predict_images
@@ -30,16 +30,16 @@ class BlackBoxes:
         options: predict_predictor.Options,
     ):
         self._segmenter = None
+        self.notes: List[str] = []  # What a user must be told.
         self._lock = threading.Lock()
         self._maps: Dict[str, np.ndarray] = {}
         if not predictor.needs_blackbox:
             if options.blackbox:
                 raise io.DataError(NOT_NEEDED)
             return
-        config = blackbox_config(predictor, options)
-        num_classes = predictor.labels["blackbox"]["num_classes"]
-        self._segmenter = attach.build_blackbox(config, num_classes)
+        config, self._segmenter = opened(predictor, options)
         if self._segmenter is None:
+            known = known_of(predictor, options)
             by_size: Dict[Tuple[int, int], List[str]] = {}
             for name, file in images.items():
                 with contextlib.suppress(io.DataError):  # Its prediction says so.
@@ -49,10 +49,9 @@ class BlackBoxes:
             # The largest group first: it tells the encoding for all.
             for size in sorted(by_size, key=lambda size: -len(by_size[size])):
                 names = by_size[size]
-                maps, encoding = read_maps(config, images, names, size, num_classes)
-                self._maps.update(maps)
-                if encoding:
-                    config = config_lib.change(config, blackbox={"encoding": encoding})
+                files = {name: images[name] for name in names}
+                shared = dict(known=known, notes=self.notes)
+                self._maps.update(read_maps(config, files, size, predictor, **shared))
 
     def content(self, name: str) -> str:
         """Identifies what `of` gives for an image, without computing it."""
@@ -72,6 +71,27 @@ class BlackBoxes:
                 seen = np.asarray(picture.convert("RGB"))
                 return self._segmenter.predict(seen[None], size)[0]
         return self._maps.get(name)
+
+
+def opened(
+    predictor: predict_predictor.Predictor, options: predict_predictor.Options
+) -> Tuple[config_lib.Config, Optional[segmenter.Segmenter]]:
+    """Returns the training's configuration with a black box, and it if it is a model."""
+    config = blackbox_config(predictor, options)
+    num_classes = predictor.labels["blackbox"]["num_classes"]
+    found = attach.build_blackbox(config, num_classes)
+    if found is not None and not options.blackbox:  # Another one tells for itself.
+        found.scores = known_of(predictor, options).get("blackbox_scores", "")
+    return config, found
+
+
+def known_of(
+    predictor: predict_predictor.Predictor, options: predict_predictor.Options
+) -> Dict[str, str]:
+    """Returns what the training told of its black box, as of `attach.known_of`."""
+    scores = predictor.labels["blackbox"].get("scores")
+    is_said = any("output=" in text for text in options.blackbox_settings)
+    return {"blackbox_scores": scores} if scores and not is_said else {}
 
 
 def blackbox_config(
@@ -101,28 +121,28 @@ def blackbox_config(
 def read_maps(
     config: config_lib.Config,
     images: Dict[str, pathlib.Path],
-    names: Sequence[str],
     size: Tuple[int, int],
-    num_classes: int,
-) -> Tuple[Dict[str, np.ndarray], str]:
-    """Reads the predictions of images of one working size from a folder.
+    predictor: predict_predictor.Predictor,
+    *,
+    known: Dict[str, str],
+    notes: List[str],
+) -> Dict[str, np.ndarray]:
+    """Reads the predictions of images of one working size from a folder, by name.
 
-    Returns:
-      name -> map, and which ids they are; see `attach.with_blackbox`.
+    To `known` and `notes` is added as by `attach.with_blackbox`.
     """
-    nothing = np.zeros([len(names), 0], np.uint8)
+    nothing = np.zeros([len(images), 0], np.uint8)
     split = examples.Examples(
         # Predictions are named after the frame, without what the file of the image adds.
-        names=tuple(name.replace("_leftImg8bit", "") for name in names),
-        groups=tuple(names),
+        names=tuple(name.replace("_leftImg8bit", "") for name in images),
+        groups=tuple(images),
         images=nothing,
         labels=nothing,
-        image_files=tuple(images[name] for name in names),
+        image_files=tuple(images.values()),
     )
     # Nothing is cropped here, so that no crop limits the size.
     whole = {"size": size, "crop_size": (16, 16), "scale_range": (1.0, 1.0)}
     config = config_lib.change(config, data=whole)
-    split, encoding = attach.with_blackbox(
-        config, split, notes=[], segmenter=None, num_classes=num_classes
-    )
-    return dict(zip(names, split.blackbox)), encoding
+    how = dict(known=known, notes=notes, segmenter=None)
+    how["num_classes"] = predictor.labels["blackbox"]["num_classes"]
+    return dict(zip(images, attach.with_blackbox(config, split, **how).blackbox))

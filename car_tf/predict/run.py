@@ -36,6 +36,8 @@ def predict(
       DataError: a black box that is needed and missing.
     """
     black_boxes = predict_black_boxes.BlackBoxes(predictor, images, options)
+    for note in black_boxes.notes:
+        log(f"note: {note}")
     own, todo, failed = worker.share(list(images)), [], []
     for name in own:
         key = _key(predictor, images[name], black_boxes.content(name), options)

@@ -125,10 +125,11 @@ def resolve(
     section -> field -> value, come after them. A run that was begun needs no inputs any
     more. Raises ConfigError as `train` does.
     """
-    if config is None:
-        root = pathlib.Path(data_dir).expanduser()
-        is_there = data_dir and root.exists()  # Else see below.
-        config = layouts.known_dataset_at(root) if is_there else "cityscapes"
+    root, found = pathlib.Path(data_dir).expanduser(), ""
+    if data_dir and root.exists():  # Else see below.
+        ask = layouts.known_dataset_at if config is None else layouts.dataset_at
+        found = ask(root)
+    config = (found or "cityscapes") if config is None else config
     if isinstance(config, str):
         config = config_lib.load(config)
     given = []
@@ -149,7 +150,7 @@ def resolve(
     # What a user sets comes last.
     asked: List[str] = []
     if isinstance(config, config_lib.Config):
-        asked = layouts.overrides(config, data_dir) if data_dir else []
+        asked = layouts.overrides(config, data_dir, found)
         if blackbox and config.blackbox.kind == "none":
             asked += ["blackbox.kind=auto", "calibration_net.kind=blackbox_calibrator"]
     config = config_lib.override(config, [*asked, *given, *overrides])
@@ -157,16 +158,21 @@ def resolve(
     saved = os.path.join(os.path.expanduser(workdir), "config.json")
     begun = workdir and os.path.exists(saved)
     if isinstance(config, config_lib.Config) and not begun:
-        _require_inputs(config)
+        is_asked = config.data.data_dir == os.path.abspath(root)
+        _require_inputs(config, found if is_asked else "")
     return config
 
 
-def _require_inputs(config: config_lib.Config) -> None:
-    """Raises ConfigError where what a new run starts from is not there."""
+def _require_inputs(config: config_lib.Config, found: str) -> None:
+    """Raises ConfigError where what a new run starts from is not there.
+
+    `found` is the data set at `data.data_dir`; empty where nobody looked.
+    """
     data_dir, segmenter = config.data.data_dir, config.blackbox.path
     if data_dir and not os.path.exists(os.path.expanduser(data_dir)):
         raise config_lib.ConfigError(f"--data_dir: no file or folder {data_dir}")
-    found = data_dir and layouts.dataset_at(pathlib.Path(data_dir).expanduser())
+    if data_dir and not found:
+        found = layouts.dataset_at(pathlib.Path(data_dir).expanduser())
     if found and found != config.data.dataset:
         raise config_lib.ConfigError(
             f"--data_dir: {config.name} reads {config.data.dataset}, but {data_dir} holds "

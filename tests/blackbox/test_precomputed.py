@@ -93,7 +93,8 @@ def test_probabilities_are_averaged_over_areas(folder, are_logits):
     probs = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
     write(folder, (logits if are_logits else probs).astype(np.float32), ".npy")
     maps, encoding = read(folder, output="probabilities")
-    assert encoding == "probabilities" and maps.dtype == np.float16
+    told = "logits" if are_logits else "probabilities"
+    assert encoding == told and maps.dtype == np.float16
     # The mean of 2 x 2 pixels.
     wanted = probs.reshape(2, 4, 2, 6, 2, K).mean((2, 4))
     np.testing.assert_allclose(maps, wanted, atol=1e-3)
@@ -225,6 +226,19 @@ def test_all_files_of_a_folder_hold_one_kind_of_scores(folder):
     write(folder, scores)
     with pytest.raises(io.DataError, match="000001.*logits, as in other .* like prob"):
         read(folder, output="auto")
+
+
+def test_scores_of_another_kind_than_in_training_are_refused(folder):
+    scores = np.full((2, *SIZE, K), 0.5, np.float32)
+    write(folder, scores)
+    with pytest.raises(io.DataError, match="wanted logits, as in tra.*like sigmoid"):
+        read(folder, output="probabilities", scores="logits")
+    # They become probabilities in the same way.
+    assert read(folder, output="auto", scores="probabilities")[1] == "sigmoid"
+    assert read(folder, output="logits", scores="sigmoid")[1] == "logits"
+    write(folder, 100 * scores)
+    with pytest.raises(io.DataError, match="wanted sigmoid.*like logits .*=logits tak"):
+        read(folder, output="auto", scores="sigmoid")
 
 
 def test_missing_and_damaged_predictions_are_named(folder):

@@ -71,6 +71,10 @@ def test_what_speaks_against_an_understood_segmenter_is_said():
         assert report.findings(full, names)[0] == (
             f"100.0% of the pixels are predicted as {name}"
         )
+    half = np.array([[25, 0, 0, 25], [0, 15, 0, 15], [0, 0, 10, 10]])
+    assert report.findings(half, names) == [
+        "50.0% of the pixels are predicted as none of the classes"
+    ]
     # Right though it is one class.
     assert report.findings(np.array([[99, 0, 0, 0]] + [[0] * 4] * 2), names) == []
 

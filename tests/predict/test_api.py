@@ -70,6 +70,12 @@ def test_files_pictures_and_arrays_are_the_same_image(street, scene, tmp_path):
         np.testing.assert_array_equal(got, wanted)
 
 
+@pytest.mark.parametrize("size", ["word", (0, 4), (4,), 4, None, (4.5, 4)])
+def test_no_size_is_refused_before_the_work(street, size):
+    with pytest.raises(io.DataError, match="size: wanted own, trained, or a .*, got"):
+        street.sample(None, size=size)
+
+
 def test_f_alone(street, scene):
     image, labels = scene
     probs = street.probabilities(image, blackbox=labels)

@@ -1,6 +1,7 @@
 """Prediction on folders of images with an exported model."""
 
 import concurrent.futures
+import dataclasses
 import json
 import shutil
 import subprocess
@@ -13,13 +14,15 @@ import pytest
 from PIL import Image, ImageOps
 
 from car_tf import config as config_lib
-from car_tf.data import io, pictures
+from car_tf.app import inputs
+from car_tf.data import info, io, pictures
 from car_tf.data.folders import files
 from car_tf.predict import black_boxes as predict_black_boxes
 from car_tf.predict import images as predict_images
 from car_tf.predict import output as predict_output
 from car_tf.predict import predictor as predict_predictor
 from car_tf.predict import run as predict_run
+from export import description, program
 from export.clients import common
 
 
@@ -108,12 +111,14 @@ def test_a_second_run_does_only_what_is_missing(predictor, folders):
     before = (output / "wide" / "statistics.json").stat().st_mtime_ns
     shutil.rmtree(output / "small")
     predict_run.predict(predictor, images, output, options(folders), said.append)
-    assert said == ["1 of 2 images were predicted before"]
+    assert said[-1] == "1 of 2 images were predicted before"
+    # Which ids the maps hold is said each time.
+    assert [line for line in said[:-1] if "as train ids" not in line] == []
     assert (output / "wide" / "statistics.json").stat().st_mtime_ns == before
     assert (output / "small" / "statistics.json").is_file()
     other = options(folders, num_samples=2)
     predict_run.predict(predictor, images, output, other, said.append)
-    assert len(said) == 1
+    assert sum("before" in line for line in said) == 1
     assert len(list((output / "wide").glob("sample_??.png"))) == 2
     assert not list(output.glob(".*"))
 
@@ -123,7 +128,7 @@ def test_another_map_is_another_result(predictor, folders):
     predict_run.predict(predictor, images, output, options(folders), said.append)
     Image.fromarray(np.zeros(exported.SIZE, np.uint8)).save(folders / "maps/wide.png")
     predict_run.predict(predictor, images, output, options(folders), said.append)
-    assert said == ["2 of 3 images were predicted before"]
+    assert said[-1] == "2 of 3 images were predicted before"
 
 
 def test_other_people_s_files_are_left(predictor, folders, capsys):
@@ -151,6 +156,35 @@ def test_every_configuration_s_model_takes_a_black_box(predictor, monkeypatch):
             predictor, predict_predictor.Options(blackbox="maps")
         )
         assert (found.blackbox.kind, found.blackbox.path) == ("auto", "maps")
+
+
+def test_maps_are_read_as_the_training_read_them(predictor, folders, monkeypatch):
+    facts = dataclasses.replace(
+        exported.street_facts(),
+        blackbox_output="probabilities",
+        blackbox_scores="logits",
+    )
+    how = dict(name="a", embedded=False, receptive_field=None)
+    config = json.loads(config_lib.to_json(exported.config()))
+    labels = description.labels(program.Settings(facts), **how, config=config)
+    assert info.from_record(dataclasses.asdict(facts)).blackbox_scores == "logits"
+    monkeypatch.setattr(predictor, "labels", labels)
+    images = {"small": find(folders)["small"]}
+    scores = np.full((24, 32, exported.NUM_BLACKBOX), 0.9, np.float32)
+    np.save(folders / "maps" / "small.npy", scores)
+    (folders / "maps" / "small.png").unlink()
+    of = predict_black_boxes.BlackBoxes
+    with pytest.raises(
+        io.DataError, match="wanted logits, as in training, got .*sigmo"
+    ):
+        of(predictor, images, options(folders))
+    said = options(folders, blackbox_settings=["blackbox.output=sigmoid"])
+    assert "sigmoid scores" in of(predictor, images, said).notes[0]
+    # The app reads a map that is uploaded alike.
+    reader = inputs.Reader(predictor, predict_predictor.Options())
+    maps = "small.npy", (folders / "maps" / "small.npy").read_bytes()
+    with pytest.raises(inputs.PageError, match="[Ww]anted logits, as in training"):
+        reader.read(inputs.Upload("small.png", images["small"], *maps))
 
 
 def test_images_of_one_name_have_each_its_own_map(predictor, folders):
@@ -350,7 +384,7 @@ def test_two_workers_give_what_one_gives(predictor, folders):
 
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         first, second = pool.map(run, job.cluster(2))
-    assert first.stdout.startswith("2 images predicted"), first.stderr
+    assert "2 images predicted" in first.stdout, first.stderr
     assert second.stdout.startswith("1 images predicted"), second.stderr
     assert files_below(folders / "one") == files_below(folders / "two")
 

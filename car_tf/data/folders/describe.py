@@ -310,14 +310,17 @@ def _thickness(chosen: Sequence[files.Example], values: Dict[int, int]) -> float
 
 def _groups(draft, root, paths, found) -> None:
     """Takes groups and splits from a table that names the images."""
-    names = {e.name for e in found} | {pathlib.PurePath(e.name).name for e in found}
+    names = {pathlib.PurePath(example.name).name for example in found}
     for path in paths:
         if path.suffix.lower() not in (".csv", ".tsv") or len(path.parts) > 1:
             continue
         rows = files.read_table(root / path)
         columns = list(rows[0])
         known = {
-            column: sum(files.stem_of(row[column]) in names for row in rows)
+            column: sum(
+                pathlib.PurePath(files.stem_of(row[column])).name in names
+                for row in rows
+            )
             for column in columns
         }
         image = max(known, key=known.get)

@@ -4,7 +4,7 @@ import csv
 import dataclasses
 import pathlib
 import re
-from typing import Dict, List, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 from car_tf.data import findings, io, splits
 from car_tf.data.folders import description
@@ -50,7 +50,7 @@ def find(
     images = {key: path for key, path in images.items() if path not in masks}
     if not images:
         raise io.DataError(f"{root}: {_nothing(told.images.files, paths)}")
-    groups = _Groups(root, told.groups)
+    groups = _Groups(root, told.groups, [name for name, _ in images])
     problems, examples = findings.Problems(), []
     for (name, split), path in images.items():
         own = tuple(
@@ -122,8 +122,10 @@ def _matching(
 class _Groups:
     """Groups and splits of images, of a table or of their names."""
 
-    def __init__(self, root: pathlib.Path, told: description.Groups):
-        self._told, self._rows = told, {}
+    def __init__(
+        self, root: pathlib.Path, told: description.Groups, names: Sequence[str]
+    ):
+        self._told = told
         self._path = root / (told.table or description.FILE)
         if not told.table:
             return
@@ -134,22 +136,22 @@ class _Groups:
                     f"{self._path}: wanted a column {column}, found "
                     f"{', '.join(str(name) for name in rows[0])}"
                 )
+        by_path: Dict[str, Dict[str, str]] = {}
         for row in rows:
             name = stem_of(row[told.image])
-            kept = self._rows.setdefault(name, row)
+            kept = by_path.setdefault(name, row)
             for column in filter(None, (told.group, told.split)):
                 if kept[column] != row[column]:
                     raise io.DataError(
                         f"{self._path}: wanted one {column} for {name}, got "
                         f"{kept[column]} and {row[column]}"
                     )
+        self._rows = _by_image(by_path, names, self._path)
 
     def of(self, name: str) -> Tuple[str, str]:
         """Returns an image's group and split, empty for none, if table or pattern tell."""
         if self._told.table:
-            row = self._rows.get(name) or self._rows.get(pathlib.PurePath(name).name)
-            if row is None:
-                raise io.DataError(f"{self._path}: wanted a row for {name}, found none")
+            row = self._rows[name]
             split = row[self._told.split] if self._told.split else ""
             if split and split.strip().lower() not in SPLIT_NAMES:
                 raise io.DataError(
@@ -169,9 +171,37 @@ class _Groups:
         return (name if folder == "." else folder), ""
 
 
+def _by_image(rows: Dict[str, Any], names: Sequence[str], table: Any) -> Dict[str, Any]:
+    """Returns the row of each image, whose table calls it by a name or by any path.
+
+    A name alone stands for all images of that name. Of paths the one that ends as the
+    image's is meant, else one whose file has its name, if it is of this image alone.
+    """
+    by_name: Dict[str, List[str]] = {}
+    for path in rows:
+        by_name.setdefault(pathlib.PurePath(path).name, []).append(path)
+    found, users = {}, {}
+    for image in dict.fromkeys(names):
+        own = pathlib.PurePath(image).name
+        paths = by_name.get(own, [])
+        ends = [path for path in paths if f"/{path}".endswith(f"/{image}")]
+        ways = ([p for p in paths if p == image], ends, [p for p in paths if p == own])
+        exact = next(filter(None, ways), [])
+        hits = exact or paths
+        if len(hits) != 1:
+            got = " and ".join(hits[:2]) or "none"
+            raise io.DataError(f"{table}: wanted a row for {image}, found {got}")
+        other = image if exact else users.setdefault(hits[0], image)
+        if other != image:
+            words = f"wanted a row for each of {other} and {image}, found {hits[0]}"
+            raise io.DataError(f"{table}: {words}")
+        found[image] = rows[hits[0]]
+    return found
+
+
 def stem_of(name: str) -> str:
     """Returns a name in a table as images are called: without the ending of a file."""
-    path = pathlib.PurePath(name.strip())
+    path = pathlib.PurePath(name.strip().replace("\\", "/"))
     is_file = path.suffix.lower() in ENDINGS
     return (path.with_suffix("") if is_file else path).as_posix()
 

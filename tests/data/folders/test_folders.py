@@ -14,7 +14,7 @@ from car_tf.blackbox import check as check_blackbox
 from car_tf.data import check, findings, io, layouts
 from car_tf.data import load as data_load
 from car_tf.data.folders import check as folders_check
-from car_tf.data.folders import describe, description
+from car_tf.data.folders import describe, description, files
 from car_tf.evaluate import distances
 
 
@@ -30,7 +30,7 @@ def load(root, *overrides):
     config = config_lib.load(
         "folders",
         [
-            *layouts.overrides(config, str(root)),
+            *layouts.overrides(config, str(root), "folders"),
             f"data.data_dir={root}",
             f"data.cache_dir={root.parent / 'cache'}",
             *overrides,
@@ -80,7 +80,7 @@ def test_a_folder_without_a_description_says_how_to_get_one(tmp_path):
     root = leaves.write(tmp_path / "leaves")
     assert layouts.dataset_at(root) == "folders"
     with pytest.raises(io.DataError, match="data describe .* writes a draft"):
-        layouts.overrides(config_lib.load("folders"), str(root))
+        layouts.overrides(config_lib.load("folders"), str(root), "folders")
     with pytest.raises(io.DataError, match="nowhere: wanted a folder, found none"):
         description.read(tmp_path / "nowhere")
 
@@ -161,7 +161,7 @@ def test_splits_as_folders(tmp_path, image, mask):
 
 
 def test_a_table_gives_groups_and_splits(root):
-    rows = [f"leaf{i}.png;tree{i // 3}" for i in range(9)]
+    rows = [f"/photos/leaf{i}.png;tree{i // 3}" for i in range(9)]
     (root / "trees.csv").write_text("\n".join(["file;tree", *rows[:8]]))
     assert "trees.csv names 8 of 9 images in file" in drafted(root).questions[0]
     (root / "trees.csv").write_text("\n".join(["file;tree", *rows]))
@@ -179,6 +179,29 @@ def test_a_table_gives_groups_and_splits(root):
     leaves.change(root, known_leakage=["tree1"])
     assert [len(split) for split in load(root).splits.values()] == [4, 2, 3]
     assert not findings.num_errors(check.check(str(root)))
+
+
+@pytest.mark.parametrize(
+    "images, rows, words",
+    [
+        (["a", "b"], ["D:\\scans\\a.png", "/data/b.png"], "01"),
+        (["p/a", "q/a"], ["/data/q/a.png", "/data/p/a.png"], "10"),
+        (["p/a", "q/a"], ["a"], "00"),  # Two views of one patient.
+        (["a"], ["p/a.png", "q/a.png"], "a row for a, found p/a and q/a"),
+        (["p/a", "q/a"], ["r/a.png"], "for each of p/a and q/a, found r/a"),
+        (["a"], ["ba.png"], "a row for a, found none"),
+    ],
+)
+def test_a_table_may_hold_whole_paths(tmp_path, images, rows, words):
+    lines = [f"{row},{index}" for index, row in enumerate(rows)]
+    (tmp_path / "t.csv").write_text("\n".join(["image,patient", *lines]))
+    told = description.Groups(table="t.csv", group="patient")
+    if words.isdigit():
+        groups = files._Groups(tmp_path, told, images)
+        assert "".join(groups.of(name)[0] for name in images) == words
+    else:
+        with pytest.raises(io.DataError, match=f"t.csv: wanted .*{words}"):
+            files._Groups(tmp_path, told, images)
 
 
 def test_a_test_split_alone_is_checked_but_not_trained_on(root):
@@ -572,6 +595,7 @@ def test_one_prediction_on_disk_serves_a_whole_image(root, fit, size, kind, form
         found = split.blackbox
         if form == "scores":
             assert found.dtype == np.float16
+            assert dataset.info.blackbox_scores == "probabilities"
             found = found.argmax(-1)
         # Anna's masks are the predictions, cut, padded and resized alike.
         known = split.labels[:, 0] != 255
