@@ -385,7 +385,7 @@ def test_two_workers_give_what_one_gives(predictor, folders):
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         first, second = pool.map(run, job.cluster(2))
     assert "2 images predicted" in first.stdout, first.stderr
-    assert second.stdout.startswith("1 images predicted"), second.stderr
+    assert "1 images predicted" in second.stdout, second.stderr
     assert files_below(folders / "one") == files_below(folders / "two")
 
 
