@@ -68,8 +68,10 @@ def test_checkpoints_hold_all_that_a_stage_goes_on_with(monkeypatch):
     monkeypatch.setattr(selection, "Selection", Selection)
     config = config_lib.Config(name="toy")
     arguments = dict(workdir=None, strategy=strategy, stop=None, log=print)
-    train_run.train_calibration(config, None, **arguments)
-    train_run.train_refinement(config, None, None, **arguments)
+    facts = types.SimpleNamespace(num_classes=3, flips=())
+    dataset = types.SimpleNamespace(info=facts)
+    train_run.train_calibration(config, dataset, **arguments)
+    train_run.train_refinement(config, dataset, None, **arguments)
     assert set(saved[1].values()) == {
         *("step", "optimizer", "calibration_net", "averages")
     }
