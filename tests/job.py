@@ -157,15 +157,6 @@ def leave_graphs_as_they_are():
     tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
 
 
-def leave_out_evaluation():
-    """The job neither evaluates nor shows what it has trained."""
-    from car_tf.train import run as train_run
-
-    leave_out_figures()
-    leave_out_export()
-    train_run.evaluate_run.evaluate_run = lambda *unused, **unused_too: {}
-
-
 def leave_out_export(put=setattr):
     """The job exports nothing, and its report is empty.
 
@@ -189,18 +180,9 @@ def leave_out_figures(put=setattr):
 
 
 def _interrupted(stage, step, number):
-    from car_tf.train import fit
     from car_tf.train import run as train_run
 
-    whole = fit.CheckpointCallback.on_train_batch_end
-
-    def on_train_batch_end(keeper, batch, logs=None):
-        if keeper.stage == stage and keeper._step() == step:
-            keeper._stop.unsaved = True  # as `whole` does: the step is done
-            os.kill(os.getpid(), number)
-        whole(keeper, batch, logs)
-
-    fit.CheckpointCallback.on_train_batch_end = on_train_batch_end
+    interrupt(stage, step, number)
     train_run.evaluate_run.evaluate_run = lambda *unused, **unused_too: {}
     train_run.run_export.export_run = lambda *unused, **unused_too: None
     runpy.run_module("car_tf.train", run_name="__main__", alter_sys=True)

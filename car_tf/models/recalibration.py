@@ -10,6 +10,7 @@ other probabilities. `train/recalibration.py` fits it after stage 1.
 from typing import Optional
 
 import numpy as np
+import scipy.special
 import tensorflow as tf
 
 from car_tf.models.keras_api import keras
@@ -21,14 +22,8 @@ STEP = LEVELS[1] - LEVELS[0]
 KNOTS = (LEVELS[1:] + LEVELS[:-1]) / 2
 # The map depends on the areas at every third of them.
 EVERY = 3
-
-
-def _sigmoid(values: np.ndarray) -> np.ndarray:
-    return 1.0 / (1.0 + np.exp(-values))
-
-
 # Of levels that are drawn from the logistic distribution, as where nothing is remapped.
-SHARES = np.diff(np.concatenate([[0.0], _sigmoid(KNOTS), [1.0]]))
+SHARES = np.diff(scipy.special.expit(KNOTS), prepend=0.0, append=1.0)
 
 
 def areas(logit: tf.Tensor, levels: np.ndarray = LEVELS) -> tf.Tensor:

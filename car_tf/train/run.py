@@ -86,9 +86,8 @@ def _begun(config, workdir, strategy, log) -> data_load.Dataset:
     dataset = attach.load(config)
     for note in dataset.notes:
         log(f"note: {note}")
-    if config.calibration_net.recalibrated > networks.recalibrates(
-        config, dataset.info
-    ):
+    recalibrates = networks.recalibrates(config, dataset.info)
+    if config.calibration_net.recalibrated and not recalibrates:
         log("note: F is not recalibrated, which takes two classes that do not flip")
     sizes = ", ".join(f"{name} {len(split)}" for name, split in dataset.splits.items())
     log(f"data: {dataset.info.title} ({sizes} images)")

@@ -88,7 +88,6 @@ class CalibrationSelection:
         self._workdir, self._log = workdir, log
         # A copy in float32, to be scaled while the other goes on training.
         self._net = networks.build_calibration_net(config, dataset.info)
-        self._recalibrates = networks.recalibrates(config, dataset.info)
         names = dict(score="cross_entropy", prefix="stage1/best")
         names["file"] = run_dir.BEST_CALIBRATION_FILE
         self._best = BestWeights(self._net, workdir, **names)
@@ -102,7 +101,7 @@ class CalibrationSelection:
         _assign(self._net.variables, self._trainer.selectable)
         if not self._workdir.writes:
             return {}
-        if self._recalibrates:
+        if self._net.recalibration is not None:
             self._net.recalibration.reset()
         scaling = settings.temperature_scaling
         temperatures = TEMPERATURES if scaling else np.ones(1)
@@ -131,7 +130,7 @@ class CalibrationSelection:
             # A callback has ended the stage before F was compared once.
             self.consider(int(self._trainer.step.numpy()), is_last=True)
         best = self._best.read()
-        if self._recalibrates:
+        if self._net.recalibration is not None:
             best = self._recalibrated(best)
         _copy(self._net, self._trainer.calibration_net)
         self._log(
