@@ -148,9 +148,9 @@ def energy(samples: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
 
 
 def level_energy(
-    shares: tf.Tensor, areas: tf.Tensor, distances: tf.Tensor
+    shares: tf.Tensor, areas: tf.Tensor, distances: tf.Tensor, num_samples: int
 ) -> tf.Tensor:
-    """The energy distance of nested masks from raters' masks, in expectation.
+    """The generalised energy distance of drawn level sets from raters, in expectation.
 
     As `energy`, but of masks that are level sets of one map, each with its probability,
     which has a gradient: how often a mask should be drawn. Of two nested masks the
@@ -160,16 +160,19 @@ def level_energy(
       shares: `[B, L]`, probabilities of the L masks.
       areas: `[B, L]`, their pixels.
       distances: `[B, L]`, their mean distances from the raters' masks, 1 - IoU.
+      num_samples: S independent draws, of which `metrics.ged` counts all S * S pairs,
+        also of a draw with itself.
 
     Returns:
-      `[B]`.
+      `[B]`, up to what depends on the raters alone.
     """
     smaller = tf.minimum(areas[:, :, None], areas[:, None])
     larger = tf.maximum(areas[:, :, None], areas[:, None])
     # Two empty masks are equal.
     within = 1.0 - tf.where(larger > 0, tf.math.divide_no_nan(smaller, larger), 1.0)
     between = tf.reduce_sum(shares * distances, -1)
-    return 2.0 * between - tf.einsum("bk,bkl,bl->b", shares, within, shares)
+    spread = tf.einsum("bk,bkl,bl->b", shares, within, shares)
+    return 2.0 * between - (1.0 - 1.0 / num_samples) * spread
 
 
 def _jaccard_distances(one: tf.Tensor, other: tf.Tensor) -> tf.Tensor:

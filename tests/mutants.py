@@ -50,7 +50,7 @@ softplus(-fake_logits) ==> softplus(fake_logits) :: test_adversarial_by_hand
 real_logits_loss(real_logits) + ==> 0 * real_logits_loss(real_logits) +
     :: test_discriminator_by_hand
 @ car_tf/losses.py tests/train/test_recalibration.py
-"bk,bkl,bl->b", shares, within, shares) ==> "bk,bkl,bl->b", shares, within, shares) / 2
+(1.0 - 1.0 / num_samples) * spread ==> spread
     :: test_the_energy_of_level_sets_by_hand
 smaller, larger), 1.0) ==> smaller, larger), 0.0)
     :: test_the_energy_of_level_sets_by_hand

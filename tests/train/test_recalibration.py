@@ -27,10 +27,11 @@ def test_the_energy_of_level_sets_by_hand():
     shares = tf.constant([[0.25, 0.5, 0.25]])
     between = 0.25 * 0.5 + 0.5 * 0.25 + 0.25 * 1.0
     within = 2 * (0.25 * 0.5 * 0.5 + 0.25 * 0.25 * 1.0 + 0.5 * 0.25 * 1.0)
-    found = losses.level_energy(shares, areas, distances)
-    np.testing.assert_allclose(found, [2 * between - within], rtol=1e-6)
+    # Of the four pairs of two draws, a draw and itself are two, at distance 0.
+    found = losses.level_energy(shares, areas, distances, 2)
+    np.testing.assert_allclose(found, [2 * between - within / 2], rtol=1e-6)
     # Two empty masks are equal.
-    nothing = losses.level_energy(shares, tf.zeros([1, 3]), distances)
+    nothing = losses.level_energy(shares, tf.zeros([1, 3]), distances, 2)
     np.testing.assert_allclose(nothing, [2 * between], rtol=1e-6)
 
 
@@ -43,7 +44,8 @@ def test_distances_and_energy_are_those_of_the_ged():
     found = fitting.level_distances(tf.constant(logit), labels).numpy()
     areas = recalibration.areas(tf.constant(logit))
     shares = tf.fill([2, len(recalibration.LEVELS)], 1 / len(recalibration.LEVELS))
-    energies = losses.level_energy(shares, areas, tf.constant(found)).numpy()
+    many = 10**9
+    energies = losses.level_energy(shares, areas, tf.constant(found), many).numpy()
     for i in range(2):
         sets = logit[i] > recalibration.LEVELS[:, None, None]
         wanted = ged.multi_rater_distances(
