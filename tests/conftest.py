@@ -59,6 +59,15 @@ def unoptimized_graphs():
     tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": False})
 
 
+@pytest.fixture(scope="module")
+def shallow_generators():
+    """Every G has two levels: see `shallow`."""
+    import shallow
+
+    with shallow.generators():
+        yield
+
+
 @pytest.fixture(scope="session")
 def two_replicas():
     """The process's one MirroredStrategy: new ones collide in CPU collectives."""

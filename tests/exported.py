@@ -7,6 +7,7 @@ import shutil
 import tempfile
 
 import numpy as np
+import shallow
 import tensorflow as tf
 
 from car_tf import config as config_lib
@@ -47,7 +48,8 @@ def street_facts():
 def build_sampler(settings, dataset_info):
     """A sampler whose samples differ, as those of an untrained G would not."""
     keras.utils.set_random_seed(0)
-    generator = build.build_refinement_net(settings, dataset_info)
+    with shallow.generators():
+        generator = build.build_refinement_net(settings, dataset_info)
     kernel = generator.logits_layer.kernel
     kernel.assign(tf.random.stateless_normal(kernel.shape, [1, 2]) * 3.0)
     net = build.build_calibration_net(settings, dataset_info)

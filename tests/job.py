@@ -62,24 +62,19 @@ def cluster(num):
     ]
 
 
-def run(*arguments, module="car_tf.train", interrupt=None, **kwargs):
+def run(*arguments, module="car_tf.train", **kwargs):
     """Runs an entry point to its end, in a process of its own.
 
     Args:
       *arguments: of the command line.
       module: the entry point.
-      interrupt: (stage, step, signal number): the job sends itself the signal after that
-        step, and neither evaluates nor exports at its end.
       **kwargs: of `subprocess.run`.
 
     Returns:
       The finished process, its output as text.
     """
-    command = ["-m", module]
-    if interrupt is not None:
-        command = [__file__, *map(str, interrupt)]
     return subprocess.run(
-        [sys.executable, *command, *map(str, arguments)],
+        [sys.executable, "-m", module, *map(str, arguments)],
         capture_output=True,
         text=True,
         env=kwargs.pop("env", environment()),
@@ -157,6 +152,15 @@ def leave_graphs_as_they_are():
     tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
 
 
+def leave_out_evaluation():
+    """The job neither evaluates nor shows what it has trained."""
+    from car_tf.train import run as train_run
+
+    leave_out_figures()
+    leave_out_export()
+    train_run.evaluate_run.evaluate_run = lambda *unused, **unused_too: {}
+
+
 def leave_out_export(put=setattr):
     """The job exports nothing, and its report is empty.
 
@@ -177,18 +181,3 @@ def leave_out_figures(put=setattr):
     places = [(before_after, "before_after_figure"), (tensorboard.Glimpse, "figures")]
     for place in [*places, (figures, "run_figures"), (figures, "save_all")]:
         put(*place, lambda *unused, **unused_too: {})
-
-
-def _interrupted(stage, step, number):
-    from car_tf.train import run as train_run
-
-    interrupt(stage, step, number)
-    train_run.evaluate_run.evaluate_run = lambda *unused, **unused_too: {}
-    train_run.run_export.export_run = lambda *unused, **unused_too: None
-    runpy.run_module("car_tf.train", run_name="__main__", alter_sys=True)
-
-
-if __name__ == "__main__":
-    stage_and_so_on = [int(word) for word in sys.argv[1:4]]
-    del sys.argv[1:4]
-    _interrupted(*stage_and_so_on)

@@ -19,7 +19,7 @@ from car_tf.models.keras_api import keras
 from car_tf.runtime import run_dir
 from car_tf.train import api
 
-pytestmark = pytest.mark.usefixtures("unoptimized_graphs")
+pytestmark = pytest.mark.usefixtures("unoptimized_graphs", "shallow_generators")
 
 FIRST = (
     "import car_tf; car_tf.train, car_tf.evaluate, car_tf.score, car_tf.metrics",
@@ -160,6 +160,7 @@ class Losses(keras.callbacks.Callback):
 @pytest.mark.long
 def test_the_script_of_the_readme_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    job.leave_out_figures(monkeypatch.setattr)
     Image.fromarray(np.zeros([40, 60, 3], np.uint8)).save("image.png")
     whole, seen, watch = api.train, [], Losses()
     small = {"stage1.steps": 2, "data.cache_dir": str(tmp_path / "cache")}
@@ -191,6 +192,7 @@ def test_the_script_of_the_readme_runs(tmp_path, monkeypatch):
 @pytest.mark.long
 def test_the_tutorial_runs_from_top_to_bottom(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    job.leave_out_figures(monkeypatch.setattr)
     monkeypatch.setenv("MPLBACKEND", "agg")
     whole, small = api.train, {
         **tiny(),

@@ -98,7 +98,7 @@ def stage_2(
     rate=0.05,
     synchronized=False,
     rests=(),
-    num_levels=4,
+    num_levels=2,
     **changes,
 ):
     strategy = strategy or tf.distribute.get_strategy()

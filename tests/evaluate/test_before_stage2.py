@@ -16,8 +16,9 @@ from car_tf.data import load as data_load
 from car_tf.evaluate import before_stage2, evaluation, realism, sampling, saved_run
 from car_tf.runtime import run_dir
 from car_tf.train import run as train_run
+from car_tf.train import tensorboard
 
-pytestmark = pytest.mark.usefixtures("unoptimized_graphs")
+pytestmark = pytest.mark.usefixtures("unoptimized_graphs", "shallow_generators")
 
 # One step that changes nothing of G: it is evaluated as it was before stage 2.
 IDLE = ("stage2.steps=1", "stage2.learning_rate=1e-30", "stage2.l2=0")
@@ -34,7 +35,8 @@ def run(tmp_path_factory):
     config = config_lib.load("cityscapes_sampler", texts)
     said = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(train_run.run_export, "export_run", lambda *args, **kwargs: None)
+        job.leave_out_export(patch.setattr)
+        patch.setattr(tensorboard.Glimpse, "figures", lambda glimpse: {})
         workdir = run_dir.RunDir(str(folder / "run"), config)
         train_run.run(config, workdir, tf.distribute.get_strategy(), said.append)
         workdir.close()
@@ -185,10 +187,12 @@ def test_a_run_is_evaluated_on_other_data_and_beside_other_models(run, tmp_path)
     zeros = np.zeros((2, 2, *labels.shape[2:]), np.uint8)
     np.savez(tmp_path / "peer.npz", samples=zeros, labels=labels[:, 0])
     before = (path / "metrics.json").read_text()
-    done = job.run(
+    done = job.fork(
         *("--workdir", path, "--data_dir", other, "--num_samples", 2),
         *("--samples", tmp_path / "peer.npz"),
         module="car_tf.evaluate",
+        num_levels=2,
+        prepare=[(job.leave_graphs_as_they_are,)],
     )
     assert done.returncode == 0, done.stderr
     metrics = json.loads((path / "metrics_ulm_set_val_2.json").read_text())

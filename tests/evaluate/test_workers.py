@@ -114,7 +114,8 @@ def finished(tmp_path_factory):
 def test_two_processes_write_what_one_writes(finished):
     def run(path, text):
         environment = job.environment(TF_CONFIG=text)
-        return job.run(*("--workdir", path), module="car_tf.evaluate", env=environment)
+        how = dict(module="car_tf.evaluate", env=environment, num_levels=2)
+        return job.fork("--workdir", path, **how)
 
     one, two = finished
     with concurrent.futures.ThreadPoolExecutor(3) as pool:

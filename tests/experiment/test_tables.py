@@ -303,8 +303,8 @@ def test_the_scale_multiplies_steps_and_channels(base):
     assert tables.scaled(base, 1e-9, 1e-9).stage1.steps == 1
 
 
-def _experiment(*arguments, start=job.run, **kwargs):
-    return start(*arguments, module="car_tf.experiment", **kwargs)
+def _experiment(*arguments, **kwargs):
+    return job.fork(*arguments, module="car_tf.experiment", **kwargs)
 
 
 def test_the_command_makes_a_table(tmp_path):
@@ -322,7 +322,7 @@ def test_the_command_makes_a_table(tmp_path):
     # What is left out has tests of its own.
     left_out = (job.leave_out_figures, job.leave_out_export)
     prepare = [(each,) for each in (*left_out, job.leave_graphs_as_they_are)]
-    done = _experiment(*command, start=job.fork, num_levels=2, prepare=prepare)
+    done = _experiment(*command, num_levels=2, prepare=prepare)
     assert done.returncode == 0, done.stderr
     text = (tmp_path / "table1.md").read_text()
     assert text in done.stdout

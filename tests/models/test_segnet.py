@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 import pytest
+import shallow
 import tensorflow as tf
 
 from car_tf import config as config_lib
@@ -205,12 +206,12 @@ np.savez(sys.argv[3], **{name: value.numpy() for name, value in drawn.items()})
 
 
 def test_an_export_loads_where_addons_cannot_be_imported(tmp_path):
-    model = sampler.Sampler(
-        calibration_net=_net(),
-        refinement_net=refinement_net.RefinementNet(
+    with shallow.generators():
+        generator = refinement_net.RefinementNet(
             num_classes=2, base_channels=2, noise_dim=3, logits="scratch"
-        ),
-        num_blackbox_classes=0,
+        )
+    model = sampler.Sampler(
+        calibration_net=_net(), refinement_net=generator, num_blackbox_classes=0
     )
     image = np.random.default_rng(0).integers(0, 256, (2, 40, 33, 1), dtype=np.uint8)
     seed = np.array([[1, 2], [3, 4]], np.int32)

@@ -4,8 +4,6 @@ import concurrent.futures
 import dataclasses
 import json
 import shutil
-import subprocess
-import sys
 
 import exported
 import job
@@ -380,7 +378,7 @@ def test_two_workers_give_what_one_gives(predictor, folders):
 
     def run(config):
         environment = job.environment(TF_CONFIG=config)
-        return job.run(*arguments, module="car_tf.predict", env=environment)
+        return job.fork(*arguments, module="car_tf.predict", env=environment)
 
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         first, second = pool.map(run, job.cluster(2))
@@ -414,12 +412,8 @@ def test_each_copy_computes_on_its_device(both):
     ],
 )
 def test_bad_arguments_end_in_one_line(tmp_path, arguments, words):
-    command = [sys.executable, "-m", "car_tf.predict", "--output=out", *arguments]
-    done = subprocess.run(
-        command,
-        cwd=job.CHECKOUT,
-        capture_output=True,
-        text=True,
+    done = job.fork(
+        "--output=out", *arguments, module="car_tf.predict", cwd=job.CHECKOUT
     )
     assert done.returncode == 1
     assert done.stderr.startswith("error: ") and words in done.stderr
@@ -467,7 +461,7 @@ def test_without_images_some_are_drawn(tmp_path):
     model.symlink_to(exported.version().parent)
     output = tmp_path / "out"
     arguments = ("--workdir", tmp_path / "run", "--num_samples", 2, "--output", output)
-    done = job.run(*arguments, module="car_tf.predict")
+    done = job.fork(*arguments, module="car_tf.predict")
     assert done.returncode == 0, done.stderr
     assert "4 images predicted" in done.stdout
     for name in ("scene_000002", "scene_000005"):
@@ -476,7 +470,7 @@ def test_without_images_some_are_drawn(tmp_path):
         assert (output / name / "sheet.png").is_file()
     config = config_lib.change(config, data={"data_dir": "/data"})
     (tmp_path / "run" / "config.json").write_text(config_lib.to_json(config))
-    done = job.run(*arguments, module="car_tf.predict")
+    done = job.fork(*arguments, module="car_tf.predict")
     assert done.returncode == 1
     assert done.stderr.startswith("error: --images: wanted images")
 
@@ -484,5 +478,5 @@ def test_without_images_some_are_drawn(tmp_path):
 def test_several_workers_need_images(tmp_path):
     arguments = ("--saved_model", exported.version(), "--output", tmp_path / "out")
     environment = job.environment(TF_CONFIG=job.cluster(2)[0])
-    done = job.run(*arguments, module="car_tf.predict", env=environment)
+    done = job.fork(*arguments, module="car_tf.predict", env=environment)
     assert done.stderr == "error: --images: wanted images for several workers\n"

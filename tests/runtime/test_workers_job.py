@@ -3,8 +3,6 @@
 import concurrent.futures
 import re
 import signal
-import subprocess
-import sys
 
 import dying_worker
 import job
@@ -46,12 +44,7 @@ def test_a_worker_that_dies_stops_the_stage_and_the_same_command_goes_on(
     tmp_path, monkeypatch
 ):
     def run(environment, dies_at):
-        return subprocess.run(
-            [sys.executable, dying_worker.__file__, str(tmp_path), str(dies_at)],
-            env={**environment, "TF_CPP_MIN_LOG_LEVEL": "3"},
-            capture_output=True,
-            text=True,
-        )
+        return job.fork(tmp_path, dies_at, module="dying_worker", env=environment)
 
     chief, worker = together(run, environments(), [3, 3])
     assert worker.returncode == -SIGKILL
@@ -77,11 +70,11 @@ def runs(tmp_path_factory):
 
 @needs_time
 def test_a_worker_that_dies_stops_the_whole_job_and_the_same_command_goes_on(runs):
-    def run(environment, interrupt):
-        return runs.run("run", env=environment, interrupt=interrupt)
+    def run(environment, prepare):
+        prepare = [(job.leave_out_evaluation,), *prepare]
+        return runs.fork("run", env=environment, prepare=prepare)
 
-    # Evaluation and export are left out.
-    to_the_end, killed = (0, 0, 0), (2, 3, SIGKILL)
+    to_the_end, killed = (), ((job.interrupt, 2, 3, SIGKILL),)
     chief, worker = together(run, environments(), [to_the_end, killed])
     assert worker.returncode == -SIGKILL and worker.stdout == ""
     assert_says_that_it_is_alone(chief, stage=2)
@@ -101,8 +94,9 @@ def test_deterministic_runs_are_equal_bit_by_bit(runs):
         *("train.select_every=4", "train.deterministic=true"),
     )
     names = ["one", "other"]
+    prepare = [(job.leave_out_evaluation,)]
     for done in together(
-        lambda name: runs.run(name, *changes, interrupt=(0, 0, 0)), names
+        lambda name: runs.fork(name, *changes, prepare=prepare), names
     ):
         assert done.returncode == 0, done.stderr[-3000:]
     for which in ("stage1", "stage2", "best"):

@@ -1,5 +1,6 @@
 """The main job, end to end: its results, and that interruptions change nothing."""
 
+import contextlib
 import json
 import os
 import signal
@@ -20,10 +21,15 @@ from car_tf.data import info
 from car_tf.evaluate import before_stage2
 from car_tf.evaluate import run as evaluate_run
 from car_tf.evaluate import saved_run
-from car_tf.runtime import run_dir
-from car_tf.train import build
+from car_tf.runtime import run_dir, stop_signal
+from car_tf.train import build, fit
+from car_tf.train import run as train_run
 from export import description
 from export import run as export_run
+
+# Of G; tests/test_own_data.py runs a job with all of them, in a process of its own.
+NUM_LEVELS = 2
+pytestmark = pytest.mark.usefixtures("shallow_generators")
 
 
 class Runs:
@@ -43,6 +49,10 @@ class Runs:
 
     def run(self, name, *texts, **kwargs):
         return job.run(*self.arguments(name, *texts), cwd=self.folder, **kwargs)
+
+    def fork(self, name, *texts, **kwargs):
+        kwargs = {"num_levels": NUM_LEVELS, "cwd": self.folder, **kwargs}
+        return job.fork(*self.arguments(name, *texts), **kwargs)
 
     def tensors(self, name, which):
         """All tensors of a run's newest checkpoint of a stage, or of its best."""
@@ -76,7 +86,7 @@ def runs(tmp_path_factory):
 @pytest.fixture(scope="module")
 def whole(runs):
     """The run that nothing interrupts."""
-    done = runs.run("whole")
+    done = runs.fork("whole")
     assert done.returncode == 0, done.stderr[-3000:]
     return done
 
@@ -145,7 +155,7 @@ def test_nothing_but_what_happens_is_said(whole):
 
 # Interruptions
 
-LEFT_OUT = (0, 0, 0)  # Evaluation and export.
+LEFT_OUT = (job.leave_out_evaluation,)
 
 
 @pytest.fixture(scope="module")
@@ -153,13 +163,13 @@ def interrupted(runs):
     """Killed in stage 1, stopped in stage 2, a checkpoint damaged, gone on to the end."""
     kill, stop = int(signal.SIGKILL), int(signal.SIGTERM)
     done = [
-        runs.run("interrupted", interrupt=(1, 3, kill)),
-        runs.run("interrupted", interrupt=(2, 5, stop)),
+        runs.fork("interrupted", prepare=[(job.interrupt, *when), LEFT_OUT])
+        for when in ((1, 3, kill), (2, 5, stop))
     ]
     folder = runs.folder / "interrupted" / "checkpoints" / "stage2"
     (newest,) = folder.glob("ckpt-5.data*")
     os.truncate(newest, newest.stat().st_size // 2)
-    done.append(runs.run("interrupted", interrupt=LEFT_OUT))
+    done.append(runs.fork("interrupted", prepare=[LEFT_OUT]))
     return done
 
 
@@ -226,42 +236,8 @@ def test_a_finished_run_answers_without_tensorflow(runs, whole, tmp_path):
     assert "stage 2: step 7 of 7, " in log and "held out" in log
 
 
-@pytest.mark.long
-def test_a_run_begins_with_the_networks_of_another(runs, whole):
-    source = f"train.init_from={runs.folder / 'whole'}"
-    both = (source, "train.init_networks=both", "stage1.steps=0", "stage2.steps=2")
-    other = runs.run("other", *both, "refinement_net.base_channels=3")
-    assert other.returncode == 1 and not (runs.folder / "other").exists()
-    assert "wanted weights of the same G" in other.stderr
-    assert "incompatible tensor with shape" in other.stderr
-    done = runs.run("warm", *both, interrupt=LEFT_OUT)
-    assert done.returncode == 0, done.stderr[-3000:]
-    whole_run = runs.folder / "whole"
-    best = whole_run / read_json(whole_run / run_dir.BEST_CALIBRATION_FILE)["weights"]
-    began, warm = tf.train.load_checkpoint(str(best)), runs.tensors("warm", "stage1")
-    nets = [key for key in warm if key.startswith("net/")]
-    assert len(nets) > 3
-    for key in nets:
-        np.testing.assert_array_equal(warm[key], began.get_tensor(key), err_msg=key)
-    folder = runs.folder / "warm"
-    assert read_json(folder / "initialized_from.json")["run"].endswith("whole")
-    # What G was before stage 2 is what it began with.
-    config = run_dir.saved_config(str(folder))
-    run = run_dir.RunDir(str(folder), config)
-    facts, _ = saved_run.data_of(config, run)
-    model = saved_run.load_sampler(config, facts, run)
-    before = before_stage2.initial_sampler(config, facts, model, folder)
-    run.close()
-    kernel = before.refinement_net.logits_layer.kernel.numpy()
-    values = runs.tensors("whole", "best").values()
-    assert any(np.array_equal(kernel, value) for value in values)
-
-
-# The finished run
-
-
 def test_another_configuration_in_the_same_directory_is_refused(runs, whole):
-    done = runs.run("whole", "train.seed=2")
+    done = runs.fork("whole", "train.seed=2")
     assert done.returncode == 1
     (line,) = [x for x in done.stderr.splitlines() if x.startswith("error: ")]
     assert "train.seed: 1 -> 2" in line and "Traceback" not in done.stderr
@@ -276,6 +252,51 @@ def loaded(runs, whole):
     dataset = attach.load(config)
     yield config, dataset, saved_run.load_sampler(config, dataset.info, run), run
     run.close()
+
+
+def test_a_run_begins_with_the_networks_of_another(runs, loaded, monkeypatch):
+    source = f"train.init_from={runs.folder / 'whole'}"
+    both = (source, "train.init_networks=both", "stage1.steps=0", "stage2.steps=2")
+    other = runs.fork("other", *both, "refinement_net.base_channels=3")
+    assert other.returncode == 1 and not (runs.folder / "other").exists()
+    assert "wanted weights of the same G" in other.stderr
+    assert "incompatible tensor with shape" in other.stderr
+    config, dataset, model, whole_run = loaded
+    config = fields.override(config, both)
+    whole_fit, trainers = fit.fit, []
+
+    def begin(trainer, *arguments, stage, **more):
+        trainers.append(trainer)
+        if stage == 2:
+            raise stop_signal.Stopped("begun")
+        whole_fit(trainer, *arguments, stage=stage, **more)
+
+    monkeypatch.setattr(fit, "fit", begin)
+    folder = runs.folder / "warm"
+    with contextlib.closing(run_dir.RunDir(str(folder), config)) as workdir:
+        with pytest.raises(stop_signal.Stopped, match="begun"):
+            strategy = tf.distribute.get_strategy()
+            train_run.run(config, workdir, strategy, lambda line: None)
+    best = read_json(whole_run.path / run_dir.BEST_CALIBRATION_FILE)["weights"]
+    began = tf.train.load_checkpoint(str(whole_run.path / best))
+    warm = runs.tensors("warm", "stage1")
+    nets = [key for key in warm if key.startswith("net/")]
+    assert len(nets) > 3
+    for key in nets:
+        np.testing.assert_array_equal(warm[key], began.get_tensor(key), err_msg=key)
+    assert read_json(folder / "initialized_from.json")["run"].endswith("whole")
+    # G begins with what was best, and that is what is compared with it later.
+    before = before_stage2.initial_sampler(config, dataset.info, model, folder)
+    wanted = model.refinement_net.variables
+    assert len(wanted) > 10
+    begun = trainers[1].refinement_net.variables, trainers[1].averages
+    for found in (*begun, before.refinement_net.variables):
+        assert len(found) == len(wanted)
+        for value, want in zip(found, wanted):
+            np.testing.assert_array_equal(value, want, err_msg=want.name)
+
+
+# The finished run
 
 
 LOADER = """
@@ -367,47 +388,41 @@ def test_the_exported_model_is_that_of_the_best_weights(runs, loaded):
     np.testing.assert_array_equal(sampler.refinement_net.logits_layer.kernel, kernel)
 
 
-@pytest.mark.long
-def test_evaluating_again_gives_the_same_numbers(loaded, runs):
+def test_evaluating_again_gives_the_same_numbers(loaded, monkeypatch):
+    job.leave_out_figures(monkeypatch.setattr)
     config, dataset, sampler, run = loaded
     before = read_json(run.path / "metrics.json")
-    said = []
-    evaluate_run.evaluate_run(config, dataset, sampler, run, said.append)
+    evaluate_run.evaluate_run(config, dataset, sampler, run, lambda line: None)
     after = read_json(run.path / "metrics.json")
     assert after["ged_per_image"] == before["ged_per_image"]
     assert after["miou_calibration_net"] == before["miou_calibration_net"]
-    other = evaluate_run.evaluate_run(
-        config, dataset, sampler, run, said.append, split="selection", num_samples=2
-    )
-    assert other["num_samples"] == 2 and other["split"] == "selection"
-    assert read_json(run.path / "metrics_selection_2.json") == other
-    assert read_json(run.path / "metrics.json") == after
 
 
-@pytest.mark.long
 def test_stratified_samples_are_evaluated_and_exported_under_their_name(
-    loaded, tmp_path
+    loaded, tmp_path, monkeypatch
 ):
+    job.leave_out_figures(monkeypatch.setattr)
     config, dataset, _, run = loaded
     before = read_json(run.path / "metrics.json")
     assert before["noise_sampling"] == "independent"
     stratified = fields.override(config, ["evaluation.noise_sampling=stratified"])
     sampler = saved_run.load_sampler(stratified, dataset.info, run)
     assert sampler.stratified
-    result = evaluate_run.evaluate_run(config, dataset, sampler, run, lambda line: None)
-    num = config.evaluation.num_samples
-    name = f"metrics_{dataset.evaluation}_{num}_stratified.json"
+    asked = dict(split="selection", num_samples=2)
+    result = evaluate_run.evaluate_run(
+        config, dataset, sampler, run, lambda line: None, **asked
+    )
+    assert result["num_samples"] == 2 and result["split"] == "selection"
+    name = "metrics_selection_2_stratified.json"
     assert read_json(run.path / name) == result
     assert result["ged"] is not None and result["ged_unbiased"] is None
     assert set(result["ged_unbiased_per_image"]) == {None}
     assert all(s["ged_unbiased"] is None for s in result["by_num_samples"].values())
     assert read_json(run.path / "metrics.json") == before
     # The results on the card are those of independent samples, which it does not draw.
-    cards = []
-    for kind in (config, stratified):
-        folder = tmp_path / kind.evaluation.noise_sampling
-        path = export_run.export_workdir(kind, run, output=str(folder))
-        cards.append((path / "model_card.md").read_text())
+    own = run.path / "export" / "cityscapes_sampler" / "1"
+    other = export_run.export_workdir(stratified, run, output=str(tmp_path))
+    cards = [(path / "model_card.md").read_text() for path in (own, other)]
     assert "GED" in cards[0] and "GED" not in cards[1]
     assert '"noise_sampling": "stratified"' in cards[1]
 
@@ -423,7 +438,7 @@ def test_a_run_without_trained_networks_cannot_be_evaluated(loaded, tmp_path):
 
 
 @pytest.mark.parametrize("name", config_lib.available())
-def test_every_configuration_builds_and_makes_two_steps(name):
+def test_every_configuration_builds_and_makes_a_step(name):
     config = config_lib.load(name)
     if not isinstance(config, config_lib.Config):
         pytest.skip(f"{name} is another kind of job, with a test of its own")
@@ -434,7 +449,7 @@ def test_every_configuration_builds_and_makes_two_steps(name):
     dataset = attach.load(config)
     batches = [
         list(
-            build.build_batches(config, dataset, stage=stage, first_step=0, num_steps=2)
+            build.build_batches(config, dataset, stage=stage, first_step=0, num_steps=1)
         )
         for stage in (1, 2)
     ]
@@ -443,7 +458,7 @@ def test_every_configuration_builds_and_makes_two_steps(name):
         first = build.build_calibration_trainer(config, dataset)
         for batch in batches[0]:
             first.train_step(batch)
-        assert int(first.step.numpy()) == 2
+        assert int(first.step.numpy()) == 1
         calibration_net = first.calibration_net
     second = build.build_refinement_trainer(config, dataset, calibration_net)
     before = [v.numpy() for v in second.refinement_net.trainable_variables]

@@ -416,7 +416,9 @@ def test_one_pass_through_d_serves_both_losses(weight, sure):
     # What is left of G's update without Lcal is Ladv's, D resting or not.
     batch, after = one_batch(), []
     for update_discriminator in (False, True):
-        trainer = stage_2(adversarial_weight=weight, calibration_weight=0.0, l2=0.0)
+        # The D that comes after a G of four levels takes its samples for generated.
+        shared = dict(calibration_weight=0.0, l2=0.0, num_levels=4)
+        trainer = stage_2(adversarial_weight=weight, **shared)
         # The last one is so sure that its loss has no slope left in float32.
         kernel = trainer.discriminator.logit_layer.kernel
         kernel.assign(sure * kernel)
@@ -434,14 +436,16 @@ def test_one_pass_through_d_serves_both_losses(weight, sure):
 def test_samples_in_turn_make_the_same_step(at_once):
     batch, after = one_batch(), []
     for settings in ({}, {"samples_at_once": at_once}):
-        trainer = stage_2(num_samples=4, **settings)
+        # Of three levels, the first and the last are not as the one between them.
+        trainer = stage_2(num_samples=4, num_levels=3, **settings)
+        nets = trainer.refinement_net, trainer.discriminator
+        start = [value for net in nets for value in weights(net)]
         step = tf.function(lambda trainer=trainer: trainer.train_step(batch, True))
         step()
         trainer.step.assign_add(1)
         trainer.train_step(batch)
-        nets = trainer.refinement_net, trainer.discriminator
         after.append([value for net in nets for value in weights(net)])
-        assert changed(weights(stage_2(num_samples=4).refinement_net), after[-1])
+        assert changed(start, after[-1])
     assert_close(*after, atol=2e-5)
 
 
