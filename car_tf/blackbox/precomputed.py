@@ -115,12 +115,14 @@ def read_probs(
             f"{path}: wanted class probabilities as .npy (blackbox.output=probabilities)"
         )
     scores = _read_array(path)
-    is_first = options.num_own_classes in scores.shape[:1]
-    is_first = is_first and scores.shape[1:] in map(tuple, image_shapes)
+    num_classes, shapes = options.num_own_classes, [tuple(s) for s in image_shapes]
+    is_first = scores.shape[:1] == (num_classes,) and scores.shape[1:] in shapes
     if scores.dtype.kind != "f" or scores.ndim != 3 or is_first:
+        both = is_first and scores.shape == (*shapes[0], num_classes)
         raise io.DataError(
-            f"{path}: wanted floats [h, w, {options.num_own_classes}], got "
+            f"{path}: wanted floats [h, w, {num_classes}], got "
             f"{scores.dtype} {list(scores.shape)}"
+            + ", of which either end may be the classes (ids can be read)" * both
         )
     _check_size(path, scores.shape[:2], image_shapes)
     size, found = size or scores.shape[:2], maps.kind_of(scores)

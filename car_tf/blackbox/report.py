@@ -90,6 +90,12 @@ def findings(counts: np.ndarray, class_names: Sequence[str]) -> List[str]:
             f"predictions and labels hardly agree: pixel accuracy {right:.3f}, of which "
             f"{chance:.3f} comes by chance, mIoU {miou:.3f}"
         )
+    if not found:  # Where all is wrong, so are single classes.
+        lost = np.flatnonzero((true > 0) & (predicted[:-1] == 0))
+        parts = [
+            f"{class_names[k]} ({true[k]:.1%} of the labelled pixels)" for k in lost
+        ]
+        found += ["labelled, but never predicted: " + ", ".join(parts)] if parts else []
     return found
 
 

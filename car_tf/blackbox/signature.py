@@ -201,10 +201,18 @@ def _as_flat_scores(
 def _as_scores(
     name: str, array: np.ndarray, classes_first: bool, num_classes: int
 ) -> List[Output]:
-    for axis in (1, 3) if classes_first else (3, 1):
-        if array.shape[axis] == num_classes:
-            scores = np.moveaxis(array, axis, -1)
-            return [Output(name, postprocess.kind_of(scores), axis)]
+    axes = (1, 3) if classes_first else (3, 1)
+    kinds = {
+        axis: postprocess.kind_of(np.moveaxis(array, axis, -1))
+        for axis in axes
+        if array.shape[axis] == num_classes
+    }
+    if kinds:
+        # Where both axes may be the classes', probabilities sum to one along theirs, and
+        # other scores lie as images do.
+        axis = min(kinds, key=lambda axis: kinds[axis] != base.PROBABILITIES)
+        return [Output(name, kinds[axis], axis)]
+    for axis in axes:
         if num_classes == 2 and array.shape[axis] == 1:
             is_logits = postprocess.kind_of(array) == base.LOGITS
             kind = base.LOGITS if is_logits else base.PROBABILITIES

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from car_tf.blackbox import base, inference, postprocess
+from car_tf.blackbox import base, inference, postprocess, signature
 from car_tf.data import io
 from car_tf.models import keras_api
 
@@ -453,6 +453,25 @@ def test_one_score_of_two_classes_is_that_of_class_1(red, tmp_path, kind, axis):
     wanted = {"probabilities": 0.2, "logits": 1 / (1 + np.exp(2.4))}[kind]
     np.testing.assert_allclose(probs[0, 0, 0], [1 - wanted, wanted], atol=1e-5)
     np.testing.assert_allclose(probs[0, 0, 31], [wanted, 1 - wanted], atol=1e-5)
+
+
+def test_classes_are_told_from_pixels_where_there_are_as_many():
+    chosen = lambda scores, **how: signature.choose_output(
+        "model",
+        {"out": scores},
+        size=(4, 4),
+        is_open=False,
+        options=base.Options(4),
+        **how,
+    )
+    logits = np.random.default_rng(0).normal(size=(1, 4, 4, 4)).astype(np.float32)
+    probs = tf.nn.softmax(logits).numpy()
+    assert chosen(probs, classes_first=False).class_axis == 3
+    found = chosen(probs.transpose(0, 3, 1, 2), classes_first=False)
+    assert (found.class_axis, found.kind) == (1, "probabilities")
+    for first in (False, True):
+        assert chosen(probs, classes_first=first).class_axis == 3
+        assert chosen(logits, classes_first=first).class_axis == (1 if first else 3)
 
 
 def test_saved_models_below_brackets_and_what_does_not_exist_are_named(tmp_path):

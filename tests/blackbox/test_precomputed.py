@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from car_tf.blackbox import precomputed
+from car_tf.blackbox import base, precomputed
 from car_tf.data import cityscapes, io
 
 K = cityscapes.NUM_TRAIN_IDS
@@ -120,6 +120,14 @@ def test_bad_predictions_are_named(folder, array, kwargs, message):
     with pytest.raises(io.DataError, match=message) as caught:
         read(folder, **kwargs)
     assert "ulm_00000" in str(caught.value)
+
+
+def test_an_array_whose_either_end_may_be_the_classes_is_refused(tmp_path):
+    np.save(tmp_path / "cube.npy", np.ones((4, 4, 4)) / 4)
+    with pytest.raises(io.DataError, match="cube.npy: .*either end may be the classes"):
+        precomputed.read_probs(
+            tmp_path / "cube.npy", [(4, 4)], size=None, options=base.Options(4)
+        )
 
 
 def test_of_predictions_with_one_name_that_at_the_image_s_path_is_meant(tmp_path):

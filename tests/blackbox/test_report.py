@@ -75,6 +75,11 @@ def test_what_speaks_against_an_understood_segmenter_is_said():
     assert report.findings(half, names) == [
         "50.0% of the pixels are predicted as none of the classes"
     ]
+    # A rare class may be lost in a mapping while all else is right.
+    lost = np.array([[90, 0, 0, 0], [0, 8, 0, 0], [2, 0, 0, 0]])
+    assert report.findings(lost, names) == [
+        f"labelled, but never predicted: {names[2]} (2.0% of the labelled pixels)"
+    ]
     # Right though it is one class.
     assert report.findings(np.array([[99, 0, 0, 0]] + [[0] * 4] * 2), names) == []
 
