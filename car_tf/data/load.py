@@ -47,6 +47,7 @@ class Dataset:
             "title": self.info.title,
             "facts": dataclasses.asdict(self.info),
             "notes": self.notes,
+            "selection": self.selection,
             "splits": {
                 name: {
                     "num_images": len(split),

@@ -84,13 +84,14 @@ def load_other(
 
 def _seen(config, workdir, dataset) -> List[str]:
     """Says which images of other data a run was trained on, as far as it recorded."""
-    recorded = (workdir.read_json("data.json") or {"splits": {}})["splits"]
+    described = workdir.read_json("data.json") or {"splits": {}}
+    recorded, selection = described["splits"], described.get("selection", "selection")
     kept, notes = cache.folder(config.data.cache_dir), []
     for name, split in dataset.splits.items():
         found = [
             d[: data_load.DIGEST_LENGTH] for d in cache.digests(split.images, kept)
         ]
-        for use, of in (("trained on", "train"), ("selected by", "selection")):
+        for use, of in (("trained on", "train"), ("selected by", selection)):
             known = set(recorded.get(of, {}).get("digests", ()))
             num = sum(digest in known for digest in found)
             if num:

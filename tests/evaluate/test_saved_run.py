@@ -4,6 +4,7 @@ import dataclasses
 import types
 
 import numpy as np
+import pytest
 
 from car_tf.data import examples
 from car_tf.data import load as data_load
@@ -25,14 +26,14 @@ class Info:
     title: str = "a"
 
 
-def data(**splits):
-    return data_load.Dataset(Info(), splits, "selection", "val", [])
+def data(chosen_by="selection", **splits):
+    return data_load.Dataset(Info(), splits, chosen_by, "test", [])
 
 
-def test_images_of_the_training_are_known_by_their_content(tmp_path):
-    rec = data(train=split([1, 2, 3]), selection=split([4]), val=split([5])).describe(
-        tmp_path
-    )
+@pytest.mark.parametrize("chosen_by", ["selection", "val"])
+def test_images_of_the_training_are_known_by_their_content(tmp_path, chosen_by):
+    splits = {"train": split([1, 2, 3]), chosen_by: split([4]), "test": split([5])}
+    rec = data(chosen_by, **splits).describe(tmp_path)
     config = types.SimpleNamespace(data=types.SimpleNamespace(cache_dir=str(tmp_path)))
     wd = types.SimpleNamespace(read_json=lambda n: rec)
     assert saved_run._seen(config, wd, data(val=split([2, 9, 4]))) == [
