@@ -97,9 +97,9 @@ class BaselineScores:
                     kind = dict(num_samples=count, cuts=self.cuts)
                     fitted = baselines.level_sets(probs, **kind)
                     self.add_samples("fitted_level_sets", fitted, labels, [count])
-        else:
-            draws = baselines.gumbel_draws(probs, stratified=self.stratified, **shared)
-            self.add_samples("gumbel_draws", draws, labels)
+        # Of two classes level sets too, at levels drawn as G's noise is.
+        draws = baselines.gumbel_draws(probs, stratified=self.stratified, **shared)
+        self.add_samples("gumbel_draws", draws, labels)
         if before is not None:
             self.add_samples("before_stage2", before, labels)
 

@@ -90,6 +90,9 @@ def test_comparisons_and_means_are_reported(result):
         "level_sets",
         "readers_drawn",
     }
+    # Level sets are drawn as well, with noise like G's.
+    drawn = metrics["baselines"]["gumbel_draws"]["by_num_samples"]["16"]
+    assert drawn["ged_unbiased"] is not None
     # F says 1/4 everywhere, the raters' mean is 0 to 4 quarters.
     mean = _source().labels.mean(axis=1)
     assert raters["mean_difference"]["calibration_net_all_pixels"] == pytest.approx(
