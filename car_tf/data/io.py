@@ -11,13 +11,25 @@ import itertools
 import json
 import os
 import pathlib
+import re
 import shutil
 import socket
 import tempfile
 import threading
 import time
 import warnings
-from typing import IO, Any, Callable, Dict, Iterable, Iterator, List, Tuple, Union
+from typing import (
+    IO,
+    Any,
+    Callable,
+    Dict,
+    Iterable,
+    Iterator,
+    List,
+    Sequence,
+    Tuple,
+    Union,
+)
 
 import numpy as np
 import tqdm
@@ -30,6 +42,8 @@ MAX_PIXELS = 64_000_000
 FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")
 
 NUM_THREADS = max(2, os.cpu_count() or 2)
+# A path from the root, or from a drive or the home folder, and not a part of a word.
+_ABSOLUTE = re.compile(r"(?<![\w.:/\\…])(?:[A-Za-z]:|~)?(?:[/\\][^\s/\\'\",=]+)+[/\\]?")
 # A folder that was made just now may not be locked yet.
 _NEW_SECONDS = 60.0
 
@@ -330,3 +344,15 @@ def read_ahead(
             yield result
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def without_folders(text: str, known: Sequence[str] = ()) -> str:
+    """Shortens absolute paths to their last part: what is written may be shown to anyone.
+
+    `known` paths may hold spaces, which nobody could tell from words.
+    """
+    for path in sorted(known, key=len, reverse=True):
+        text = text.replace(path, pathlib.PurePath(path).name)
+    return _ABSOLUTE.sub(
+        lambda found: re.split(r"[/\\]", found.group().rstrip("/\\"))[-1], text
+    )

@@ -42,9 +42,6 @@ _OLD_NAMES = {
     "readers_sampled": "raters_sampled",
 }
 
-# A path from the root, or from a drive or the home folder, and not a part of a word.
-_ABSOLUTE = re.compile(r"(?<![\w.:/\\…])(?:[A-Za-z]:|~)?(?:[/\\][^\s/\\'\",=]+)+[/\\]?")
-
 
 @dataclasses.dataclass(frozen=True)
 class Run:
@@ -165,18 +162,6 @@ def differences(metrics: Mapping[str, Any]) -> List[List[Any]]:
         if row[2] is not None:
             rows.append(row)
     return rows
-
-
-def without_folders(text: str, known: Sequence[str] = ()) -> str:
-    """Shortens absolute paths to their last part: a page may be shown to anyone.
-
-    `known` paths may hold spaces, which nobody could tell from words.
-    """
-    for path in sorted(known, key=len, reverse=True):
-        text = text.replace(path, pathlib.PurePath(path).name)
-    return _ABSOLUTE.sub(
-        lambda found: re.split(r"[/\\]", found.group().rstrip("/\\"))[-1], text
-    )
 
 
 def known_paths(run: Run) -> List[str]:

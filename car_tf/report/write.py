@@ -77,7 +77,7 @@ def render(
         if isinstance(value, list) and len(value) == 2:  # An interval.
             return " to ".join(map(shown, map(float, value)))
         if isinstance(value, str) and not hasattr(value, "__html__"):
-            return context.without_folders(value, known)
+            return io.without_folders(value, known)
         return value
 
     environment = jinja2.Environment(

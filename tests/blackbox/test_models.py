@@ -428,9 +428,9 @@ def test_models_met_in_the_wild(red, images, tmp_path):
     fixed = tf.TensorSpec([None, 16, 32, 3], tf.float32, "image")
     functions = dict(deeplab2=(deeplab2, single), alone=(alone, single))
     path = models.save(red, tmp_path / "wild", **functions, flat=(flat, fixed))
-    for signature in ("deeplab2", "alone", "flat"):
+    for chosen in ("deeplab2", "alone", "flat"):
         for output in ("probabilities", "labels"):
-            models.check(load(path, signature=signature, output=output), images)
+            models.check(load(path, signature=chosen, output=output), images)
 
 
 @pytest.mark.parametrize("kind", ["logits", "probabilities"])

@@ -49,6 +49,16 @@ def test_the_folder_is_complete():
     assert not list(folder.parent.glob(".exporting-*"))
 
 
+def test_the_card_names_no_folders_of_this_machine(tmp_path):
+    labels = json.loads((exported.version() / "assets" / "labels.json").read_text())
+    labels["config"]["data"]["data_dir"] = "/home/ann/my data/leaves"
+    notes = ["maps in /srv/maps/leaves are taken for logits"]
+    description.write_card(tmp_path, labels, notes=notes, results=[])
+    card = (tmp_path / "model_card.md").read_text()
+    assert '"data_dir": "leaves"' in card and "- maps in leaves are taken" in card
+    assert "/home" not in card and "/srv" not in card
+
+
 def check_fingerprint(folder):
     lines = (folder / "fingerprint").read_text().splitlines()
     assert lines[0].startswith("# content ")

@@ -12,6 +12,7 @@ import PIL.Image
 import pytest
 
 from car_tf import config as config_lib
+from car_tf.data import io
 from car_tf.report import context, figures, paper_tables, write
 from car_tf.runtime import run_dir
 
@@ -197,7 +198,7 @@ def test_texts_from_files_are_escaped_and_paths_are_shortened(
     ],
 )
 def test_absolute_paths_are_shortened(text, shown):
-    assert context.without_folders(text) == (shown or text)
+    assert io.without_folders(text) == (shown or text)
 
 
 def test_the_verdict_is_what_stage_2_changed(folder):
