@@ -248,6 +248,29 @@ def test_brush_polygon_and_relabel(open_page):
     assert page.is_disabled("#redo")
 
 
+def test_a_finger_paints_on_a_phone(open_page):
+    page = open_page(width=390, height=800, has_touch=True, is_mobile=True)
+    drop(page, png(SIZE, SIZE))
+    page.wait_for_selector(".group")
+    use(page, "brush")
+    page.fill("#brush", "1")
+    page.locator("#stage").scroll_into_view_if_needed()
+    scrolled = page.evaluate("scrollY")
+    devtools = page.context.new_cdp_session(page)
+    # Down a column, as a finger that scrolls would go.
+    for kind, rows in (("touchStart", (6,)), ("touchMove", range(8, 21, 2))):
+        for row in rows:
+            x, y = point(page, 20.5 / SIZE, (row + 0.5) / SIZE)
+            touch = {"type": kind, "touchPoints": [{"x": x, "y": y}]}
+            devtools.send("Input.dispatchTouchEvent", touch)
+    devtools.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+    wait_for_words(page, "#chosen", "1 correction by hand")
+    want = app_double.LEFT.copy()
+    want[6:21, 20] = 1
+    np.testing.assert_array_equal(shown_ids(page), want)
+    assert page.evaluate("scrollY") == scrolled
+
+
 def test_the_picture_is_zoomed_and_moved(open_page):
     page = open_page()
     drop(page, png(SIZE, SIZE))
