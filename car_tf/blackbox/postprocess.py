@@ -4,7 +4,7 @@ All functions work in a graph as well as eagerly, so that a prediction in the ca
 one inside an exported SavedModel come from the same operations.
 """
 
-from typing import Any, Optional, Tuple
+from typing import Any, Optional, Sequence, Tuple
 
 import numpy as np
 import tensorflow as tf
@@ -21,6 +21,8 @@ _CAFFE_MEAN = (123.68, 116.779, 103.939)
 _SUM_TOLERANCE = 0.05
 # How far scores may leave [0, 1] by rounding.
 _RANGE_TOLERANCE = 1e-3
+# By which an image may be larger than its map.
+_STRIDES = (1, 2, 4, 8, 16, 32)
 # Working sizes of at most so many pixels, such as 256 x 512, share what is kept.
 MAX_SHARED_PIXELS = 3 << 16
 
@@ -68,17 +70,49 @@ def _sum_to_one(scores: tf.Tensor) -> bool:
     return bool(tf.size(far) > 0) and bool(tf.reduce_max(far) <= _SUM_TOLERANCE)
 
 
-def _common_sum(scores: tf.Tensor) -> int:
-    """Returns 100 or 255 where the scores of every pixel sum to about that, else 0.
+def no_logits(path: str, raw: Any, *, is_first: bool) -> Optional[io.DataError]:
+    """Returns why scores beyond 1 are hardly logits, which have signs; else None.
 
-    Percent and eight bits do, and logits, which have signs, do not.
+    Percent, eight bits and the sum of several softmaxes have one sum at each pixel but
+    masked ones, masks are of whole numbers. That none is negative may happen in one
+    image, and counts in the first (`is_first`) alone.
     """
+    scores = tf.cast(raw, tf.float32)
+    if _is_in_range(scores) or not bool(tf.reduce_min(scores) >= 0):
+        return None
     sums = tf.reduce_sum(scores, axis=-1)
-    ends = float(tf.reduce_min(sums)), float(tf.reduce_max(sums))
-    for total in (100, 255):
-        if all(abs(end - total) <= _SUM_TOLERANCE * total for end in ends):
-            return total if tf.reduce_min(scores) >= 0 else 0
-    return 0
+    low = float(tf.reduce_min(tf.where(sums > 0, sums, tf.reduce_max(sums))))
+    high = float(tf.reduce_max(sums))
+    if high - low <= 2 * _SUM_TOLERANCE * high:
+        found = (
+            f"of which {(low + high) / 2:.3g} is the sum at each pixel: divide them "
+        )
+        found += "by that"
+    elif bool(tf.reduce_all(scores == tf.round(scores))):
+        found = f"that are whole numbers up to {float(tf.reduce_max(scores)):g}"
+    elif is_first:
+        found = "of which none is below 0, but some are above 1"
+    else:
+        return None
+    return io.DataError(
+        f"{path}: wanted probabilities from 0 to 1, or logits, got scores {found} "
+        "(blackbox.output=logits takes them for logits)"
+    )
+
+
+def covers(image_size: Sequence[int], map_size: Sequence[int]) -> bool:
+    """Tells whether a map shows all of an image: at its size, by a stride or a factor.
+
+    Padded and cropped maps do not. Takes (height, width) of both.
+    """
+    pairs = list(zip(image_size, map_size))
+    ratios = [mine / whole for whole, mine in pairs]
+    if image_size[0] != image_size[1] and abs(ratios[0] / ratios[1] - 1) < 0.01:
+        return True
+    return all(
+        mine % whole == 0 or any(abs(s * mine - whole) <= s for s in _STRIDES)
+        for whole, mine in pairs
+    )
 
 
 def kind_of(raw: Any) -> str:
@@ -114,14 +148,21 @@ def in_words(kind: str) -> str:
     return {**words, base.SIGMOID: sigmoid}.get(kind, kind)
 
 
-def check(raw: Any, *, kind: str, path: str, options: base.Options) -> None:
+def check(
+    raw: Any, *, kind: str, path: str, options: base.Options, known: str = ""
+) -> None:
     """Refuses an output that is none, `[B, h, w]` integer ids or `[B, h, w, K]` scores.
+
+    `known` is the kind of the scores of other images, if that was told.
 
     Raises:
       DataError: ids out of range (255 is none of the classes), another number of
-        classes, NaN, or probabilities that are not from 0 to 1.
+        classes, NaN, probabilities that are not from 0 to 1, or logits that look like
+        none.
     """
     if kind == base.LABELS:
+        if options.num_own_classes == 2:
+            check_mask(path, np.asarray(raw))
         if options.num_own_classes <= info.IGNORE_LABEL:
             is_none = tf.equal(raw, tf.cast(info.IGNORE_LABEL, raw.dtype))
             raw = tf.where(is_none, tf.zeros_like(raw), raw)
@@ -136,17 +177,22 @@ def check(raw: Any, *, kind: str, path: str, options: base.Options) -> None:
         num = int(tf.reduce_sum(tf.cast(~tf.math.is_finite(raw), tf.int32)))
         raise io.DataError(f"{path}: gave {num} {kind} that are NaN or infinite")
     if kind == base.LOGITS and options.output != base.LOGITS:
-        total = _common_sum(tf.cast(raw, tf.float32))
-        if total:
-            raise io.DataError(
-                f"{path}: wanted probabilities from 0 to 1, or logits, got scores of "
-                f"which {total} is the sum at each pixel: divide them by that "
-                "(blackbox.output=logits takes them for logits)"
-            )
+        error = no_logits(path, raw, is_first=not known)
+        if error:
+            raise error
     if kind != base.LOGITS and not _is_in_range(tf.cast(raw, tf.float32)):
         raise io.DataError(
             f"{path}: taken for {kind}, but gave scores outside 0 to 1 "
             "(blackbox.output=logits takes them for logits)"
+        )
+
+
+def check_mask(path: str, ids: np.ndarray) -> None:
+    """Refuses maps of two classes that hold 255, which is no class, but no 1."""
+    if (ids == info.IGNORE_LABEL).any() and np.isin(ids, (0, info.IGNORE_LABEL)).all():
+        raise io.DataError(
+            f"{path}: wanted class ids 0 and 1, got 0 and 255 alone, which is none of the "
+            "classes: write class 1 as 1"
         )
 
 

@@ -126,9 +126,9 @@ def read_probs(
         )
     _check_size(path, scores.shape[:2], image_shapes)
     size, found = size or scores.shape[:2], maps.kind_of(scores)
-    kind = maps.one_kind(str(path), found, kind or options.kind(found))
-    maps.check(scores, kind=kind, path=str(path), options=options)
-    probs = maps.finish(scores[None], kind=kind, options=options, size=size)
+    taken = maps.one_kind(str(path), found, kind or options.kind(found))
+    maps.check(scores, kind=taken, path=str(path), options=options, known=kind)
+    probs = maps.finish(scores[None], kind=taken, options=options, size=size)
     return probs[0].numpy().astype(np.float16)
 
 
@@ -258,7 +258,7 @@ def predictions(
 
 def _kind_of_all(folder, paths, options: base.Options, trained: str) -> str:
     """Tells the kind of all scores; logits after others, or before, are refused."""
-    kind = options.kind(_told_kind(paths))
+    kind = options.output if options.tells_kind else _told_kind(paths)
     trained = "" if options.tells_kind else trained
     if trained and kind != trained and base.LOGITS in (kind, trained):
         raise io.DataError(
@@ -285,14 +285,21 @@ def _shapes(
 
 
 def _told_kind(paths: Sequence[pathlib.Path]) -> str:
-    """Tells what the scores in files are: one map of logits may lie in [0, 1]."""
-    kinds = {}
+    """Tells what the scores in files are: one map of logits may lie in [0, 1].
+
+    A DataError where none is negative, which logits are.
+    """
+    kinds, errors = set(), []
     for path in paths:
         scores = _read_array(path) if path.suffix == ".npy" else np.zeros(0)
         if scores.dtype.kind == "f" and scores.ndim == 3:  # Others are refused later.
-            kinds.setdefault(maps.kind_of(scores), path)
+            kinds.add(maps.kind_of(scores))
+            errors.append(maps.no_logits(str(path), scores, is_first=True))
     order = (base.LOGITS, base.SIGMOID, base.PROBABILITIES)
-    return next((kind for kind in order if kind in kinds), base.PROBABILITIES)
+    kind = next((kind for kind in order if kind in kinds), base.PROBABILITIES)
+    if kind == base.LOGITS and all(errors):
+        raise errors[0]
+    return kind
 
 
 def _told_encoding(folder, sample, tables, asked, note) -> str:

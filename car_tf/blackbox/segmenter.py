@@ -120,13 +120,20 @@ class Segmenter:
         kind = self.options.kind(self.backend.kind or postprocess.kind_of(raw))
         if kind != base.LABELS:
             kind = postprocess.one_kind(self.path, kind, self.scores)
-        postprocess.check(raw, kind=kind, path=self.path, options=self.options)
+        known = dict(options=self.options, known=self.scores)
+        postprocess.check(raw, kind=kind, path=self.path, **known)
         self.scores = "" if kind == base.LABELS else kind
         seen, got = tuple(pixels.shape[1:3]), tuple(raw.shape[1:3])
         if got == seen[::-1] != seen:
             raise io.DataError(
                 f"{self.path}: wanted maps of images of {seen[0]} x {seen[1]} pixels, got "
                 f"{got[0]} x {got[1]}: turned?"
+            )
+        if not postprocess.covers(seen, got):
+            raise io.DataError(
+                f"{self.path}: gives maps of {got[0]} x {got[1]} of images of {seen[0]} x "
+                f"{seen[1]} pixels: padded or cropped? (blackbox.input_size sets the size "
+                "of the images it is given)"
             )
         return postprocess.finish(
             tf.convert_to_tensor(raw),

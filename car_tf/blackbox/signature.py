@@ -15,6 +15,9 @@ from car_tf.data import io
 
 # Where the model leaves the size open.
 _TRIAL_SIZE = (128, 256)
+# Share of a trial image's pixels where labels may be others than the scores say: TFLite
+# may compute them with other kernels.
+_MAX_DISAGREEMENT = 0.25
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,6 +139,8 @@ def choose_output(
             scores += found
             others += [] if found else [array.shape[1 if classes_first else 3]]
     found = _wanted(labels, scores, options)
+    if len(found) == len(labels) == len(scores) == 1:
+        _check_agreement(path, outputs, labels[0], scores[0])
     if len(found) == 1:
         return found[0]
     if found:
@@ -163,6 +168,27 @@ def _wanted(
     if len(scores) > 1 and labels and options.output == base.AUTO:
         return labels
     return scores or labels
+
+
+def _check_agreement(
+    path: str, outputs: Mapping[str, np.ndarray], labels: Output, scores: Output
+) -> None:
+    """Refuses labels that are not the likeliest classes of the scores beside them."""
+    ids, found = outputs[labels.name], outputs[scores.name]
+    ids = ids if labels.class_axis is None else ids.squeeze(labels.class_axis)
+    if scores.stride:
+        return
+    if scores.is_binary:
+        threshold = 0.0 if scores.kind == base.LOGITS else 0.5
+        best = found.squeeze(scores.class_axis) > threshold
+    else:
+        best = np.asarray(found).argmax(scores.class_axis)
+    if best.shape == ids.shape and np.mean(best != ids) > _MAX_DISAGREEMENT:
+        raise io.DataError(
+            f"{path}: {labels.name} are not the likeliest classes of {scores.name} in "
+            f"{np.mean(best != ids):.1%} of the pixels; set blackbox.output_name to one "
+            "of them"
+        )
 
 
 def _lacks_batch(array: np.ndarray) -> bool:
@@ -193,7 +219,7 @@ def _as_flat_scores(
     """Takes `[B, h * w, K]`, where h and w are the image's by a whole stride."""
     for stride in (1, 2, 4, 8, 16, 32):
         num = (size[0] // stride) * (size[1] // stride)
-        if array.shape[1:] == (num, num_classes):
+        if array.shape == (1, num, num_classes):
             return [Output(name, postprocess.kind_of(array), 3, stride)]
     return []
 

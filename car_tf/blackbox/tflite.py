@@ -11,6 +11,8 @@ import tensorflow as tf
 from car_tf.blackbox import base, signature
 from car_tf.data import io
 
+_RANGES = ((0, 255), (0, 1), (-1, 1))  # Of grey levels in quantized images.
+_RANGE_TOLERANCE = 0.06  # Of such a range, which the images of a calibration leave.
 # What may stand between the arg-max and the output.
 _BETWEEN = ("CAST", "EXPAND_DIMS", "RESHAPE", "SQUEEZE")
 
@@ -25,7 +27,7 @@ def open_backend(path: str, options: base.Options) -> signature.SignatureBackend
     """
     interpreter = _interpreter(path, wants_scores=options.prefers_scores)
     first, *_ = details = interpreter.get_input_details()
-    outputs = interpreter.get_output_details()
+    outputs, levels = interpreter.get_output_details(), _levels(path, first)
     if options.prefers_scores and all(len(each["shape"]) < 4 for each in outputs):
         found = [_behind_arg_max(interpreter, each) for each in outputs]
         outputs += filter(None, found)
@@ -35,7 +37,9 @@ def open_backend(path: str, options: base.Options) -> signature.SignatureBackend
         if tuple(interpreter.get_input_details()[0]["shape"]) != image.shape:
             interpreter.resize_tensor_input(first["index"], image.shape)
             interpreter.allocate_tensors()
-        interpreter.set_tensor(first["index"], image)
+        interpreter.set_tensor(
+            first["index"], image if levels is None else levels[image]
+        )
         interpreter.invoke()
         return {each["name"]: _values(interpreter, each) for each in outputs}
 
@@ -77,6 +81,26 @@ def _specs(details: List[Dict[str, Any]]) -> Dict[str, tf.TensorSpec]:
         )
         for each in details
     }
+
+
+def _levels(path: str, image: Dict[str, Any]) -> Optional[np.ndarray]:
+    """Returns what grey levels 0 to 255 are for a quantized image, `[256]` uint8.
+
+    None where they are themselves; a DataError where its bytes stand for values of which
+    it is not known what black and white are.
+    """
+    scale, zero_point = image["quantization"]
+    if image["dtype"] != np.uint8 or not scale:
+        return None
+    found = scale * (np.array([0, 255]) - zero_point)
+    for low, high in _RANGES:
+        if np.abs(found - (low, high)).max() <= _RANGE_TOLERANCE * (high - low):
+            values = np.linspace(low, high, 256)
+            return np.rint(values / scale + zero_point).clip(0, 255).astype(np.uint8)
+    raise io.DataError(
+        f"{path}: the bytes of its image stand for {found[0]:.3g} to {found[1]:.3g}, "
+        "wanted about 0 to 255, 0 to 1 or -1 to 1 (convert it with inputs of float32)"
+    )
 
 
 def _values(interpreter: tf.lite.Interpreter, detail: Dict[str, Any]) -> np.ndarray:

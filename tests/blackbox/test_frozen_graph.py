@@ -233,6 +233,7 @@ def test_another_number_of_classes_is_refused_until_mapped(tmp_path, output):
     # Every class one lower; the first and the last have no counterpart.
     mapped = load(path, output=output, class_map=(255, *range(19), 255))
     image = np.full((1, 64, 128, 3), 128, np.uint8)
+    image[:, :4, :4] = 0  # Logits of some pixel are below 0.
     got = mapped.predict(image, (4, 4))
     # Red 128 of 255 is class 128 * 21 / 255 = 10.54 of 21: class 9 of 19.
     got = got if output == "labels" else got.argmax(-1)

@@ -305,6 +305,26 @@ def test_scores_from_0_to_1_are_never_taken_for_logits():
         finish(sigmoid - 0.5, "sigmoid")
 
 
+PROBS = np.array([[[[0.7, 0.3, 0.0], [0.2, 0.5, 0.3]]]], np.float32)
+
+
+@pytest.mark.parametrize(
+    "scores, message",
+    [
+        # A masked pixel, which once hid the sum of the others.
+        (np.concatenate([100 * PROBS, 0 * PROBS], 2), "100 is the sum at each pixel"),
+        (4 * PROBS, "of which 4 is the sum at each pixel"),
+        # A sigmoid or a mask in eight bits.
+        (np.float32([[[[255, 13, 0], [13, 128, 255]]]]), "whole numbers up to 255"),
+        (np.log(0.01 + PROBS) * -1 + 0.01, "none is below 0, but some are above 1"),
+    ],
+)
+def test_scores_without_a_sign_are_not_taken_for_logits(scores, message):
+    with pytest.raises(io.DataError, match=f"box: .*{message}.*output=logits"):
+        finish(scores, postprocess.kind_of(scores))
+    finish(scores, "logits", "logits")
+
+
 def test_255_is_none_of_a_model_s_classes():
     labels = np.array([[[0, 255, 1]]], np.int64)
     for class_map, wanted in (((), [0, 255, 1]), ((1, 0), [1, 255, 0])):
@@ -314,6 +334,12 @@ def test_255_is_none_of_a_model_s_classes():
             tf.constant(labels), kind="labels", options=options, size=(1, 3)
         )
         assert got.numpy()[0, 0].tolist() == wanted
+    mask = np.array([[[0, 255, 0]]], np.int64)
+    with pytest.raises(
+        io.DataError, match="box: wanted class ids 0 and 1, got 0 and 2"
+    ):
+        postprocess.check(mask, kind="labels", path="box", options=base.Options(2))
+    postprocess.check(mask, kind="labels", path="box", options=base.Options(3))
 
 
 def test_fingerprints_change_with_whatever_changes_predictions(tmp_path, monkeypatch):
@@ -455,6 +481,52 @@ def test_one_score_of_two_classes_is_that_of_class_1(red, tmp_path, kind, axis):
     np.testing.assert_allclose(probs[0, 0, 31], [wanted, 1 - wanted], atol=1e-5)
 
 
+def test_labels_that_are_not_of_the_scores_beside_them_are_refused(tmp_path):
+    red = models.RedSegmenter(2)
+
+    def sure(image):
+        probs = tf.nn.softmax(red.logits(image))
+        return {
+            "ids": tf.argmax(probs, -1),
+            "sure": tf.reduce_max(probs, -1)[..., None],
+        }
+
+    path = models.save(red, tmp_path / "sure", f=(sure, IMAGE))
+    for output in ("auto", "labels"):
+        blackbox = inference.load(path, num_classes=2, output=output)
+        with pytest.raises(
+            io.DataError, match="ids are not the likeliest .* of sure in"
+        ):
+            blackbox.describe()
+    named = inference.load(path, num_classes=2, output="auto", output_name="ids")
+    assert "labels from ids" in named.describe()
+
+
+@pytest.mark.parametrize("by", [-4, 4])
+def test_maps_of_a_part_of_the_image_or_of_more_are_refused(red, images, tmp_path, by):
+    def other(image):
+        probs = tf.nn.softmax(red.logits(image))
+        end = [[0, 0], [0, by], [0, by], [0, 0]]
+        return {"y": tf.pad(probs, end) if by > 0 else probs[:, -by:, -by:]}
+
+    spec = tf.TensorSpec([None, 16, 32, 3], tf.float32, "image")
+    path = models.save(red, tmp_path / "m", f=(other, spec))
+    words = f"gives maps of {16 + by} x {32 + by} of images of 16 x 32 .*padded or crop"
+    with pytest.raises(io.DataError, match=words):
+        load(path, output="auto").predict(images, SIZE)
+
+
+def test_maps_cover_images_by_a_stride_a_factor_or_in_proportion():
+    for whole, mine, wanted in (
+        ((513, 1025), (33, 65), True),
+        ((16, 32), (32, 64), True),
+        ((600, 1200), (512, 1024), True),
+        ((572, 572), (388, 388), False),  # U-Net without padding.
+        ((375, 1242), (384, 1248), False),  # Padded to multiples of 32.
+    ):
+        assert postprocess.covers(whole, mine) == wanted, (whole, mine)
+
+
 def test_classes_are_told_from_pixels_where_there_are_as_many():
     chosen = lambda scores, **how: signature.choose_output(
         "model",
@@ -503,6 +575,10 @@ def test_tflite_models_of_open_size_and_of_other_layouts(red, images, tmp_path):
     fixed = tf.TensorSpec([1, 16, 32, 3], tf.float32)
     path = write_tflite(tmp_path / "flat.tflite", red, flat, fixed)
     models.check(load(path, output="auto"), images)
+    # 16 rows of 32 pixels are no 16 images of 4 x 8.
+    path = write_tflite(tmp_path / "rows.tflite", red, lambda x: probs(x)[0], fixed)
+    with pytest.raises(io.DataError, match=r"it gives .* float32 \(16, 32, 19\)"):
+        load(path, output="auto").describe()
     path = write_tflite(tmp_path / "mask.tflite", red, mask, fixed)
     with pytest.raises(io.DataError, match="wanted integer class ids"):
         load(path).describe()
@@ -514,6 +590,30 @@ def test_tflite_models_of_open_size_and_of_other_layouts(red, images, tmp_path):
     path = write_tflite(tmp_path / "signed.tflite", red, probs, signed)
     with pytest.raises(io.DataError, match=r"wanted a signature.*int8.*convert it"):
         load(path).describe()
+
+
+def test_tflite_models_of_quantized_images_are_given_what_their_bytes_stand_for(
+    red, images, tmp_path
+):
+    path = tmp_path / "bytes.tflite"
+
+    def write(top):
+        spec = tf.TensorSpec([1, *SIZE, 3], tf.float32)
+        function = lambda image: tf.cast(image, tf.float32) * 2 - 1
+        concrete = tf.function(function).get_concrete_function(spec)
+        converter = tf.lite.TFLiteConverter.from_concrete_functions([concrete], red)
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        ramp = np.linspace(0, top, 3 * 16 * 32, dtype=np.float32).reshape(1, *SIZE, 3)
+        converter.representative_dataset = lambda: [[ramp]]
+        converter.inference_input_type = converter.inference_output_type = tf.uint8
+        path.write_bytes(converter.convert())
+        return inference.load(str(path), num_classes=3, output="logits").backend
+
+    # Bytes up to 255 stand for 0 to 0.96: 128 of 255 is 2 * 128 / 255 - 1 = 0.004.
+    found = write(0.96)(tf.fill([1, *SIZE, 3], np.uint8(128)))
+    np.testing.assert_allclose(found, 0.004, atol=0.01)
+    with pytest.raises(io.DataError, match="stand for 0 to 100, wanted about 0 to 255"):
+        write(100.0)
 
 
 def test_bad_tflite_models_are_refused(tflite_files, tmp_path):

@@ -225,6 +225,7 @@ def test_sigmoid_scores_on_disk_are_not_taken_for_logits(folder):
 def test_all_files_of_a_folder_hold_one_kind_of_scores(folder):
     scores = np.zeros((2, *SIZE, K), np.float32)
     scores[0, ..., 3], scores[1, ..., 3] = 0.9, 9
+    scores[1] -= 1
     write(folder, scores)
     maps, _ = read(folder, output="auto")
     # The first alone looks like sigmoid scores: e^0.9 of e^0.9 + 18.
@@ -244,7 +245,7 @@ def test_scores_of_another_kind_than_in_training_are_refused(folder):
     # They become probabilities in the same way.
     assert read(folder, output="auto", scores="probabilities")[1] == "sigmoid"
     assert read(folder, output="logits", scores="sigmoid")[1] == "logits"
-    write(folder, 100 * scores)
+    write(folder, scores - 1)
     with pytest.raises(io.DataError, match="wanted sigmoid.*like logits .*=logits tak"):
         read(folder, output="auto", scores="sigmoid")
 
