@@ -90,7 +90,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
         if image.convert("RGBA").getchannel("A").getextrema()[0] < 255:
             raise PictureError(
                 "wanted an opaque picture, got transparent pixels: what is "
-                "behind them is not known"
+                "behind them is not known, so save it without transparency"
             )
     if orientation(image) > 1:
         image = ImageOps.exif_transpose(image)
@@ -117,7 +117,9 @@ def to_ids(image: Image.Image) -> Image.Image:
     elif raw.startswith("L;"):
         raise PictureError(f"wanted plain class ids, got {raw} (inverted?)")
     if values.min() < 0 or values.max() > 255:
-        raise PictureError(f"wanted ids 0 to 255, got {values.min()} to {values.max()}")
+        found = f"{values.min()} to {values.max()}"
+        words = f"wanted ids 0 to 255, got {found}: give each class one of those"
+        raise PictureError(words)
     return Image.fromarray(values.astype(np.uint8))
 
 
@@ -143,7 +145,8 @@ def to_values(image: Image.Image) -> Image.Image:
 def to_colors(image: Image.Image) -> Image.Image:
     """Returns a mask of colours (or a palette's) as `RGB`, each as it is stored."""
     _check_exact(image, "mask colours")
-    return to_rgb(image)
+    # Grey values of more than 8 bits would have to be scaled.
+    return to_rgb(to_ids(image) if image.mode[0] in "IF" else image)
 
 
 def to_grey(image: Image.Image, limits: Tuple[float, float]) -> Image.Image:

@@ -284,6 +284,10 @@ def _in_words(error: pydantic.ValidationError) -> str:
     if first["type"] == "extra_forbidden":
         known = _fields_at(first["loc"])
         return f"no field {where}; {fields.suggest(str(first['loc'][-1]), known)}"
+    if first["type"] == "too_long":
+        found = first["ctx"]
+        words = f"wanted at most {found['max_length']}, got {found['actual_length']}"
+        return f"{where}: {words}"
     got = "nothing" if first["type"] == "missing" else fields.short(first["input"])
     if "values" in first["loc"] or "ignore" in first["loc"]:
         return f"{where}: wanted ids 0 to 255, or colours [r, g, b], got {got}"

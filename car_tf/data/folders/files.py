@@ -57,6 +57,9 @@ def find(
             found.get((name, split)) or found.get((name, "")) for found in by_rater
         )
         group, given = groups.of(name)
+        if split and given not in ("", split):
+            words = f"lies in {split}, but is of {given} in {told.groups.table}"
+            raise io.DataError(f"{path}: {words}: leave one")
         # Images of one name in two splits are two images.
         group = f"{split}/{name}" if split and group == name else group
         examples.append(Example(name, split or given, group, path, own))
@@ -114,7 +117,10 @@ def _matching(
             split = SPLIT_NAMES[split.lower()]
         key = (match["image"], split)
         if key in found:
-            raise io.DataError(f"{path}: goes by the same name as {found[key].name}")
+            raise io.DataError(
+                f"{path}: goes by the same name as {found[key].name}: leave "
+                f"one of the two"
+            )
         found[key] = path
     return found
 

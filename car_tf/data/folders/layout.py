@@ -1,7 +1,9 @@
 """Where images and masks of a folder lie, told from their names."""
 
 import collections
+import os
 import pathlib
+import re
 from typing import Dict, List, Optional, Sequence, Tuple
 
 from car_tf.data import io
@@ -50,24 +52,43 @@ def find(
             f"{root}: wanted all images below one folder, found {shown or 'none'}: move "
             "them to images/FOLDER/, and masks to masks/RATER/FOLDER/"
         )
-    # What is added to an image's name, by the folder that masks lie in.
+    ending = ""
+    added, others = _added(in_masks, stems)
+    if not added:  # Images may have an ending of their own, such as `_image`.
+        ending = _common_ending(stems)
+        added, others = _added(in_masks, {s[: len(s) - len(ending)] for s in stems})
+    if not added:
+        example, image = in_masks[0].as_posix(), min(stems)
+        raise io.DataError(
+            f"{root}: wanted masks whose names begin as their images' do, found none: "
+            f"such as {example} for one of {', '.join(sorted(stems)[:2])}: rename them, "
+            f"such as masks/RATER/{image}.png"
+        )
+    return f"{next(iter(places))}/{{image}}{ending}", _raters(added), others
+
+
+def _added(
+    masks: Sequence[pathlib.PurePath], stems: set
+) -> Tuple[Dict[str, set], List[pathlib.PurePath]]:
+    """Returns what is added to images' names by the folder of masks, and other files."""
     added: Dict[str, set] = collections.defaultdict(set)
     below = stems | {stem.rpartition("/")[0] for stem in stems}
     others = []
-    for path in in_masks:
+    for path in masks:
         place, name = _place(path, _MASKS, below)
         stem = _longest_start(name, stems)
         if stem is None:
             others.append(path)
         else:
             added[place].add(name[len(stem) :])
-    if not added:
-        example = in_masks[0].as_posix()
-        raise io.DataError(
-            f"{root}: wanted masks whose names begin as their images' do, found none: "
-            f"such as {example} for one of {', '.join(sorted(stems)[:2])}"
-        )
-    return f"{next(iter(places))}/{{image}}", _raters(added), others
+    return added, others
+
+
+def _common_ending(stems: set) -> str:
+    """Returns the words that all of several names end with, such as `_image`."""
+    common = os.path.commonprefix([stem[::-1] for stem in stems])[::-1]
+    found = re.search(r"[^0-9A-Za-z].*", common)
+    return found[0] if found and len(stems) > 1 else ""
 
 
 def _raters(added: Dict[str, set]) -> List[Tuple[str, str]]:

@@ -140,6 +140,8 @@ def _made(path):
         ("images/{split}/{name}.png", "masks/{rater}/{split}/{name}.png"),
         ("images/{name}.png", "masks/{rater}/{name}_seg.png"),
         ("images/{name}.png", "masks/{name}/{rater}.png"),
+        ("images/{name}/image.png", "masks/{name}/{rater}.png"),
+        ("images/{name}_0000.png", "masks/{rater}/{name}.png"),
     ],
 )
 def test_splits_as_folders(tmp_path, image, mask):
@@ -158,6 +160,41 @@ def test_splits_as_folders(tmp_path, image, mask):
     np.testing.assert_array_equal(
         examples_by_name(dataset)["leaf3"][1], leaves.draw(3)[1]
     )
+
+
+def test_lists_of_splits_are_not_passed_over(root):
+    (root / "train.txt").write_text("leaf0")
+    assert "is train.txt a list of a split" in drafted(root).questions[0]
+
+
+@pytest.mark.parametrize(
+    "last, words",
+    [
+        ("holdout", "train.csv: wanted train, val or test for leaf8, got 'holdout'"),
+        ("", "leaf8.png: wanted a split for each image, got none"),
+    ],
+)
+def test_a_column_of_splits_stays_one_with_an_odd_value(root, last, words):
+    splits = ["train"] * 4 + ["val"] * 2 + ["test"] * 2 + [last]
+    rows = [f"leaf{i},{split}" for i, split in enumerate(splits)]
+    (root / "train.csv").write_text("\n".join(["image,part", *rows]))
+    assert drafted(root).content["groups"]["split"] == "part"
+    with pytest.raises(io.DataError, match=words):
+        load(root)
+
+
+def test_a_table_may_not_contradict_folders_of_splits(tmp_path):
+    for index, split in enumerate(("train", "val", "test")):
+        picture, labels = leaves.draw(index)
+        leaves.save(tmp_path / split / "images" / f"leaf{index}.png", picture)
+        leaves.save(tmp_path / split / "masks" / f"leaf{index}.png", labels[0])
+    rows = ["image,split", "leaf0,train", "leaf1,train", "leaf2,test"]
+    (tmp_path / "t.csv").write_text("\n".join(rows))
+    drafted(tmp_path)
+    with pytest.raises(
+        io.DataError, match="leaf1.png: lies in val, but is of train in"
+    ):
+        load(tmp_path)
 
 
 def test_a_table_gives_groups_and_splits(root):
@@ -265,6 +302,34 @@ def test_ten_raters(tmp_path):
 # What must be asked, or is refused
 
 
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        (
+            lambda root: [
+                leaves.save(root / f"masks/r{i}/leaf0.png", leaves.draw(0)[1][0])
+                for i in range(13)
+            ],
+            "at most 12 raters, found 16 .*: move the others elsewhere",
+        ),
+        (
+            lambda root: leaves.save(root / "images/leaf0.jpg", leaves.draw(0)[0]),
+            "leaf0.png: goes by the same name as leaf0.jpg: leave one of the two",
+        ),
+        (
+            lambda root: leaves.save(
+                root / "masks/ben/leaf0.png", leaves.draw(0)[1][0] * np.uint16(999)
+            ),
+            "leaf0.png: wanted ids 0 to 255, got 0 to 2997: give each class one of",
+        ),
+    ],
+)
+def test_a_draft_is_refused_with_what_to_do(root, change, words):
+    change(root)
+    with pytest.raises(io.DataError, match=words):
+        drafted(root)
+
+
 def test_16_bits_need_a_range(root):
     for path in (root / "images").iterdir():
         grey = np.asarray(Image.open(path).convert("L")).astype(np.uint16) * 16
@@ -319,6 +384,7 @@ def test_an_object_black_on_white_is_asked_for(tmp_path):
         ([0, 64, 128, 255], 1, None, "4 grey values .* is each a class"),
         ([0, 0, 0, 0], 1, None, "masks hold 0 alone"),
         ([0, 0, 0, 1], 255, None, "where 1 and 255 are the same, give one class both"),
+        ([0, 1, 1, 1], 2, None, "anna marks with .* ben's: where 1 and 2 are the same"),
     ],
 )
 def test_what_values_stand_for_is_asked(tmp_path, values, others, palette, words):
@@ -337,6 +403,37 @@ def test_numbered_objects_are_asked_for(tmp_path):
         leaves.save(tmp_path / "images" / f"{index}.png", ids)
         leaves.save(tmp_path / "masks" / f"{index}.png", ids)
     assert "do they number objects" in drafted(tmp_path).questions[0]
+
+
+def test_few_numbered_objects_are_asked_for(tmp_path):
+    for index in range(3):  # 4, 5 and 6 in each image, and none else.
+        ids = np.arange(16 * 16, dtype=np.uint8).reshape(16, 16) % (4 + index)
+        leaves.save(tmp_path / "images" / f"{index}.png", ids)
+        leaves.save(tmp_path / "masks" / f"{index}.png", ids)
+    assert "do they number objects" in drafted(tmp_path).questions[0]
+    leaves.save(tmp_path / "masks" / "0.png", ids // 2 * 2)  # Some lack a class.
+    assert not drafted(tmp_path).questions
+
+
+def test_channels_of_raters_are_asked_for(tmp_path):
+    picture, labels = leaves.draw(0)
+    leaves.save(tmp_path / "images" / "a.png", picture)
+    marked = np.moveaxis(labels > 0, 0, -1) * np.uint8(255)
+    leaves.save(tmp_path / "masks" / "a.png", np.ascontiguousarray(marked))
+    assert "each channel the mask of a rater" in drafted(tmp_path).questions[0]
+    # Classes in colours of their own, of which one is grey.
+    colors = np.array([[0, 0, 0], [255, 0, 0], [0, 255, 0], [9, 9, 9]], np.uint8)
+    leaves.save(tmp_path / "masks" / "a.png", colors[labels[0]])
+    assert not drafted(tmp_path).questions
+
+
+def test_classes_are_taken_from_more_masks_than_are_looked_at_as_images(tmp_path):
+    for index in range(130):
+        ids = np.full((16, 16), index, np.uint8)
+        ids[0, 0] = 0
+        leaves.save(tmp_path / "images" / f"{index}.png", ids)
+        leaves.save(tmp_path / "masks" / f"{index}.png", ids)
+    assert len(drafted(tmp_path).content["classes"]) == 130
 
 
 def test_palettes_in_another_order_are_told_by_colours(tmp_path):
@@ -481,9 +578,13 @@ def test_training_stops_with_the_words_of_the_check(root, damage, words):
         assert str(told.value).startswith(tuple(said))
 
 
+_CLASS = {"name": "a", "color": [0, 0, 0], "values": [0]}
+
+
 @pytest.mark.parametrize(
     "fields, words",
     [
+        ({"classes": 201 * [_CLASS]}, "classes: wanted at most 200, got 201"),
         ({"raterz": []}, "no field raterz; did you mean 'raters'"),
         ({"size": [8, 8]}, "size"),
         ({"fit": "crop"}, "fit: .*'resize', 'pad' or 'tiles'"),
@@ -684,6 +785,7 @@ def test_the_ged_of_an_image_that_two_of_three_labelled(tmp_path):
     leaves.save(tmp_path / "images" / "3.png", leaves.draw(3)[0][:16, :16])
     leaves.save(tmp_path / "masks" / "cleo" / "3.png", third)
     drafted(tmp_path)
+    leaves.change(tmp_path, questions=[])  # Cleo has a class of her own.
     dataset = load(tmp_path)
     _, labels = examples_by_name(dataset)["0"]
     nothing = np.zeros((1, 16, 16), np.uint8)
