@@ -20,7 +20,7 @@ from car_tf.models.keras_api import keras
 from car_tf.report import context
 from car_tf.runtime import gathering
 
-MAX_WAITING = 4
+MAX_WAITING = 2
 
 
 def mean_ged(

@@ -12,7 +12,7 @@ from car_tf.models import sampler
 
 # Float values of one batch's samples on a replica; bounds the memory that drawing takes,
 # and that of drawn images which wait to be scored or are kept for figures.
-MAX_VALUES = 2**27
+MAX_VALUES = 2**26
 # Images that are drawn together at most: more are no faster, and are not shared so well.
 MAX_BATCH = 8
 # Axis of the rows in what a sampler gives for a batch.
