@@ -317,6 +317,10 @@ def test_raters_are_compared_and_a_rater_alone_has_no_ged(folder):
     assert "F's arg-max as a constant sampler 0.700 – 0.400" in text
     assert "all raters but one against that one – – 0.400" in text
     assert "the raters' own masks, sampled 0.700 – 0.400" in text
+    assert "Compare the samples on the right with the raters" in text
+    facts = {**INFO, "num_raters": 1, "rater_word": "expert"}
+    (folder / "data.json").write_text(json.dumps({"facts": facts, "splits": {}}))
+    assert "One expert shows no disagreement" in text_of(folder)
 
 
 def test_runs_and_scores_stand_side_by_side(folder, tmp_path):

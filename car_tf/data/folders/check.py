@@ -53,6 +53,7 @@ def of_all(
             items, seed=_DEFAULTS.split_seed, fraction=_DEFAULTS.selection_fraction
         )
         items = read.with_splits(items, divided)
+        items = [items[i] for indices in divided.values() for i in indices]
         numbers = ", ".join(f"{name} {len(n)}" for name, n in divided.items())
         lines.append(f"  splits: {numbers} ({words})")
     except io.DataError as error:
@@ -120,7 +121,7 @@ def _hints(items: Sequence[findings.Item], told: description.Description) -> Lis
             "one value for each class"
         )
     if len(told.raters) == 1 and not told.flips:
-        lines.append("one rater, no flips: this teaches uncertainty about shapes alone")
+        lines.append(description.ONE_RATER)
     if all(item.group.rpartition("/")[2] == item.name for item in items):
         lines.append(
             "no groups are given, so each image is one: where several are of a patient, "

@@ -55,6 +55,7 @@ def describe(root: pathlib.Path) -> Draft:
     )
     draft.lines.append(f"images: {image_form}")
     draft.lines += [f"rater {name}: {form}" for name, form in raters]
+    draft.lines += [description.ONE_RATER] if len(raters) == 1 else []
     if others:
         draft.lines.append(
             f"not used: {len(others)} files whose names begin with no image's, such as "

@@ -13,6 +13,10 @@ from car_tf.data import class_flips, info, io
 
 FILE = "dataset.json"
 MAX_RATERS = 12
+ONE_RATER = (
+    "one rater and no class flips: such data teach uncertainty about shapes alone, not "
+    "about what people disagree on"
+)
 
 Byte = Annotated[int, Field(ge=0, le=255)]
 Color = Tuple[Byte, Byte, Byte]

@@ -218,8 +218,5 @@ def _notes(told: description.Description, stored: Dict[str, np.ndarray]) -> List
         how += ", which changes their proportions"
     notes = [f"images of {shown} pixels are {how} (dataset.json)"]
     if len(told.raters) == 1 and not told.flips:
-        notes.append(
-            "one rater and no class flips: such data teach uncertainty about shapes "
-            "alone, not about what people disagree on"
-        )
+        notes.append(description.ONE_RATER)
     return notes

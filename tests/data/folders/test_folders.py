@@ -88,6 +88,7 @@ def test_a_folder_without_a_description_says_how_to_get_one(tmp_path):
 def test_the_check_tells_what_training_makes_of_it(root):
     report = check.check(str(root))
     assert report["dataset"] == "folders" and not findings.num_errors(report)
+    assert list(report["splits"]) == ["train", "selection", "test"]
     plan = "\n".join(report["plan"])
     assert "splits: train 5, selection 2, test 2" in plan
     assert "ben:" in plan and "8 masks" in plan and "mean IoU of two raters" in plan
@@ -364,6 +365,7 @@ def test_an_object_black_on_white_is_asked_for(tmp_path):
         leaves.save(tmp_path / "masks" / "anna" / f"{index}.png", mask)
     draft = drafted(tmp_path)
     assert "black on white" in draft.questions[0]
+    assert description.ONE_RATER in draft.lines
     classes = [
         {"name": "background", "color": [0, 0, 0], "values": [255]},
         {"name": "spot", "color": [255, 0, 0], "values": [0]},
