@@ -94,8 +94,9 @@ def _common_ending(stems: set) -> str:
 def _raters(added: Dict[str, set]) -> List[Tuple[str, str]]:
     """Returns (name, form of masks) of the raters, by folders and endings of masks."""
     raters = []
-    for place, endings in sorted(added.items()):
-        for ending in sorted(endings):
+    for place in sorted(added, key=_in_order):
+        endings = added[place]
+        for ending in sorted(endings, key=_in_order):
             folder = pathlib.PurePath(place.replace("{split}", "")).name
             name = ending.strip("_-. /") if len(endings) > 1 else folder
             if name in _MASKS or not name:
@@ -103,6 +104,11 @@ def _raters(added: Dict[str, set]) -> List[Tuple[str, str]]:
             raters.append((name, f"{place}/{{image}}{ending}"))
     doubled = len({name for name, _ in raters}) < len(raters)
     return [(f"{n}_{i}" if doubled else n, f) for i, (n, f) in enumerate(raters, 1)]
+
+
+def _in_order(name: str) -> List:
+    """Returns what sorts names with numbers as people do: r2 before r10."""
+    return [int(p) if p.isdecimal() else p for p in re.split(r"([0-9]+)", name)]
 
 
 def _part(path: pathlib.PurePath, names: Sequence[str]) -> Optional[int]:

@@ -294,9 +294,10 @@ def test_ten_raters(tmp_path):
         picture, labels = leaves.draw(index)
         leaves.save(tmp_path / "images" / f"{index}.png", picture)
         for rater in range(10):
-            path = tmp_path / "masks" / f"r{rater}" / f"{index}.png"
+            path = tmp_path / "masks" / f"r{rater + 1}" / f"{index}.png"
             leaves.save(path, labels[rater % 3])
-    drafted(tmp_path)
+    raters = [rater["name"] for rater in drafted(tmp_path).content["raters"]]
+    assert raters == [f"r{rater + 1}" for rater in range(10)]
     assert load(tmp_path).splits["train"].labels.shape[1] == 10
 
 
