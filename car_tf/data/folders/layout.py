@@ -97,10 +97,11 @@ def _raters(added: Dict[str, set]) -> List[Tuple[str, str]]:
     for place in sorted(added, key=_in_order):
         endings = added[place]
         for ending in sorted(endings, key=_in_order):
-            folder = pathlib.PurePath(place.replace("{split}", "")).name
-            name = ending.strip("_-. /") if len(endings) > 1 else folder
-            if name in _MASKS or not name:
-                name = ending.strip("_-. /") or "rater"
+            folder = pathlib.PurePath(place.replace("{split}", ""))
+            name = ending.strip("_-. /") if len(endings) > 1 else folder.name
+            if name.lower() in _MASKS or not name:
+                above = folder.parent.name if len(added) > 1 else ""
+                name = ending.strip("_-. /") or above or "rater"
             raters.append((name, f"{place}/{{image}}{ending}"))
     doubled = len({name for name, _ in raters}) < len(raters)
     return [(f"{n}_{i}" if doubled else n, f) for i, (n, f) in enumerate(raters, 1)]

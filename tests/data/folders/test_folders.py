@@ -142,6 +142,7 @@ def _made(path):
         ("images/{name}.png", "masks/{rater}/{name}_seg.png"),
         ("images/{name}.png", "masks/{name}/{rater}.png"),
         ("images/{name}/image.png", "masks/{name}/{rater}.png"),
+        ("images/{name}.png", "{rater}/Masks/{name}.png"),
         ("images/{name}_0000.png", "masks/{rater}/{name}.png"),
     ],
 )
@@ -157,7 +158,7 @@ def test_splits_as_folders(tmp_path, image, mask):
     sizes = [len(split) for split in dataset.splits.values()]
     if "{split}" in image:
         assert sizes == [2, 1, 1] and dataset.evaluation == "test"
-    assert sum(sizes) == 4 and dataset.info.num_raters == 3
+    assert sum(sizes) == 4 and dataset.info.rater_names == leaves.RATERS
     np.testing.assert_array_equal(
         examples_by_name(dataset)["leaf3"][1], leaves.draw(3)[1]
     )
