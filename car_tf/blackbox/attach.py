@@ -122,6 +122,7 @@ def _from_folder(config, split, notes, num_classes, known) -> np.ndarray:
         split,
         encoding=list(tables)[0] if len(tables) == 1 else encoding,
         tables=tables,
+        is_said=config.blackbox.encoding != "auto",
         scores=known.get("blackbox_scores", ""),
         num_classes=num_classes,
         output=config.blackbox.output,

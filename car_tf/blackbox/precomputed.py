@@ -9,6 +9,7 @@ import numpy as np
 from car_tf.blackbox import base
 from car_tf.blackbox import postprocess as maps
 from car_tf.data import cache, examples, io, pictures
+from car_tf.data.folders import examine
 
 # `*_prior_preds_trainIds.npy` in the wild hold label ids in spite of their name, which
 # is why the encoding is told from the ids themselves.
@@ -203,6 +204,7 @@ def predictions(
     tables: Dict[str, np.ndarray],
     num_classes: int,
     cache_dir: pathlib.Path,
+    is_said: bool = False,
     scores: str = "",
     output: str = base.LABELS,
     class_map: Sequence[int] = (),
@@ -211,10 +213,11 @@ def predictions(
     """Reads the predictions of a split, from the cache if they were read before.
 
     Args:
-      folder: a file per image, of its own or the working size, is resized or cut so.
+      folder: a file per image, of its own or the working size; resized or cut.
       split: N images; by labels `[N, A, h, w]`, if they have some, `auto` is told.
       encoding: `train_ids`, `label_ids`, or `auto`; see `choose_encoding`.
       tables: encoding -> `[256]` int16 to train ids, 255 for none, -1 for no id.
+      is_said: whether a user said the encoding; else no map may look like another's.
       scores: the kind of the training's; empty to tell it alone.
       output, class_map: of `base.Options`; `auto` is told from the first file.
       note: is told, in a sentence, by what evidence something was decided.
@@ -226,37 +229,46 @@ def predictions(
     Raises:
       DataError: a file that is missing, unreadable or of another size, or a wrong id.
     """
-    names = [place.image for place in split.places] or split.names
-    found = find(pathlib.Path(folder).expanduser(), names)
-    paths, size = [found[name] for name in names], tuple(size)
+    paths, size = _paths(folder, split), tuple(size)
     places = split.places or [None] * len(paths)
     shapes_of = functools.partial(_shapes, split, size)
     options = base.Options(num_classes, _kind(output, paths[0]), tuple(class_map))
     chosen, kind = range(0, len(paths), max(1, len(paths) // _NUM_ASKED)), ""
     if options.prefers_scores:
         encoding = "probabilities"
-        kind = _kind_of_all(folder, [paths[i] for i in chosen], options, scores)
-        note(f"the predictions in {folder} are taken for {maps.in_words(kind)}")
+        kind = _kind_of_all(folder, [paths[i] for i in chosen], options, scores, note)
     elif class_map:
-        encoding, none = "class_map", [-1] * (255 - len(class_map)) + [255]
-        tables = {encoding: np.array([*class_map, *none][:256], np.int16)}
-    elif encoding == "auto":
+        encoding, tables = "class_map", {"class_map": _table_of(class_map)}
+    else:
         sample = [read_ids(paths[i], shapes_of(i)) for i in chosen]
-        encoding = _told_encoding(folder, sample, tables, split.take(chosen), note)
+        asked = split.take(chosen)
+        encoding = _told_encoding(folder, sample, encoding, tables, asked, note)
+    _check_palettes([paths[i] for i in chosen])
+    rivals = {} if is_said or encoding not in tables else tables
     how = dict(size=size, table=tables.get(encoding), options=options, kind=kind)
-    hashes = cache.content_hashes(paths, cache_dir)
+    hashes, names = cache.content_hashes(paths, cache_dir), split.places or split.names
     stored = cache.array(
-        lambda i: _read(paths[i], shapes_of(i), places[i], encoding, **how),
+        lambda i: _read(paths[i], shapes_of(i), places[i], encoding, rivals, **how),
         len(paths),
-        key=f"on_disk|{size}|{encoding}|{kind}|{options}|{list(split.places or names)}|"
-        f"{hashes}",
+        key=f"on_disk|{size}|{encoding}{is_said}|{kind}|{options}|{names}|{hashes}",
         cache_dir=cache_dir,
         what="reading predictions",
     )
     return stored, kind or encoding
 
 
-def _kind_of_all(folder, paths, options: base.Options, trained: str) -> str:
+def _paths(folder: str, split: examples.Examples) -> List[pathlib.Path]:
+    names = [place.image for place in split.places] or split.names
+    found = find(pathlib.Path(folder).expanduser(), names)
+    return [found[name] for name in names]
+
+
+def _table_of(class_map: Sequence[int]) -> np.ndarray:
+    """Returns what ids become, `[256]` int16: 255 is none, -1 what has no class."""
+    return np.array([*class_map, *[-1] * (255 - len(class_map)), 255][:256], np.int16)
+
+
+def _kind_of_all(folder, paths, options: base.Options, trained: str, note) -> str:
     """Tells the kind of all scores; logits after others, or before, are refused."""
     kind = options.output if options.tells_kind else _told_kind(paths)
     trained = "" if options.tells_kind else trained
@@ -265,6 +277,7 @@ def _kind_of_all(folder, paths, options: base.Options, trained: str) -> str:
             f"{folder}: wanted {trained}, as in training, got what looks like {kind} "
             f"(blackbox.output={kind} takes them for that)"
         )
+    note(f"the predictions in {folder} are taken for {maps.in_words(kind)}")
     return kind
 
 
@@ -302,7 +315,12 @@ def _told_kind(paths: Sequence[pathlib.Path]) -> str:
     return kind
 
 
-def _told_encoding(folder, sample, tables, asked, note) -> str:
+def _told_encoding(folder, sample, encoding, tables, asked, note) -> str:
+    """Returns what some maps are read as together, told by themselves for `auto`."""
+    if any(np.count_nonzero((t >= 0) & (t < 255)) == 2 for t in tables.values()):
+        maps.check_mask(folder, np.concatenate([ids.ravel() for ids in sample]))
+    if encoding != "auto":
+        return encoding
     labels = asked.labels[:, 0] if asked.labels.ndim == 4 else None
     try:
         encoding, evidence = choose_encoding(sample, tables, labels)
@@ -312,11 +330,41 @@ def _told_encoding(folder, sample, tables, asked, note) -> str:
     return encoding
 
 
+def _check_palettes(paths: Sequence[pathlib.Path]) -> None:
+    """Refuses maps in which an id has several colours: programs number them anew."""
+    colors = {}
+    for path in [path for path in paths if path.suffix == ".png"]:
+        for value, color in examine.read_codes(path, "L")[1].items():
+            known, other = colors.setdefault(value, (color, path))
+            if known != color:
+                raise io.DataError(
+                    f"{path}: its palette gives the id {value} another colour than that of "
+                    f"{other.name}, so that ids may differ, too: save the ids as grey"
+                )
+
+
+def _check_encoding(
+    path: pathlib.Path, ids: np.ndarray, encoding: str, tables: Dict[str, np.ndarray]
+) -> None:
+    """Refuses a map that clearly looks like one of another encoding than is read."""
+    try:
+        found, evidence = choose_encoding([ids], tables)
+    except io.DataError:  # One map may not tell.
+        return
+    if found != encoding:
+        raise io.DataError(
+            f"{path}: wanted {encoding.replace('_', ' ')}, as in other maps or in "
+            f"training, got what looks like {found.replace('_', ' ')} ({evidence}); "
+            f"blackbox.encoding={encoding} takes all for that"
+        )
+
+
 def _read(
     path: pathlib.Path,
     shapes: Sequence[Tuple[int, int]],
     place: Optional[examples.Place],
     encoding: str,
+    rivals: Dict[str, np.ndarray],
     *,
     size: Tuple[int, int],
     table: Optional[np.ndarray],
@@ -333,7 +381,10 @@ def _read(
         f"{encoding.replace('_', ' ')} of {options.num_own_classes} classes or 255 for "
         "none (blackbox.class_map takes others)"
     )
-    ids = io.map_ids(read_ids(path, shapes), table, path=path, wanted=wanted)
+    stored = read_ids(path, shapes)
+    if len(rivals) > 1:
+        _check_encoding(path, stored, encoding, rivals)
+    ids = io.map_ids(stored, table, path=path, wanted=wanted)
     return io.resize_nearest(ids, size) if corner is None else _cut(ids, corner, size)
 
 

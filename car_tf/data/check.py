@@ -94,8 +94,10 @@ def _labels(root: pathlib.Path, items: Sequence[findings.Item]) -> findings.Prob
     """Splits at whose labels a training would stop."""
     problems = findings.Problems()
     for split in dict.fromkeys(item.split for item in items):
-        counts = [i.counts for i in items if i.split == split and i.num_labels]
-        problems += cityscapes.complaints(root, split, np.sum(counts, 0)) * bool(counts)
+        own = [item for item in items if item.split == split and item.num_labels]
+        if own:
+            names, counts = [i.name for i in own], np.stack([i.counts for i in own])
+            problems += cityscapes.complaints(root, split, names, counts)
     return problems
 
 

@@ -20,6 +20,8 @@ NUM_TRAIN_IDS = len(_TRAIN_LABEL_IDS)
 
 # Of label ids, that are no train ids; below, the labels are taken for train ids.
 _MIN_HIGH_SHARE = 0.01
+# Of classes in a label without such ids; below, it is taken for one of train ids.
+_MIN_CLASS_SHARE = 0.65
 
 _CLASSES = (
     ("road", (128, 64, 128)),
@@ -74,17 +76,30 @@ def label_ids(names: Sequence[str]) -> Optional[np.ndarray]:
     return np.array([known[name] for name in names], np.uint8)
 
 
-def complaints(root: pathlib.Path, split: str, counts: np.ndarray) -> findings.Problems:
-    """Returns what is wrong with all labels of a split, of `[256]` pixels per id."""
+def complaints(
+    root: pathlib.Path, split: str, names: Sequence[str], counts: np.ndarray
+) -> findings.Problems:
+    """Returns what is wrong with the labels of a split beside its other labels.
+
+    Of the names of N images and `[N, 256]` pixels per id.
+    """
     problems, place = findings.Problems(), root / "gtFine" / split
-    if not counts[label_id_table() != info.IGNORE_LABEL].any():
+    is_class, end = label_id_table() != info.IGNORE_LABEL, NUM_TRAIN_IDS
+    if not counts[:, is_class].any():
         words = "no pixel of any class in any label, so that nothing can be learnt or "
         words += "scored (those of Cityscapes' test split are dummies)"
         problems.error("no label", split, place, words)
         return problems
     # Street scenes have many pixels of vegetation 21, sky 23 and car 26.
-    low, high = counts[:NUM_TRAIN_IDS].sum(), counts[NUM_TRAIN_IDS:34].sum()
-    if high < _MIN_HIGH_SHARE * low:
+    lows, highs = (counts[:, a:b].sum(1) for a, b in ((0, end), (end, 34)))
+    classes = counts[:, is_class].sum(1)
+    # A single one may lack them all, but is mostly of classes then.
+    odd = (classes > 0) & (classes < _MIN_CLASS_SHARE * lows)
+    odd &= highs < _MIN_HIGH_SHARE * lows
+    found = [(name, lows[i], highs[i]) for i, name in enumerate(names) if odd[i]]
+    if highs.sum() < _MIN_HIGH_SHARE * lows.sum():
+        found = [(place, lows.sum(), highs.sum())]
+    for place, low, high in found:
         words = f"{high} of {low + high} pixels have ids above 18: these look like "
         problems.error("train ids", split, place, words + "train ids, wanted label ids")
     return problems
@@ -227,8 +242,8 @@ def read(
         what=f"reading {split}",
         on_error="skip" if findings.skips(on_error) else "stop",
     )
-    counts = stored.pop("counts").sum(0)
-    findings.stop_at(complaints(root, split, counts), on_error)
+    counts, own = np.asarray(stored.pop("counts")), [names[i] for i in kept]
+    findings.stop_at(complaints(root, split, own, counts), on_error)
     return examples.Examples(
         names=tuple(found[i].name for i in kept),
         groups=tuple(found[i].city for i in kept),

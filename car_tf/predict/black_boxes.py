@@ -89,9 +89,17 @@ def known_of(
     predictor: predict_predictor.Predictor, options: predict_predictor.Options
 ) -> Dict[str, str]:
     """Returns what the training told of its black box, as of `attach.known_of`."""
-    scores = predictor.labels["blackbox"].get("scores")
-    is_said = any("output=" in text for text in options.blackbox_settings)
-    return {"blackbox_scores": scores} if scores and not is_said else {}
+    trained = (predictor.labels["config"] or {}).get("blackbox", {})
+    told = {
+        ("blackbox_scores", "output="): predictor.labels["blackbox"].get("scores"),
+        ("blackbox_encoding", "encoding="): trained.get("encoding"),
+    }
+    said = " ".join(options.blackbox_settings)
+    return {
+        name: value
+        for (name, setting), value in told.items()
+        if value not in (None, "", "auto") and setting not in said
+    }
 
 
 def blackbox_config(
@@ -142,7 +150,9 @@ def read_maps(
     )
     # Nothing is cropped here, so that no crop limits the size.
     whole = {"size": size, "crop_size": (16, 16), "scale_range": (1.0, 1.0)}
-    config = config_lib.change(config, data=whole)
+    # What training was told is no word on these files.
+    encoding = "auto" if "blackbox_encoding" in known else config.blackbox.encoding
+    config = config_lib.change(config, data=whole, blackbox={"encoding": encoding})
     how = dict(known=known, notes=notes, segmenter=None)
     how["num_classes"] = predictor.labels["blackbox"]["num_classes"]
     return dict(zip(images, attach.with_blackbox(config, split, **how).blackbox))

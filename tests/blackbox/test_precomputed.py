@@ -105,7 +105,11 @@ def test_probabilities_are_averaged_over_areas(folder, are_logits):
     [
         (np.zeros((3, 3), int), {}, "wanted 4 x 6 or 8 x 12 pixels, got 3 x 3"),
         (np.zeros(SIZE), {}, "wanted integer class ids, got float64"),
-        (np.full(SIZE, 19), {"encoding": "train_ids"}, "19 classes .*got id 19"),
+        (
+            np.full(SIZE, 19),
+            {"encoding": "train_ids", "is_said": True},
+            "19 classes .*got id 19",
+        ),
         (np.full(SIZE, 300), {}, "wanted class ids, got 300 to 300"),
         (np.zeros(SIZE, int), {"output": "probabilities"}, r"wanted floats \[h, w, 19"),
         (np.full((*SIZE, K), np.nan), {"output": "probabilities"}, "NaN"),
@@ -186,6 +190,43 @@ def test_labels_decide_where_there_are_some():
     with pytest.raises(io.DataError, match="cannot be told"):
         nothing = np.full((1, 4), 255, np.uint8)
         precomputed.choose_encoding(maps, TABLES, [nothing])
+
+
+def test_a_map_of_another_encoding_than_the_others_is_refused(folder):
+    # Road, car and sky: as label ids 0, 13 and 10 are road's none, wall and none.
+    train = np.array([0, 13, 10, 0, 0, 0] * 4).reshape(SIZE)
+    label = np.array([7, 26, 23, 7, 7, 7] * 4).reshape(SIZE)
+    write(folder, [label, train])
+    labels = np.stack([train, np.full(SIZE, 255)])[:, None].astype(np.uint8)
+    words = "000002.*wanted label ids, as in other .* like train ids .*=label_ids takes"
+    for encoding in ("auto", "label_ids"):  # Told now, or by the training.
+        with pytest.raises(io.DataError, match=words):
+            read(folder, labels, encoding=encoding)
+    _, encoding = read(folder, encoding="label_ids", is_said=True)
+    assert encoding == "label_ids"
+
+
+def test_palettes_that_differ_from_map_to_map_are_refused(folder):
+    ids = np.array([0, 1, 2, 0, 0, 0] * 4, np.uint8).reshape(SIZE)
+    for name, colors in zip(NAMES, ([9, 0, 0, 0, 9, 0, 0, 0, 9], [0, 9, 0, 9, 0, 0])):
+        image = Image.fromarray(ids % (len(colors) // 3))
+        image.putpalette(colors)
+        image.save(folder / "predicted" / f"{name}.png")
+    with pytest.raises(
+        io.DataError, match="02.png: its palette gives the id 0 another"
+    ):
+        read(folder, encoding="train_ids")
+
+
+def test_masks_of_0_and_255_are_no_classes(folder):
+    write(folder, [np.zeros(SIZE, np.uint8), np.eye(*SIZE, dtype=np.uint8) * 255])
+    table = np.full(256, -1, np.int16)
+    table[[0, 1, 255]] = 0, 1, 255
+    two = dict(num_classes=2, tables={"class_ids": table}, encoding="class_ids")
+    with pytest.raises(io.DataError, match="wanted class ids 0 and 1, got 0 and 255"):
+        read(folder, **two)
+    write(folder, [np.ones(SIZE, np.uint8), np.eye(*SIZE, dtype=np.uint8) * 255])
+    assert np.unique(read(folder, **two)[0]).tolist() == [0, 1, 255]
 
 
 def test_void_is_void_in_every_encoding_and_said_how_it_was_told(folder):

@@ -10,7 +10,7 @@ from PIL import Image
 
 from car_tf import config as config_lib
 from car_tf.config import data_sections
-from car_tf.data import check, findings, io
+from car_tf.data import check, cityscapes, findings, io
 from car_tf.data import load as data_load
 from car_tf.data.lidc import read as lidc
 
@@ -89,6 +89,22 @@ def test_train_ids_under_the_name_of_label_ids_are_seen(tmp_path):
         tree.write_image(tree.label_file(tmp_path, "val", "frankfurt", index), ids)
     report = check.check(str(tmp_path))
     assert problems(report) == [("error", "train ids", "val", "val")]
+
+
+def test_one_label_of_train_ids_among_label_ids_is_seen(tmp_path):
+    tree.write(tmp_path)
+    table = cityscapes.label_id_table().astype(np.uint8)
+    path = tree.label_file(tmp_path, "train", "bochum", 1)
+    tree.write_image(path, table[tree.label_ids()])
+    # Road, building and void alone are label ids, too.
+    few = np.repeat(np.array([7, 7, 11, 3], np.uint8), 16)[:, None]
+    few = np.ascontiguousarray(np.broadcast_to(few, tree.SIZE))
+    tree.write_image(tree.label_file(tmp_path, "train", "aachen", 1), few)
+    report = check.check(str(tmp_path))
+    assert problems(report) == [("error", "train ids", "train", "bochum_000001_000019")]
+    stopped_alike(
+        tmp_path, "train ids", tmp_path, "data.size=32,64", "data.crop_size=32,32"
+    )
 
 
 def test_a_missing_split_is_a_problem_and_an_empty_folder_an_error(tmp_path):

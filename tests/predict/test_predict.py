@@ -185,6 +185,23 @@ def test_maps_are_read_as_the_training_read_them(predictor, folders, monkeypatch
         reader.read(inputs.Upload("small.png", images["small"], *maps))
 
 
+def test_maps_of_another_encoding_than_in_training_are_refused(
+    predictor, folders, monkeypatch
+):
+    config = exported.config(blackbox=config_lib.BlackBox(encoding="label_ids"))
+    config = json.loads(config_lib.to_json(config))
+    how = dict(name="a", embedded=False, receptive_field=None, config=config)
+    labels = description.labels(program.Settings(exported.street_facts()), **how)
+    monkeypatch.setattr(predictor, "labels", labels)
+    of, images = predict_black_boxes.BlackBoxes, {"small": find(folders)["small"]}
+    ids = exported.labels(1, 24, 32)[0]
+    Image.fromarray(ids).save(folders / "maps" / "small.png")
+    with pytest.raises(io.DataError, match="wanted label ids, .* like train ids"):
+        of(predictor, images, options(folders))
+    said = options(folders, blackbox_settings=["blackbox.encoding=train_ids"])
+    assert "read as train ids" in " ".join(of(predictor, images, said).notes)
+
+
 def test_images_of_one_name_have_each_its_own_map(predictor, folders):
     for index, side in enumerate(("left", "right")):
         for kind, array in (
