@@ -44,9 +44,22 @@ def _kind_checks(strings: tf.Tensor, name: str, jpeg: bool) -> List[checks.Check
 
 def decode_images(strings: tf.Tensor, channels: int, name: str) -> tf.Tensor:
     """Decodes `[B]` PNG or JPEG strings of one size to `[B, H, W, C]` uint8."""
-    (strings,) = checks.gate(
-        [strings], [[None]], lambda fed: _kind_checks(fed[0], name, jpeg=True)
-    )
+
+    def kinds(fed: Sequence[tf.Tensor]) -> List[checks.Check]:
+        padded = tf.strings.join([fed[0], b" " * _PNG_HEADER])
+        # The lower half of 16 bits would be cut off, and what is transparent shown.
+        is_deep, has_alpha = (
+            tf.strings.regex_full_match(tf.strings.substr(padded, at, 1), pattern)
+            for at, pattern in ((24, "\\x10"), (25, "[\\x04\\x06]"))
+        )
+        sentence = f"{name}: wanted images of 8 bits per channel, none of them alpha"
+        bad = _starts(fed[0], _PNG) & (is_deep | has_alpha)
+        return [
+            *_kind_checks(fed[0], name, jpeg=True),
+            (~tf.reduce_any(bad), tf.constant(sentence)),
+        ]
+
+    (strings,) = checks.gate([strings], [[None]], kinds)
     return _decode(strings, channels, name)
 
 

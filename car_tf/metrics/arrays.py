@@ -87,7 +87,8 @@ def ece(
       In [0, 1], 0 at best; None where no pixel is labelled.
 
     Raises:
-      ValueError: shapes do not fit, or a probability is not in [0, 1].
+      ValueError: shapes do not fit, labels of no class, or probabilities not in [0, 1]
+        or of another sum than 1.
     """
     probs, labels = np.asarray(probs), np.asarray(labels)
     given = labels.shape
@@ -103,6 +104,16 @@ def ece(
     right = (labels == probs.argmax(-1)[..., None, :, :]) & valid
     num_valid = valid.sum(-3)
     counted = num_valid > 0
+    strange = labels[valid & ((labels < 0) | (labels >= probs.shape[-1]))]
+    if strange.size:
+        raise ValueError(
+            f"wanted labels 0 to {probs.shape[-1] - 1}, or {ignore_label}, got {strange[0]}"
+        )
+    sums = probs[counted].sum(-1)
+    # Of halves and bytes.
+    if sums.size and not np.abs(sums - 1).max() <= 0.05:
+        found = f"{sums.min():g} to {sums.max():g}"
+        raise ValueError(f"wanted probabilities in [0, 1] that sum to 1, got {found}")
     reliability = calibration.Reliability(num_bins)
     reliability.update(
         probs.max(-1)[counted], (right.sum(-3)[counted] / num_valid[counted])

@@ -174,6 +174,16 @@ WRONG = [
     ("sample_bytes", {"image_bytes": [BOMB] * 2}, "2 images of 65536 x 65536"),
     (
         "sample_bytes",
+        {"image_bytes": [IMAGE_PNG, png(GOOD["image"][0].astype(np.uint16))]},
+        "image_bytes: wanted images of 8 bits per channel",
+    ),
+    (
+        "sample_bytes",
+        {"image_bytes": [png(GOOD["image"][0][..., [0, 1, 2, 0]])] * 2},
+        "none of them alpha",
+    ),
+    (
+        "sample_bytes",
         {"image_bytes": [IMAGE_PNG, png(GOOD["image"][0, :9])]},
         "wanted images of one size",
     ),

@@ -32,6 +32,22 @@ def test_classes_are_weighed_alike():
     assert metrics.ged(sample, label, **kinds) == pytest.approx(0.5)
 
 
+@pytest.mark.parametrize(
+    "scale, label, message",
+    [
+        (1.0, -1, "wanted labels 0 to 1, or 255, got -1"),
+        (1.0, 2, "wanted labels 0 to 1, or 255, got 2"),
+        (0.5, 1, "that sum to 1, got 0.5 to 0.5"),
+    ],
+)
+def test_ece_of_labels_of_no_class_and_of_other_scores_is_refused(
+    scale, label, message
+):
+    probs, labels = np.full((1, 2, 2), 0.5 * scale), np.array([[0, label]])
+    with pytest.raises(ValueError, match=message):
+        metrics.ece(probs, labels)
+
+
 def test_ece_is_right_in_the_share_of_raters():
     probs = np.array([[[0.9, 0.1], [0.6, 0.4]]])
     # Right where 0.9 sure, wrong where 0.6 sure.
