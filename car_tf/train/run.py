@@ -88,7 +88,8 @@ def _begun(config, workdir, strategy, log) -> data_load.Dataset:
         log(f"note: {note}")
     recalibrates = networks.recalibrates(config, dataset.info)
     if config.calibration_net.recalibrated and not recalibrates:
-        log("note: F is not recalibrated, which takes two classes that do not flip")
+        words = "is for two classes that do not flip"
+        log(f"note: F is used as trained: calibration_net.recalibrated {words}")
     sizes = ", ".join(f"{name} {len(split)}" for name, split in dataset.splits.items())
     log(f"data: {dataset.info.title} ({sizes} images)")
     if config.train.init_from and not workdir.begun:
