@@ -21,15 +21,17 @@ def _starts(strings: tf.Tensor, magic: bytes) -> tf.Tensor:
     return long & tf.equal(tf.strings.substr(padded, 0, len(magic)), magic)
 
 
-def _size(string: tf.Tensor) -> tf.Tensor:
-    """Reads (height, width) off the header, so that no bomb is decoded."""
+def _shape(string: tf.Tensor) -> tf.Tensor:
+    """Reads height, width, channels off the header, so that no bomb is decoded."""
 
     def of_png() -> tf.Tensor:
         header = tf.strings.substr(string, 16, 8)
-        return tf.io.decode_raw(header, tf.int32, little_endian=False)[::-1]
+        size = tf.io.decode_raw(header, tf.int32, little_endian=False)[::-1]
+        is_grey = tf.equal(tf.strings.substr(string, 25, 1), b"\x00")
+        return tf.concat([size, [tf.where(is_grey, 1, 3)]], axis=0)
 
     return tf.cond(
-        _starts(string, _PNG), of_png, lambda: tf.image.extract_jpeg_shape(string)[:2]
+        _starts(string, _PNG), of_png, lambda: tf.image.extract_jpeg_shape(string)
     )
 
 
@@ -81,12 +83,17 @@ def decode_maps(strings: tf.Tensor, name: str) -> tf.Tensor:
 
 
 def _decode(strings: tf.Tensor, channels: int, name: str) -> tf.Tensor:
-    sizes = tf.map_fn(_size, strings, fn_output_signature=tf.TensorSpec([2], tf.int32))
-    strings, _ = checks.gate(
-        [strings, sizes],
-        [[None], [None, 2]],
-        lambda fed: checks.size_checks(fed[1], name),
-    )
+    spec = tf.TensorSpec([3], tf.int32)
+    shapes = tf.map_fn(_shape, strings, fn_output_signature=spec)
+
+    def fits(fed: Sequence[tf.Tensor]) -> List[checks.Check]:
+        # Colours would be made grey, and CMYK colours of some kind.
+        found, kinds = fed[1][:, 2], "grey" if channels == 1 else "grey or RGB"
+        is_known = tf.reduce_all(found <= channels)
+        sentence = tf.constant(f"{name}: wanted {kinds} images")
+        return [*checks.size_checks(fed[1][:, :2], name), (is_known, sentence)]
+
+    strings, _ = checks.gate([strings, shapes], [[None], [None, 3]], fits)
     return tf.map_fn(
         lambda string: tf.io.decode_png(string, channels=channels),
         strings,

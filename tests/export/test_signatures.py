@@ -1,13 +1,15 @@
 """Every signature of the SavedModel against the sampler in the process."""
 
 import dataclasses
+import io
 
 import exported
 import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image
 
-from export import checks, program, signatures
+from export import checks, encoded, program, signatures
 
 SIZES = [(3, 37, 50), (1, 1, 3)]
 
@@ -114,6 +116,15 @@ def test_without_a_seed_every_call_draws_anew():
     assert (draws[0] != draws[1]).any()
 
 
+def test_colours_are_not_made_grey():
+    grey, colours = png(GOOD["image"][0][..., :1]), png(GOOD["image"][0])
+    decode = tf.function(lambda sent: encoded.decode_images(sent, 1, "image_bytes"))
+    found = decode(tf.constant([grey, grey]))
+    np.testing.assert_array_equal(found[0], GOOD["image"][0][..., :1])
+    with pytest.raises(tf.errors.InvalidArgumentError, match="wanted grey images"):
+        decode(tf.constant([grey, colours]))
+
+
 def test_python_programs_may_leave_out_what_has_a_default():
     inputs = unseeded(exported.street_inputs(1, 16, 16))
     drawn = exported.loaded().sample(**{k: tf.constant(v) for k, v in inputs.items()})
@@ -122,6 +133,12 @@ def test_python_programs_may_leave_out_what_has_a_default():
 
 def png(array):
     return tf.io.encode_png(array).numpy()
+
+
+def cmyk_jpeg(width, height):
+    file = io.BytesIO()
+    Image.new("CMYK", (width, height)).save(file, "JPEG")
+    return file.getvalue()
 
 
 GOOD = exported.street_inputs(2, 16, 20)
@@ -134,6 +151,7 @@ GOOD_BYTES = {
 }
 # 65536 x 65536, in a file of a few bytes.
 BOMB = IMAGE_PNG[:16] + b"\0\1\0\0" * 2 + IMAGE_PNG[24:]
+CMYK = cmyk_jpeg(20, 16)
 NO_SEED = np.zeros([0, 2], np.int32)
 WRONG = [
     ("sample", {"image": GOOD["image"][0]}, "image: wanted [B, H, W, 3]"),
@@ -182,6 +200,7 @@ WRONG = [
         {"image_bytes": [png(GOOD["image"][0][..., [0, 1, 2, 0]])] * 2},
         "none of them alpha",
     ),
+    ("sample_bytes", {"image_bytes": [IMAGE_PNG, CMYK]}, "wanted grey or RGB images"),
     (
         "sample_bytes",
         {"image_bytes": [IMAGE_PNG, png(GOOD["image"][0, :9])]},
@@ -213,14 +232,15 @@ def test_a_wrong_request_is_refused_with_a_sentence(signature, change, words):
 def test_what_decode_is_given_must_come_from_encode():
     encoded = exported.call("encode", **unseeded(GOOD))
     last = dict(num_samples=np.int32(2), seed=exported.seeds(2))
-    changes = {
-        "log_probs": (encoded["log_probs"][..., 1:], "log_probs: wanted [B, H, W, 24]"),
-        "feature_0": (encoded["feature_0"][:, :0], "feature_0: wanted [2, 2, 4, 16]"),
-        "feature_1": (encoded["feature_1"][0], "feature_1: wanted"),
-        "feature_2": (encoded["feature_2"] * np.nan, "feature_2: wanted finite"),
-        "feature_3": (encoded["feature_3"][:1], "feature_3: wanted [2, 16, 32, 4]"),
-    }
-    for name, (value, words) in changes.items():
+    first, second = encoded["feature_0"], encoded["feature_1"]
+    changes = [
+        ("log_probs", encoded["log_probs"][..., 1:], "log_probs: wanted [B, H, W, 24]"),
+        ("feature_0", first[:, :0], "feature_0: wanted [2, 8, 16, 4]"),
+        ("feature_0", first * np.nan, "feature_0: wanted finite"),
+        ("feature_1", second[0], "feature_1: wanted"),
+        ("feature_1", second[:1], "feature_1: wanted [2, 16, 32, 4]"),
+    ]
+    for name, value, words in changes:
         with pytest.raises(tf.errors.InvalidArgumentError) as caught:
             exported.call("decode", **{**encoded, name: value}, **last)
         assert words in str(caught.value)
