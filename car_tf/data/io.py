@@ -263,6 +263,14 @@ def atomic_file(path: pathlib.Path) -> Iterator[IO[bytes]]:
             work.unlink()
 
 
+def remove_leftovers(folder: pathlib.Path) -> None:
+    """Removes what killed processes of this machine left of `atomic_file` in a tree."""
+    for path in folder.rglob(f".*.{socket.gethostname()}-*-*.new"):
+        process = path.name.split("-")[-2]
+        if not pathlib.Path("/proc", process).exists():
+            path.unlink(missing_ok=True)
+
+
 def write_text(path: pathlib.Path, text: str) -> None:
     """Writes a text file atomically and durably."""
     with atomic_file(path) as file:

@@ -106,6 +106,7 @@ class RunDir:
             raise RunError(
                 f"--workdir: another run is writing to {self.path}"
             ) from None
+        data_io.remove_leftovers(self.path)
         if self.begun and not self._is_extended(config):
             require_same(self.path, config)
 

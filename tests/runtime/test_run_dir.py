@@ -14,6 +14,7 @@ import pytest
 
 from car_tf import config as config_lib
 from car_tf.config import fields
+from car_tf.data import io as data_io
 from car_tf.runtime import environment, run_dir, stop_signal
 
 CONFIG = config_lib.Config(name="one")
@@ -75,6 +76,20 @@ def test_the_same_configuration_resumes(run):
     again.begin(CONFIG)
     assert again.read_json("environment.json") == started
     again.close()
+
+
+def test_what_a_killed_process_left_half_written_is_removed(tmp_path):
+    program = (
+        "import os, pathlib, sys\nfrom car_tf.data import io\n"
+        "with io.atomic_file(pathlib.Path(sys.argv[1])):\n    os._exit(9)"
+    )
+    for name in ("figures/a.png", "b.json"):
+        subprocess.run([sys.executable, "-c", program, tmp_path / name], check=False)
+    written = "**/.*.new"
+    assert len(list(tmp_path.glob(written))) == 2
+    with data_io.atomic_file(tmp_path / "c.json"):  # of a process that lives
+        run_dir.RunDir(str(tmp_path), config_lib.load("cityscapes")).close()
+        assert [path.name[:8] for path in tmp_path.glob(written)] == [".c.json."]
 
 
 def test_a_second_run_in_the_same_directory_is_refused(run):
