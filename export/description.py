@@ -106,15 +106,11 @@ def write_card(
         f"TensorFlow {tf.__version__}, Python {platform.python_version()}.",
     ]
     # A program that needs the paths finds them in the labels' file.
-    text = io.without_folders("\n\n".join(parts) + "\n", _paths(described["config"]))
+    sections = (described["config"] or {}).values()
+    fields = [part.values() for part in sections if isinstance(part, dict)]
+    paths = io.absolute_paths([str(value) for part in fields for value in part])
+    text = io.without_folders("\n\n".join(parts) + "\n", paths)
     (folder / CARD_FILE).write_text(text, encoding="utf-8")
-
-
-def _paths(config: Optional[Dict[str, Any]]) -> List[str]:
-    """Returns the absolute paths in a configuration."""
-    sections = [part for part in (config or {}).values() if isinstance(part, dict)]
-    values = [str(value) for section in sections for value in section.values()]
-    return [value for value in values if pathlib.Path(value).is_absolute()]
 
 
 def _limits(described: Dict[str, Any]) -> List[str]:

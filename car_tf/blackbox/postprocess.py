@@ -22,7 +22,7 @@ _SUM_TOLERANCE = 0.05
 # How far scores may leave [0, 1] by rounding.
 _RANGE_TOLERANCE = 1e-3
 # By which an image may be larger than its map.
-_STRIDES = (1, 2, 4, 8, 16, 32)
+STRIDES = (1, 2, 4, 8, 16, 32)
 # Working sizes of at most so many pixels, such as 256 x 512, share what is kept.
 MAX_SHARED_PIXELS = 3 << 16
 
@@ -84,10 +84,8 @@ def no_logits(path: str, raw: Any, *, is_first: bool) -> Optional[io.DataError]:
     low = float(tf.reduce_min(tf.where(sums > 0, sums, tf.reduce_max(sums))))
     high = float(tf.reduce_max(sums))
     if high - low <= 2 * _SUM_TOLERANCE * high:
-        found = (
-            f"of which {(low + high) / 2:.3g} is the sum at each pixel: divide them "
-        )
-        found += "by that"
+        total = f"{(low + high) / 2:.3g}"
+        found = f"of which {total} is the sum at each pixel: divide them by that"
     elif bool(tf.reduce_all(scores == tf.round(scores))):
         found = f"that are whole numbers up to {float(tf.reduce_max(scores)):g}"
     elif is_first:
@@ -110,7 +108,7 @@ def covers(image_size: Sequence[int], map_size: Sequence[int]) -> bool:
     if image_size[0] != image_size[1] and abs(ratios[0] / ratios[1] - 1) < 0.01:
         return True
     return all(
-        mine % whole == 0 or any(abs(s * mine - whole) <= s for s in _STRIDES)
+        mine % whole == 0 or any(abs(s * mine - whole) <= s for s in STRIDES)
         for whole, mine in pairs
     )
 

@@ -237,13 +237,13 @@ def predictions(
     if options.prefers_scores:
         encoding = "probabilities"
         kind = _kind_of_all(folder, [paths[i] for i in chosen], options, scores, note)
-    elif class_map:
-        encoding, tables = "class_map", {"class_map": _table_of(class_map)}
     else:
-        sample = [read_ids(paths[i], shapes_of(i)) for i in chosen]
-        asked = split.take(chosen)
-        encoding = _told_encoding(folder, sample, encoding, tables, asked, note)
-    _check_palettes([paths[i] for i in chosen])
+        sample = _read_some([paths[i] for i in chosen], map(shapes_of, chosen))
+        if class_map:
+            encoding, tables = "class_map", {"class_map": _table_of(class_map)}
+        else:
+            asked = split.take(chosen)
+            encoding = _told_encoding(folder, sample, encoding, tables, asked, note)
     rivals = {} if is_said or encoding not in tables else tables
     how = dict(size=size, table=tables.get(encoding), options=options, kind=kind)
     hashes, names = cache.content_hashes(paths, cache_dir), split.places or split.names
@@ -298,10 +298,7 @@ def _shapes(
 
 
 def _told_kind(paths: Sequence[pathlib.Path]) -> str:
-    """Tells what the scores in files are: one map of logits may lie in [0, 1].
-
-    A DataError where none is negative, which logits are.
-    """
+    """Tells what the scores in files are: one map of logits may lie in [0, 1]."""
     kinds, errors = set(), []
     for path in paths:
         scores = _read_array(path) if path.suffix == ".npy" else np.zeros(0)
@@ -310,7 +307,7 @@ def _told_kind(paths: Sequence[pathlib.Path]) -> str:
             errors.append(maps.no_logits(str(path), scores, is_first=True))
     order = (base.LOGITS, base.SIGMOID, base.PROBABILITIES)
     kind = next((kind for kind in order if kind in kinds), base.PROBABILITIES)
-    if kind == base.LOGITS and all(errors):
+    if kind == base.LOGITS and all(errors):  # None is negative anywhere.
         raise errors[0]
     return kind
 
@@ -330,17 +327,19 @@ def _told_encoding(folder, sample, encoding, tables, asked, note) -> str:
     return encoding
 
 
-def _check_palettes(paths: Sequence[pathlib.Path]) -> None:
-    """Refuses maps in which an id has several colours: programs number them anew."""
-    colors = {}
-    for path in [path for path in paths if path.suffix == ".png"]:
-        for value, color in examine.read_codes(path, "L")[1].items():
+def _read_some(paths: Sequence[pathlib.Path], shapes) -> List[np.ndarray]:
+    """Reads maps of one use of ids: an id of several colours was numbered anew."""
+    sample, colors = [read_ids(*pair) for pair in zip(paths, shapes)], {}
+    for path, ids in zip(paths, sample):
+        found = examine.palette_of(path, ids) if path.suffix == ".png" else {}
+        for value, color in found.items():
             known, other = colors.setdefault(value, (color, path))
             if known != color:
                 raise io.DataError(
                     f"{path}: its palette gives the id {value} another colour than that of "
                     f"{other.name}, so that ids may differ, too: save the ids as grey"
                 )
+    return sample
 
 
 def _check_encoding(

@@ -217,7 +217,7 @@ def _as_flat_scores(
     name: str, array: np.ndarray, size: Tuple[int, int], num_classes: int
 ) -> List[Output]:
     """Takes `[B, h * w, K]`, where h and w are the image's by a whole stride."""
-    for stride in (1, 2, 4, 8, 16, 32):
+    for stride in postprocess.STRIDES:
         num = (size[0] // stride) * (size[1] // stride)
         if array.shape == (1, num, num_classes):
             return [Output(name, postprocess.kind_of(array), 3, stride)]

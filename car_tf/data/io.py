@@ -354,6 +354,11 @@ def read_ahead(
         pool.shutdown(cancel_futures=True)
 
 
+def absolute_paths(words: Sequence[str]) -> List[str]:
+    """Returns those of some words that are absolute paths as a whole."""
+    return [word for word in words if re.match(r"(?:[A-Za-z]:|~)?[/\\].", word)]
+
+
 def without_folders(text: str, known: Sequence[str] = ()) -> str:
     """Shortens absolute paths to their last part: what is written may be shown to anyone.
 

@@ -2,7 +2,6 @@
 
 import dataclasses
 import pathlib
-import re
 import shlex
 from typing import Any, Dict, List, Mapping, Optional, Sequence
 
@@ -168,7 +167,7 @@ def known_paths(run: Run) -> List[str]:
     """Returns the absolute paths that a run's files name as a whole."""
     words = [str(run.path), *flat(run.config).values()]
     words += [word.split("=")[-1] for word in run.environment.get("command", [])]
-    return [word for word in words if re.match(r"(?:[A-Za-z]:|~)?[/\\].", word)]
+    return io.absolute_paths(words)
 
 
 def duration(seconds: float) -> str:

@@ -134,11 +134,16 @@ def read_codes(path: pathlib.Path, mode: str) -> Tuple[np.ndarray, Dict[int, Col
     Beside them, of a mask with a palette, the colour of each value that occurs.
     """
     codes = codes_of(np.asarray(io.read_png(path, mode=mode)))
+    return codes, {} if mode == "colors" else palette_of(path, codes)
+
+
+def palette_of(path: pathlib.Path, values: np.ndarray) -> Dict[int, Color]:
+    """Returns the colour of each of the values that a mask with a palette holds."""
     with io.opened(path) as image:
-        if mode == "colors" or image.mode != "P":
-            return codes, {}
+        if image.mode != "P":
+            return {}
         colors = np.reshape(image.getpalette(), (-1, 3)).tolist()
-    return codes, {code: tuple(colors[code]) for code in np.unique(codes).tolist()}
+    return {value: tuple(colors[value]) for value in np.unique(values).tolist()}
 
 
 def codes_of(values: np.ndarray) -> np.ndarray:
