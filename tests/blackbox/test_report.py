@@ -220,7 +220,10 @@ def test_the_real_deeplab_runs_once_on_camvid(tmp_path, output, monkeypatch):
     got = predict(size)
     if output == "probabilities":
         assert got.dtype == np.float16 and got.shape == (len(found), *size, K)
-        np.testing.assert_allclose(got.sum(-1, dtype=np.float32), 1, atol=0.02)
+        # Each of the K probabilities is kept to 1 / 510, and rounded to float16 then.
+        np.testing.assert_allclose(
+            got.sum(-1, dtype=np.float32), 1, atol=K / 510 + 1e-3
+        )
     counts = report.confusion(
         np.stack(labels), postprocess.hard_labels(got), num_classes=K
     )
