@@ -6,10 +6,9 @@ from typing import Callable, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 
-from car_tf.blackbox import base
+from car_tf.blackbox import base, encodings
 from car_tf.blackbox import postprocess as maps
 from car_tf.data import cache, examples, io, pictures
-from car_tf.data.folders import examine
 
 # `*_prior_preds_trainIds.npy` in the wild hold label ids in spite of their name, which
 # is why the encoding is told from the ids themselves.
@@ -21,10 +20,6 @@ ENDINGS = (
     ".npy",
     ".png",
 )
-# Agreement with the labels by which ids are told: at least, and by more than the other.
-_FITS, _CLEARLY = 0.2, 0.1
-# Share of pixels that may hold ids of no class, where there are no labels to ask.
-_MAX_STRAY = 0.25
 _NUM_ASKED = 16
 
 
@@ -150,51 +145,6 @@ def read_ids(path: pathlib.Path, image_shapes: Sequence[Tuple[int, int]]) -> np.
     return ids.astype(np.uint8)
 
 
-def choose_encoding(
-    maps: Sequence[np.ndarray],
-    tables: Dict[str, np.ndarray],
-    labels: Optional[Sequence[np.ndarray]] = None,
-) -> Tuple[str, str]:
-    """Tells which ids maps hold: by the labels, else by which ids have a meaning.
-
-    A single id decides nothing: what counts is how many labelled pixels come out right
-    with each table or, where that is few with either, how many pixels hold the id of a
-    class. Takes `[H, W]` ids of some images, tables as `predictions` does, and their
-    `[h, w]` train ids, 255 ignored, if there are labels. Returns the encoding, and the
-    evidence in words.
-
-    Raises:
-      DataError: neither fits, or both do.
-    """
-    right, known = {}, {}
-    for name, table in tables.items():
-        used = np.concatenate([table[ids[ids != 255]] for ids in maps])
-        known[name] = float(np.mean((used >= 0) & (used < 255))) if used.size else 0.0
-        hits = [np.zeros(0, bool)]
-        for ids, label in zip(maps, [] if labels is None else labels):
-            resized = table[io.resize_nearest(ids, label.shape)]
-            hits.append((resized == label)[label != 255])
-        hits = np.concatenate(hits)
-        right[name] = float(hits.mean()) if hits.size else 0.0
-    is_labelled = hits.size > 0
-    evidence = "; ".join(
-        f"as {name.replace('_', ' ')} {known[name]:.1%} of the pixels are of a class"
-        + f" and {right[name]:.1%} of the labelled ones are right" * is_labelled
-        for name in tables
-    )
-    other, best = sorted(right, key=right.get)
-    if right[best] >= _FITS and right[best] - right[other] >= _CLEARLY:
-        return best, evidence
-    other, best = sorted(known, key=known.get)
-    stray, others = 1 - known[best], 1 - known[other]
-    if stray <= _MAX_STRAY and others > 4 * stray + 0.01:
-        return best, evidence
-    raise io.DataError(
-        f"which ids the predictions hold cannot be told ({evidence}): set "
-        f"blackbox.encoding to {' or '.join(tables)}, or blackbox.class_map"
-    )
-
-
 def predictions(
     folder: str,
     split: examples.Examples,
@@ -215,7 +165,7 @@ def predictions(
     Args:
       folder: a file per image, of its own or the working size; resized or cut.
       split: N images; by labels `[N, A, h, w]`, if they have some, `auto` is told.
-      encoding: `train_ids`, `label_ids`, or `auto`; see `choose_encoding`.
+      encoding: `train_ids`, `label_ids`, or `auto`; see `encodings.choose`.
       tables: encoding -> `[256]` int16 to train ids, 255 for none, -1 for no id.
       is_said: whether a user said the encoding; else no map may look like another's.
       scores: the kind of the training's; empty to tell it alone.
@@ -238,12 +188,15 @@ def predictions(
         encoding = "probabilities"
         kind = _kind_of_all(folder, [paths[i] for i in chosen], options, scores, note)
     else:
-        sample = _read_some([paths[i] for i in chosen], map(shapes_of, chosen))
+        files = [paths[i] for i in chosen]
+        sample = [read_ids(*pair) for pair in zip(files, map(shapes_of, chosen))]
+        encodings.check_palettes(files, sample)
         if class_map:
             encoding, tables = "class_map", {"class_map": _table_of(class_map)}
         else:
-            asked = split.take(chosen)
-            encoding = _told_encoding(folder, sample, encoding, tables, asked, note)
+            asked = split.take(chosen).labels
+            labels = asked[:, 0] if asked.ndim == 4 else None
+            encoding = encodings.told(folder, sample, encoding, tables, labels, note)
     rivals = {} if is_said or encoding not in tables else tables
     how = dict(size=size, table=tables.get(encoding), options=options, kind=kind)
     hashes, names = cache.content_hashes(paths, cache_dir), split.places or split.names
@@ -312,52 +265,6 @@ def _told_kind(paths: Sequence[pathlib.Path]) -> str:
     return kind
 
 
-def _told_encoding(folder, sample, encoding, tables, asked, note) -> str:
-    """Returns what some maps are read as together, told by themselves for `auto`."""
-    if any(np.count_nonzero((t >= 0) & (t < 255)) == 2 for t in tables.values()):
-        maps.check_mask(folder, np.concatenate([ids.ravel() for ids in sample]))
-    if encoding != "auto":
-        return encoding
-    labels = asked.labels[:, 0] if asked.labels.ndim == 4 else None
-    try:
-        encoding, evidence = choose_encoding(sample, tables, labels)
-    except io.DataError as error:
-        raise io.DataError(f"{folder}: {error}") from error
-    note(f"ids of the predictions, told from {len(sample)} maps: {evidence}")
-    return encoding
-
-
-def _read_some(paths: Sequence[pathlib.Path], shapes) -> List[np.ndarray]:
-    """Reads maps of one use of ids: an id of several colours was numbered anew."""
-    sample, colors = [read_ids(*pair) for pair in zip(paths, shapes)], {}
-    for path, ids in zip(paths, sample):
-        found = examine.palette_of(path, ids) if path.suffix == ".png" else {}
-        for value, color in found.items():
-            known, other = colors.setdefault(value, (color, path))
-            if known != color:
-                raise io.DataError(
-                    f"{path}: its palette gives the id {value} another colour than that of "
-                    f"{other.name}, so that ids may differ, too: save the ids as grey"
-                )
-    return sample
-
-
-def _check_encoding(
-    path: pathlib.Path, ids: np.ndarray, encoding: str, tables: Dict[str, np.ndarray]
-) -> None:
-    """Refuses a map that clearly looks like one of another encoding than is read."""
-    try:
-        found, evidence = choose_encoding([ids], tables)
-    except io.DataError:  # One map may not tell.
-        return
-    if found != encoding:
-        raise io.DataError(
-            f"{path}: wanted {encoding.replace('_', ' ')}, as in other maps or in "
-            f"training, got what looks like {found.replace('_', ' ')} ({evidence}); "
-            f"blackbox.encoding={encoding} takes all for that"
-        )
-
-
 def _read(
     path: pathlib.Path,
     shapes: Sequence[Tuple[int, int]],
@@ -382,7 +289,7 @@ def _read(
     )
     stored = read_ids(path, shapes)
     if len(rivals) > 1:
-        _check_encoding(path, stored, encoding, rivals)
+        encodings.check_map(path, stored, encoding, rivals)
     ids = io.map_ids(stored, table, path=path, wanted=wanted)
     return io.resize_nearest(ids, size) if corner is None else _cut(ids, corner, size)
 
