@@ -34,6 +34,11 @@ ROWS = {
         "row_kernels",
         "with oneDNN's kernels and without, in processes",
     ),
+    "stacks": (
+        "processes",
+        "row_stacks",
+        "start, sampling and the step with this Python and with --other_python",
+    ),
     "input": ("training", "row_input", "the input pipeline against the step"),
     "score": ("scores", "row", "GED and HM-IoU of an image, on one core"),
     "memory": ("processes", "row_memory", "peak memory of the stage-2 step against M"),
@@ -50,11 +55,14 @@ ROWS = {
 
 flags.DEFINE_list(
     "rows",
-    [name for name in ROWS if name != "full_size"],
-    "Rows to measure, separated by commas; by default all but `full_size`.",
+    [name for name in ROWS if name not in ("full_size", "stacks")],
+    "Rows to measure, separated by commas; by default all but `full_size` and `stacks`.",
 )
 flags.DEFINE_string("json", "", "File to write the results to.")
 flags.DEFINE_string("plot", "", "PNG file for the plot of the row `growth`.")
+flags.DEFINE_string(
+    "other_python", "", "Python of the other stack, for the row `stacks`."
+)
 flags.DEFINE_bool("list", False, "Lists the rows and stops.")
 flags.DEFINE_bool("small", False, "Tiny sizes: shows that all runs, not how fast.")
 
@@ -81,7 +89,10 @@ def _run(names: Sequence[str]) -> Dict[str, Any]:
         measure = getattr(
             importlib.import_module(f"tests.benchmarks.{module}"), function
         )
-        options = {"plot": FLAGS.plot} if name == "growth" else {}
+        options = {
+            "growth": {"plot": FLAGS.plot},
+            "stacks": {"other_python": FLAGS.other_python},
+        }.get(name, {})
         tables = measure(roofs, FLAGS.small, **options)
         load = round(os.getloadavg()[0], 1)
         for table in tables:

@@ -24,13 +24,17 @@ def _environment(**changes: str) -> Dict[str, str]:
 
 
 def call(
-    function: Callable[..., Dict[str, Any]], *arguments, **environment: str
+    function: Callable[..., Dict[str, Any]],
+    *arguments,
+    python: str = sys.executable,
+    **environment: str,
 ) -> Dict[str, Any]:
     """Calls a function of a module in a new process; returns what it returns.
 
     Args:
       function: takes and returns what JSON can hold.
       *arguments: of the function.
+      python: the interpreter, which has what the function needs.
       **environment: variables of the process.
     """
     program = (
@@ -38,7 +42,7 @@ def call(
         "print(json.dumps(f(*json.loads(sys.argv[1]))))"
     )
     finished = subprocess.run(
-        [sys.executable, "-c", program, json.dumps(arguments)],
+        [python, "-c", program, json.dumps(arguments)],
         env=_environment(**environment),
         capture_output=True,
         text=True,
@@ -111,26 +115,60 @@ def seconds_of_kernels(small: bool) -> Dict[str, float]:
 def row_kernels(peaks: Dict[str, float], small: bool) -> List[report.Table]:
     """Row `kernels`: TensorFlow with and without oneDNN, processes in turns."""
     del peaks
-    rounds = timing.in_turns(
-        {
-            name: functools.partial(call, seconds_of_kernels, small, **environment)
-            for name, environment in KERNELS.items()
-        },
-        repeats=1 if small else 3,
-        warm_up=0,
+    sides = {
+        name: functools.partial(call, seconds_of_kernels, small, **environment)
+        for name, environment in KERNELS.items()
+    }
+    return [_processes_in_turns(sides, small)]
+
+
+def seconds_of_stack(small: bool) -> Dict[str, float]:
+    """Returns the seconds to the first step of each stage, and `seconds_of_kernels`."""
+    starts = _first_steps_of_street_scenes(small)
+    told = {f"start: {name}": seconds for name, seconds in starts.items()}
+    return {**told, **seconds_of_kernels(small)}
+
+
+def row_stacks(
+    peaks: Dict[str, float], small: bool, *, other_python: str
+) -> List[report.Table]:
+    """Row `stacks`: this Python and another one in turns, see docs/stacks.md."""
+    del peaks
+    if not other_python:
+        raise ValueError("row stacks: --other_python has to name another Python")
+    sides = {
+        version_of(python): functools.partial(
+            call, seconds_of_stack, small, python=python
+        )
+        for python in (sys.executable, other_python)
+    }
+    return [_processes_in_turns(sides, small)]
+
+
+def version_of(python: str) -> str:
+    """Returns a Python's version and that of its TensorFlow, which is not started."""
+    program = (
+        "import importlib.metadata as m, platform; "
+        "print('Python', platform.python_version(), "
+        "'TensorFlow', m.version('tensorflow'))"
     )
-    columns = list(rounds["with oneDNN"][0])
+    return subprocess.check_output([python, "-c", program], text=True).strip()
+
+
+def _processes_in_turns(
+    sides: Dict[str, Callable[[], Dict[str, float]]], small: bool
+) -> report.Table:
+    rounds = timing.in_turns(sides, repeats=1 if small else 3, warm_up=0)
+    columns = list(next(iter(rounds.values()))[0])
     rows = []
     for name, results in rounds.items():
         seconds = [statistics.median(each[key] for each in results) for key in columns]
         rows.append([name, *(1e3 * value for value in seconds)])
-    return [
-        report.Table(
-            "G's samples and stage-2 steps, sizes as in `sampling` and `step`, M = 7",
-            ("process", *(f"{name}, ms" for name in columns)),
-            rows,
-        )
-    ]
+    return report.Table(
+        "G's samples and stage-2 steps, sizes as in `sampling` and `step`, M = 7",
+        ("process", *(f"{name}, ms" for name in columns)),
+        rows,
+    )
 
 
 def row_memory(peaks: Dict[str, float], small: bool) -> List[report.Table]:
@@ -197,6 +235,14 @@ def first_steps(config_name: str, overrides: Sequence[str]) -> Dict[str, float]:
     return seconds
 
 
+def _first_steps_of_street_scenes(small: bool) -> Dict[str, float]:
+    with tempfile.TemporaryDirectory() as folder:
+        overrides = ["data.num_drawn=8,2,2", f"data.cache_dir={folder}"]
+        if small:
+            overrides += ["data.size=32,64", "data.crop_size=32,32"]
+        return first_steps("cityscapes", overrides)
+
+
 def row_start(peaks: Dict[str, float], small: bool) -> List[report.Table]:
     """Row `start`: what needs no TensorFlow, then the way to the first step."""
     del peaks
@@ -219,11 +265,7 @@ def row_start(peaks: Dict[str, float], small: bool) -> List[report.Table]:
         repeats=1 if small else 5,
     )
     rows = [[name, value] for name, value in seconds.items()]
-    with tempfile.TemporaryDirectory() as folder:
-        overrides = ["data.num_drawn=8,2,2", f"data.cache_dir={folder}"]
-        if small:
-            overrides += ["data.size=32,64", "data.crop_size=32,32"]
-        steps = call(first_steps, "cityscapes", overrides)
+    steps = call(_first_steps_of_street_scenes, small)
     rows += [[f"to the first step: {name}", value] for name, value in steps.items()]
     rows.append(["to the first step: in all", sum(steps.values())])
     return [report.Table("Start-up", ("what", "s"), rows)]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import platform
 import subprocess
 import sys
 
@@ -162,10 +163,17 @@ def test_a_process_of_its_own_measures_memory():
         processes.call(json.loads, "{")
 
 
-def test_a_process_of_its_own_is_told_its_environment():
+def test_a_process_of_its_own_is_told_its_environment(tmp_path):
     name = "TF_ENABLE_ONEDNN_OPTS"
     told = processes.call(os.getenv, name, **{name: "0"})
     assert (told, processes.call(os.getenv, name)) == ("0", os.environ[name])
+    other = tmp_path / "python"
+    other.write_text(f'#!/bin/sh\nOTHER=1 exec {sys.executable} "$@"\n')
+    other.chmod(0o755)
+    assert processes.call(os.getenv, "OTHER", python=str(other)) == "1"
+    assert processes.version_of(sys.executable).startswith(
+        f"Python {platform.python_version()} TensorFlow 2."
+    )
 
 
 def test_scenes_of_full_size_are_read_with_their_probabilities(tmp_path):
