@@ -159,7 +159,7 @@ def check(
         none.
     """
     if kind == base.LABELS:
-        if options.num_own_classes == 2:
+        if options.num_own_classes == 2 and not options.class_map:
             check_mask(path, np.asarray(raw))
         if options.num_own_classes <= info.IGNORE_LABEL:
             is_none = tf.equal(raw, tf.cast(info.IGNORE_LABEL, raw.dtype))
@@ -190,7 +190,7 @@ def check_mask(path: str, ids: np.ndarray) -> None:
     if (ids == info.IGNORE_LABEL).any() and np.isin(ids, (0, info.IGNORE_LABEL)).all():
         raise io.DataError(
             f"{path}: wanted class ids 0 and 1, got 0 and 255 alone, which is none of the "
-            "classes: write class 1 as 1"
+            "classes: write class 1 as 1, or say blackbox.class_map=0,1 where 255 is none"
         )
 
 

@@ -7,7 +7,7 @@ from typing import Callable, Dict, List, Optional, Sequence, Tuple
 import numpy as np
 
 from car_tf.blackbox import base, encodings
-from car_tf.blackbox import postprocess as maps
+from car_tf.blackbox import postprocess
 from car_tf.data import cache, examples, io, pictures
 
 # `*_prior_preds_trainIds.npy` in the wild hold label ids in spite of their name, which
@@ -21,6 +21,7 @@ ENDINGS = (
     ".png",
 )
 _NUM_ASKED = 16
+_MAPPED = "class_map"  # What ids are read as that are given classes one by one.
 
 
 def find(folder: pathlib.Path, names: Sequence[str]) -> Dict[str, pathlib.Path]:
@@ -121,10 +122,10 @@ def read_probs(
             + ", of which either end may be the classes (ids can be read)" * both
         )
     _check_size(path, scores.shape[:2], image_shapes)
-    size, found = size or scores.shape[:2], maps.kind_of(scores)
-    taken = maps.one_kind(str(path), found, kind or options.kind(found))
-    maps.check(scores, kind=taken, path=str(path), options=options, known=kind)
-    probs = maps.finish(scores[None], kind=taken, options=options, size=size)
+    size, found = size or scores.shape[:2], postprocess.kind_of(scores)
+    taken = postprocess.one_kind(str(path), found, kind or options.kind(found))
+    postprocess.check(scores, kind=taken, path=str(path), options=options, known=kind)
+    probs = postprocess.finish(scores[None], kind=taken, options=options, size=size)
     return probs[0].numpy().astype(np.float16)
 
 
@@ -181,33 +182,36 @@ def predictions(
     """
     paths, size = _paths(folder, split), tuple(size)
     places = split.places or [None] * len(paths)
-    shapes_of = functools.partial(_shapes, split, size)
+    shapes_of, labels = functools.partial(_shapes, split, size), _labels_of(split)
     options = base.Options(num_classes, _kind(output, paths[0]), tuple(class_map))
-    chosen, kind = range(0, len(paths), max(1, len(paths) // _NUM_ASKED)), ""
+    chosen = range(0, len(paths), max(1, len(paths) // _NUM_ASKED))
+    common, kind = None, ""
     if options.prefers_scores:
-        encoding = "probabilities"
         kind = _kind_of_all(folder, [paths[i] for i in chosen], options, scores, note)
     else:
-        files = [paths[i] for i in chosen]
-        sample = [read_ids(*pair) for pair in zip(files, map(shapes_of, chosen))]
-        encodings.check_palettes(files, sample)
         if class_map:
-            encoding, tables = "class_map", {"class_map": _table_of(class_map)}
-        else:
-            asked = split.take(chosen).labels
-            labels = asked[:, 0] if asked.ndim == 4 else None
-            encoding = encodings.told(folder, sample, encoding, tables, labels, note)
-    rivals = {} if is_said or encoding not in tables else tables
-    how = dict(size=size, table=tables.get(encoding), options=options, kind=kind)
+            encoding, tables, is_said = _MAPPED, {_MAPPED: _table_of(class_map)}, True
+        maps = {paths[i]: read_ids(paths[i], shapes_of(i)) for i in chosen}
+        if encoding == base.AUTO:
+            asked = [labels[i] for i in chosen]
+            encoding = encodings.told(folder, maps, tables, asked, note)
+        common = encodings.Common(maps, encoding, tables, is_said=is_said)
+    how = dict(size=size, options=options, kind=kind, common=common)
     hashes, names = cache.content_hashes(paths, cache_dir), split.places or split.names
     stored = cache.array(
-        lambda i: _read(paths[i], shapes_of(i), places[i], encoding, rivals, **how),
+        lambda i: _read(paths[i], shapes_of(i), places[i], labels[i], **how),
         len(paths),
         key=f"on_disk|{size}|{encoding}{is_said}|{kind}|{options}|{names}|{hashes}",
         cache_dir=cache_dir,
         what="reading predictions",
     )
     return stored, kind or encoding
+
+
+def _labels_of(split: examples.Examples) -> List[Optional[np.ndarray]]:
+    """Returns the N labels of the first rater, `[h, w]`; None without any."""
+    labels = split.labels
+    return [labels[i, 0] if labels.ndim == 4 else None for i in range(len(split))]
 
 
 def _paths(folder: str, split: examples.Examples) -> List[pathlib.Path]:
@@ -230,7 +234,7 @@ def _kind_of_all(folder, paths, options: base.Options, trained: str, note) -> st
             f"{folder}: wanted {trained}, as in training, got what looks like {kind} "
             f"(blackbox.output={kind} takes them for that)"
         )
-    note(f"the predictions in {folder} are taken for {maps.in_words(kind)}")
+    note(f"the predictions in {folder} are taken for {postprocess.in_words(kind)}")
     return kind
 
 
@@ -256,8 +260,8 @@ def _told_kind(paths: Sequence[pathlib.Path]) -> str:
     for path in paths:
         scores = _read_array(path) if path.suffix == ".npy" else np.zeros(0)
         if scores.dtype.kind == "f" and scores.ndim == 3:  # Others are refused later.
-            kinds.add(maps.kind_of(scores))
-            errors.append(maps.no_logits(str(path), scores, is_first=True))
+            kinds.add(postprocess.kind_of(scores))
+            errors.append(postprocess.no_logits(str(path), scores, is_first=True))
     order = (base.LOGITS, base.SIGMOID, base.PROBABILITIES)
     kind = next((kind for kind in order if kind in kinds), base.PROBABILITIES)
     if kind == base.LOGITS and all(errors):  # None is negative anywhere.
@@ -269,28 +273,26 @@ def _read(
     path: pathlib.Path,
     shapes: Sequence[Tuple[int, int]],
     place: Optional[examples.Place],
-    encoding: str,
-    rivals: Dict[str, np.ndarray],
+    label: Optional[np.ndarray],
     *,
     size: Tuple[int, int],
-    table: Optional[np.ndarray],
     options: base.Options,
     kind: str,
+    common: Optional[encodings.Common],
 ) -> np.ndarray:
-    """Reads one prediction at a size: ids through a table, or probabilities."""
+    """Reads one prediction at a size: ids as those of `common`, or probabilities."""
     corner = None if place is None else place.corner
-    if table is None:
+    if common is None:
         own = size if corner is None else None
         probs = read_probs(path, shapes, size=own, options=options, kind=kind)
         return _cut(probs, corner, size)
     wanted = (
-        f"{encoding.replace('_', ' ')} of {options.num_own_classes} classes or 255 for "
-        "none (blackbox.class_map takes others)"
+        f"{common.encoding.replace('_', ' ')} of {options.num_own_classes} classes or "
+        "255 for none (blackbox.class_map takes others)"
     )
     stored = read_ids(path, shapes)
-    if len(rivals) > 1:
-        encodings.check_map(path, stored, encoding, rivals)
-    ids = io.map_ids(stored, table, path=path, wanted=wanted)
+    common.check(path, stored, label)
+    ids = io.map_ids(stored, common.table, path=path, wanted=wanted)
     return io.resize_nearest(ids, size) if corner is None else _cut(ids, corner, size)
 
 

@@ -339,7 +339,8 @@ def test_255_is_none_of_a_model_s_classes():
         io.DataError, match="box: wanted class ids 0 and 1, got 0 and 2"
     ):
         postprocess.check(mask, kind="labels", path="box", options=base.Options(2))
-    postprocess.check(mask, kind="labels", path="box", options=base.Options(3))
+    for options in (base.Options(3), base.Options(2, class_map=(0, 1))):
+        postprocess.check(mask, kind="labels", path="box", options=options)
 
 
 def test_fingerprints_change_with_whatever_changes_predictions(tmp_path, monkeypatch):
