@@ -9,16 +9,39 @@ from export import checks
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _JPEG = b"\xff\xd8\xff"
-# Bytes of a PNG file: height and width lie at 16, bit depth and colour type at 24.
+# Bytes of a PNG file: width and height lie at 16, bit depth and colour type at 24.
 _PNG_HEADER = 26
-_GREY_8_BIT = b"\x08\x00"
+# Bytes in front of the pixels, of which EXIF's entry for an image that is not upright, in
+# either order of bytes, and XMP's are part.
+_HEAD = 1 << 16
+_TURNED = (
+    r"\C*(Exif\x00\x00|eXIf)\C*(\x12\x01\x03\x00\x01\x00\x00\x00[\x02-\x08]\x00"
+    r"|\x01\x12\x00\x03\x00\x00\x00\x01\x00[\x02-\x08])\C*"
+    r"|\C*tiff:Orientation(=.|>)[2-8]\C*"
+)
 
 
 def _starts(strings: tf.Tensor, magic: bytes) -> tf.Tensor:
     long = tf.strings.length(strings) >= len(magic)
+    return long & tf.equal(_bytes_at(strings, 0, len(magic)), magic)
+
+
+def _bytes_at(strings: tf.Tensor, at: int, num: int) -> tf.Tensor:
     # Padded, because a substring beyond the end is an error of its own.
     padded = tf.strings.join([strings, b" " * _PNG_HEADER])
-    return long & tf.equal(tf.strings.substr(padded, 0, len(magic)), magic)
+    return tf.strings.substr(padded, at, num)
+
+
+def _head(strings: tf.Tensor) -> tf.Tensor:
+    """Returns what lies in front of the pixels of a PNG, or the start of a JPEG."""
+    return tf.strings.regex_replace(
+        tf.strings.substr(strings, 0, _HEAD), r"IDAT\C*", ""
+    )
+
+
+def _png_is(strings: tf.Tensor, depth: str, color: str) -> tf.Tensor:
+    """Tells where bit depth and colour type, a byte each, match expressions."""
+    return tf.strings.regex_full_match(_bytes_at(strings, 24, 2), depth + color)
 
 
 def _shape(string: tf.Tensor) -> tf.Tensor:
@@ -27,7 +50,7 @@ def _shape(string: tf.Tensor) -> tf.Tensor:
     def of_png() -> tf.Tensor:
         header = tf.strings.substr(string, 16, 8)
         size = tf.io.decode_raw(header, tf.int32, little_endian=False)[::-1]
-        is_grey = tf.equal(tf.strings.substr(string, 25, 1), b"\x00")
+        is_grey = _png_is(string, r"\C", r"\x00")
         return tf.concat([size, [tf.where(is_grey, 1, 3)]], axis=0)
 
     return tf.cond(
@@ -41,19 +64,23 @@ def _kind_checks(strings: tf.Tensor, name: str, jpeg: bool) -> List[checks.Check
     kinds = "PNG or JPEG" if jpeg else "PNG"
     words = f"{name}: wanted encoded {kinds} images, got something else"
     is_vector = checks.shape_is(strings, [None], f"{name}: wanted [B] strings")
-    return [is_vector, (tf.reduce_all(known), tf.constant(words))]
+    is_turned = tf.strings.regex_full_match(_head(strings), _TURNED)
+    upright = f"{name}: wanted upright images, got one turned by its EXIF data"
+    return [
+        is_vector,
+        (tf.reduce_all(known), tf.constant(words)),
+        (~tf.reduce_any(is_turned), tf.constant(upright)),
+    ]
 
 
 def decode_images(strings: tf.Tensor, channels: int, name: str) -> tf.Tensor:
     """Decodes `[B]` PNG or JPEG strings of one size to `[B, H, W, C]` uint8."""
 
     def kinds(fed: Sequence[tf.Tensor]) -> List[checks.Check]:
-        padded = tf.strings.join([fed[0], b" " * _PNG_HEADER])
         # The lower half of 16 bits would be cut off, and what is transparent shown.
-        is_deep, has_alpha = (
-            tf.strings.regex_full_match(tf.strings.substr(padded, at, 1), pattern)
-            for at, pattern in ((24, "\\x10"), (25, "[\\x04\\x06]"))
-        )
+        is_deep = _png_is(fed[0], r"\x10", r"\C")
+        has_alpha = _png_is(fed[0], r"\C", r"[\x04\x06]")
+        has_alpha |= tf.strings.regex_full_match(_head(fed[0]), r"\C*tRNS\C*")
         sentence = f"{name}: wanted images of 8 bits per channel, none of them alpha"
         bad = _starts(fed[0], _PNG) & (is_deep | has_alpha)
         return [
@@ -69,9 +96,8 @@ def decode_maps(strings: tf.Tensor, name: str) -> tf.Tensor:
     """Decodes `[B]` PNG strings of class ids to `[B, H, W]` uint8."""
 
     def kinds(fed: Sequence[tf.Tensor]) -> List[checks.Check]:
-        padded = tf.strings.join([fed[0], b" " * _PNG_HEADER])
         # A palette would be decoded to its colours, and 16 bits to their upper half.
-        grey = tf.equal(tf.strings.substr(padded, 24, 2), _GREY_8_BIT)
+        grey = _png_is(fed[0], r"\x08", r"\x00")
         sentence = f"{name}: wanted grey PNG images of 8 bits, which are class ids"
         return [
             *_kind_checks(fed[0], name, jpeg=False),

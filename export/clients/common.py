@@ -15,7 +15,7 @@ import tqdm
 from PIL import Image
 
 from car_tf.data import io as data_io
-from car_tf.data import sheets
+from car_tf.data import pictures, sheets
 
 IMAGE_ENDINGS = (".png", ".jpg", ".jpeg")
 MAP_ENDINGS = (".png", ".npy")
@@ -113,12 +113,29 @@ def map_file(folder: Optional[str], name: str) -> Optional[pathlib.Path]:
     )
 
 
+def read_image(path: pathlib.Path, channels: int) -> np.ndarray:
+    """Reads an image, `[H, W, channels]` uint8, refused as by the server where it is
+    turned (EXIF), of more than 8 bits, transparent or, of one channel, in colours.
+    """
+    with data_io.opened(path) as opened:
+        if pictures.orientation(opened) > 1:
+            raise ClientError(f"{path}: wanted upright images, got EXIF orientation")
+    pixels = np.asarray(data_io.read_png(path, mode="RGB"))
+    if (pixels != pixels[..., :1]).any() and channels == 1:
+        raise ClientError(f"{path}: wanted grey images, got colours")
+    return pixels[..., :channels]
+
+
 def read_map(path: pathlib.Path) -> np.ndarray:
     """Reads class ids `[H, W]` from PNG, or ids or probabilities `[H, W, K]` from .npy."""
-    if path.suffix == ".npy":
-        array = np.load(path, allow_pickle=False)
-        return array.astype(np.float32 if array.dtype.kind == "f" else np.uint8)
-    return data_io.read_ids(path)
+    if path.suffix != ".npy":
+        return data_io.read_ids(path)
+    array = np.load(path, allow_pickle=False)
+    if array.dtype.kind == "f":
+        return array.astype(np.float32)
+    if array.dtype.kind not in "iu" or not 0 <= array.min() <= array.max() <= 255:
+        raise ClientError(f"{path}: wanted class ids 0 to 255, got {array.dtype}")
+    return array.astype(np.uint8)
 
 
 def read_colors(path: str) -> Optional[np.ndarray]:

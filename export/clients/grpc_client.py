@@ -4,7 +4,6 @@ import pathlib
 from typing import Optional, Sequence, Tuple
 
 import numpy as np
-from PIL import Image
 
 import export
 from export.clients import common
@@ -82,10 +81,8 @@ def sample(
     channels: int = 3,
 ) -> Tuple[np.ndarray, np.ndarray]:
     """Returns samples `[M, H, W]` uint8 and entropy levels `[H, W]` of one image."""
-    with Image.open(image_file) as opened:
-        image = np.asarray(opened.convert("L" if channels == 1 else "RGB"))
     inputs = {
-        "image": np.atleast_3d(image)[None],
+        "image": common.read_image(image_file, channels)[None],
         "num_samples": np.array([num_samples], np.int32),
         "seed": np.array([seed], np.int32),
     }

@@ -13,6 +13,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
+from car_tf.data import io as data_io
 from export import run
 from export.clients import common
 
@@ -30,6 +31,24 @@ def test_without_the_servers_messages_grpc_says_what_to_install(monkeypatch):
     words = "pip install tensorflow-serving-api"
     with pytest.raises(common.ClientError, match=words):
         grpc_client.Client("localhost:1", "x", timeout=1.0)
+
+
+def test_files_that_would_be_altered_are_not_sent(tmp_path):
+    exif, image = Image.Exif(), np.zeros((2, 3, 3), np.uint8)
+    exif[0x0112] = 3
+    Image.fromarray(image).save(tmp_path / "turned.jpg", exif=exif)
+    Image.fromarray(image + np.uint8([1, 2, 3])).save(tmp_path / "colours.png")
+    Image.fromarray(image[..., 0].astype(np.uint16) + 700).save(tmp_path / "deep.png")
+    for name, words in (
+        ("turned.jpg", "turned.jpg: wanted upright"),
+        ("colours.png", "colours.png: wanted grey"),
+        ("deep.png", "deep.png: wanted 8 bits"),
+    ):
+        with pytest.raises(data_io.DataError, match=words):
+            common.read_image(tmp_path / name, 1)
+    np.save(tmp_path / "ids.npy", np.int64([[0, 256]]))
+    with pytest.raises(common.ClientError, match="ids.npy: wanted class ids 0 to 255"):
+        common.read_map(tmp_path / "ids.npy")
 
 
 @contextlib.contextmanager

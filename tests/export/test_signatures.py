@@ -125,6 +125,18 @@ def test_colours_are_not_made_grey():
         decode(tf.constant([grey, colours]))
 
 
+def test_images_that_exif_data_turn_are_refused():
+    decode = tf.function(lambda sent: encoded.decode_images(sent, 3, "image_bytes"))
+    kinds = [(kind, order) for kind in ("JPEG", "PNG") for order in "<>"]
+    sent = [encode(kind, order=order) for kind, order in kinds]
+    assert decode(tf.constant(sent)).shape == (4, 16, 20, 3)
+    for kind, order in kinds:
+        for turn in (2, 3, 6, 8):
+            turned = encode(kind, turn=turn, order=order)
+            with pytest.raises(tf.errors.InvalidArgumentError, match="wanted upright"):
+                decode(tf.constant([*sent, turned]))
+
+
 def test_python_programs_may_leave_out_what_has_a_default():
     inputs = unseeded(exported.street_inputs(1, 16, 16))
     drawn = exported.loaded().sample(**{k: tf.constant(v) for k, v in inputs.items()})
@@ -135,9 +147,11 @@ def png(array):
     return tf.io.encode_png(array).numpy()
 
 
-def cmyk_jpeg(width, height):
-    file = io.BytesIO()
-    Image.new("CMYK", (width, height)).save(file, "JPEG")
+def encode(kind="JPEG", mode="RGB", turn=1, order="<", **options):
+    """Encodes 20 x 16 pixels, turned by EXIF data in an order of bytes."""
+    file, exif = io.BytesIO(), Image.Exif()
+    exif.endian, exif[0x010F], exif[0x0112] = order, "Maker", turn
+    Image.new(mode, (20, 16)).save(file, kind, exif=exif, **options)
     return file.getvalue()
 
 
@@ -151,7 +165,7 @@ GOOD_BYTES = {
 }
 # 65536 x 65536, in a file of a few bytes.
 BOMB = IMAGE_PNG[:16] + b"\0\1\0\0" * 2 + IMAGE_PNG[24:]
-CMYK = cmyk_jpeg(20, 16)
+CMYK, XMP = encode(mode="CMYK"), b'<tiff tiff:Orientation="6"/>'
 NO_SEED = np.zeros([0, 2], np.int32)
 WRONG = [
     ("sample", {"image": GOOD["image"][0]}, "image: wanted [B, H, W, 3]"),
@@ -201,6 +215,14 @@ WRONG = [
         "none of them alpha",
     ),
     ("sample_bytes", {"image_bytes": [IMAGE_PNG, CMYK]}, "wanted grey or RGB images"),
+    ("sample_bytes", {"image_bytes": [encode(turn=6)] * 2}, "image_bytes: wanted upri"),
+    ("sample_bytes", {"image_bytes": [encode(xmp=XMP)] * 2}, "wanted upright images"),
+    (
+        "sample_bytes",
+        {"image_bytes": [encode("PNG", transparency=(0, 0, 0))] * 2},
+        "none of them alpha",
+    ),
+    ("sample_bytes", {"blackbox_bytes": [encode("PNG", "L", 6)] * 2}, "wanted upright"),
     (
         "sample_bytes",
         {"image_bytes": [IMAGE_PNG, png(GOOD["image"][0, :9])]},
