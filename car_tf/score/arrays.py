@@ -68,7 +68,7 @@ def score(
       samples: `[I, S, H, W]` integers: S samples of each of I images.
       labels: `[I, N, H, W]`, maps of N raters, or `[I, H, W]`, Cityscapes' train ids
         whose classes flip; 255 hides a pixel, but where all labels are 0 or 255, masks.
-      protocol: `multi_rater` or `class_flips`; by default as the labels' axes tell.
+      protocol: `multi_rater` or `class_flips`; may be left out of four axes: raters.
       num_classes: K, of raters' maps; 0 for one more than the highest id of the labels.
       absent: as of `car_tf.metrics.ged`.
       sample_counts: numbers of each image's first samples to score; by default all.
@@ -88,9 +88,7 @@ def score(
     from car_tf.metrics import scores
 
     samples, labels = _as_array(samples), _as_array(labels)
-    protocol = protocol or ("class_flips" if len(labels.shape) == 3 else "multi_rater")
-    if protocol not in PROTOCOLS:
-        raise ValueError(f"protocol: wanted {' or '.join(PROTOCOLS)}, got {protocol!r}")
+    protocol = _protocol(protocol, labels.shape)
     ways = orders(samples.shape, labels.shape, axes)
     samples, labels = (
         # A file is read image by image.
@@ -110,6 +108,18 @@ def score(
         num_classes=1 + max(flip.flipped for flip in flips),
     )
     return {**scores.score_class_flips(samples, labels, **options), **size}
+
+
+def _protocol(protocol: str, labels: Tuple[int, ...]) -> str:
+    if not protocol and len(labels) == 3:
+        raise ValueError(
+            f"labels of shape {tuple(labels)} may be maps whose classes flip (protocol="
+            "class_flips) or of one rater (multi_rater, as [I, 1, H, W]): say which"
+        )
+    protocol = protocol or "multi_rater"
+    if protocol not in PROTOCOLS:
+        raise ValueError(f"protocol: wanted {' or '.join(PROTOCOLS)}, got {protocol!r}")
+    return protocol
 
 
 def _as_array(array: Any) -> Any:

@@ -107,6 +107,11 @@ def test_what_two_arrays_do_not_tell_is_refused():
         arrays.score(maps[:2], maps[:, :2], axes="auto")
     with pytest.raises(ValueError, match="255 alone, which hides pixels"):
         arrays.score(maps, maps + 255)
+    # Maps whose classes flip, or of one rater.
+    with pytest.raises(
+        ValueError, match="labels of shape .3, 6, 8. may be .*say which"
+    ):
+        arrays.score(maps, maps[:, 0])
     # Raters before samples, which are last: 3 images of 6 x 8.
     first = np.moveaxis(maps, 1, -1)
     assert arrays.score(first, maps[:, :2], axes="auto")["size"] == [6, 8]
