@@ -17,7 +17,7 @@ from car_tf.metrics import baselines, iou, merging, raters
 from car_tf.metrics import scores as metrics_scores
 from car_tf.models import layers, sampler
 from car_tf.models.keras_api import keras
-from car_tf.report import context
+from car_tf.report import context, figures
 from car_tf.runtime import gathering
 
 MAX_WAITING = 2
@@ -117,7 +117,7 @@ def evaluate(
     progress: Callable = lambda stream, total: stream,
     team: gathering.Gathering = gathering.Gathering(),
     key: str = "",
-) -> Tuple[Dict[str, Any], List[sampling.SampledImage]]:
+) -> Tuple[Dict[str, Any], List[figures.Shown]]:
     """Evaluates a sampler on a split; returns the metrics, and images for figures.
 
     Of several workers, each draws and scores every n-th batch, and all but the chief
@@ -140,28 +140,48 @@ def evaluate(
     others = sample_files_lib.score(
         files, source, dataset_info, metrics.counts, absent=absent
     )
-    shown = min(gallery_size, max(1, _num_held(model, source)), total)
-    chosen = set(np.linspace(0, total - 1, shown).astype(int))
+    num_shown = min(gallery_size, max(1, _num_held(model, source)), total)
+    chosen = set(np.linspace(0, total - 1, num_shown).astype(int))
     drawing = dict(num_samples=num_samples, seed=seed)
     batches = sampling.batches(model, source, np.arange(total), num_samples=num_samples)
     own = [index for batch in team.worker.share(batches) for index in batch]
-    stream = progress(
-        _scored((model, before), source, begin, indices=own, **drawing), total=len(own)
-    )
+    stream = _scored((model, before), source, begin, indices=own, **drawing)
     found, gallery = {}, []
-    for sampled, counted in stream:
+    for sampled, earlier, counted in progress(stream, total=len(own)):
         found[str(sampled.index)] = counted
         if sampled.index in chosen:
-            gallery.append(sampled)
+            gallery.append(shown(sampled, source, dataset_info, earlier))
     joined = team.join(key, found)
     if joined is None:
         return {}, []
     for index in range(total):
         merging.add(metrics, joined.pop(str(index)))
     rest = sorted(chosen.difference(own))
-    gallery += sampling.sample(model, source, indices=rest, **drawing)
-    gallery.sort(key=lambda sampled: sampled.index)
+    for sampled, earlier in _drawn((model, before), source, indices=rest, **drawing):
+        gallery.append(shown(sampled, source, dataset_info, earlier))
+    gallery.sort(key=lambda item: item.index)
     return metrics.report(source.groups, others), gallery
+
+
+def shown(
+    sampled: sampling.SampledImage,
+    source: examples.Examples,
+    dataset_info: info.DatasetInfo,
+    before: Optional[np.ndarray] = None,
+) -> figures.Shown:
+    """Paints for figures what was drawn of an image of `source`.
+
+    `before` are samples before stage 2, `[S, H, W]`.
+    """
+    index, maps = sampled.index, source.blackbox
+    return figures.Shown.of(
+        sampled,
+        image=source.images[index],
+        labels=np.asarray(source.labels[index]),
+        blackbox=None if maps is None else postprocess.hard_labels(maps[index]),
+        class_colors=dataset_info.class_colors,
+        before=before,
+    )
 
 
 def _num_held(model: sampler.Sampler, source: examples.Examples) -> int:
@@ -170,17 +190,25 @@ def _num_held(model: sampler.Sampler, source: examples.Examples) -> int:
     return sampling.MAX_VALUES // (3 * height * width * sampling.num_classes(model))
 
 
+def _drawn(
+    models, source, **drawing
+) -> Iterator[Tuple[sampling.SampledImage, Optional[np.ndarray]]]:
+    """Yields images in turn, and their samples before stage 2, if any."""
+    model, before = models
+    earlier = before and sampling.sample(before, source, **drawing)
+    for sampled in sampling.sample(model, source, **drawing):
+        yield sampled, next(earlier).samples if earlier else None
+
+
 def _scored(
     models, source, begin, **drawing
-) -> Iterator[Tuple[sampling.SampledImage, Any]]:
-    """Yields images in turn, and what an accumulator of `begin()` counts of each.
+) -> Iterator[Tuple[sampling.SampledImage, Optional[np.ndarray], Any]]:
+    """Yields what `_drawn` does, and what an accumulator of `begin()` counts of each.
 
     Scoring runs in a second thread while the next images are being sampled.
     """
-    model, before = models
-    waiting = min(MAX_WAITING, _num_held(model, source))
-    earlier = before and sampling.sample(before, source, **drawing)
-    pending: List[Tuple[sampling.SampledImage, concurrent.futures.Future]] = []
+    waiting = min(MAX_WAITING, _num_held(models[0], source))
+    pending: List[Tuple[Any, concurrent.futures.Future]] = []
 
     def score(sampled, first):
         blackbox = None
@@ -191,15 +219,14 @@ def _scored(
         return merging.counted(one)
 
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
-        for sampled in sampling.sample(model, source, **drawing):
-            first = next(earlier).samples if earlier else None
-            pending.append((sampled, pool.submit(score, sampled, first)))
+        for drawn in _drawn(models, source, **drawing):
+            pending.append((drawn, pool.submit(score, *drawn)))
             # A short queue, so that samples do not pile up in memory.
             if len(pending) > waiting:
                 done, future = pending.pop(0)
-                yield done, future.result()
+                yield (*done, future.result())
         for done, future in pending:
-            yield done, future.result()
+            yield (*done, future.result())
 
 
 def extremes(

@@ -1,11 +1,12 @@
 """Evaluates a sampler on a split: metrics, figures and files in the run directory."""
 
+import functools
 import hashlib
+import itertools
 import json
-from typing import Any, Callable, Dict, Iterable, Optional, Sequence
+from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence
 
 from car_tf import config as config_lib
-from car_tf.blackbox import postprocess
 from car_tf.data import io
 from car_tf.data import load as data_load
 from car_tf.evaluate import before_stage2, evaluation, fitted_cuts, measured_realism
@@ -73,7 +74,7 @@ def evaluate_run(
     metrics.update({"realism": judged} if judged else {})
     metrics["verdict"] = before_after.verdict(metrics)
     suffix = _suffix(settings, dataset, metrics, absent, other_data)
-    _write(metrics, gallery, (model, before), source, dataset, workdir, suffix, drawing)
+    _write(metrics, gallery, model, source, dataset, workdir, suffix, drawing)
     told = [*evaluation.summary_lines(metrics, dataset.info), metrics["verdict"]]
     for line in [*told, f"figures: {workdir.path / f'figures{suffix}'}"]:
         log(line)
@@ -131,9 +132,8 @@ def _suffix(settings, dataset, metrics, absent, other_data) -> str:
     return "".join(f"_{part}" for part in [other_data, *drawn, *changed] if part)
 
 
-def _write(metrics, gallery, models, source, dataset, workdir, suffix, drawing) -> None:
+def _write(metrics, gallery, model, source, dataset, workdir, suffix, drawing) -> None:
     """Completes the metrics and writes them, and then the figures."""
-    model, before = models
     geds = metrics["ged_per_image"]
     cases = evaluation.extremes(geds)
     metrics["best"] = workdir.read_json(run_dir.BEST_FILE)
@@ -142,28 +142,30 @@ def _write(metrics, gallery, models, source, dataset, workdir, suffix, drawing) 
         for kind, indices in cases.items()
     }
     workdir.write_json(f"metrics{suffix}.json", metrics)
-    galleries = {"samples": gallery}
+
+    def drawn(indices: Sequence[int]) -> List[figures.Shown]:
+        found = {item.index: item for item in gallery}
+        rest = [index for index in indices if index not in found]
+        for one in sampling.sample(model, source, indices=rest, **drawing):
+            found[one.index] = evaluation.shown(one, source, dataset.info)
+        return [found[index] for index in indices]
+
+    galleries = {"samples": lambda: gallery}
     for kind, indices in cases.items():
         if indices:
-            drawn = sampling.sample(model, source, indices=indices, **drawing)
-            galleries[kind] = list(drawn)
-    maps, colors = source.blackbox, dataset.info.class_colors
-    shown = dict(images=source.images, labels=source.labels, class_colors=colors)
+            galleries[kind] = functools.partial(drawn, indices)
     figures_of = figures.run_figures(
         metrics,
         galleries,
-        blackbox=None if maps is None else postprocess.hard_labels(maps),
         class_names=dataset.info.class_names,
         curves={s: workdir.read_lines(f"stage{s}_{run_dir.LOG_FILE}") for s in (1, 2)},
-        **shown,
     )
-    after = gallery[:NUM_BEFORE_AFTER]
-    indices = [sampled.index for sampled in after]  # Of the same noise.
-    first = list(sampling.sample(before, source, indices=indices, **drawing))
-    paired = before_after.before_after_figure(first, after, **shown)
+    paired = before_after.before_after_figure(gallery[:NUM_BEFORE_AFTER])
     folder = workdir.path / f"figures{suffix}"
     with checkpoints.writing(folder):
-        figures.save_all({**figures_of, "before_after": paired}, folder)
+        figures.save_all(
+            itertools.chain(figures_of, [("before_after", paired)]), folder
+        )
 
 
 def needs_training_images(config: config_lib.Config, split: str) -> bool:

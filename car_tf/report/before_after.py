@@ -3,7 +3,6 @@
 from typing import Any, Mapping, Optional, Sequence
 
 import matplotlib.figure
-import numpy as np
 
 from car_tf.report import figures
 
@@ -34,27 +33,17 @@ def _change(before: Optional[float], after: Optional[float]) -> str:
 
 
 def before_after_figure(
-    before: Sequence[Any],
-    after: Sequence[Any],
-    *,
-    images: np.ndarray,
-    labels: np.ndarray,
-    class_colors: Sequence[Sequence[int]],
-    num_shown: int = 3,
+    gallery: Sequence[figures.Shown], num_shown: int = 3
 ) -> matplotlib.figure.Figure:
     """`num_shown` samples before stage 2 and after it, in pairs of the same noise.
 
-    Of `sampling.SampledImage`s of the same images, images `[N, H, W, C]` and labels
-    `[N, A, H, W]` uint8, whose first rater is shown, and K (red, green, blue) colours.
+    Beside each image and its first rater.
     """
     titles = ["input", "label"]
     rows = []
-    for first, last in zip(before, after):
-        label = figures.colorize(labels[first.index, 0], class_colors)
-        rows.append([images[first.index], label])
-        for number, pair in enumerate(zip(first.samples, last.samples)):
-            if number < num_shown:
-                rows[-1] += [figures.colorize(one, class_colors) for one in pair]
+    for item in gallery:
+        pairs = list(zip(item.before, item.samples))[:num_shown]
+        rows.append([item.image, item.labels[0], *(p for pair in pairs for p in pair)])
     for number in range((len(rows[0]) - 2) // 2):
         titles += [f"z {number + 1}, before", f"z {number + 1}, after"]
     return figures._grid(rows, [titles])

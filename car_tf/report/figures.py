@@ -6,7 +6,7 @@ import io
 import math
 import pathlib
 import re
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Tuple
 
 import matplotlib
 import matplotlib.figure
@@ -26,8 +26,12 @@ DPI = 110
 CHART = (4.4, 3.1)
 # Two losses of D, on real and on generated pairs, of a discriminator that guesses: 2 ln 2.
 CHANCE_LOSS = 2 * math.log(2)
+# Samples of an image that are painted.
+NUM_SHOWN = 8
 # Of pictures side by side, in inches: between two, and room for a title.
 _GAP, _TITLE = 0.08, 0.32
+# Figures and their names.
+Drawn = Iterable[Tuple[str, matplotlib.figure.Figure]]
 
 
 def colorize(ids: np.ndarray, colors: Sequence[Sequence[int]]) -> np.ndarray:
@@ -68,85 +72,115 @@ def _grid(rows, titles, *, entropy_limit=None, width=16.0) -> matplotlib.figure.
     return figure
 
 
-def gallery_figure(
-    gallery: Sequence[Any],
-    *,
-    images: np.ndarray,
-    labels: np.ndarray,
-    blackbox: Optional[np.ndarray],
-    class_colors: Sequence[Sequence[int]],
-) -> matplotlib.figure.Figure:
+@dataclasses.dataclass(frozen=True)
+class Shown:
+    """What figures show of a drawn image: pictures `[H, W, 3]` uint8, entropies float.
+
+    Made when an image is drawn, so that nobody keeps its distributions.
+    """
+
+    index: int  # of the image in its split
+    image: np.ndarray  # `[H, W, C]`
+    labels: Sequence[np.ndarray]  # of each rater
+    blackbox: np.ndarray  # white where there is none
+    samples: Sequence[np.ndarray]
+    before: Sequence[np.ndarray]  # samples before stage 2, of the same noise, if any
+    means: Sequence[np.ndarray]  # of several raters, F and G: means of their colours
+    independent: np.ndarray  # pixels of F, drawn one by one
+    entropies: Sequence[np.ndarray]  # of F, the mean of the samples and one, `[H, W]`
+
+    @classmethod
+    def of(
+        cls,
+        item: Any,
+        *,
+        image: np.ndarray,
+        labels: np.ndarray,
+        blackbox: Optional[np.ndarray],
+        class_colors: Sequence[Sequence[int]],
+        before: Optional[np.ndarray] = None,
+    ) -> "Shown":
+        """Paints a `sampling.SampledImage`.
+
+        Args:
+          image: `[H, W, C]` uint8.
+          labels, blackbox: ids `[A, H, W]` and, or None, `[H, W]`, uint8.
+          class_colors: K colours (red, green, blue).
+          before: `[S, H, W]` ids, or None.
+        """
+        white = np.full((*labels.shape[1:], 3), 255, np.uint8)
+        spread, means = (item.probs, item.sample_mean, item.first_probs), []
+        if len(labels) > 1:
+            colors = np.asarray(class_colors, float)
+            _, mean = raters.known_and_shares(labels, len(colors))
+            blended = (mean, *spread[:2])
+            means = [np.rint(probs @ colors).astype(np.uint8) for probs in blended]
+        draws = np.random.default_rng(item.index).random((*item.probs.shape[:2], 1))
+        ids = (item.probs.cumsum(-1) < draws).sum(-1)
+        ids = np.minimum(ids, item.probs.shape[-1] - 1).astype(np.uint8)
+        return cls(
+            item.index,
+            np.array(image),
+            list(colorize(np.asarray(labels), class_colors)),
+            white if blackbox is None else colorize(blackbox, class_colors),
+            list(colorize(item.samples[:NUM_SHOWN], class_colors)),
+            [] if before is None else list(colorize(before[:NUM_SHOWN], class_colors)),
+            means,
+            colorize(ids, class_colors),
+            [calibration.entropy_bits(probs) for probs in spread],
+        )
+
+
+def gallery_figure(gallery: Sequence[Shown]) -> matplotlib.figure.Figure:
     """Samples beside all raters, or beside the label and the black box.
 
-    Of `sampling.SampledImage`s, images `[N, H, W, C]`, labels `[N, A, H, W]` and, or
-    None, the black box's ids `[N, H, W]`, uint8, and K colours; a distribution is shown
-    as the mean of its colours.
+    Of raters a distribution is shown as the mean of its colours.
     """
-    if labels.shape[1] > 1:
-        return _raters_figure(gallery, images, labels, class_colors)
-    return _samples_figure(gallery, images, labels, blackbox, class_colors)
+    if len(gallery[0].labels) > 1:
+        return _raters_figure(gallery)
+    return _samples_figure(gallery)
 
 
-def _samples_figure(gallery, images, labels, blackbox, class_colors, num_shown=8):
+def _samples_figure(gallery: Sequence[Shown]) -> matplotlib.figure.Figure:
     """Input, label, black box, F's entropy and samples on two lines (CAR, Fig. 4)."""
-    per_line = num_shown // 2
-    numbers = [f"sample {i + 1}" for i in range(num_shown)]
-    titles = [["input", "label", *numbers[:per_line]]]
-    titles += [["black box", "entropy of F", *numbers[per_line:]]]
+    half = NUM_SHOWN // 2
+    numbers = [f"sample {i + 1}" for i in range(NUM_SHOWN)]
+    titles = [["input", "label", *numbers[:half]]]
+    titles += [["black box", "entropy of F", *numbers[half:]]]
     rows, limit = [], 1.0
     for item in gallery:
-        below = np.full((*images.shape[1:3], 3), 255, np.uint8)
-        if blackbox is not None:
-            below = colorize(blackbox[item.index], class_colors)
-        painted = list(colorize(item.samples[:num_shown], class_colors))
-        label = colorize(labels[item.index, 0], class_colors)
-        entropy = calibration.entropy_bits(item.probs)
+        entropy = item.entropies[0]
         limit = max(limit, float(entropy.max()))
-        rows.append([images[item.index], label, *painted[:per_line]])
-        rows.append([below, entropy, *painted[per_line:]])
+        rows.append([item.image, item.labels[0], *item.samples[:half]])
+        rows.append([item.blackbox, entropy, *item.samples[half:]])
     return _grid(rows, titles, entropy_limit=limit)
 
 
-def _raters_figure(gallery, images, labels, class_colors, num_shown=6):
+def _raters_figure(
+    gallery: Sequence[Shown], num_shown: int = 6
+) -> matplotlib.figure.Figure:
     """Input, all raters, their mean, F, the mean of G and samples (CAR, Fig. 3)."""
-    colors = np.asarray(class_colors, float)
-    titles = ["input", *(f"rater {i + 1}" for i in range(labels.shape[1]))]
+    titles = ["input", *(f"rater {i + 1}" for i in range(len(gallery[0].labels)))]
     titles += ["mean of raters", "F", "mean of G"]
     titles += [f"sample {i + 1}" for i in range(num_shown)]
-    rows = []
-    for item in gallery:
-        masks = labels[item.index]
-        _, mean = raters.known_and_shares(masks, len(colors))
-        blended = [
-            np.rint(probs @ colors).astype(np.uint8)
-            for probs in (mean, item.probs, item.sample_mean)
-        ]
-        samples = colorize(item.samples[:num_shown], class_colors)
-        painted = colorize(masks, class_colors)
-        rows.append([images[item.index], *painted, *blended, *samples])
+    rows = [
+        [item.image, *item.labels, *item.means, *item.samples[:num_shown]]
+        for item in gallery
+    ]
     return _grid(rows, [titles])
 
 
-def entropies_figure(
-    gallery: Sequence[Any], *, images: np.ndarray, class_colors: Sequence[Sequence[int]]
-) -> matplotlib.figure.Figure:
+def entropies_figure(gallery: Sequence[Shown]) -> matplotlib.figure.Figure:
     """Where the uncertainty goes (CAR, Fig. 12).
 
     A sample of independent pixels from F, then the entropies in bits of F, of the mean
     of the samples, and of one sample.
     """
-    rows = []
-    for item in gallery:
-        rng = np.random.default_rng(item.index)
-        draws = rng.random((*item.probs.shape[:2], 1))
-        independent = (item.probs.cumsum(-1) < draws).sum(-1)
-        independent = np.minimum(independent, item.probs.shape[-1] - 1)
-        shown = (independent.astype(np.uint8), item.samples[0])
-        painted = [colorize(ids, class_colors) for ids in shown]
-        spread = (item.probs, item.sample_mean, item.first_probs)
-        entropies = [calibration.entropy_bits(probs) for probs in spread]
-        rows.append([images[item.index], *painted, *entropies])
-    limit = max(float(row[3].max()) for row in rows)
+    rows = [
+        [item.image, item.independent, item.samples[0], *item.entropies]
+        for item in gallery
+    ]
+    limit = max(float(item.entropies[0].max()) for item in gallery)
     titles = ["input", "pixels of F, independent", "one sample of G"]
     titles += ["entropy of F", "entropy of the mean of G", "entropy of one sample"]
     return _grid(rows, [titles], entropy_limit=max(limit, 1.0))
@@ -307,35 +341,30 @@ def svg(figure: matplotlib.figure.Figure, name: str, title: str) -> str:
 
 def run_figures(
     metrics: Dict[str, Any],
-    galleries: Dict[str, Sequence[Any]],
+    galleries: Dict[str, Callable[[], Sequence[Shown]]],
     *,
-    images: np.ndarray,
-    labels: np.ndarray,
-    blackbox: Optional[np.ndarray],
     class_names: Sequence[str],
-    class_colors: Sequence[Sequence[int]],
     curves: Dict[int, List[Dict[str, float]]],
-) -> Dict[str, matplotlib.figure.Figure]:
-    """Returns all figures of a run by name; arguments as in the figures above.
+) -> Drawn:
+    """Yields all figures of a run, one after the other; `curves` as in `curves_figure`.
 
-    `galleries` are the items of a figure each, by its name; `samples` is one of them.
+    `galleries` returns the items of a figure, by its name; `samples` is one of them.
     """
-    shown = dict(images=images, class_colors=class_colors)
-    drawn = {
-        name: gallery_figure(gallery, labels=labels, blackbox=blackbox, **shown)
-        for name, gallery in galleries.items()
-    }
-    drawn["entropies"] = entropies_figure(galleries["samples"][:3], **shown)
-    drawn["reliability"] = reliability_figure(metrics["reliability"])
+    for name, gallery in galleries.items():
+        yield name, gallery_figure(gallery())
+    yield "entropies", entropies_figure(galleries["samples"]()[:3])
+    yield "reliability", reliability_figure(metrics["reliability"])
     if "calibration" in metrics:
-        drawn["calibration"] = calibration_figure(metrics["calibration"], class_names)
+        yield "calibration", calibration_figure(metrics["calibration"], class_names)
     training = curves_figure(curves)
-    return drawn if training is None else {**drawn, "curves": training}
+    if training is not None:
+        yield "curves", training
 
 
-def save_all(drawn: Dict[str, matplotlib.figure.Figure], folder: pathlib.Path) -> None:
-    """Writes figures as PNG files, each whole or not at all."""
+def save_all(drawn: Drawn, folder: pathlib.Path) -> None:
+    """Writes figures as PNG files, each whole or not at all, and forgets it."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name, figure in drawn.items():
+    for name, figure in drawn:
         with data_io.atomic_file(folder / f"{name}.png") as file:
             figure.savefig(file, format="png")
+        figure.clear()

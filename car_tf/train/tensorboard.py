@@ -5,13 +5,12 @@ import pathlib
 from typing import Any, Dict, List, Mapping, Optional
 
 import matplotlib.figure
-import numpy as np
 import tensorflow as tf
 from tensorboard.plugins.hparams import api as hparams
 
 from car_tf.blackbox import postprocess
 from car_tf.data import examples, info
-from car_tf.evaluate import accumulators, distances, sampling
+from car_tf.evaluate import accumulators, distances, evaluation, sampling
 from car_tf.metrics import calibration
 from car_tf.report import figures
 from car_tf.runtime import run_dir
@@ -101,7 +100,7 @@ class Glimpse:
     def __init__(self, source: examples.Examples, dataset_info: info.DatasetInfo):
         self._source = source
         self._dataset_info = dataset_info
-        self._gallery: List[sampling.SampledImage] = []
+        self._gallery: List[figures.Shown] = []
         self._reliability = calibration.Reliability()
         self._flips: Optional[Dict[str, calibration.FlipCalibration]] = None
         if dataset_info.flips:
@@ -115,7 +114,9 @@ class Glimpse:
         """Adds an image; the first ones are shown."""
         labels = self._source.labels[drawn.index]
         if len(self._gallery) < NUM_IMAGES:
-            self._gallery.append(drawn)
+            self._gallery.append(
+                evaluation.shown(drawn, self._source, self._dataset_info)
+            )
         seen = (drawn.sample_mean, labels, self._dataset_info)
         accumulators.add_reliability(self._reliability, *seen)
         if self._flips:
@@ -131,18 +132,10 @@ class Glimpse:
         """Returns the figures by name; none where nothing was added."""
         if not self._gallery:
             return {}
-        num_shown = 1 + max(item.index for item in self._gallery)
-        maps = self._source.blackbox
-        if maps is not None:
-            maps = postprocess.hard_labels(np.asarray(maps[:num_shown]))
-        labels = np.asarray(self._source.labels[:num_shown])
-        images = np.asarray(self._source.images[:num_shown])
-        shown = dict(images=images, class_colors=self._dataset_info.class_colors)
         bins = self._reliability.to_dict()
-        maps_shown = dict(labels=labels, blackbox=maps)
         drawn = {
-            "samples": figures.gallery_figure(self._gallery, **maps_shown, **shown),
-            "entropies": figures.entropies_figure(self._gallery, **shown),
+            "samples": figures.gallery_figure(self._gallery),
+            "entropies": figures.entropies_figure(self._gallery),
             "reliability": figures.reliability_figure(bins, "the mean of G"),
         }
         if self._flips:

@@ -33,14 +33,25 @@ def run(tmp_path_factory):
     texts += [f"data.data_dir={cityscapes_tree.write(folder / 'data')}"]
     texts += [f"data.cache_dir={folder / 'cache'}"]
     config = config_lib.load("cityscapes_sampler", texts)
+    dataset = attach.load(config)
+    names = dataset.splits[dataset.evaluation].names
     said = []
+    sample = sampling.sample
+
+    def told(model, source, **drawing):
+        if source.names == names and drawing["num_samples"] == 3:
+            indices = drawing.get("indices", range(len(source)))
+            said.extend(f"drawn: {index}" for index in indices)
+        return sample(model, source, **drawing)
+
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sampling, "sample", told)
         job.leave_out_export(patch.setattr)
         patch.setattr(tensorboard.Glimpse, "figures", lambda glimpse: {})
         workdir = run_dir.RunDir(str(folder / "run"), config)
         train_run.run(config, workdir, tf.distribute.get_strategy(), said.append)
         workdir.close()
-    return folder / "run", config, attach.load(config), said
+    return folder / "run", config, dataset, said
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +95,9 @@ def test_a_run_says_that_its_idle_stage_2_changed_nothing(run):
     assert f"from {metrics['ged']:.3f} to {metrics['ged']:.3f}" in metrics["verdict"]
     assert metrics["verdict"] in said
     assert (path / "figures/before_after.png").stat().st_size > 1000
+    # By G and by that before stage 2, for scores and figures alike.
+    drawn = [f"drawn: {index}" for index in range(metrics["num_images"])]
+    assert [line for line in said if line in drawn] == 2 * drawn
     names = {"f_argmax", "f_pixels", "gumbel_draws", "before_stage2", "flip_oracle"}
     assert set(metrics["baselines"]) == names
     for scores in metrics["baselines"].values():

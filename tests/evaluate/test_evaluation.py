@@ -200,7 +200,33 @@ def test_only_independent_samples_have_an_unbiased_ged(stratified):
     assert set(metrics["ged_unbiased_per_image"]) >= ({None} if stratified else set())
 
 
+# Figures
+
+
+def test_what_is_kept_for_figures_is_painted_and_one_is_made_after_the_other():
+    metrics, gallery = evaluate(stripes.examples_of(4))
+    kept = [value for item in gallery for value in vars(item).values()]
+    for value in kept:
+        for one in value if isinstance(value, list) else [value]:
+            # No `[H, W, K]` float32, which is many times as large.
+            assert np.ndim(one) < 3 or one.dtype == np.uint8
+    asked = []
+
+    def named(name):
+        return lambda: asked.append(name) or gallery
+
+    galleries = {"samples": named("samples"), "worst": named("worst")}
+    stream = figures.run_figures(metrics, galleries, class_names=[], curves={})
+    for number, name in enumerate(galleries):
+        assert next(stream)[0] == name and len(asked) == number + 1
+
+
 # Images without a label
+
+
+def figures_of(metrics, gallery, **more):
+    galleries = {"samples": lambda: gallery}
+    return figures.run_figures(metrics, galleries, curves={1: [], 2: []}, **more)
 
 
 def test_an_image_without_a_label_counts_nowhere():
@@ -222,16 +248,8 @@ def test_a_split_without_any_label_gives_nulls_and_figures():
     assert metrics["num_undefined_images"] == 2
     for line in evaluation.summary_lines({**metrics}, stripes.FLIP_FACTS):
         assert "nan" not in line
-    drawn = figures.run_figures(
-        metrics,
-        {"samples": gallery},
-        images=source.images,
-        labels=source.labels,
-        blackbox=source.blackbox,
-        class_names=stripes.FLIP_FACTS.class_names,
-        class_colors=stripes.FLIP_FACTS.class_colors,
-        curves={1: [], 2: []},
-    )
+    names = stripes.FLIP_FACTS.class_names
+    drawn = dict(figures_of(metrics, gallery, class_names=names))
     assert {"samples", "entropies", "reliability", "calibration"} <= set(drawn)
     assert (
         evaluation.mean_ged(
@@ -313,16 +331,8 @@ def test_raters_of_three_classes_by_hand():
     lines = "\n".join(evaluation.summary_lines(metrics, dataset_info))
     assert "GED16 0.500 (unbiased 0.500, 95 % 0.250 to 0.750)" in lines
     assert "95 % intervals are over 2 groups" in lines
-    drawn = figures.run_figures(
-        metrics,
-        {"samples": gallery},
-        images=source.images,
-        labels=source.labels,
-        blackbox=None,
-        class_names=dataset_info.class_names,
-        class_colors=dataset_info.class_colors,
-        curves={},
-    )
+    names = dataset_info.class_names
+    drawn = dict(figures_of(metrics, gallery, class_names=names))
     assert "samples" in drawn
 
 

@@ -108,15 +108,13 @@ def test_comparisons_and_means_are_reported(result):
 def test_the_figure_shows_readers_means_and_samples(result):
     metrics, gallery = result
     source = _source()
-    drawn = figures.run_figures(
-        metrics,
-        {"samples": gallery},
-        images=source.images,
-        labels=source.labels,
-        blackbox=None,
-        class_names=FACTS.class_names,
-        class_colors=FACTS.class_colors,
-        curves={},
+    drawn = dict(
+        figures.run_figures(
+            metrics,
+            {"samples": lambda: gallery},
+            class_names=FACTS.class_names,
+            curves={},
+        )
     )
     axes = drawn["samples"].axes
     titles = [axis.get_title() for axis in axes[:14]]
@@ -133,7 +131,8 @@ def test_the_figure_shows_readers_means_and_samples(result):
     np.testing.assert_array_equal(shown[5][..., 0], np.rint(255 * labels.mean(0)))
     # A quarter of white is 64.
     np.testing.assert_array_equal(shown[6], np.full((SIDE, SIDE, 3), 64))
+    first, *_ = sampling.sample(SeededSampler(), source, num_samples=100, seed=3)
     for index in range(6):
         np.testing.assert_array_equal(
-            shown[8 + index][..., 0], 255 * gallery[0].samples[index]
+            shown[8 + index][..., 0], 255 * first.samples[index]
         )

@@ -29,21 +29,11 @@ def test_the_verdict_is_a_sentence():
 
 
 def test_pairs_of_one_z_stand_side_by_side():
-    images = np.full((3, 4, 8, 3), 100, np.uint8)
-    labels = np.zeros((3, 1, 4, 8), np.uint8)
-
-    def items(value):
-        samples = np.full((5, 4, 8), value, np.uint8)
-        return [types.SimpleNamespace(index=index, samples=samples) for index in (0, 2)]
-
-    figure = before_after.before_after_figure(
-        items(1),
-        items(2),
-        images=images,
-        labels=labels,
-        class_colors=[(0, 0, 0), (9, 9, 9), (200, 0, 0)],
-        num_shown=2,
-    )
+    image = np.full((4, 8, 3), 100, np.uint8)
+    before, after = ([np.full((4, 8, 3), v, np.uint8)] * 5 for v in (9, 200))
+    shown = dict(image=image, labels=[image * 0], before=before, samples=after)
+    gallery = [types.SimpleNamespace(**shown)] * 2
+    figure = before_after.before_after_figure(gallery, num_shown=2)
     shown = [axis.images[0].get_array() for axis in figure.axes]
     assert [int(picture[0, 0, 0]) for picture in shown[:6]] == [100, 0, 9, 200, 9, 200]
     assert len(shown) == 12

@@ -52,10 +52,14 @@ def test_the_mean_of_raters_is_of_those_who_labelled():
     labels[:, 1], labels[:, 2] = 1, 255
     probs = np.full((4, 4, 2), 0.5)
     item = types.SimpleNamespace(
-        index=0, probs=probs, sample_mean=probs, samples=labels[0]
+        index=0, probs=probs, sample_mean=probs, first_probs=probs, samples=labels[0]
     )
-    images, colors = np.zeros((1, 4, 4, 3), np.uint8), [(200, 0, 0), (0, 100, 0)]
-    figure = figures._raters_figure([item], images, labels, colors)
+    colors = [(200, 0, 0), (0, 100, 0)]
+    image = np.zeros((4, 4, 3), np.uint8)
+    painted = figures.Shown.of(
+        item, image=image, labels=labels[0], blackbox=None, class_colors=colors
+    )
+    figure = figures.gallery_figure([painted])
     shown = {axis.get_title(): axis.images for axis in figure.axes}
     ((mean,),) = [shown["mean of raters"]]
     assert mean.get_array()[0, 0].tolist() == [100, 50, 0]

@@ -124,7 +124,7 @@ def test_files_of_a_run_keep_their_content_on_a_full_disk(small_disk, job):
 
 
 def test_figures_are_written_whole_or_not_at_all(small_disk):
-    drawn = {"samples": matplotlib.figure.Figure()}
+    drawn = [("samples", matplotlib.figure.Figure())]
     (small_disk / "figures").mkdir()
     fill(small_disk)
     with pytest.raises(run_dir.RunError, match=r"/samples.png: cannot be written"):

@@ -197,7 +197,7 @@ def _finish(
         if hardest in trainer.source.problems
     ]
     drawn = figures.run_figures(config.runs, curves, iterations, shown)
-    report_figures.save_all(drawn, workdir.path / "figures")
+    report_figures.save_all(drawn.items(), workdir.path / "figures")
     names = [
         f"pi={run.problem.mode_probability:g} sigma={run.problem.mode_noise:g} "
         f"seed={run.problem.seed} lambda={run.calibration_weight:g}"
