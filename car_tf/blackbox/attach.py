@@ -7,7 +7,8 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence
 import numpy as np
 
 from car_tf import config as config_lib
-from car_tf.blackbox import base, imitation, inference, postprocess, precomputed, report
+from car_tf.blackbox import base, imitation, inference, kinds, postprocess, precomputed
+from car_tf.blackbox import report
 from car_tf.blackbox import segmenter as segmenter_lib
 from car_tf.data import cache, examples
 from car_tf.data import load as data_load
@@ -103,7 +104,7 @@ def with_blackbox(
         what = "labels" if maps.ndim == 3 else "probabilities"
         if maps.ndim == 4 and segmenter.scores:
             known["blackbox_scores"] = segmenter.scores
-            what = postprocess.in_words(segmenter.scores)
+            what = kinds.in_words(segmenter.scores)
         _note(notes, f"black box: {config.blackbox.path} ({what})")
         _note_agreement(split, maps, notes, num_classes)
         return dataclasses.replace(split, blackbox=maps)

@@ -78,6 +78,8 @@ class Backend(Protocol):
       input_size: (height, width) to give it images at; None for their own.
       single: whether it takes one image at a time.
       embeddable: whether it is a `tf.Module` that may be called in a graph.
+      may_be_certainty: whether two scores are made of one that may be that of the
+        likelier class rather than of class 1.
     """
 
     description: str
@@ -86,6 +88,7 @@ class Backend(Protocol):
     input_size: Optional[Tuple[int, int]]
     single: bool
     embeddable: bool
+    may_be_certainty: bool
 
     def takes(self, size: Tuple[int, int]) -> bool:
         """Tells whether images may have a (height, width)."""

@@ -136,6 +136,7 @@ class FrozenGraph(tf.Module):
 
     embeddable = True
     single = True
+    may_be_certainty = False
     input_dtype = tf.uint8
 
     def __init__(

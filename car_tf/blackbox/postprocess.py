@@ -9,20 +9,17 @@ from typing import Any, Optional, Sequence, Tuple
 import numpy as np
 import tensorflow as tf
 
-from car_tf.blackbox import base
+from car_tf.blackbox import base, kinds
 from car_tf.data import info, io
 
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_STD = (0.229, 0.224, 0.225)
 # RGB, of 0 to 255: VGG's, keras-segmentation's.
 _CAFFE_MEAN = (123.68, 116.779, 103.939)
-# How far the probabilities of a pixel may be from summing to one: half precision adds
-# up 19 terms to about 0.005, eight bits to 0.03.
-_SUM_TOLERANCE = 0.05
-# How far scores may leave [0, 1] by rounding.
-_RANGE_TOLERANCE = 1e-3
 # By which an image may be larger than its map.
 STRIDES = (1, 2, 4, 8, 16, 32)
+# Up to which difference a map is not resized, but padded or cropped.
+_NEARLY = 0.1
 # Working sizes of at most so many pixels, such as 256 x 512, share what is kept.
 MAX_SHARED_PIXELS = 3 << 16
 
@@ -58,92 +55,25 @@ def prepare(
     return tf.cast(pixels, dtype)
 
 
-def _is_in_range(scores: tf.Tensor) -> bool:
-    low, high = tf.reduce_min(scores), tf.reduce_max(scores)
-    return bool(low >= -_RANGE_TOLERANCE) and bool(high <= 1 + _RANGE_TOLERANCE)
-
-
-def _sum_to_one(scores: tf.Tensor) -> bool:
-    """Tells whether the scores of every pixel do, but for masked ones that are zero."""
-    sums = tf.reduce_sum(scores, axis=-1)
-    far = tf.abs(tf.boolean_mask(sums, sums > 0) - 1.0)
-    return bool(tf.size(far) > 0) and bool(tf.reduce_max(far) <= _SUM_TOLERANCE)
-
-
-def no_logits(path: str, raw: Any, *, is_first: bool) -> Optional[io.DataError]:
-    """Returns why scores beyond 1 are hardly logits, which have signs; else None.
-
-    Percent, eight bits and the sum of several softmaxes have one sum at each pixel but
-    masked ones, masks are of whole numbers. That none is negative may happen in one
-    image, and counts in the first (`is_first`) alone.
-    """
-    scores = tf.cast(raw, tf.float32)
-    if _is_in_range(scores) or not bool(tf.reduce_min(scores) >= 0):
-        return None
-    sums = tf.reduce_sum(scores, axis=-1)
-    low = float(tf.reduce_min(tf.where(sums > 0, sums, tf.reduce_max(sums))))
-    high = float(tf.reduce_max(sums))
-    if high - low <= 2 * _SUM_TOLERANCE * high:
-        total = f"{(low + high) / 2:.3g}"
-        found = f"of which {total} is the sum at each pixel: divide them by that"
-    elif bool(tf.reduce_all(scores == tf.round(scores))):
-        found = f"that are whole numbers up to {float(tf.reduce_max(scores)):g}"
-    elif is_first:
-        found = "of which none is below 0, but some are above 1"
-    else:
-        return None
-    return io.DataError(
-        f"{path}: wanted probabilities from 0 to 1, or logits, got scores {found} "
-        "(blackbox.output=logits takes them for logits)"
-    )
-
-
 def covers(image_size: Sequence[int], map_size: Sequence[int]) -> bool:
     """Tells whether a map shows all of an image: at its size, by a stride or a factor.
 
-    Padded and cropped maps do not. Takes (height, width) of both.
+    Padded and cropped maps do not: those that are nearly as large as the image, or as
+    it is by a stride, and not to the pixel. Takes (height, width) of both.
     """
     pairs = list(zip(image_size, map_size))
+    for stride in STRIDES:
+        off = [abs(stride * mine - whole) for whole, mine in pairs]
+        near = _NEARLY * min(image_size) if stride == 1 else 2 * stride
+        if max(off) <= near:
+            return max(off) < stride
     ratios = [mine / whole for whole, mine in pairs]
     if image_size[0] != image_size[1] and abs(ratios[0] / ratios[1] - 1) < 0.01:
         return True
     return all(
-        mine % whole == 0 or any(abs(s * mine - whole) <= s for s in STRIDES)
+        mine % whole == 0 or any(abs(s * mine - whole) < s for s in STRIDES)
         for whole, mine in pairs
     )
-
-
-def kind_of(raw: Any) -> str:
-    """Returns what an output holds: `labels`, `probabilities`, `sigmoid` or `logits`.
-
-    Scores from 0 to 1 are hardly ever logits: where they do not sum to one they are
-    taken for sigmoids, one for each class.
-    """
-    if tf.as_dtype(raw.dtype).is_integer:
-        return base.LABELS
-    scores = tf.cast(raw, tf.float32)
-    if not _is_in_range(scores):
-        return base.LOGITS
-    return base.PROBABILITIES if _sum_to_one(scores) else base.SIGMOID
-
-
-def one_kind(path: str, found: str, known: str) -> str:
-    """Returns the kind that scores are taken for where others are `known` to have one.
-
-    One of logits may lie in [0, 1], but hardly sums to one there: a DataError.
-    """
-    if (known, found) == (base.LOGITS, base.PROBABILITIES):
-        raise io.DataError(
-            f"{path}: wanted {known}, as in other images, got what looks like {found}"
-        )
-    return known or found
-
-
-def in_words(kind: str) -> str:
-    """Returns what becomes of an output of a kind, for people."""
-    words = {base.LOGITS: "logits (not all from 0 to 1), of which the softmax is taken"}
-    sigmoid = "sigmoid scores (0 to 1, not one in sum), divided by their sum"
-    return {**words, base.SIGMOID: sigmoid}.get(kind, kind)
 
 
 def check(
@@ -155,8 +85,8 @@ def check(
 
     Raises:
       DataError: ids out of range (255 is none of the classes), another number of
-        classes, NaN, probabilities that are not from 0 to 1, or logits that look like
-        none.
+        classes, NaN, probabilities that are not from 0 to 1, or logits or sigmoid
+        scores that look like none.
     """
     if kind == base.LABELS:
         if options.num_own_classes == 2 and not options.class_map:
@@ -174,15 +104,15 @@ def check(
     if not bool(tf.reduce_all(tf.math.is_finite(raw))):
         num = int(tf.reduce_sum(tf.cast(~tf.math.is_finite(raw), tf.int32)))
         raise io.DataError(f"{path}: gave {num} {kind} that are NaN or infinite")
-    if kind == base.LOGITS and options.output != base.LOGITS:
-        error = no_logits(path, raw, is_first=not known)
-        if error:
-            raise error
-    if kind != base.LOGITS and not _is_in_range(tf.cast(raw, tf.float32)):
+    if kind != base.LOGITS and not kinds.is_in_range(raw):
         raise io.DataError(
             f"{path}: taken for {kind}, but gave scores outside 0 to 1 "
             "(blackbox.output=logits takes them for logits)"
         )
+    if not options.tells_kind:
+        error = kinds.doubt(path, raw, kind, is_first=not known)
+        if error:
+            raise error
 
 
 def check_mask(path: str, ids: np.ndarray) -> None:

@@ -6,8 +6,7 @@ from typing import Callable, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 
-from car_tf.blackbox import base, encodings
-from car_tf.blackbox import postprocess
+from car_tf.blackbox import base, encodings, kinds, postprocess
 from car_tf.data import cache, examples, io, pictures
 
 # `*_prior_preds_trainIds.npy` in the wild hold label ids in spite of their name, which
@@ -100,7 +99,7 @@ def read_probs(
     """Reads class probabilities, `[H, W, K]` float16, of one of several shapes.
 
     Of `.npy` of floats, `[h, w, K]` or with axes of length 1: probabilities, logits or
-    sigmoid scores; see `postprocess.kind_of`. `size`, (H, W), is what they are resized
+    sigmoid scores; see `kinds.kind_of`. `size`, (H, W), is what they are resized
     to, by area; None for the map's own. `kind` is that of the scores in all files; empty
     to take them for what they look like.
 
@@ -122,8 +121,8 @@ def read_probs(
             + ", of which either end may be the classes (ids can be read)" * both
         )
     _check_size(path, scores.shape[:2], image_shapes)
-    size, found = size or scores.shape[:2], postprocess.kind_of(scores)
-    taken = postprocess.one_kind(str(path), found, kind or options.kind(found))
+    size, found = size or scores.shape[:2], kinds.kind_of(scores)
+    taken = kinds.one_kind(str(path), found, kind or options.kind(found))
     postprocess.check(scores, kind=taken, path=str(path), options=options, known=kind)
     probs = postprocess.finish(scores[None], kind=taken, options=options, size=size)
     return probs[0].numpy().astype(np.float16)
@@ -227,14 +226,14 @@ def _table_of(class_map: Sequence[int]) -> np.ndarray:
 
 def _kind_of_all(folder, paths, options: base.Options, trained: str, note) -> str:
     """Tells the kind of all scores; logits after others, or before, are refused."""
-    kind = options.output if options.tells_kind else _told_kind(paths)
+    kind = options.output if options.tells_kind else _told_kind(paths, options, trained)
     trained = "" if options.tells_kind else trained
     if trained and kind != trained and base.LOGITS in (kind, trained):
         raise io.DataError(
             f"{folder}: wanted {trained}, as in training, got what looks like {kind} "
             f"(blackbox.output={kind} takes them for that)"
         )
-    note(f"the predictions in {folder} are taken for {postprocess.in_words(kind)}")
+    note(f"the predictions in {folder} are taken for {kinds.in_words(kind)}")
     return kind
 
 
@@ -254,17 +253,25 @@ def _shapes(
         return [own] if pictures.orientation(image) > 1 else [size, own]
 
 
-def _told_kind(paths: Sequence[pathlib.Path]) -> str:
-    """Tells what the scores in files are: one map of logits may lie in [0, 1]."""
-    kinds, errors = set(), []
+def _told_kind(
+    paths: Sequence[pathlib.Path], options: base.Options, trained: str
+) -> str:
+    """Tells what the scores in files are: one map of logits may lie in [0, 1].
+
+    Refuses what looks like none, unless it is of the kind of the training.
+    """
+    found = {kind: [] for kind in (base.LOGITS, base.SIGMOID, base.PROBABILITIES)}
     for path in paths:
         scores = _read_array(path) if path.suffix == ".npy" else np.zeros(0)
-        if scores.dtype.kind == "f" and scores.ndim == 3:  # Others are refused later.
-            kinds.add(postprocess.kind_of(scores))
-            errors.append(postprocess.no_logits(str(path), scores, is_first=True))
-    order = (base.LOGITS, base.SIGMOID, base.PROBABILITIES)
-    kind = next((kind for kind in order if kind in kinds), base.PROBABILITIES)
-    if kind == base.LOGITS and all(errors):  # None is negative anywhere.
+        is_any = scores.dtype.kind == "f" and scores.ndim == 3
+        if is_any and scores.shape[-1] == options.num_own_classes:  # Or refused later.
+            kind = kinds.kind_of(scores)
+            found[kind].append(kinds.doubt(str(path), scores, kind, is_first=True))
+    kind = next((kind for kind in found if found[kind]), base.PROBABILITIES)
+    errors = [error for error in found[kind] if error]
+    # One map of logits may have no sign.
+    num = len(found[kind]) if kind == base.LOGITS else len(found[kind]) // 2 + 1
+    if errors and len(errors) >= num and kind != trained:
         raise errors[0]
     return kind
 

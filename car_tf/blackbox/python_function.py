@@ -64,6 +64,7 @@ class PythonFunction:
 
     embeddable = False
     single = False
+    may_be_certainty = False
     kind = ""
 
     def __init__(self, path: str, options: base.Options):

@@ -7,7 +7,7 @@ from typing import Any, Callable, Optional, Tuple
 import numpy as np
 import tensorflow as tf
 
-from car_tf.blackbox import base, postprocess
+from car_tf.blackbox import base, kinds, postprocess
 from car_tf.data import io
 
 FORMAT_VERSION = 2
@@ -117,11 +117,12 @@ class Segmenter:
             dtype=self.backend.input_dtype,
         )
         raw = self.backend(pixels)
-        kind = self.options.kind(self.backend.kind or postprocess.kind_of(raw))
+        kind = self.options.kind(self.backend.kind or kinds.kind_of(raw))
         if kind != base.LABELS:
-            kind = postprocess.one_kind(self.path, kind, self.scores)
+            kind = kinds.one_kind(self.path, kind, self.scores)
         known = dict(options=self.options, known=self.scores)
         postprocess.check(raw, kind=kind, path=self.path, **known)
+        self._check_certainty(raw, kind)
         self.scores = "" if kind == base.LABELS else kind
         seen, got = tuple(pixels.shape[1:3]), tuple(raw.shape[1:3])
         if got == seen[::-1] != seen:
@@ -142,6 +143,16 @@ class Segmenter:
             image_size=images.shape[1:3],
             size=size,
         ).numpy()
+
+    def _check_certainty(self, raw: Any, kind: str) -> None:
+        """Refuses one score of two classes that is never below one half."""
+        is_asked = self.backend.may_be_certainty and not self.scores
+        if is_asked and kind == base.PROBABILITIES and np.min(raw[..., 1]) >= 0.5:
+            raise io.DataError(
+                f"{self.path}: wanted the score of class 1, got scores of at least 0.5 "
+                "everywhere, as certainties have (blackbox.output=sigmoid takes them "
+                "for class 1)"
+            )
 
     def as_module(self) -> "Embedded":
         """Returns the black box as a part of other models; no graph is a DataError."""

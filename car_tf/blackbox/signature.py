@@ -10,7 +10,7 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Set, 
 import numpy as np
 import tensorflow as tf
 
-from car_tf.blackbox import base, postprocess
+from car_tf.blackbox import base, kinds, postprocess
 from car_tf.data import io
 
 # Where the model leaves the size open.
@@ -99,7 +99,8 @@ class Output:
     class_axis: Optional[int]
     # Of scores `[B, h * w, K]`, by which the image is larger; 0 for others.
     stride: int = 0
-    is_binary: bool = False  # Whether it holds one score, of class 1 of two.
+    is_binary: bool = False  # Whether it holds one score, of class 1 of two,
+    lowest: float = 0.0  # and the lowest it had.
 
 
 def choose_output(
@@ -209,8 +210,7 @@ def _is_padded(
     if not is_open or array.ndim != 4:
         return False
     pixels = array.shape[2:] if classes_first else array.shape[1:3]
-    # One pixel more is how sizes such as 1025 x 2049 come about.
-    return any(mine > asked + 1 for mine, asked in zip(pixels, size))
+    return any(mine > asked for mine, asked in zip(pixels, size))
 
 
 def _as_flat_scores(
@@ -220,7 +220,7 @@ def _as_flat_scores(
     for stride in postprocess.STRIDES:
         num = (size[0] // stride) * (size[1] // stride)
         if array.shape == (1, num, num_classes):
-            return [Output(name, postprocess.kind_of(array), 3, stride)]
+            return [Output(name, kinds.kind_of(array), 3, stride)]
     return []
 
 
@@ -228,21 +228,22 @@ def _as_scores(
     name: str, array: np.ndarray, classes_first: bool, num_classes: int
 ) -> List[Output]:
     axes = (1, 3) if classes_first else (3, 1)
-    kinds = {
-        axis: postprocess.kind_of(np.moveaxis(array, axis, -1))
+    found = {
+        axis: kinds.kind_of(np.moveaxis(array, axis, -1))
         for axis in axes
         if array.shape[axis] == num_classes
     }
-    if kinds:
+    if found:
         # Where both axes may be the classes', probabilities sum to one along theirs, and
         # other scores lie as images do.
-        axis = min(kinds, key=lambda axis: kinds[axis] != base.PROBABILITIES)
-        return [Output(name, kinds[axis], axis)]
+        axis = min(found, key=lambda axis: found[axis] != base.PROBABILITIES)
+        return [Output(name, found[axis], axis)]
     for axis in axes:
         if num_classes == 2 and array.shape[axis] == 1:
-            is_logits = postprocess.kind_of(array) == base.LOGITS
+            is_logits = kinds.kind_of(array) == base.LOGITS
             kind = base.LOGITS if is_logits else base.PROBABILITIES
-            return [Output(name, kind, axis, is_binary=True)]
+            lowest = float(array.min())
+            return [Output(name, kind, axis, is_binary=True, lowest=lowest)]
     return []
 
 
@@ -308,6 +309,7 @@ class SignatureBackend(tf.Module):
             options=options,
         )
         self.kind = options.kind(self._output.kind)
+        self.may_be_certainty = self._output.lowest >= 0.5
         layout = self._layout if self._is_batched else "[H, W, 3]"
         output = _describe(self._output.name, outputs[self._output.name])
         output += ", of class 1" * self._output.is_binary

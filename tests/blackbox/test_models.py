@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from car_tf.blackbox import base, inference, postprocess, signature
+from car_tf.blackbox import base, inference, kinds, postprocess, signature
 from car_tf.data import io
 from car_tf.models import keras_api
 
@@ -289,23 +289,26 @@ def finish(scores, kind, output="auto"):
 
 def test_scores_from_0_to_1_are_never_taken_for_logits():
     sigmoid = np.array([[[[0.95, 0.05, 0.05], [0.5, 0.5, 0.25]]]], np.float32)
-    assert postprocess.kind_of(sigmoid) == "sigmoid"
+    assert kinds.kind_of(sigmoid) == "sigmoid"
     # 0.95 / 1.05, and 0.5 / 1.25.
     got = finish(sigmoid, "sigmoid")
     np.testing.assert_allclose(got[:, 0], [0.95 / 1.05, 0.4], rtol=1e-6)
     # A masked pixel, and eight bits of which the sum is 0.97 to 1.03.
     softmax = np.array([[[[0.0, 0, 0], [0.9, 0.05, 0.02], [0.9, 0.13, 0]]]], np.float32)
-    assert postprocess.kind_of(softmax) == "probabilities"
+    assert kinds.kind_of(softmax) == "probabilities"
     got = finish(softmax, "probabilities")
     np.testing.assert_allclose(got[:, 0], [0, 0.9 / 0.97, 0.9 / 1.03], rtol=1e-6)
     assert finish(softmax, "probabilities", "labels").tolist() == [255, 0, 0]
-    assert postprocess.kind_of(sigmoid - 0.5) == "logits"
+    assert kinds.kind_of(sigmoid - 0.5) == "logits"
     assert base.Options(3, output="logits").kind("sigmoid") == "logits"
     with pytest.raises(io.DataError, match="outside 0 to 1.*output=logits"):
         finish(sigmoid - 0.5, "sigmoid")
 
 
 PROBS = np.array([[[[0.7, 0.3, 0.0], [0.2, 0.5, 0.3]]]], np.float32)
+RNG = np.random.default_rng(0)
+LOGITS = 8 * np.eye(3)[RNG.integers(0, 3, (1, 20, 20))] - 4
+LOGITS = (LOGITS + RNG.normal(0, 1, LOGITS.shape)).astype(np.float32)
 
 
 @pytest.mark.parametrize(
@@ -317,12 +320,21 @@ PROBS = np.array([[[[0.7, 0.3, 0.0], [0.2, 0.5, 0.3]]]], np.float32)
         # A sigmoid or a mask in eight bits.
         (np.float32([[[[255, 13, 0], [13, 128, 255]]]]), "whole numbers up to 255"),
         (np.log(0.01 + PROBS) * -1 + 0.01, "none is below 0, but some are above 1"),
+        (2 * PROBS - 1, "sums are those of 2 p - 1"),
+        (np.tanh(LOGITS), "look like 2 p - 1 of sigmoid scores"),
+        # From 0 to 1, but no sigmoids: other scales, of a pixel or of the image.
+        (1 - PROBS, "one is above 0.5 at 0% .* the sum 2 "),
+        (PROBS / PROBS.max(-1, keepdims=True), "the largest is 1 at each pixel"),
+        ((LOGITS - LOGITS.min()) / np.ptp(LOGITS), "stretched from 0 to 1"),
+        (0.5 + LOGITS / 40, "one is above 0.5 at .* the largest is 0.6"),
     ],
 )
-def test_scores_without_a_sign_are_not_taken_for_logits(scores, message):
-    with pytest.raises(io.DataError, match=f"box: .*{message}.*output=logits"):
-        finish(scores, postprocess.kind_of(scores))
+def test_scores_that_look_like_no_kind_are_asked_about(scores, message):
+    with pytest.raises(io.DataError, match=f"box: .*{message}.*output="):
+        finish(scores, kinds.kind_of(scores))
     finish(scores, "logits", "logits")
+    finish(LOGITS / 40, kinds.kind_of(LOGITS / 40))  # A network that is not trained.
+    finish(1 / (1 + np.exp(-LOGITS)), "sigmoid")
 
 
 def test_255_is_none_of_a_model_s_classes():
@@ -501,6 +513,15 @@ def test_labels_that_are_not_of_the_scores_beside_them_are_refused(tmp_path):
             blackbox.describe()
     named = inference.load(path, num_classes=2, output="auto", output_name="ids")
     assert "labels from ids" in named.describe()
+    image = models.class_image(np.arange(512).reshape(1, *SIZE) % 2, 2)
+    how = dict(num_classes=2, output_name="sure")
+    alone = inference.load(path, output="auto", **how)
+    with pytest.raises(io.DataError, match="at least 0.5 everywhere, as certainties"):
+        alone.predict(image, SIZE)
+    told = inference.load(path, output="sigmoid", **how).predict(image, SIZE)
+    assert (told[..., 1] >= 0.5).all()
+    alone.scores = "probabilities"  # As it had in the training.
+    np.testing.assert_array_equal(alone.predict(image, SIZE), told)
 
 
 @pytest.mark.parametrize("by", [-4, 4])
@@ -524,6 +545,13 @@ def test_maps_cover_images_by_a_stride_a_factor_or_in_proportion():
         ((600, 1200), (512, 1024), True),
         ((572, 572), (388, 388), False),  # U-Net without padding.
         ((375, 1242), (384, 1248), False),  # Padded to multiples of 32.
+        ((1024, 2048), (1056, 2112), False),
+        ((1000, 2000), (512, 1024), True),
+        # Padded by a pixel, as DeepLab does, and cropped by one, at any stride.
+        ((1024, 2048), (1025, 2049), False),
+        ((512, 512), (511, 511), False),
+        ((1024, 2048), (257, 513), False),
+        ((1025, 2049), (257, 513), True),
     ):
         assert postprocess.covers(whole, mine) == wanted, (whole, mine)
 

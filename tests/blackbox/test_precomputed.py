@@ -237,14 +237,15 @@ def test_all_files_of_a_folder_hold_one_kind_of_scores(folder):
 
 
 def test_scores_of_another_kind_than_in_training_are_refused(folder):
-    scores = np.full((2, *SIZE, K), 0.5, np.float32)
+    scores = np.full((2, *SIZE, K), 0.05, np.float32)
+    scores[..., 3] = 0.95
     write(folder, scores)
     with pytest.raises(io.DataError, match="wanted logits, as in tra.*like sigmoid"):
         read(folder, output="probabilities", scores="logits")
     # They become probabilities in the same way.
     assert read(folder, output="auto", scores="probabilities")[1] == "sigmoid"
     assert read(folder, output="logits", scores="sigmoid")[1] == "logits"
-    write(folder, scores - 1)
+    write(folder, 9 * (scores - 1))
     with pytest.raises(io.DataError, match="wanted sigmoid.*like logits .*=logits tak"):
         read(folder, output="auto", scores="sigmoid")
 
