@@ -3,6 +3,8 @@
 import dataclasses
 from typing import Any, Dict, Tuple
 
+import numpy as np
+
 from car_tf.data import class_flips
 
 IGNORE_LABEL = 255
@@ -41,6 +43,14 @@ class DatasetInfo:
     def num_classes(self) -> int:
         """K."""
         return len(self.class_names)
+
+    def flip_table(self) -> np.ndarray:
+        """Returns `[K, K]`: how likely the class of the row becomes the column's."""
+        table = np.eye(self.num_classes)
+        for flip in self.flips:
+            table[flip.original, flip.original] = 1 - flip.probability
+            table[flip.original, flip.flipped] = flip.probability
+        return table
 
 
 def from_record(record: Dict[str, Any]) -> DatasetInfo:

@@ -17,15 +17,6 @@ SAMPLE_COUNTS = (16, 50, 100)
 PER_IMAGE = ("ged_per_image", "hm_iou_per_image")
 
 
-def flip_table(dataset_info: info.DatasetInfo) -> np.ndarray:
-    """Returns `[K, K]`: how likely the class of the row becomes that of the column."""
-    table = np.eye(dataset_info.num_classes)
-    for flip in dataset_info.flips:
-        table[flip.original, flip.original] = 1 - flip.probability
-        table[flip.original, flip.flipped] = flip.probability
-    return table
-
-
 def add_reliability(
     reliability: calibration.Reliability,
     probs: np.ndarray,
@@ -42,7 +33,7 @@ def add_reliability(
     """
     prediction = probs.argmax(-1)
     correct, known = np.zeros(prediction.shape), np.zeros(prediction.shape)
-    table = flip_table(dataset_info)
+    table = dataset_info.flip_table()
     for label in labels:
         knows = label != info.IGNORE_LABEL
         correct[knows] += table[label[knows], prediction[knows]]

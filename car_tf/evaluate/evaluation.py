@@ -78,7 +78,7 @@ def cross_entropies(
         )
 
     table = np.zeros([256, dataset_info.num_classes], np.float32)
-    table[: dataset_info.num_classes] = accumulators.flip_table(dataset_info)
+    table[: dataset_info.num_classes] = dataset_info.flip_table()
     size = source.images.shape[1:3]
     pieces = tiles.cut(size, calibration_net.receptive_field)
     total, indices = 0.0, examples.spread(len(source), num_images)

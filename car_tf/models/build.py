@@ -35,37 +35,22 @@ def recalibrates(config: config_lib.Config, dataset_info: info.DatasetInfo) -> b
 def build_calibration_net(
     config: config_lib.Config,
     dataset_info: info.DatasetInfo,
-    *,
     synchronized: bool = False,
 ) -> keras.Model:
-    """Builds F with its variables."""
-    settings = config.calibration_net
+    """Builds F with its variables; `synchronized` batch statistics span all replicas."""
+    settings, num_classes = config.calibration_net, dataset_info.num_classes
+    shared = settings.model_dump(include={"channels", "dropout"})
+    shared.update(num_classes=num_classes, synchronized=synchronized)
+    shared["recalibrated"] = recalibrates(config, dataset_info)
     if settings.kind == "true_distribution":
-        net = calibration_nets.TrueDistribution(
-            num_classes=dataset_info.num_classes,
-            originals=[flip.original for flip in dataset_info.flips],
-            flipped=[flip.flipped for flip in dataset_info.flips],
-            probabilities=[flip.probability for flip in dataset_info.flips],
-        )
+        originals = num_classes - len(dataset_info.flips)
+        table = dataset_info.flip_table()[:originals]
+        net = calibration_nets.TrueDistribution(table=table)
     elif settings.kind == "segnet":
-        net = segnet.SegNet(
-            num_classes=dataset_info.num_classes,
-            channels=settings.channels,
-            dropout=settings.dropout,
-            skips=settings.decoder == "skips",
-            half_size=settings.half_size,
-            symmetric=settings.symmetric,
-            recalibrated=recalibrates(config, dataset_info),
-            synchronized=synchronized,
-        )
+        chosen = settings.model_dump(include={"half_size", "symmetric"})
+        net = segnet.SegNet(skips=settings.decoder == "skips", **chosen, **shared)
     else:
-        net = calibration_nets.BlackBoxCalibrator(
-            num_classes=dataset_info.num_classes,
-            channels=settings.channels,
-            dropout=settings.dropout,
-            recalibrated=recalibrates(config, dataset_info),
-            synchronized=synchronized,
-        )
+        net = calibration_nets.BlackBoxCalibrator(**shared)
     image, blackbox, _ = _dummy_inputs(config, dataset_info)
     # Traced, not run: that makes the variables, and run at once the unpooling warns.
     tf.function(net).get_concrete_function(image, blackbox)
@@ -75,58 +60,40 @@ def build_calibration_net(
 def build_refinement_net(
     config: config_lib.Config,
     dataset_info: info.DatasetInfo,
-    *,
     synchronized: bool = False,
 ) -> keras.Model:
-    """Builds G with its variables."""
-    settings = config.refinement_net
-    twins = [(flip.original, flip.flipped) for flip in dataset_info.flips]
+    """Builds G with its variables; `synchronized` as of F."""
+    settings, names = config.refinement_net, {"base_channels", "noise_dim"}
     if settings.logits == "draw":
+        twins = [(flip.original, flip.flipped) for flip in dataset_info.flips]
         net = draw_refinement_net.DrawRefinementNet(
             num_classes=dataset_info.num_classes,
-            base_channels=settings.base_channels,
-            noise_dim=settings.noise_dim,
             twins=twins if settings.tie_flips else [],
-            draw_scale=settings.draw_scale,
-            half_size=settings.half_size,
+            **settings.model_dump(include={*names, "draw_scale", "half_size"}),
         )
     else:
-        net = _plain_refinement_net(config, dataset_info, synchronized)
+        net = refinement_net.RefinementNet(
+            num_classes=dataset_info.num_classes,
+            encoded_noise=settings.noise == "encoded",
+            synchronized=synchronized,
+            **settings.model_dump(include={*names, "dropout", "logits", "temperature"}),
+        )
     image, _, log_probs = _dummy_inputs(config, dataset_info)
     net(image, log_probs, tf.zeros([1, 1, net.noise_dim]))
     return net
 
 
-def _plain_refinement_net(config, dataset_info, synchronized) -> keras.Model:
-    settings = config.refinement_net
-    return refinement_net.RefinementNet(
-        num_classes=dataset_info.num_classes,
-        base_channels=settings.base_channels,
-        noise_dim=settings.noise_dim,
-        dropout=settings.dropout,
-        logits=settings.logits,
-        temperature=settings.temperature,
-        encoded_noise=settings.noise == "encoded",
-        synchronized=synchronized,
-    )
-
-
 def build_posterior_net(
     config: config_lib.Config,
     dataset_info: info.DatasetInfo,
-    *,
     synchronized: bool = False,
 ) -> Optional[posterior_net.PosteriorNet]:
     """Builds q(z | x, y) with its variables; None where no ELBO is trained."""
     if config.stage2.pixel_loss != "elbo":
         return None
-    settings = config.refinement_net
-    net = posterior_net.PosteriorNet(
-        base_channels=settings.base_channels,
-        noise_dim=settings.noise_dim,
-        dropout=settings.dropout,
-        synchronized=synchronized,
-    )
+    names = {"base_channels", "noise_dim", "dropout"}
+    chosen = config.refinement_net.model_dump(include=names)
+    net = posterior_net.PosteriorNet(synchronized=synchronized, **chosen)
     image, _, log_probs = _dummy_inputs(config, dataset_info)
     net(image, log_probs, log_probs)
     return net
@@ -137,10 +104,7 @@ def build_discriminator(
 ) -> discriminator.Discriminator:
     """Builds D with its variables."""
     net = discriminator.Discriminator(
-        input_size=config.data.crop_size,
-        base_channels=config.discriminator.base_channels,
-        patches=config.discriminator.patches,
-        presence=config.discriminator.presence,
+        input_size=config.data.crop_size, **dict(config.discriminator)
     )
     image, _, log_probs = _dummy_inputs(config, dataset_info)
     net(image, log_probs[:, None])

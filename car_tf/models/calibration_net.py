@@ -4,7 +4,7 @@ Each takes `(image, blackbox_probs, training=, seed=)` and returns logits, so th
 whatever stands below G is built, trained, evaluated and exported alike.
 """
 
-from typing import Any, Dict, Optional, Sequence
+from typing import Any, Dict, Optional
 
 import numpy as np
 import tensorflow as tf
@@ -83,32 +83,13 @@ class TrueDistribution(keras.Model):
 
     receptive_field = 0
 
-    def __init__(
-        self,
-        *,
-        num_classes: int,
-        originals: Sequence[int],
-        flipped: Sequence[int],
-        probabilities: Sequence[float],
-        uniform: float = 1e-3,
-        name: str = "calibration_net",
-    ):
-        super().__init__(name=name)
-        num_originals = num_classes - len(flipped)
-        table = np.eye(num_originals, num_classes, dtype=np.float32)
-        for original, twin, probability in zip(originals, flipped, probabilities):
-            table[original, original] = 1 - probability
-            table[original, twin] = probability
-        self._table = table
+    def __init__(self, *, table: np.ndarray, uniform: float = 1e-3):
+        """Takes the distribution `[K - F, K]` of the flipped classes for each class."""
+        super().__init__(name="calibration_net")
+        self._table = table.astype(np.float32)
         self._uniform = uniform
 
-    def call(
-        self,
-        image: tf.Tensor,
-        blackbox_probs: tf.Tensor,
-        training: bool = False,
-        seed: Optional[tf.Tensor] = None,
-    ) -> tf.Tensor:
+    def call(self, image, blackbox_probs, training=False, seed=None) -> tf.Tensor:
         """Returns log-probabilities; arguments as in `BlackBoxCalibrator`."""
         probs = tf.tensordot(blackbox_probs, self._table, axes=1)
         uniform = self._uniform / self._table.shape[1]

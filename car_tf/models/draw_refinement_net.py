@@ -78,20 +78,16 @@ class DrawRefinementNet(refiner.Refiner):
         half_size: bool = False,
         name: str = "refinement_net",
     ):
-        """Creates the network.
+        """Creates the network; see the fields of `config.RefinementNet`.
 
         Args:
           base_channels: at full size; `WIDTHS` times as many on the coarser levels.
           noise_dim: Z. The first K values of z decide the draw, so that classes are
             drawn independently of each other where Z is at least K. Smooth draws take
             as many more values as their waves need.
-          twins: pairs of classes of which an image has one alone, such as a class and
-            what it flips to. The draw decides which: F's share of each of the two is
-            taken over the whole image, and both have one channel of the learned map.
-          draw_scale: distance up to which a class is drawn alike, as a share of the
-            shorter side; 0 for the whole image.
-          half_size: whether squares of 2x2 pixels become channels on the way in, and are
-            made of channels again: a quarter of the work.
+          twins: pairs of classes of which an image has one alone. F's share of each of
+            the two is taken over the whole image, and both have one channel of the
+            learned map.
         """
         super().__init__(name=name)
         self.block = 2 if half_size else 1
@@ -182,13 +178,7 @@ class DrawRefinementNet(refiner.Refiner):
             classes[other] = both + shares[..., 1]
         return tf.stack(classes, axis=-1)
 
-    def encode(
-        self,
-        image: tf.Tensor,
-        log_probs: tf.Tensor,
-        training: bool = False,
-        seed: Optional[tf.Tensor] = None,
-    ) -> List[tf.Tensor]:
+    def encode(self, image, log_probs, training=False, seed=None) -> List[tf.Tensor]:
         """Computes the first convolution's half of image and F, as in `Refiner`.
 
         Returns:
@@ -205,13 +195,7 @@ class DrawRefinementNet(refiner.Refiner):
         return maps if self.block == 1 else tf.nn.space_to_depth(maps, self.block)
 
     def decode(
-        self,
-        features: List[tf.Tensor],
-        log_probs: tf.Tensor,
-        noise: tf.Tensor,
-        training: bool = False,
-        seed: Optional[tf.Tensor] = None,
-        at_once: int = 0,
+        self, features, log_probs, noise, training=False, seed=None, at_once=0
     ) -> tf.Tensor:
         del seed
         (shared,) = features

@@ -134,18 +134,10 @@ class RefinementNet(refiner.Refiner):
         synchronized: bool = False,
         name: str = "refinement_net",
     ):
-        """Creates the network.
+        """Creates the network; see the fields of `config.RefinementNet`.
 
-        Args:
-          base_channels: channels of the first block; they double downwards.
-          logits: `scratch`, a learned map (the paper's form, more than ten times slower
-            to converge); `residual`, log F plus a learned map that starts at zero;
-            `gumbel`, as `residual` but with log F plus each class's Gumbel variable,
-            divided by the temperature.
-          temperature: of `gumbel`; the lower, the surer of itself a sample is.
-          encoded_noise: whether each image has its own Gaussian of z, which a head of
-            the encoder gives (the cVAE; CAR, B.2.3); else z is standard normal.
-          synchronized: whether batch statistics span all replicas.
+        Of `logits`, `scratch` converges more than ten times slower than the others.
+        `encoded_noise` gives each image its own Gaussian of z (the cVAE; CAR, B.2.3).
         """
         super().__init__(name=name)
         self.noise_dim = noise_dim
@@ -180,13 +172,7 @@ class RefinementNet(refiner.Refiner):
         # convolution at each of the coarser scales as far again.
         return 4 * (STRIDE - 1)
 
-    def encode(
-        self,
-        image: tf.Tensor,
-        log_probs: tf.Tensor,
-        training: bool = False,
-        seed: Optional[tf.Tensor] = None,
-    ) -> List[tf.Tensor]:
+    def encode(self, image, log_probs, training=False, seed=None) -> List[tf.Tensor]:
         """Computes all that does not depend on the noise, as in `Refiner`.
 
         Returns:
@@ -211,13 +197,7 @@ class RefinementNet(refiner.Refiner):
         return [first[:, 0], *skip_terms[1:], *gaussian]
 
     def decode(
-        self,
-        features: List[tf.Tensor],
-        log_probs: tf.Tensor,
-        noise: tf.Tensor,
-        training: bool = False,
-        seed: Optional[tf.Tensor] = None,
-        at_once: int = 0,
+        self, features, log_probs, noise, training=False, seed=None, at_once=0
     ) -> tf.Tensor:
         first, *skip_terms = features
         if self.noise_head is not None:

@@ -35,18 +35,10 @@ class SegNet(keras.Model):
         synchronized: bool = False,
         name: str = "calibration_net",
     ):
-        """Creates the network.
+        """Creates the network; see the fields of `config.CalibrationNet`.
 
-        Args:
-          num_classes: K.
-          channels: of the first level; 64 in the paper.
-          dropout: rate after every convolution.
-          skips: whether the decoder up-samples by transposed convolutions and sees the
-            encoder's features; else it unpools by the encoder's indices, as SegNet does.
-          half_size: whether the first level is left out: squares of 2x2 pixels become
-            channels, and the logits are made of channels again: none works at full size.
-          recalibrated: whether the logits are remapped by `models/recalibration.py`.
-          synchronized: whether batch statistics span all replicas.
+        With `skips` the decoder up-samples by transposed convolutions. `synchronized`
+        batch statistics span all replicas.
         """
         super().__init__(name=name)
         self.skips = skips

@@ -20,6 +20,10 @@ from car_tf.train import balance, optimization, stage1, stage2
 
 # Epochs after which the paper halves its learning rates (CAR, A.1).
 HALVE_AFTER_EPOCHS = 30
+# Fields of `stage2` that become arguments of the same name.
+TRAINED = {"num_samples", "adversarial_weight", "calibration_weight", "energy_weight"}
+TRAINED |= {"pixel_loss", "r1_gamma", "l2", "kl_weight", "samples_at_once"}
+TRAINED |= {"average_decay", "r1_every"}
 
 
 def build_batches(
@@ -61,24 +65,23 @@ def _halve_at(batch_size: int, num_images: int) -> int:
     return HALVE_AFTER_EPOCHS * math.ceil(num_images / batch_size)
 
 
+def _is_synchronized() -> bool:
+    """Whether batch statistics span all replicas: where the scope's strategy has several."""
+    return tf.distribute.get_strategy().num_replicas_in_sync > 1
+
+
 def build_calibration_trainer(
-    config: config_lib.Config,
-    dataset: data_load.Dataset,
-    *,
-    synchronized: bool = False,
+    config: config_lib.Config, dataset: data_load.Dataset
 ) -> stage1.CalibrationTrainer:
     """Builds stage 1; call it inside the strategy's scope."""
     settings = config.stage1
     with _precision(config.train.mixed_precision):
-        net = networks.build_calibration_net(
-            config, dataset.info, synchronized=synchronized
-        )
+        net = networks.build_calibration_net(config, dataset.info, _is_synchronized())
     trainer = stage1.CalibrationTrainer(
         calibration_net=net,
         num_blackbox_classes=dataset.info.num_blackbox_classes,
-        l2=settings.l2,
         seed=config.train.seed * 10 + 1,
-        average_decay=settings.average_decay,
+        **settings.model_dump(include={"l2", "average_decay"}),
     )
     schedule = optimization.learning_rate(
         settings.learning_rate,
@@ -86,11 +89,10 @@ def build_calibration_trainer(
         num_updates=settings.steps,
         halve_at=_halve_at(settings.batch_size, len(dataset.splits["train"])),
     )
+    variables, scaling = net.trainable_variables, _scales_losses(config)
     trainer.compile(
         optimizer=optimization.adam(
-            schedule,
-            variables=net.trainable_variables,
-            loss_scaling=_scales_losses(config),
+            schedule, variables=variables, loss_scaling=scaling
         ),
         steps_per_execution=config.train.steps_per_execution,
         jit_compile=config.train.jit_compile,
@@ -108,56 +110,37 @@ def build_refinement_trainer(
     config: config_lib.Config,
     dataset: data_load.Dataset,
     calibration_net: Optional[keras.Model] = None,
-    *,
-    synchronized: bool = False,
 ) -> stage2.RefinementTrainer:
     """Builds stage 2; call it inside the strategy's scope.
 
-    Args:
-      calibration_net: the trained F; built anew where it has no weights to train.
-      synchronized: whether batch statistics span all replicas.
+    `calibration_net` is the trained F; built anew where it has no weights to train.
     """
-    settings, dataset_info = config.stage2, dataset.info
+    settings, facts, several = config.stage2, dataset.info, _is_synchronized()
     with _precision(config.train.mixed_precision):
-        generator = networks.build_refinement_net(
-            config, dataset_info, synchronized=synchronized
-        )
-        judge = networks.build_discriminator(config, dataset_info)
-        posterior = networks.build_posterior_net(
-            config, dataset_info, synchronized=synchronized
-        )
-        calibration_net = calibration_net or networks.build_calibration_net(
-            config, dataset_info
-        )
+        generator = networks.build_refinement_net(config, facts, several)
+        judge = networks.build_discriminator(config, facts)
+        posterior = networks.build_posterior_net(config, facts, several)
+        if calibration_net is None:
+            calibration_net = networks.build_calibration_net(config, facts)
     trainer = stage2.RefinementTrainer(
         calibration_net=calibration_net,
         refinement_net=generator,
         discriminator=judge,
-        num_classes=dataset_info.num_classes,
-        num_blackbox_classes=dataset_info.num_blackbox_classes,
-        num_samples=settings.num_samples,
-        adversarial_weight=settings.adversarial_weight,
-        calibration_weight=settings.calibration_weight,
-        energy_weight=settings.energy_weight,
-        pixel_loss=settings.pixel_loss,
-        r1_gamma=settings.r1_gamma,
+        num_classes=facts.num_classes,
+        num_blackbox_classes=facts.num_blackbox_classes,
         balance=balance.Balance(
             active=settings.discriminator_active,
             period=settings.discriminator_period,
             warmup_steps=settings.warmup_steps,
             limits=settings.balance,
         ),
-        l2=settings.l2,
         seed=config.train.seed * 10 + 2,
         posterior_net=posterior,
-        kl_weight=settings.kl_weight,
         stratified_noise=settings.noise_sampling == "stratified",
-        samples_at_once=settings.samples_at_once,
-        average_decay=settings.average_decay,
         hard_samples=settings.sample_maps == "argmax",
         paired=settings.calibration_estimator == "paired",
-        r1_every=settings.r1_every,
         augment=settings.augment_discriminator,
+        **settings.model_dump(include=TRAINED),
     )
     _compile_refinement(trainer, config, len(dataset.splits["train"]))
     return trainer

@@ -127,15 +127,12 @@ def train_calibration(
     callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> keras.Model:
     """Runs stage 1, or what is left of it; returns F with its trained weights."""
-    synchronized = strategy.num_replicas_in_sync > 1
     # Whatever was built before, such as a black box, must not change the weights.
     keras.utils.set_random_seed(config.train.seed)
     with strategy.scope():
         if config.calibration_net.kind == "true_distribution":
             return networks.build_calibration_net(config, dataset.info)
-        trainer = build.build_calibration_trainer(
-            config, dataset, synchronized=synchronized
-        )
+        trainer = build.build_calibration_trainer(config, dataset)
     net = trainer.calibration_net
     warm_start.start(net, "calibration_net", trainer.averages, config, workdir, log)
     state = dict(net=net, optimizer=trainer.optimizer)
@@ -174,12 +171,9 @@ def train_refinement(
     callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> train_selection.Selection:
     """Runs stage 2, or what is left of it; returns what knows G's best weights."""
-    synchronized = strategy.num_replicas_in_sync > 1
     keras.utils.set_random_seed(config.train.seed + 1)
     with strategy.scope():
-        trainer = build.build_refinement_trainer(
-            config, dataset, calibration_net, synchronized=synchronized
-        )
+        trainer = build.build_refinement_trainer(config, dataset, calibration_net)
     net = trainer.refinement_net
     warm_start.start(net, "refinement_net", trainer.averages, config, workdir, log)
     nets = dict(refinement_net=net, discriminator=trainer.discriminator)

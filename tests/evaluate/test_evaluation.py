@@ -1,7 +1,6 @@
 """Evaluation of samplers whose numbers are known in closed form."""
 
 import json
-import types
 
 import numpy as np
 import pytest
@@ -148,7 +147,7 @@ def test_cross_entropies_are_over_raters_and_the_pixels_they_labelled():
     found = evaluation.cross_entropies(
         FixedLogits([[[0, np.log(3)]] * 2]),
         source,
-        types.SimpleNamespace(num_classes=2, flips=()),
+        info.DatasetInfo("two pixels", ("other", "marked"), 2 * ((0, 0, 0),)),
         temperatures=np.array([1.0, 2.0]),
     )
     np.testing.assert_allclose(found, [0.65389, 0.63885], atol=1e-5)

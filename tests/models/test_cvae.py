@@ -85,12 +85,7 @@ def _trainer(config, strategy=None):
         calibration_net = SmallNet()
         calibration_net(_inputs()[0], None)
         with shallow.generators():
-            trainer = build.build_refinement_trainer(
-                config,
-                dataset,
-                calibration_net,
-                synchronized=strategy.num_replicas_in_sync > 1,
-            )
+            trainer = build.build_refinement_trainer(config, dataset, calibration_net)
         # The residual starts at zero, where z has no gradient.
         kernel = trainer.refinement_net.logits_layer.kernel
         kernel.assign(_normal(kernel.shape))

@@ -5,6 +5,7 @@ import pytest
 import scipy.stats
 import tensorflow as tf
 
+from car_tf.data import class_flips, info
 from car_tf.models import calibration_net, discriminator, layers, refinement_net
 from car_tf.models import noise as noise_lib
 
@@ -142,9 +143,9 @@ def test_batch_norm_has_the_constants_of_the_paper():
 
 
 def build_true_distribution():
-    return calibration_net.TrueDistribution(
-        num_classes=5, originals=[0, 2], flipped=[3, 4], probabilities=[0.25, 0.6]
-    )
+    flips = class_flips.ClassFlip(0, 3, 0.25), class_flips.ClassFlip(2, 4, 0.6)
+    facts = info.DatasetInfo("five", ("",) * 5, (), flips)
+    return calibration_net.TrueDistribution(table=facts.flip_table()[:3])
 
 
 def test_true_distribution_by_hand():

@@ -314,9 +314,9 @@ def pointwise_trainer(**changes):
     keras.utils.set_random_seed(3)
     net = Pointwise()
     net(image_zeros(3), image_zeros(K), tf.zeros([1, 1, Z]))
-    known = calibration_net.TrueDistribution(
-        num_classes=K, originals=[0, 1], flipped=[4, 5], probabilities=[0.5, 0.25]
-    )
+    table = np.eye(K)[:4]
+    table[:2] = [0.5, 0, 0, 0, 0.5, 0], [0, 0.75, 0, 0, 0, 0.25]
+    known = calibration_net.TrueDistribution(table=table)
     return stage_2(calibration_net=known, refinement_net=net, **changes)
 
 
