@@ -2,13 +2,13 @@
 
 import base64
 import pathlib
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import jinja2
 import markupsafe
 
 from car_tf.data import io
-from car_tf.report import context, figures, paper_tables, tables
+from car_tf.report import before_after, context, figures, paper_tables, tables
 from car_tf.runtime import run_dir
 
 REPORT_FILE = "report.html"
@@ -132,7 +132,7 @@ def _evaluated(run: context.Run, extra: Sequence[tables.Line]) -> Dict[str, Any]
     return dict(
         count=context.count_for(metrics),
         own_scores=own,
-        verdict=_verdict(metrics),
+        verdict=before_after.changes(metrics),
         scores=tables.score_table(lines),
         differences=tables.table(
             ["less the score of", "GED", "95 % of it", "HM-IoU", "95 % of that"],
@@ -145,30 +145,6 @@ def _evaluated(run: context.Run, extra: Sequence[tables.Line]) -> Dict[str, Any]
         calibration=_calibration_charts(run),
         is_quoted=bool(paper),
     )
-
-
-def _verdict(metrics: Mapping[str, Any]) -> List[Dict[str, Any]]:
-    """Returns what stage 2 changed: each name, before, after, and a word for it."""
-    after = context.own_scores(metrics)
-    before = context.baselines(metrics).get("before_stage2", {})
-    count = context.count_for(metrics)
-    ged = f"GED{count}"
-    paired = metrics.get("differences", {}).get("before_stage2", {}).get(count, {})
-    distances = (("ged", ged, 0.0), ("hm_iou", "HM-IoU", 1.0))
-    distances += (("auc", "realism (judge AUC, 0.5 is perfect)", 0.5),)
-    result = []
-    for key, name, perfect in distances:
-        old, new = before.get(key), after.get(key)
-        word = None
-        if None not in (old, new):
-            change = round(abs(new - perfect), 3) - round(abs(old - perfect), 3)
-            word = "no change" if not change else "better" if change < 0 else "worse"
-            low, high = (paired.get(key) or {}).get("interval") or (change, change)
-            if change and low <= 0 <= high:
-                word = "no clear change"
-        if new is not None or key == "ged":
-            result.append(dict(name=name, before=old, after=new, word=word))
-    return result
 
 
 def _calibration_charts(run: context.Run) -> List[Dict[str, Any]]:

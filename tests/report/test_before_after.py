@@ -8,6 +8,7 @@ import numpy as np
 from car_tf.report import before_after
 
 METRICS = {
+    "num_samples": 50,
     "by_num_samples": {"16": {"ged": 0.1714}, "50": {"ged": 9.0}},
     "baselines": {"before_stage2": {"by_num_samples": {"16": {"ged": 0.1739}}}},
     "realism": {"auc": 0.75, "before_stage2": {"auc": 0.98}},
@@ -16,9 +17,9 @@ METRICS = {
 
 def test_the_verdict_is_a_sentence():
     said = "stage 2 changed GED16 from 0.174 to 0.171"
-    judged = ", realism (AUC of a fresh judge, 0.5 is the best) from 0.980 to 0.750"
+    judged = ", realism (judge AUC, 0.5 is perfect) from 0.980 to 0.750"
     assert before_after.verdict(METRICS) == said + judged
-    assert before_after.verdict({**METRICS, "realism": {}}) == said
+    assert before_after.verdict({**METRICS, "realism": {"auc": 0.7}}) == said
     matched = copy.deepcopy(METRICS)
     matched["by_num_samples"]["16"].update(ged=None, hm_iou=0.5)
     matched["baselines"]["before_stage2"]["by_num_samples"]["16"]["hm_iou"] = 0.25
