@@ -217,13 +217,8 @@ def _predict_missing(
     if not indices:
         return
     names = [(split.image_files or split.names)[index] for index in indices]
-    bar = io.progress(
-        total=num_asked,
-        initial=num_asked - len(indices),
-        desc="running the black box",
-        unit="image",
-    )
-    done = 0
+    counts, done = dict(total=num_asked, initial=num_asked - len(indices)), 0
+    bar = io.progress(None, "running the black box", "image", **counts)
     with bar:
         read = functools.partial(read_image, split)
         images = io.read_ahead(read, indices, num_ahead=_NUM_AHEAD)
@@ -241,10 +236,8 @@ def _wait_for_others(hashes: Sequence[str], kept: Store) -> None:
     missing = [h for h in dict.fromkeys(hashes) if not kept.has(h)]
     if not missing:
         return
-    bar = io.progress(
-        total=len(missing), desc="waiting for other workers", unit="image"
-    )
-    last = time.monotonic()
+    words, last = "waiting for other workers", time.monotonic()
+    bar = io.progress(None, words, "image", total=len(missing))
     with bar:
         while missing and time.monotonic() - last < _PATIENCE:
             time.sleep(1.0)

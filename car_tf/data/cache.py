@@ -1,6 +1,5 @@
 """The cache of decoded data: arrays on disk, keyed by content, written atomically."""
 
-import concurrent.futures
 import contextlib
 import hashlib
 import json
@@ -96,11 +95,9 @@ def remembered(
         memory = {key: value for key, value in known if isinstance(value, str)}
     missing = [index for index, key in enumerate(keys) if key not in memory]
     if missing:
-        bar = io.progress(total=len(missing), desc="hashing files", unit="file")
-        with bar, concurrent.futures.ThreadPoolExecutor(io.NUM_THREADS) as pool:
-            for index, value in zip(missing, pool.map(compute, missing)):
-                memory[keys[index]] = value
-                bar.update()
+        values = io.read_ahead(compute, missing)
+        bar = io.progress(values, "hashing files", "file", total=len(missing))
+        memory.update(zip([keys[index] for index in missing], list(bar)))
         with contextlib.suppress(OSError):  # Such as a cache that is for reading alone.
             io.write_text(memory_file, json.dumps(memory))
     return tuple(memory[key] for key in keys)
@@ -218,11 +215,10 @@ def _fill(work, specs, num, read, what, on_error) -> list:
                 raise
             return error
 
-    kept = []
-    bar = io.progress(total=num, desc=what, unit="image")
+    kept, ahead = [], io.read_ahead(guarded, range(num))
+    bar = io.progress(ahead, what, "image", total=num)
     with bar:
-        for index, example in enumerate(io.read_ahead(guarded, range(num))):
-            bar.update()
+        for index, example in enumerate(bar):
             if isinstance(example, io.DataError):
                 bar.write(f"left out: {example}")
                 continue

@@ -27,9 +27,8 @@ Plan = Tuple[List[Callable[[], findings.Item]], findings.Problems]
 def check(data_dir: str, dataset: str = "") -> Dict[str, Any]:
     """Reads a whole data set, of the kind that lies there if `dataset` is empty.
 
-    Returns:
-      `dataset`, `data_dir`, `splits` (numbers by split), `problems` and, of a folder,
-      `plan`, what training makes of it, as JSON holds them.
+    Returns `dataset`, `data_dir`, `splits` (numbers by split), `problems` and, of a
+    folder, `plan`, what training makes of it, as JSON holds them.
 
     Raises:
       DataError, FileNotFoundError: nothing there that could be checked.
@@ -38,12 +37,9 @@ def check(data_dir: str, dataset: str = "") -> Dict[str, Any]:
     dataset = dataset or layouts.known_dataset_at(root)
     plan = {"cityscapes": _plan_cityscapes, "lidc": _plan_lidc}.get(dataset, _folder)
     jobs, problems = plan(root)
-    items = []
-    with io.progress(total=len(jobs), desc="checking", unit="image") as bar:
-        for item in io.read_ahead(lambda job: job(), jobs):
-            items.append(item)
-            problems += item.problems
-            bar.update()
+    read = io.read_ahead(lambda job: job(), jobs)
+    items = list(io.progress(read, "checking", "image", total=len(jobs)))
+    problems += [problem for item in items for problem in item.problems]
     told = []
     if dataset == "folders":
         items, more, told = folders_check.of_all(root, items)
@@ -117,7 +113,7 @@ def _plan_lidc(root: pathlib.Path) -> Plan:
             continue
         plan = functools.partial(lidc_folders.plan, folder, split)
         crops, more = problems.attempt(split, folder, plan) or ([], [])
-        jobs += [functools.partial(_crop, crop) for crop in crops]
+        jobs += [lambda crop=crop: lidc_folders.examine(crop)[0] for crop in crops]
         problems += more
     return jobs, problems
 
@@ -138,7 +134,3 @@ def _plan_lidc_file(path: pathlib.Path) -> Plan:
         rows = zip(read.names, read.groups, read.images[..., 0], read.labels)
         jobs += [functools.partial(lidc_arrays.item, split, *row) for row in rows]
     return jobs, problems
-
-
-def _crop(crop: lidc_folders.Crop) -> findings.Item:
-    return lidc_folders.examine(crop)[0]

@@ -327,9 +327,15 @@ def new_array(path: pathlib.Path, shape: Tuple[int, ...], dtype: type) -> np.mem
     return array
 
 
-def progress(**kwargs) -> tqdm.tqdm:
-    """Returns a progress bar that does not litter short work or log files."""
-    return tqdm.tqdm(delay=1.0, mininterval=0.5, dynamic_ncols=True, **kwargs)
+def progress(
+    iterable: Any = None, desc: str = "", unit: str = "it", **more: Any
+) -> tqdm.tqdm:
+    """Returns a progress bar that does not litter short work or log files.
+
+    It yields what `iterable` does; `more` are other options of tqdm's, such as `total`.
+    """
+    more = {"delay": 1.0, "mininterval": 0.5, "dynamic_ncols": True, **more}
+    return tqdm.tqdm(iterable, desc, unit=unit, **more)
 
 
 def read_ahead(

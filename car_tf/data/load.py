@@ -14,7 +14,7 @@ from car_tf.data.folders import description
 from car_tf.data.folders import read as folders_read
 from car_tf.data.lidc import arrays as lidc_arrays
 from car_tf.data.lidc import read as lidc
-from car_tf.data.synthetic import lidc_crops, street_scenes
+from car_tf.data.synthetic import lidc_crops, several, street_scenes
 
 DIGEST_LENGTH = 16  # Letters of an image's digest that a run records.
 
@@ -38,11 +38,7 @@ class Dataset:
         return name
 
     def describe(self, cache_dir: pathlib.Path) -> Dict[str, Any]:
-        """Returns what the run directory records of the data.
-
-        Args:
-          cache_dir: where fingerprints are remembered.
-        """
+        """Returns what the run directory records; a cache remembers fingerprints."""
         return {
             "title": self.info.title,
             "facts": dataclasses.asdict(self.info),
@@ -85,9 +81,8 @@ def label_ids(names: Sequence[str]) -> Optional[np.ndarray]:
 def read_data(config: config_lib.Config, only: Sequence[str] = ()) -> Dataset:
     """Reads or draws the splits of the data set, without a black box's outputs.
 
-    Args:
-      only: names of the splits that are needed, empty for the one that results are
-        reported on; without a name all.
+    `only` are the names of those that are needed, empty for the one that results are
+    reported on; without a name all.
 
     Raises:
       ConfigError: the configuration asks for what the data set lacks.
@@ -149,12 +144,11 @@ def _cityscapes_on_disk(config: config_lib.Config, only: Sequence[str]) -> Datas
 
 
 def _drawn_street_scenes(config: config_lib.Config, only: Sequence[str]) -> Dataset:
-    needed = _needed(only, cityscapes.SPLITS, "val")
+    needed, data = _needed(only, cityscapes.SPLITS, "val"), config.data
 
-    def draw(num: int, **options: Any) -> Tuple[np.ndarray, np.ndarray]:
-        options["size"] = config.data.size
-        images, labels = street_scenes.draw_scenes(num, **options)
-        return images, labels[:, None]
+    def draw(number: int) -> Tuple[np.ndarray, np.ndarray]:
+        drawn = street_scenes.draw_scene(number, seed=data.drawn_seed, size=data.size)
+        return drawn[0], drawn[1][None]
 
     return Dataset(
         info=cityscapes.dataset_info("street scenes drawn by car_tf"),
@@ -171,13 +165,12 @@ def _drawn_street_scenes(config: config_lib.Config, only: Sequence[str]) -> Data
 
 def _drawn(config, names, needed, draw, what) -> Dict[str, examples.Examples]:
     """Draws those of the splits `names` that are needed."""
-    drawn, nums = {}, config.data.num_drawn
-    for index, (name, num) in enumerate(zip(names, nums)):
+    drawn, first = {}, 0
+    for name, num in zip(names, config.data.num_drawn):
+        numbers, first = range(first, first + num), first + num
         if name in needed:
-            first = sum(nums[:index])
-            options = dict(seed=config.data.drawn_seed, first_index=first)
-            own = tuple(f"{what}_{first + i:06d}" for i in range(num))
-            arrays = draw(num, progress=True, **options)
+            own = tuple(f"{what}_{number:06d}" for number in numbers)
+            arrays = several.draw(draw, numbers, what)
             drawn[name] = examples.Examples(own, own, *arrays)
     return drawn
 
@@ -217,10 +210,10 @@ def _lidc(config: config_lib.Config, only: Sequence[str]) -> Dataset:
         notes = []
     else:
 
-        def draw(num: int, **options: Any) -> Tuple[np.ndarray, np.ndarray]:
-            whole = lidc_crops.draw_crops(num, size=max(data.size), **options)
-            cut = lidc_arrays.centre_crop
-            return cut(whole[0], data.size, axes=(1, 2)), cut(whole[1], data.size)
+        def draw(number: int) -> Tuple[np.ndarray, np.ndarray]:
+            how, cut = dict(size=max(data.size)), lidc_arrays.centre_crop
+            image, masks = lidc_crops.draw_crop(number, seed=data.drawn_seed, **how)
+            return cut(image, data.size, axes=(0, 1)), cut(masks, data.size)
 
         title = "CT-like crops drawn by car_tf"
         read = _drawn(config, splits.SPLITS, needed, draw, "crop")

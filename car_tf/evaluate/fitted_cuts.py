@@ -32,9 +32,7 @@ def fit(
     than F says, and no more, these level sets gain without training. None where there
     are not two classes of raters, which level sets take.
 
-    Args:
-      source: images that the result is not reported on.
-      num_images: how many of them, spread over the split; 0 for all.
+    Of `num_images` spread over images that the result is not reported on; 0 for all.
     """
     if dataset_info.flips or dataset_info.num_classes != 2:
         return None
@@ -43,12 +41,8 @@ def fit(
     scores = [metrics_scores.SampleScores(counts, matched=False) for _ in choices]
     indices = examples.spread(len(source), num_images)
     drawing = dict(num_samples=1, seed=0, indices=indices)
-    for sampled in io.progress(
-        iterable=sampling.sample(model, source, **drawing),
-        total=len(indices),
-        desc="fitting the cuts of level sets",
-        unit="image",
-    ):
+    stream, words = sampling.sample(model, source, **drawing), "fitting level sets"
+    for sampled in io.progress(stream, words, "image", total=len(indices)):
         labels = np.asarray(source.labels[sampled.index])
         for cuts, score in zip(choices, scores):
             kind = dict(num_samples=NUM_SAMPLES, cuts=cuts)

@@ -97,10 +97,9 @@ def _train(net, arrays, *, num_classes, rng, steps) -> None:
         optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables))
         weight_averages.update(averages, variables, decay=AVERAGE_DECAY, step=index)
 
-    with io.progress(total=steps, desc="training a judge", unit="step") as bar:
-        for index in range(steps):
+    with io.progress(range(steps), "training a judge", "step") as bar:
+        for index in bar:
             step(*_batch(*arrays, rng), tf.constant(index))
-            bar.update()
     for variable, average in zip(net.trainable_variables, averages):
         variable.assign(average)
 

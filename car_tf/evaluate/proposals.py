@@ -10,6 +10,8 @@ each wanted beside that of F's arg-max, and the picks it takes, and writes
 RUN/proposals.json, which the run's report then shows.
 """
 
+import functools
+
 from absl import flags
 
 from car_tf.config import cli
@@ -44,9 +46,7 @@ def main() -> int:
         dataset.info,
         num_samples=FLAGS.num_samples,
         seed=config.evaluation.seed,
-        progress=lambda stream, total: io.progress(
-            iterable=stream, total=total, desc="annotating", unit="image"
-        ),
+        progress=functools.partial(io.progress, desc="annotating", unit="image"),
     )
     summary = {"split": split, "data": dataset.info.title, **summary}
     workdir.write_json(proposal_study.RESULTS_FILE, summary)

@@ -30,13 +30,11 @@ def measure(
 ) -> Dict[str, Any]:
     """Trains one judge for each kind of maps, all by one recipe.
 
-    On the split `train`, F's and G's own, and asked on held-out images.
-
-    Returns:
-      `auc`, `paired_accuracy` and `steps` of the sampler (see `judge.realism`), and the
-      same under `labels_against_labels` (two draws of the flips, or two halves of the
-      raters; left out for a single rater), `f_pixels`, `f_argmax` and, with the sampler
-      from before stage 2, `before_stage2`.
+    On the split `train`, F's and G's own, and asked on held-out images. Returns `auc`,
+    `paired_accuracy` and `steps` of the sampler (see `judge.realism`), and the same
+    under `labels_against_labels` (two draws of the flips, or two halves of the raters;
+    left out for a single rater), `f_pixels`, `f_argmax` and, with the sampler from
+    before stage 2, `before_stage2`.
     """
     parts = []
     for split, num_maps in ((train, NUM_TRAIN_MAPS), (test, NUM_TEST_MAPS)):
@@ -81,12 +79,8 @@ def _maps(
     found: Dict[str, list] = {"f_pixels": [], "f_argmax": []}
 
     def drawn(of: sampler.Sampler):
-        return io.progress(
-            iterable=sampling.sample(of, source, num_samples=num_maps, seed=seed),
-            total=len(source),
-            desc="drawing for the judges",
-            unit="image",
-        )
+        stream = sampling.sample(of, source, num_samples=num_maps, seed=seed)
+        return io.progress(stream, "drawing for the judges", "image", total=len(source))
 
     if before is not None:
         earlier = drawn(before)

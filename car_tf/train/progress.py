@@ -35,9 +35,8 @@ class Progress(keras.callbacks.Callback):
         self._begun: Optional[tuple] = None
         self._bar = None
         if sys.stderr.isatty():
-            self._bar = io.progress(
-                initial=first, total=steps, desc=f"stage {stage}", unit="step"
-            )
+            counts = dict(initial=first, total=steps)
+            self._bar = io.progress(None, f"stage {stage}", "step", **counts)
 
     def on_train_batch_end(self, batch, logs=None):
         step, now = int(self.model.step.numpy()), time.monotonic()

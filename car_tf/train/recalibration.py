@@ -30,12 +30,8 @@ def fit(
     Best is the lowest GED16 of F's level sets, drawn with the probability that the
     recalibration gives them, in expectation (`losses.level_energy`): unlike the cross
     entropy of pixels it sees masks, and so whether whole masks are drawn as often as
-    raters draw them. F itself stays as it is. Nothing is random.
-
-    Args:
-      calibration_net: F, of two classes; what it was recalibrated to is forgotten.
-      source: the training split.
-      num_blackbox_classes: of the black box, 0 for none.
+    raters draw them. F, of two classes, stays as it is; what it was recalibrated to is
+    forgotten. Nothing is random.
     """
     layer = calibration_net.recalibration
     layer.reset()
@@ -81,11 +77,8 @@ def _tables(
 
     chosen, found = examples.spread(len(source), NUM_IMAGES), []
     batch_size = max(MAX_PIXELS // int(np.prod(source.images.shape[1:3])), 1)
-    for start in io.progress(
-        iterable=range(0, len(chosen), batch_size),
-        desc="recalibrating F",
-        unit="batch",
-    ):
+    starts = range(0, len(chosen), batch_size)
+    for start in io.progress(starts, "recalibrating F", "batch"):
         rows = chosen[start : start + batch_size]
         parts = [source.images, source.blackbox, source.labels]
         found.append(tables(*[one if one is None else one[rows] for one in parts]))
@@ -94,16 +87,11 @@ def _tables(
 
 
 def level_distances(logit: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-    """The mean distance of each level set from an image's raters.
+    """The mean distance `[B, L]` of each level set from an image's raters.
 
-    Args:
-      logit: `[B, H, W]` float32.
-      labels: `[B, R, H, W]` of 0 and 1, or 255, which hides a pixel of its rater; a
-        rater who has labelled nothing does not count.
-
-    Returns:
-      `[B, L]`, 1 - IoU as in `metrics.iou`, where two empty masks are equal; 0 for an
-      image without a rater.
+    It is 1 - IoU as in `metrics.iou`, where two empty masks are equal; 0 for an image
+    without a rater. Of logits `[B, H, W]` and labels `[B, R, H, W]` of 0 and 1, or 255,
+    which hides a pixel of its rater; a rater who has labelled nothing does not count.
     """
     known = tf.cast(labels < 2, tf.float32)
     marked = tf.cast(tf.equal(labels, 1), tf.float32)

@@ -11,7 +11,6 @@ import zlib
 from typing import Callable, Dict, Iterable, List, Optional, Sequence, Tuple
 
 import numpy as np
-import tqdm
 from PIL import Image
 
 from car_tf.data import io as data_io
@@ -191,7 +190,7 @@ def run(
     The exit code is 1 where an image failed.
     """
     failed: List[str] = []
-    bar = tqdm.tqdm(list(names), unit="image", dynamic_ncols=True)
+    bar = data_io.progress(list(names), unit="image", delay=0.0)
     for name in bar:
         try:
             handle(name)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import pytest
 import tqdm
 
 from car_tf.data import io
-from car_tf.data.synthetic import street_painter, street_scenes, street_things
+from car_tf.data.synthetic import several, street_painter, street_scenes
+from car_tf.data.synthetic import street_things
 
 SIZE = (64, 128)
 SWITCHABLE = [0, 1, 8, 11, 13]  # road, sidewalk, vegetation, person, car
@@ -15,7 +18,8 @@ SWITCHABLE = [0, 1, 8, 11, 13]  # road, sidewalk, vegetation, person, car
 
 @pytest.fixture(scope="module")
 def scenes():
-    return street_scenes.draw_scenes(60, seed=7, size=SIZE)
+    draw_one = functools.partial(street_scenes.draw_scene, seed=7, size=SIZE)
+    return several.draw(draw_one, range(60), "scene")
 
 
 def _fractions(labels: np.ndarray) -> np.ndarray:
@@ -54,8 +58,6 @@ def test_scene_is_a_pure_function_of_seed_index_and_size(scenes):
         image, label = street_scenes.draw_scene(index, seed=7, size=SIZE)
         np.testing.assert_array_equal(image, images[index])
         np.testing.assert_array_equal(label, labels[index])
-    later, _ = street_scenes.draw_scenes(2, seed=7, size=SIZE, first_index=40)
-    np.testing.assert_array_equal(later[1], images[41])
 
 
 def test_other_index_or_seed_gives_another_scene(scenes):
@@ -165,8 +167,8 @@ def test_ground_classes_follow_the_distance_from_the_centre():
 
 def test_progress_goes_to_standard_error(capsys, monkeypatch):
     # Without the delay after which long work shows its bar.
-    monkeypatch.setattr(io, "progress", tqdm.tqdm)
-    street_scenes.draw_scenes(1, seed=0, size=(32, 64), progress=True)
+    monkeypatch.setattr(io, "progress", lambda them, *words: tqdm.tqdm(them))
+    several.draw(lambda number: (np.zeros(3),), range(1), "scene")
     captured = capsys.readouterr()
     assert "1/1" in captured.err and not captured.out
 

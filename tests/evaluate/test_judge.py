@@ -56,8 +56,8 @@ def test_what_half_of_the_labels_show_gives_three_quarters():
 def test_a_bar_shows_how_far_a_judge_is(monkeypatch):
     bars, whole = [], judge.io.progress
 
-    def progress(**kwargs):
-        bars.append(whole(**kwargs))
+    def progress(*words, **kwargs):
+        bars.append(whole(*words, **kwargs))
         return bars[-1]
 
     monkeypatch.setattr(judge.io, "progress", progress)

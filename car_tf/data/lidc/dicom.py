@@ -84,8 +84,8 @@ def prepare(
     split_of = _write_splits(output_dir / "splits.json", list(wanted), seed)
     record_file = output_dir / "prepared.json"
     record = _load_json(record_file) if record_file.is_file() else {}
-    with io.progress(total=len(found), desc="cropping", unit="patient") as bar:
-        for patient, series in found.items():
+    with io.progress(found.items(), "cropping", "patient") as bar:
+        for patient, series in bar:
             split_dir = output_dir / split_of[patient]
             done = (split_dir / "images" / patient).is_dir()
             if not done or record.get(patient, {}).get("series") != series:
@@ -93,7 +93,6 @@ def prepare(
                 counts = _prepare_patient(split_dir, patient, chosen, database)
                 record[patient] = {"series": series, "counts": counts}
                 io.write_text(record_file, json.dumps(record, indent=1))
-            bar.update()
     totals = {name: collections.Counter() for name in splits.SPLITS}
     for patient, entry in record.items():
         totals[split_of[patient]].update(patients=1, **entry["counts"])
@@ -185,13 +184,13 @@ def index_series(dicom_dir: pathlib.Path) -> Dict[str, Headers]:
     if not paths:
         raise FileNotFoundError(f"{dicom_dir}: no DICOM files in it")
     series: Dict[str, Headers] = {}
-    with io.progress(total=len(paths), desc="finding series", unit="file") as bar:
-        for path, header in zip(paths, io.read_ahead(_read_header, paths)):
-            # A scout shows the whole patient from the side.
-            if "LOCALIZER" not in (header["ImageType"] or ()):
-                uid = str(header["SeriesInstanceUID"] or "")
-                series.setdefault(uid, {})[path] = header
-            bar.update()
+    read = io.read_ahead(_read_header, paths)
+    bar = io.progress(read, "finding series", "file", total=len(paths))
+    for header, path in zip(bar, paths):
+        # A scout shows the whole patient from the side.
+        if "LOCALIZER" not in (header["ImageType"] or ()):
+            uid = str(header["SeriesInstanceUID"] or "")
+            series.setdefault(uid, {})[path] = header
     return series
 
 

@@ -23,28 +23,11 @@ import numpy as np
 import PIL.Image
 import PIL.ImageDraw
 
-from car_tf.data.synthetic import several
-
 Rng = np.random.Generator
 NUM_RATERS = 4
 _MARGIN = 18  # Drawn around the crop, so that filters do not wrap into it.
 _NUM_ANGLES = 720
 _AIR, _FAT, _TISSUE, _MARROW, _CORTEX = -990.0, -90.0, 45.0, 250.0, 900.0
-
-
-def draw_crops(
-    num: int,
-    *,
-    seed: int,
-    size: int = 180,
-    first_index: int = 0,
-    progress: bool = False,
-) -> Tuple[np.ndarray, np.ndarray]:
-    """Draws crops `first_index` to `first_index + num - 1`; see `draw_crop`."""
-    draw_one = functools.partial(draw_crop, seed=seed, size=size)
-    return several.draw(
-        draw_one, num, first_index=first_index, progress=progress, what="crop"
-    )
 
 
 def draw_crop(

@@ -9,21 +9,18 @@ A scene is a small world in metres (a bent road between sidewalks, buildings,
 gardens, trees, vehicles and persons), sampled from (seed, index) and seen by a
 pinhole camera. The ground and the facades are found by intersecting each pixel's
 ray with their planes, everything else is projected and drawn, far to near, on a
-canvas of twice the size. All sizes show the same world.
-
-Road coordinates: s metres to the right of the road's centre line, y metres above
-the ground, z metres ahead of the camera.
+canvas of twice the size. All sizes show the same world. `street_painter` tells the
+road coordinates s, y, z.
 """
 
-import functools
 import math
 from typing import Tuple
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-from car_tf.data.synthetic import several, street_world
 from car_tf.data.synthetic import street_painter as st
+from car_tf.data.synthetic import street_world
 
 # Grain that the final image gets per class (fraction of the brightness).
 _GRAIN = np.full(256, 0.04, np.float32)
@@ -243,18 +240,3 @@ def draw_scene(
         label[:, :rim] = label[:, -rim:] = st.IGNORED
     image = np.asarray(painter.image.reduce(step), np.float32)
     return _expose(image, label, rng), label
-
-
-def draw_scenes(
-    num: int,
-    *,
-    seed: int,
-    size: Tuple[int, int] = (256, 512),
-    first_index: int = 0,
-    progress: bool = False,
-) -> Tuple[np.ndarray, np.ndarray]:
-    """Draws scenes `first_index` to `first_index + num - 1`; see `draw_scene`."""
-    draw_one = functools.partial(draw_scene, seed=seed, size=size)
-    return several.draw(
-        draw_one, num, first_index=first_index, progress=progress, what="scene"
-    )

@@ -133,9 +133,8 @@ def _train(stacks: Stacks, config, workdir, stop, log) -> None:
             for trainer in stage:
                 trainer.begin()
         advance = block_of(stage)
-        with io.progress(
-            total=steps, initial=step, desc=f"stage {number}", unit="step"
-        ) as bar:
+        counts = dict(total=steps, initial=step)
+        with io.progress(None, f"stage {number}", "step", **counts) as bar:
             while step < steps:
                 advance()
                 check_finite(stage)
