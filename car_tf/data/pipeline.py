@@ -5,7 +5,7 @@ uninterrupted one would have seen. Everything random is decided for the whole ba
 before it is divided over replicas.
 """
 
-from typing import Any, Dict, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Sequence, Tuple
 
 import numpy as np
 import tensorflow as tf
@@ -37,12 +37,8 @@ def training_batches(
     shared by image, labels and black box; the class flips touch the labels alone.
 
     Args:
-      crop_size: (height, width).
-      scale_range: magnification of the crops, drawn uniformly.
+      crop_size: (height, width); see `config.Data` for how crops are made.
       random_crop: whether crops lie anywhere or in the centre.
-      symmetries: that a crop is seen under: `mirror`, left to right in one of two, or
-        `square`, all eight of the square, for which crops must be square.
-      grey_jitter: by how much the grey levels of a crop are changed, see `_jitter`.
       flips: one independent draw each per label.
       labels_per_image: N, labels of each image: of different raters where there
         are as many, each with class flips of its own.
@@ -52,58 +48,21 @@ def training_batches(
       or `[B, N, h, w]` where N > 1, and, with a black box, `blackbox` `[B, h, w]` uint8
       or `[B, h, w, K]` float32.
     """
-    order, num_rated = raters_of(source.labels)
-    num_cut = min(labels_per_image, order.shape[1])
-    rows, raters = draw(
-        num_rated,
-        order.shape[1],
-        batch_size=batch_size,
-        seed=seed,
-        first_step=first_step,
-        num_steps=num_steps,
-    )
-    # Captured by reference: a Python function in the pipeline would need the
-    # interpreter's lock, on which an iterator that is dropped early can wait forever.
-    with tf.device("/CPU:0"):
-        order, raters = tf.constant(order), tf.constant(raters)
-        num_rated = tf.constant(num_rated)
-        rated_rows = tf.constant(rows)
-        labels, label_rows = _tensors(source.labels, rows)
-        seen = [source.images]
-        seen += [] if source.blackbox is None else [source.blackbox]
-        seen = [_tensors(array, rows) for array in seen]
+    drawing = dict(batch_size=batch_size, seed=seed, num_steps=num_steps)
+    read = _reader(source, labels_per_image, first_step=first_step, **drawing)
+    names = ("image",) if source.blackbox is None else ("image", "blackbox")
 
     def batch_of(step: tf.Tensor) -> Dict[str, tf.Tensor]:
-        place = step - first_step
-        arrays = [tf.gather(array, array_rows[place]) for array, array_rows in seen]
-        for index in range(num_cut):
-            images = rated_rows[place]
-            rank = (raters[place] + index) % tf.gather(num_rated, images)
-            rater = tf.gather_nd(order, tf.stack([images, rank], axis=1))
-            where = tf.stack([label_rows[place], rater], axis=1)
-            arrays.append(tf.gather_nd(labels, where))
         key = tf.stack([tf.constant(seed, tf.int64), step])
-        crops = _crop(
-            arrays,
-            boxes=_draw_boxes(
-                key,
-                batch_size=batch_size,
-                image_size=source.images.shape[1:3],
-                crop_size=crop_size,
-                scale_range=scale_range,
-                random_crop=random_crop,
-            ),
-            crop_size=crop_size,
-        )
+        whole = read(step - first_step)
+        boxes = _draw_boxes(key, whole[0].shape, crop_size, scale_range, random_crop)
+        crops = _crop(whole, boxes=boxes, crop_size=crop_size)
         if symmetries == "square":
             crops = _turn(crops, key)
         if grey_jitter:
             crops[0] = _jitter(crops[0], grey_jitter, key)
-        batch = dict(zip(("image", "blackbox"), crops[:-num_cut]))
-        batch["label"] = _labels(
-            crops[-num_cut:], labels_per_image=labels_per_image, flips=flips, key=key
-        )
-        return batch
+        label = _labels(crops[len(names) :], labels_per_image, flips, key)
+        return {**dict(zip(names, crops)), "label": label}
 
     steps = tf.data.Dataset.range(first_step, num_steps)
     batches = steps.map(batch_of, num_parallel_calls=2, deterministic=True)
@@ -112,6 +71,36 @@ def training_batches(
     options.experimental_optimization.apply_default_optimizations = False
     options.autotune.enabled = False
     return batches.prefetch(2).with_options(options)
+
+
+def _reader(
+    source: examples.Examples, labels_per_image: int, **drawing: int
+) -> Callable[[tf.Tensor], List[tf.Tensor]]:
+    """Returns what reads the arrays of a batch: images, black box, raters' labels."""
+    order, num_rated = raters_of(source.labels)
+    num_cut = min(labels_per_image, order.shape[1])
+    rows, raters = draw(num_rated, order.shape[1], **drawing)
+    # Captured by reference: a Python function in the pipeline would need the
+    # interpreter's lock, on which an iterator that is dropped early can wait forever.
+    with tf.device("/CPU:0"):
+        order, raters = tf.constant(order), tf.constant(raters)
+        num_rated, rated_rows = tf.constant(num_rated), tf.constant(rows)
+        labels, label_rows = _tensors(source.labels, rows)
+        seen = [source.images]
+        seen += [] if source.blackbox is None else [source.blackbox]
+        seen = [_tensors(array, rows) for array in seen]
+
+    def read(place: tf.Tensor) -> List[tf.Tensor]:
+        arrays = [tf.gather(array, array_rows[place]) for array, array_rows in seen]
+        for index in range(num_cut):
+            images = rated_rows[place]
+            rank = (raters[place] + index) % tf.gather(num_rated, images)
+            rater = tf.gather_nd(order, tf.stack([images, rank], axis=1))
+            where = tf.stack([label_rows[place], rater], axis=1)
+            arrays.append(tf.gather_nd(labels, where))
+        return arrays
+
+    return read
 
 
 class _Writable:
@@ -140,7 +129,7 @@ def _tensors(array: Any, rows: np.ndarray) -> Tuple[tf.Tensor, tf.Tensor]:
     return tf.constant(array), tf.constant(rows)
 
 
-def _labels(cut, *, labels_per_image, flips, key) -> tf.Tensor:
+def _labels(cut, labels_per_image, flips, key) -> tf.Tensor:
     """Returns `[B, H, W]`, or `[B, N, H, W]` where N > 1, of labels `[B, H, W]` each.
 
     A rater's label is cut once, however often it is repeated.
@@ -207,15 +196,14 @@ def draw(
     return rows.reshape(-1, batch_size), raters.reshape(-1, batch_size)
 
 
-def _draw_boxes(
-    key, *, batch_size, image_size, crop_size, scale_range, random_crop
-) -> tf.Tensor:
-    """Draws `[B, 4]` boxes (top, left, bottom, right) in pixels.
+def _draw_boxes(key, shape, crop_size, scale_range, random_crop) -> tf.Tensor:
+    """Draws `[B, 4]` boxes (top, left, bottom, right) in pixels of images of a shape.
 
     A box runs from the centre of its first to the centre of its last pixel, so that a
     magnification of 1 copies pixels. Left and right change places where the crop is
     mirrored.
     """
+    batch_size, *image_size = shape[:3]
     draws = tf.random.stateless_uniform([4, batch_size], key)
     low, high = scale_range
     scale = low + (high - low) * draws[0]
