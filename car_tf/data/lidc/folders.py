@@ -22,16 +22,8 @@ _NUM_LOOKED_AT = 16
 _MASK_STEM = re.compile(r"(?P<image>.+)_l(?P<rater>\d+)")
 
 
-@dataclasses.dataclass(frozen=True)
-class SplitFiles:
-    """What lies in the folder of a split."""
-
-    images: Dict[Tuple[str, str], pathlib.Path]  # (patient, name) -> file, in order
-    # (patient, name) of an image -> rater's number -> file.
-    masks: Dict[Tuple[str, str], Dict[int, pathlib.Path]]
-    strays: List[pathlib.Path]  # masks of no image
-    # The numbers of the four raters, from 0 or from 1 as most crops have it.
-    wanted: range
+# (patient, name without its ending) -> file.
+Files = Dict[Tuple[str, str], pathlib.Path]
 
 
 def split_folder(root: pathlib.Path, split: str) -> Optional[pathlib.Path]:
@@ -42,8 +34,13 @@ def split_folder(root: pathlib.Path, split: str) -> Optional[pathlib.Path]:
     return None
 
 
-def find(folder: pathlib.Path) -> SplitFiles:
+def find(
+    folder: pathlib.Path,
+) -> Tuple[Files, Dict[Tuple[str, str], Dict[int, pathlib.Path]], List[pathlib.Path]]:
     """Finds the files of a split; images and masks belong together by name.
+
+    Returns the images in order, the masks of each by the rater's number, and the masks
+    of no image.
 
     Raises:
       DataError: two files go by one name, such as `c0.png` and `c0.PNG`.
@@ -57,12 +54,10 @@ def find(folder: pathlib.Path) -> SplitFiles:
             _add(masks[patient, match["image"]], int(match["rater"]), path)
         else:
             strays.append(path)
-    starts = collections.Counter(min(found) for found in masks.values() if found)
-    first = starts.most_common(1)[0][0] if starts else 0
-    return SplitFiles(images, masks, strays, range(first, first + NUM_RATERS))
+    return images, masks, strays
 
 
-def _png_files(folder: pathlib.Path) -> Dict[Tuple[str, str], pathlib.Path]:
+def _png_files(folder: pathlib.Path) -> Files:
     """Returns the PNG files by patient and name without its ending, in order."""
     found = {}
     entries = sorted(folder.iterdir()) if folder.is_dir() else ()
@@ -103,20 +98,24 @@ def plan(folder: pathlib.Path, split: str) -> Tuple[List[Crop], findings.Problem
     Raises:
       DataError: two files go by one name.
     """
-    crops, problems, found = [], findings.Problems(), find(folder)
-    for path in found.strays:
+    crops, problems = [], findings.Problems()
+    images, all_masks, strays = find(folder)
+    for path in strays:
         words = "there is no image of this mask's name"
         problems.error("missing image", split, path, words)
     for kind in ("images", "gt"):
         for path in sorted((folder / kind).glob("[!.]*.[pP][nN][gG]")):
             words = "it lies in no patient's folder, so it is not read"
             problems.warning("other place", split, path, words)
-    wanted, has_masks = found.wanted, (folder / "gt").is_dir()
+    # Raters are numbered from 0 or from 1, as most crops have it.
+    starts = collections.Counter(min(found) for found in all_masks.values() if found)
+    first = starts.most_common(1)[0][0] if starts else 0
+    wanted, has_masks = range(first, first + NUM_RATERS), (folder / "gt").is_dir()
     if not has_masks:
         words = "wanted a folder of masks, found none"
         problems.error("missing folder", split, folder / "gt", words)
-    for (patient, stem), image in found.images.items():
-        masks = found.masks[patient, stem]
+    for (patient, stem), image in images.items():
+        masks = all_masks[patient, stem]
         for rater in sorted(set(wanted) - set(masks)) if has_masks else ():
             path = folder / "gt" / patient / f"{stem}_l{rater}.png"
             words = "the mask of this rater is missing; wanted an empty one where "

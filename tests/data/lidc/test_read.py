@@ -596,9 +596,7 @@ def test_real_crops_have_four_readers_and_no_patient_in_two_splits():
         assert data.labels.any(axis=(1, 2, 3)).all()
         groups[split] = data.groups
     # The 10070 files of the training split are listed, not decoded, to save time.
-    groups["train"] = [
-        patient for patient, _ in lidc_folders.find(root / "train").images
-    ]
+    groups["train"] = [patient for patient, _ in lidc_folders.find(root / "train")[0]]
     assert len(groups["train"]) == 2014 and len(set(groups["train"])) == 124
     splits.check_disjoint(groups)
 
