@@ -56,7 +56,7 @@ _MODULES = {
     "car_tf.evaluate": ("car_tf.evaluate.api", "evaluate"),
     "car_tf.score": ("car_tf.score.arrays", "score"),
     "car_tf.metrics.ged": ("car_tf.metrics.arrays", "ged"),
-    "car_tf.metrics.realism": ("car_tf.metrics.arrays", "realism"),
+    "car_tf.metrics.realism": ("car_tf.metrics.realism", "auc"),
 }
 
 __all__ = [*_PUBLIC, "config", "losses", "metrics", "train", "evaluate", "score"]

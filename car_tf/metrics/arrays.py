@@ -5,7 +5,6 @@ from typing import Any, Dict, Optional
 import numpy as np
 
 from car_tf.metrics import calibration, iou, scores
-from car_tf.metrics import realism as metrics_realism
 
 
 def ged(
@@ -119,20 +118,3 @@ def ece(
         probs.max(-1)[counted], (right.sum(-3)[counted] / num_valid[counted])
     )
     return reliability.ece()
-
-
-def realism(label_scores: np.ndarray, sample_scores: np.ndarray) -> Optional[float]:
-    """Computes how often a judge scores a label above a sample: the AUC, 0.5 at best.
-
-    Args:
-      label_scores: float of any shape, finite: a judge's scores of labels that it was
-        not trained on, higher where it takes them for labels.
-      sample_scores: likewise, of samples.
-
-    Returns:
-      In [0, 1]; None where either is empty.
-
-    Raises:
-      ValueError: a score is not finite.
-    """
-    return metrics_realism.auc(label_scores, sample_scores)

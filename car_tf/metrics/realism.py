@@ -16,10 +16,17 @@ car_tf.make_callable(__name__)
 
 
 def auc(label_scores: np.ndarray, sample_scores: np.ndarray) -> Optional[float]:
-    """Returns the area under the ROC curve, how often a label's score is the higher.
+    """Computes how often a judge scores a label above a sample: the AUC, 0.5 at best.
 
-    Over all pairs of a label and a sample, of whichever images; ties count half. None
-    where either is empty.
+    Over all pairs of a label and a sample, of whichever images; ties count half.
+
+    Args:
+      label_scores: float of any shape, finite: a judge's scores of labels that it was
+        not trained on, higher where it takes them for labels.
+      sample_scores: likewise, of samples.
+
+    Returns:
+      In [0, 1]; None where either is empty.
 
     Raises:
       ValueError: a score is not finite.
@@ -38,13 +45,9 @@ def paired_accuracy(
 ) -> Optional[float]:
     """Share of an image's pairs in which the label's score exceeds the sample's.
 
-    Args:
-      label_scores: `[I, A]` float, finite, of A labels of each image.
-      sample_scores: `[I, S]` float, finite, of S samples of each image.
-
-    Returns:
-      In [0, 1], mean over the images of the share among their A * S pairs, where ties
-      count half; None without images.
+    Of finite scores `[I, A]` and `[I, S]` of A labels and S samples of each image. In
+    [0, 1], mean over the images of the share among their A * S pairs, where ties count
+    half; None without images.
 
     Raises:
       ValueError: other shapes, different numbers of images, or scores not finite.
