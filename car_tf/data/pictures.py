@@ -159,7 +159,7 @@ def to_grey(image: Image.Image, limits: Tuple[float, float]) -> Image.Image:
     _raw_mode(image)
     if image.mode not in ("L", "I", "F") and not image.mode.startswith("I;16"):
         words = f"wanted grey values {limits[0]:g} to {limits[1]:g}"
-        raise PictureError(f"{words}, got mode {image.mode}")
+        raise PictureError(f"{words}, got mode {image.mode}: save it as such")
     if orientation(image) > 1:
         raise PictureError("wanted an upright picture, got EXIF orientation")
     values = np.asarray(image)
@@ -171,7 +171,8 @@ def to_grey(image: Image.Image, limits: Tuple[float, float]) -> Image.Image:
     if is_flat or (image.mode == "L" and limits[1] > 255):
         raise PictureError(
             f"wanted grey values {limits[0]:g} to {limits[1]:g} (black to white), got "
-            f"{found[0]:g} to {found[1]:g} of mode {image.mode}"
+            f"{found[0]:g} to {found[1]:g} of mode {image.mode}: save it with the "
+            "bits and on the scale of the others, or mend images.range"
         )
     return picture
 

@@ -111,12 +111,13 @@ def _examples(root: pathlib.Path, draft: Draft) -> List[files.Example]:
 
 def _images(draft: Draft, chosen: Sequence[files.Example]) -> None:
     """Tells grey from colours, and 8 bits from more."""
-    low, high, is_grey = np.inf, -np.inf, True
+    low, high, is_grey, num_deep = np.inf, -np.inf, True, 0
     for example in chosen:
         with io.opened(example.image) as image:
             if image.mode in ("I", "F") or image.mode.startswith("I;16"):
                 values = np.asarray(image)
                 low, high = min(low, values.min()), max(high, values.max())
+                num_deep += 1
                 continue
             pixels = np.asarray(pictures.to_rgb(image))
         is_grey &= bool((pixels == pixels[..., :1]).all())
@@ -126,6 +127,8 @@ def _images(draft: Draft, chosen: Sequence[files.Example]) -> None:
             f"images.range: which two values become black and white? The images that "
             f"were looked at hold {low:g} to {high:g}; the bits of the camera or the "
             "window of the scanner tell, and it must be the same for all images."
+            + " Some are of 8 bits: save all with one number first."
+            * (num_deep < len(chosen))
         )
         return
     draft.content["images"]["kind"] = "grey" if is_grey else "rgb"
@@ -179,18 +182,15 @@ def _count(
 ) -> Tuple[str, Dict[int, int], Dict[int, Tuple[int, ...]], List[set]]:
     """Counts pixels by code; tells whether masks hold values or colours.
 
-    Returns:
-      `values` or `colors`, pixels by code, the palette's colour of each value, and the
-      codes of each mask.
+    Returns `values` or `colors`, pixels by code, the palette's colour of each value,
+    and the codes of each mask.
     """
     for mode in ("values", "colors"):
         counts: Dict[int, int] = collections.Counter()
         palette: Dict[int, Tuple[int, ...]] = {}
         per_mask = []
         try:
-            for path in io.progress(
-                iterable=masks, desc="looking at masks", unit="mask"
-            ):
+            for path in io.progress(masks, "looking at masks", "mask"):
                 codes, colors = examine.read_codes(path, mode)
                 # Programs that save bytes order the palette of each file anew.
                 if any(palette.get(c, color) != color for c, color in colors.items()):

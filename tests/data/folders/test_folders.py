@@ -352,11 +352,13 @@ def test_16_bits_need_a_range(root):
     assert dataset.info.image_range == (0, 4080) and dataset.info.image_channels == 1
     # One of 8 bits among them, and a range of other images.
     leaves.save(root / "images" / "leaf0.png", grey)
-    with pytest.raises(io.DataError, match="leaf0.png: .* 0 to 4080 .*, got .* mode L"):
+    words = "leaf0.png: .* 0 to 4080 .*, got .* mode L: save it with the bits and on"
+    with pytest.raises(io.DataError, match=words):
         load(root)
     leaves.change(root, images={**images, "range": [0.0, 1.0]})
     with pytest.raises(io.DataError, match="wanted grey values 0 to 1 .* got [1-9]"):
         load(root, "data.on_error=stop")
+    assert "Some are of 8 bits: save all" in drafted(root).questions[0]
 
 
 def test_an_object_black_on_white_is_asked_for(tmp_path):
