@@ -4,7 +4,6 @@ import contextlib
 import fcntl
 import io
 import json
-import os
 import pathlib
 import re
 import time
@@ -280,8 +279,3 @@ def require_same(
             f"({'; '.join(changed)}); resume with the same, or choose another directory"
             f"{goes_on}"
         )
-
-
-def default_path(config_name: str) -> str:
-    """Returns `runs/<config>-<time>`."""
-    return os.path.join("runs", f"{config_name}-{time.strftime('%Y%m%d-%H%M%S')}")

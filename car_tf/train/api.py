@@ -5,6 +5,7 @@ import functools
 import importlib
 import os
 import pathlib
+import time
 from typing import Any, Callable, Dict, Iterable
 from typing import List, Mapping, Optional, Sequence, Union
 
@@ -215,7 +216,7 @@ def run_job(
             f"--workdir: wanted a directory that all {worker.num_workers} workers of "
             "TF_CONFIG share, got none"
         )
-    path = path or run_dir.default_path(config.name)
+    path = path or f"runs/{config.name}-{time.strftime('%Y%m%d-%H%M%S')}"
     workdir = run_dir.RunDir(path, config, writes=worker.is_chief)
     log = workdir.logged(log)
     try:
