@@ -140,14 +140,10 @@ def finish(
     leaves its share out of probabilities. Scores from 0 to 1 are divided by their sum;
     where all are zero there is no class.
 
-    Args:
-      raw: `[B, h, w]` integer ids or `[B, h, w, K']` scores of the black box.
-      size: `[2]` int32, to which `resize` will bring the maps.
-      image_size: `[2]` int32, (height, width) of the images; None for `size`.
-
-    Returns:
-      `[B, H, W]` uint8 class ids or `[B, H, W, K]` float32 probabilities; a DataError
-      where they are wanted of a black box that gives labels.
+    Of integer ids `[B, h, w]` or scores `[B, h, w, K']`; `size`, `[2]` int32, is that
+    to which `resize` will bring the maps, `image_size` that of the images, None for
+    `size`. Returns `[B, H, W]` uint8 class ids or `[B, H, W, K]` float32 probabilities;
+    a DataError where they are wanted of a black box that gives labels.
     """
     is_labels, probable = kind == base.LABELS, options.gives_probabilities(kind)
     kept = kept_size(size if image_size is None else image_size, size, probable)

@@ -95,12 +95,9 @@ class Segmenter:
     def predict(self, images: np.ndarray, size: Tuple[int, int]) -> np.ndarray:
         """Segments images `[B, h, w, 3]` uint8 RGB of any size, to maps of (H, W).
 
-        Returns:
-          `[B, H, W]` uint8 class ids, 255 for none of the data set's classes, or
-          `[B, H, W, K]` float32 probabilities.
-
-        Raises:
-          DataError: an output that does not fit, such as NaN or a class out of range.
+        `[B, H, W]` uint8 class ids, 255 for none of the data set's classes, or `[B, H,
+        W, K]` float32 probabilities; a DataError for an output that does not fit, such
+        as NaN or a class out of range.
         """
         whole = tf.convert_to_tensor(self.predict_whole(images, size))
         return postprocess.resize(whole, size).numpy()

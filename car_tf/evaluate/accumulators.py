@@ -26,10 +26,8 @@ def add_reliability(
 ) -> None:
     """Adds an image; right or wrong in expectation over flips and raters.
 
-    Args:
-      probs: `[H, W, K]`, whose arg-max is judged.
-      labels: `[N, H, W]` class ids of the raters, N = 1 where classes flip, or 255.
-      mask: `[H, W]` bool, pixels to count, or None for all.
+    Of `[H, W, K]`, whose arg-max is judged, the raters' ids `[N, H, W]`, N = 1 where
+    classes flip, or 255, and a mask `[H, W]` bool of pixels to count, or None for all.
     """
     prediction = probs.argmax(-1)
     correct, known = np.zeros(prediction.shape), np.zeros(prediction.shape)
@@ -97,11 +95,9 @@ class SplitAccumulator:
         blackbox: Optional[np.ndarray],
         before: Optional[np.ndarray] = None,
     ) -> None:
-        """Adds one image.
+        """Adds one image, of labels `[N, H, W]` and a black box's ids `[H, W]` or None.
 
-        Args:
-          labels, blackbox: `[N, H, W]` and `[H, W]` class ids; None for no black box.
-          before: `[S, H, W]`, samples of G before stage 2, or None.
+        `before` are samples `[S, H, W]` of G before stage 2, or None.
         """
         labels = np.asarray(labels)
         valid = (labels != info.IGNORE_LABEL).any(axis=0)

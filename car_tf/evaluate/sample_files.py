@@ -20,16 +20,13 @@ def score(
     *,
     absent: str = iou.LEAVE_OUT,
 ) -> Dict[str, metrics_scores.SampleScores]:
-    """Scores files of samples against the labels of a split.
+    """Scores files of samples against the labels of a split, by the files' stems.
 
     Args:
       paths: .npz files with `samples` `[I, S, H, W]` of class ids, and with `names`,
         `[I]` texts that hold those of the split in any order, or `labels`, the split's
         own in its order, by which the images are known to be the same; or both.
       counts: numbers of samples; those that a file has are scored.
-
-    Returns:
-      File's stem -> scores.
 
     Raises:
       run_dir.RunError: a file cannot be read or is of other images; names it.

@@ -40,13 +40,11 @@ def cut(
     max_pixels: int = MAX_PIXELS,
     side: int = SIDE,
 ) -> Sequence[Tile]:
-    """Cuts an image; what its tiles keep covers it once.
+    """Cuts an image of a (height, width); what its tiles keep covers it once.
 
-    Args:
-      size: (height, width).
-      receptive_field: of the sampler; None for an image that cannot be cut.
-      max_pixels: an image of no more stays whole.
-      side: of what a tile keeps, a multiple of `STRIDE`.
+    A sampler whose `receptive_field` is None sees the whole image, which is not cut
+    then, nor where it has `max_pixels` or fewer. `side` is that of what a tile keeps, a
+    multiple of `STRIDE`.
     """
     height, width = size
     if receptive_field is None or height * width <= max_pixels:
@@ -66,12 +64,9 @@ def compute(
 ) -> Dict[str, np.ndarray]:
     """Computes maps of an image tile by tile; returns those of the whole by name.
 
-    Args:
-      tiles: of `cut`.
-      function: takes what a tile sees; returns maps of it by name, more than are
-        wanted perhaps.
-      axes: name -> axis of the rows in a map that is wanted; that of the columns
-        follows.
+    `function` takes what a tile of `cut` sees and returns maps of it by name; `axes`
+    names those that are wanted, with the axis of their rows, which that of the columns
+    follows.
     """
     height, width = (spans.stop for spans in tiles[-1].kept)
     whole: Dict[str, np.ndarray] = {}

@@ -19,10 +19,9 @@ class Cuts(NamedTuple):
 
 
 def argmax(probs: np.ndarray) -> np.ndarray:
-    """Returns the most probable map `[1, H, W]` uint8: always the same.
+    """Returns the most probable map `[1, H, W]` uint8 of `[H, W, K]`: always the same.
 
-    Args:
-      probs: `[H, W, K]` float probabilities; the first of equals is taken.
+    The first of equals is taken.
     """
     return probs.argmax(axis=-1)[None].astype(np.uint8)
 
@@ -32,11 +31,7 @@ def independent_pixels(
 ) -> np.ndarray:
     """Draws every pixel by itself: as likely as F says everywhere, never coherent.
 
-    Args:
-      probs: `[H, W, K]` float probabilities.
-
-    Returns:
-      `[S, H, W]` uint8 class ids.
+    Of probabilities `[H, W, K]`: class ids `[S, H, W]` uint8.
     """
     cumulative = probs.cumsum(axis=-1)[..., :-1]
     samples = np.empty((num_samples, *probs.shape[:2]), np.uint8)
@@ -52,12 +47,8 @@ def level_sets(
 ) -> np.ndarray:
     """Returns where class 1 exceeds 1/2S, 3/2S, ...: coherent, always nested.
 
-    Args:
-      probs: `[H, W, 2]` float probabilities; other numbers of classes are a ValueError.
-      cuts: other levels than these.
-
-    Returns:
-      `[S, H, W]` uint8 of 0 and 1.
+    Of probabilities `[H, W, 2]`; other numbers of classes are a ValueError. Returns
+    `[S, H, W]` uint8 of 0 and 1; `cuts` are other levels than these.
     """
     if probs.shape[-1] != 2:
         raise ValueError(f"level sets need two classes, got {probs.shape[-1]}")
@@ -78,14 +69,8 @@ def gumbel_draws(
     """Adds one Gumbel variable per class to log F, the same in all pixels of a sample.
 
     By the Gumbel-max trick a pixel's arg-max is distributed as F says, and whole
-    regions switch together.
-
-    Args:
-      probs: `[H, W, K]` float probabilities.
-      stratified: whether every 16 samples are a Latin hypercube, as G's noise may be.
-
-    Returns:
-      `[S, H, W]` uint8 class ids.
+    regions switch together. Of probabilities `[H, W, K]`: class ids `[S, H, W]` uint8.
+    `stratified`: every 16 samples are a Latin hypercube, as G's noise may be.
     """
     shape = (num_samples, probs.shape[-1])
     uniform = rng.random(shape)

@@ -30,9 +30,8 @@ class GroupBootstrap:
     def interval(self, values: Sequence[Optional[float]]) -> Optional[List[float]]:
         """Returns both ends of the percentile interval of the mean over images.
 
-        Args:
-          values: `[I]`, one per image; None where undefined, which counts nowhere.
-            There is no interval (None) with values from fewer than two groups.
+        Of values `[I]`, one per image; None where undefined, which counts nowhere.
+        There is no interval (None) with values from fewer than two groups.
         """
         values = np.array(values, np.float64)  # None becomes NaN.
         known = ~np.isnan(values)
@@ -51,9 +50,8 @@ class GroupBootstrap:
     ) -> Optional[Dict[str, Any]]:
         """Returns `mean` and `interval` of paired differences; None without a pair.
 
-        Args:
-          values: `[I]`, one per image; None where undefined.
-          others: `[I]`, of another sampler on the same images.
+        Of values `[I]`, one per image, None where undefined, and another sampler's on
+        the same images.
         """
         change = np.array(values, np.float64) - np.array(others, np.float64)
         if np.isnan(change).all():

@@ -19,15 +19,10 @@ def class_overlaps(
 ) -> Tuple[np.ndarray, np.ndarray]:
     """Counts labelled pixels that sample pairs, and sample and label, share.
 
-    Args:
-      samples: `[S, P]` uint8.
-      label: `[P]` uint8, 255 ignored.
-      originals, flipped: `[F]`.
-
-    Returns:
-      `[2F, S, S]`, pixels of a switchable class in both samples, the classes in the
-      order of `originals`, then `flipped`; `[2F, S]`, pixels of the class in the
-      sample and of its original in the label.
+    Of samples `[S, P]` and a label `[P]`, uint8, 255 ignored in it, and `[F]` originals
+    and flipped ids. Returns `[2F, S, S]`, pixels of a switchable class in both samples,
+    the classes in the order of `originals`, then `flipped`; and `[2F, S]`, pixels of
+    the class in the sample and of its original in the label.
     """
     num_samples, num_flips = len(samples), len(originals)
     overlap = np.zeros((2 * num_flips, num_samples, num_samples))
@@ -54,8 +49,7 @@ def class_overlaps(
 def mean_class_distance(overlap: np.ndarray) -> np.ndarray:
     """Returns 1 - mean IoU `[S, S]` over the classes in either sample; NaN for none.
 
-    Args:
-      overlap: `[C, S, S]` pixels of each class that both samples share.
+    Of the pixels `[C, S, S]` of each class that both samples share.
     """
     area = overlap.diagonal(axis1=1, axis2=2)[..., None]
     area = np.broadcast_to(area, overlap.shape)
@@ -113,11 +107,9 @@ def _shift(values: np.ndarray, steps: np.ndarray) -> np.ndarray:
 def mode_distance(probabilities: np.ndarray) -> float:
     """Returns E d(y, y') between two independent modes, all n given classes present.
 
-    Modes that differ in k flips share n - k of their n + k classes, each with IoU 1,
-    so d = 2k / (n + k); a flip differs with probability 2p(1 - p).
-
-    Args:
-      probabilities: `[n]` of the flips of the classes present.
+    Of the probabilities `[n]` of their flips. Modes that differ in k flips share n - k
+    of their n + k classes, each with IoU 1, so d = 2k / (n + k); a flip differs with
+    probability 2p(1 - p).
     """
     num_present = len(probabilities)
     mass = np.ones(1)  # [k], probability of k differing flips

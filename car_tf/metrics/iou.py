@@ -16,18 +16,12 @@ _BLOCK_IDS = 1 << 22
 
 
 def pixel_runs(maps: np.ndarray) -> Iterator[Tuple[np.ndarray, np.ndarray]]:
-    """Compresses maps to the runs of pixels that no map tells apart.
+    """Compresses maps `[M, P]` uint8 to the runs of pixels that no map tells apart.
 
-    Segmentations are piecewise constant, so most neighbouring pixels carry the same
-    ids in every map; counting each run once, times its length, gives the same numbers
-    several times faster.
-
-    Args:
-      maps: `[M, P]` uint8, M flattened maps of P pixels.
-
-    Yields:
-      columns `[M, R]` uint8, the ids of each run, and lengths `[R]` float32, its
-      pixels; one pair per block, all together covering every pixel exactly once.
+    Segmentations are piecewise constant, so most neighbouring pixels carry the same ids
+    in every map; counting each run once, times its length, gives the same numbers
+    several times faster. Yields the ids of each run, `[M, R]` uint8, and its pixels,
+    `[R]` float32; one pair per block, all together covering every pixel exactly once.
     """
     num_maps, num_pixels = maps.shape
     block_pixels = max(1, _BLOCK_IDS // num_maps)
@@ -45,12 +39,9 @@ def class_overlaps(
 ) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Counts what every pair of maps shares, over the pixels that both of them know.
 
-    Args:
-      maps: `[M, P]` uint8 class ids; 255 hides a pixel of one map.
-
-    Returns:
-      `[C, M, M]` float64, pixels of the class in both maps; `[C, M, M]`, those of the
-      first map that the second knows; `[M, M]`, pixels that both know.
+    Of class ids `[M, P]` uint8, of which 255 hides a pixel of one map. Returns `[C, M,
+    M]` float64, pixels of the class in both maps; `[C, M, M]`, those of the first map
+    that the second knows; `[M, M]`, pixels that both know.
     """
     shape = (len(classes), len(maps), len(maps))
     overlap, area, known = np.zeros(shape), np.zeros(shape), np.zeros(shape[1:])
@@ -81,17 +72,10 @@ def mean_over_classes(
 ) -> np.ndarray:
     """Mean IoU over classes of pairs of maps, from `class_overlaps`.
 
-    Args:
-      overlap: `[C, M, M]` pixels of each class in both maps.
-      area: `[C, M, M]` pixels of it in the first map.
-      absent: what a class is worth that occurs in neither map of a pair: `leave_out`
-        takes the mean over the others, `count_as_one` counts it as IoU 1.
-
-    Returns:
-      `[M, M]` float64 in [0, 1]; NaN where every class was left out.
-
-    Raises:
-      ValueError: `absent` is neither.
+    Of the pixels `[C, M, M]` of each class in both maps, and of those in the first. A
+    class that occurs in neither is left out of the mean, or counts as IoU 1: `absent`,
+    of `ABSENT` or a ValueError. Returns `[M, M]` float64 in [0, 1]; NaN where every
+    class was left out.
     """
     if absent not in ABSENT:
         raise ValueError(f"absent must be one of {', '.join(ABSENT)}, got {absent!r}")
@@ -112,12 +96,9 @@ def pairwise_iou(
 ) -> np.ndarray:
     """Mean IoU over classes of every pair of maps, over the pixels that both know.
 
-    Args:
-      maps: `[M, P]` uint8 class ids; 255 hides a pixel of one map.
-
-    Returns:
-      `[M, M]` float64 in [0, 1]; NaN where two maps know no pixel in common, or where
-      every class was left out.
+    Of class ids `[M, P]` uint8, of which 255 hides a pixel of one map. Returns `[M, M]`
+    float64 in [0, 1]; NaN where two maps know no pixel in common, or where every class
+    was left out.
     """
     overlap, area, known = class_overlaps(maps, classes)
     return np.where(known > 0, mean_over_classes(overlap, area, absent=absent), np.nan)
@@ -164,8 +145,7 @@ def confusion_matrix(
 def per_class_iou(confusion: np.ndarray) -> np.ndarray:
     """Returns the IoU `[K]` of each class; NaN for classes that occur in neither map.
 
-    Args:
-      confusion: `[K, K]` counts, rows true, columns predicted.
+    Of counts `[K, K]`, rows true, columns predicted.
     """
     confusion = np.asarray(confusion, np.float64)
     intersection = np.diagonal(confusion)

@@ -50,12 +50,8 @@ class Target:
     def counts(self, maps: np.ndarray, where: np.ndarray) -> np.ndarray:
         """Counts pixels by true and predicted class within a region.
 
-        Args:
-          maps: `[S, H, W]` integer class ids below K.
-          where: `[H, W]` bool.
-
-        Returns:
-          `[S, K, K]` int64, rows true, columns predicted.
+        Of class ids `[S, H, W]` below K and a region `[H, W]` bool: `[S, K, K]` int64,
+        rows true, columns predicted.
         """
         where = where & self._valid
         cells = self._rows[where] + maps[:, where]
@@ -89,18 +85,11 @@ class Target:
 def regions(
     samples: np.ndarray, guess: np.ndarray, *, least_pixels: int, max_regions: int
 ) -> List[np.ndarray]:
-    """Returns where a choice is to be made, the largest regions first.
+    """Returns where a choice is to be made, `[H, W]` bool each, the largest first.
 
     A region is a connected part (across corners too) of the pixels on which the samples
-    are not of one mind, as far as the single guess gives it one class.
-
-    Args:
-      samples: `[S, H, W]` class ids.
-      guess: `[H, W]` class ids.
-      least_pixels: smaller ones are left out: nobody clicks on specks.
-
-    Returns:
-      `[H, W]` bool each.
+    `[S, H, W]` are not of one mind, as far as the single guess `[H, W]` gives it one
+    class. Those of fewer than `least_pixels` are left out: nobody clicks on specks.
     """
     open_pixels = (samples != samples[0]).any(0)
     found: List[Tuple[int, np.ndarray]] = []
@@ -129,13 +118,9 @@ def mixture(
 ) -> Tuple[np.ndarray, Effort]:
     """Starts from the best sample and takes, region by region, a better variant.
 
-    Args:
-      samples: `[S, H, W]` class ids.
-      where: regions that do not overlap, each visited once and in this order; the
-        variant that raises the IoU most is taken.
-
-    Returns:
-      `[H, W]` the mixture, and how close it is.
+    Of class ids `[S, H, W]`; the regions, which do not overlap, are each visited once
+    and in this order, and the variant that raises the IoU most is taken. Returns the
+    mixture `[H, W]`, and how close it is.
     """
     chosen, effort = best_sample(target, samples)
     mixed = samples[chosen].copy()

@@ -16,12 +16,9 @@ def known_and_shares(
 ) -> Tuple[np.ndarray, np.ndarray]:
     """Returns what raters say of each pixel.
 
-    Args:
-      labels: `[N, H, W]` class ids, or 255 where a rater does not know.
-
-    Returns:
-      `[H, W]` bool, whether any rater knows the pixel, and `[H, W, K]` float64, the
-      share of each class among those who do; 0 where nobody does.
+    Of class ids `[N, H, W]`, or 255 where a rater does not know: `[H, W]` bool, whether
+    any rater knows the pixel, and `[H, W, K]` float64, the share of each class among
+    those who do; 0 where nobody does.
     """
     num_knowing = (labels != iou.HIDDEN).sum(axis=0)
     votes = np.stack([(labels == k).sum(axis=0) for k in range(num_classes)], axis=-1)

@@ -54,15 +54,11 @@ class BlackBoxCalibrator(keras.Model):
         training: bool = False,
         seed: Optional[tf.Tensor] = None,
     ) -> tf.Tensor:
-        """Computes the logits of q(y | x).
+        """Computes the logits `[B, H, W, K]` of q(y | x).
 
-        Args:
-          image: `[B, H, W, C]` float32 in [-1, 1].
-          blackbox_probs: `[B, H, W, Kb]` float32, one-hot or probabilities.
-          seed: `[2]` int32 of the dropout masks; None for no dropout.
-
-        Returns:
-          `[B, H, W, K]` logits.
+        Of images `[B, H, W, C]` float32 in [-1, 1] and the black box's one-hot labels
+        or probabilities `[B, H, W, Kb]`; `seed`, `[2]` int32, is of the dropout masks,
+        None for no dropout.
         """
         # Keras casts the first argument alone to the precision of the layers.
         features = tf.concat([tf.cast(blackbox_probs, image.dtype), image], axis=-1)

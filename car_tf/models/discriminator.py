@@ -29,15 +29,10 @@ class Discriminator(keras.Model):
         presence: bool = False,
         name: str = "discriminator",
     ):
-        """Creates the network.
+        """Creates the network for maps of a (height, width) in pixels.
 
-        Args:
-          input_size: (height, width) of the maps, pixels.
-          base_channels: of the first convolution.
-          patches: whether another head judges patches, at an eighth of the size.
-          presence: whether another head judges how much there is of each class, and so
-            which classes occur together, which convolutions do not see in small areas.
-          name: of the model.
+        See the fields of `config.Discriminator`. What `presence` judges are classes
+        that occur together, which convolutions do not see in small areas.
         """
         super().__init__(name=name)
         shared = dict(kernel_size=4, strides=2, padding="same")
@@ -71,15 +66,11 @@ class Discriminator(keras.Model):
         return self.heads(image, label_maps)[0]
 
     def heads(self, image: tf.Tensor, label_maps: tf.Tensor) -> List[tf.Tensor]:
-        """Judges pairs as wholes and, where it was made so, in patches.
+        """Judges pairs as wholes and, where it was made so, in patches and by areas.
 
-        Args:
-          image: `[B, H, W, C]` float32 in [-1, 1].
-          label_maps: `[B, M, H, W, K]` float32, one-hot labels or probabilities.
-
-        Returns:
-          `[B, M]` logits, positive where D takes the pair for real, `[B, M, P]` of its
-          patches, and `[B, M]` of the classes' areas.
+        Maps images `[B, H, W, C]` float32 in [-1, 1] and one-hot labels or
+        probabilities `[B, M, H, W, K]` to logits, positive where D takes a pair for
+        real: `[B, M]`, `[B, M, P]` of its patches, and `[B, M]` of the classes' areas.
         """
         batch, num = tf.shape(label_maps)[0], tf.shape(label_maps)[1]
         features = self.label_conv(layers.merge_samples(label_maps))

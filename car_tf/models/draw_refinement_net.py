@@ -135,12 +135,8 @@ class DrawRefinementNet(refiner.Refiner):
     def draws(self, log_probs: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
         """Computes the draws that samples start from.
 
-        Args:
-          log_probs: `[B, H, W, K]`, log q(y | x) of F.
-          noise: `[B, M, Z]`, standard normal.
-
-        Returns:
-          `[B, M, H, W, K]` log-probabilities, whose arg-max is distributed as F says.
+        Maps log q(y | x) of F `[B, H, W, K]` and normal noise `[B, M, Z]` to
+        log-probabilities `[B, M, H, W, K]`, whose arg-max is distributed as F says.
         """
         gumbels = self.class_gumbels(noise)[:, :, None, None]
         if self.fields is None:
@@ -179,11 +175,9 @@ class DrawRefinementNet(refiner.Refiner):
         return tf.stack(classes, axis=-1)
 
     def encode(self, image, log_probs, training=False, seed=None) -> List[tf.Tensor]:
-        """Computes the first convolution's half of image and F, as in `Refiner`.
+        """Computes the first convolution's half of image and F, `[B, h, w, base]`.
 
-        Returns:
-          `[B, h, w, base]`, of the next multiples of 16 of H and W, or with `half_size`
-          half the next multiples of 32.
+        Of the next multiples of 16 of H and W, or with `half_size` half those of 32.
         """
         del training, seed
         probs = tf.cast(tf.exp(log_probs), image.dtype)
@@ -233,12 +227,7 @@ class DrawRefinementNet(refiner.Refiner):
 def _together(one: tf.Tensor, other: tf.Tensor) -> Tuple[tf.Tensor, List[tf.Tensor]]:
     """Returns the sum of two classes in each pixel, and the area of each, all as logs.
 
-    Args:
-      one: `[B, H, W]` log-probabilities.
-      other: likewise.
-
-    Returns:
-      `[B, H, W]`, and two of `[B, 1, 1]`.
+    Of log-probabilities `[B, H, W]` each: `[B, H, W]`, and two of `[B, 1, 1]`.
     """
     areas = [
         tf.reduce_logsumexp(each, axis=[1, 2], keepdims=True) for each in (one, other)

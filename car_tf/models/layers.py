@@ -18,15 +18,10 @@ def image_to_float(image: tf.Tensor) -> tf.Tensor:
 
 
 def blackbox_to_probs(blackbox: tf.Tensor, num_classes: int) -> tf.Tensor:
-    """Maps a black box's output to class probabilities.
+    """Maps a black box's output to class probabilities `[B, H, W, K]` float32.
 
-    Args:
-      blackbox: `[B, H, W]` integer class ids (one-hot encoded; ids from `num_classes`
-        on, such as 255, give zeros), or `[B, H, W, K]` float probabilities.
-      num_classes: K of the black box.
-
-    Returns:
-      `[B, H, W, K]` float32.
+    Of integer class ids `[B, H, W]`, of which those from `num_classes` on, such as 255,
+    give zeros, or of probabilities `[B, H, W, K]`.
     """
     if blackbox.dtype.is_integer:
         return tf.one_hot(tf.cast(blackbox, tf.int32), num_classes)

@@ -65,12 +65,10 @@ class GumbelFields(keras.layers.Layer):
     """
 
     def __init__(self, num_maps: int, *, scale: float, **kwargs):
-        """Creates the layer.
+        """Creates the layer for K maps.
 
-        Args:
-          num_maps: K.
-          scale: standard deviation of the bell curve by which the correlation falls
-            with distance, as a share of the shorter side.
+        By a bell curve whose deviation is `scale`, as a share of the shorter side, the
+        correlation falls with distance.
         """
         super().__init__(**kwargs)
         self.num_maps = num_maps

@@ -32,16 +32,10 @@ class PosteriorNet(keras.Model):
         training: bool = False,
         seed: Optional[tf.Tensor] = None,
     ) -> Tuple[tf.Tensor, tf.Tensor]:
-        """Computes the posterior of each image's z.
+        """Computes mean and standard deviation, `[B, Z]` each, of each image's z.
 
-        Args:
-          image: `[B, H, W, C]` float32 in [-1, 1].
-          log_probs: `[B, H, W, K]`, log q(y | x) of F.
-          label: `[B, H, W, K]` one-hot, zero where ignored.
-          seed: `[2]` int32 of the dropout masks; None for no dropout.
-
-        Returns:
-          Mean and standard deviation, `[B, Z]` each.
+        Takes what `Refiner.encode` takes and the label, `[B, H, W, K]` one-hot, zero
+        where ignored.
         """
         others = [tf.cast(value, image.dtype) for value in (tf.exp(log_probs), label)]
         features = tf.concat([image, *others], axis=-1)

@@ -24,12 +24,8 @@ def in_parts(
     """Calls a function on one part after the other, forward and backward.
 
     Nothing that is computed inside is kept for the backward pass; it is computed again,
-    for one part at a time.
-
-    Args:
-      function: (index, *part, *shared) -> a tensor. It may use no variables.
-      parts: the tensors of each part.
-      shared: tensors that all parts see.
+    for one part at a time. The function takes (index, *part, *shared), gives a tensor
+    and may use no variables; all parts see the tensors in `shared`.
     """
     width = len(parts[0])
 
@@ -81,16 +77,11 @@ def up_block(
 ) -> List[tf.Tensor]:
     """Computes `block(features, skip_term, noise, training=True)` in parts.
 
-    Args:
-      block: a `refinement.UpBlock`.
-      features: `[B, m, H, W, C]` of each part of m samples.
-      skip_term: `[B, 2H, 2W, channels]`.
-      noise: `[B, m, Z]` of each part.
-      seed: of the dropout masks, which each part draws for itself; None for no dropout.
-      logits_layer: a 1x1 convolution on top, so that the output need not be kept.
-
-    Returns:
-      `[B, m, 2H, 2W, channels]`, or the layer's logits, of each part.
+    Of an `UpBlock` and, of each part of m samples, features `[B, m, H, W, C]` and noise
+    `[B, m, Z]`, with a skip term `[B, 2H, 2W, channels]`; a `seed` of dropout masks,
+    which each part draws for itself, or None for no dropout. Returns `[B, m, 2H, 2W,
+    channels]` of each part, or the logits of a 1x1 convolution on top of it, so that it
+    need not be kept.
     """
     kind = features[0].dtype
     kernel = tf.cast(block.up.kernel, kind)
@@ -142,9 +133,8 @@ def _moments(index: int, part, skip_term, kernel) -> tf.Tensor:
 def _normalization(norm, means: tf.Tensor, variances: tf.Tensor, count: tf.Tensor):
     """Returns scale and offset `[C]` of batch norm in training; updates its averages.
 
-    Args:
-      means, variances: `[P, C]` of parts of one size.
-      count: of all values of a channel on this replica.
+    Of means and variances `[P, C]` of parts of one size; `count` is that of all values
+    of a channel on this replica.
     """
     mean = tf.reduce_mean(means, axis=0)
     square = tf.reduce_mean(variances + tf.square(means), axis=0)

@@ -56,14 +56,10 @@ class UpBlock(keras.layers.Layer):
     def merge(
         self, features: tf.Tensor, skip_term: tf.Tensor, training: bool = False
     ) -> tf.Tensor:
-        """Computes what comes before the noise.
+        """Computes what comes before the noise, normalised: `[B, M, 2H, 2W, channels]`.
 
-        Args:
-          features: `[B, M, H, W, C]`, or M = 1 where nothing depends on noise yet.
-          skip_term: `[B, 2H, 2W, channels]`, `self.skip` of the skip connection.
-
-        Returns:
-          `[B, M, 2H, 2W, channels]`, normalised.
+        Of features `[B, M, H, W, C]`, M = 1 where nothing depends on noise yet, and
+        `self.skip` of the skip connection, `[B, 2H, 2W, channels]`.
         """
         batch, num = tf.shape(features)[0], tf.shape(features)[1]
         merged = layers.upsample_nearest(self.up(layers.merge_samples(features)))
@@ -74,16 +70,7 @@ class UpBlock(keras.layers.Layer):
     def modulate(
         self, merged: tf.Tensor, noise: tf.Tensor, seed: Optional[tf.Tensor] = None
     ) -> tf.Tensor:
-        """Adds the noise.
-
-        Args:
-          merged: `[B, M or 1, 2H, 2W, channels]` of `merge`.
-          noise: `[B, M, Z]`.
-          seed: `[2]` int32 of the dropout masks; None for no dropout.
-
-        Returns:
-          `[B, M, 2H, 2W, channels]`.
-        """
+        """Adds the noise `[B, M, Z]` to what `merge` gave, in its shape."""
         factor, residual = self.inject(noise)
         return self._activate(merged * factor + residual, seed)
 
@@ -175,10 +162,9 @@ class RefinementNet(refiner.Refiner):
     def encode(self, image, log_probs, training=False, seed=None) -> List[tf.Tensor]:
         """Computes all that does not depend on the noise, as in `Refiner`.
 
-        Returns:
-          The first up block's features before the noise, `[B, 2h, 2w, 4 * base]`
-          (h = ceil(H / 16)), the skip terms of the others, coarsest first, and, with
-          encoded noise, its mean and standard deviation, `[B, Z]` each.
+        Returns the first up block's features before the noise, `[B, 2h, 2w, 4 * base]`
+        (h = ceil(H / 16)), the skip terms of the others, coarsest first, and, with
+        encoded noise, its mean and standard deviation, `[B, Z]` each.
         """
         # Keras casts the first argument alone to the precision of the layers.
         probs = tf.cast(tf.exp(log_probs), image.dtype)

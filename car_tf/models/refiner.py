@@ -32,15 +32,11 @@ class Refiner(keras.Model):
         training: bool = False,
         seed: Optional[tf.Tensor] = None,
     ) -> List[tf.Tensor]:
-        """Computes what all samples of an image share.
+        """Computes what all samples of an image share: features for `decode`.
 
-        Args:
-          image: `[B, H, W, C]` float32 in [-1, 1], any H and W.
-          log_probs: `[B, H, W, K]`, log q(y | x) of F.
-          seed: `[2]` int32 of the dropout masks; None for no dropout.
-
-        Returns:
-          Features for `decode`, B on the first axis.
+        Of images `[B, H, W, C]` float32 in [-1, 1], any H and W, and log q(y | x) of F,
+        `[B, H, W, K]`; `seed`, `[2]` int32, is of the dropout masks, None for no
+        dropout.
         """
         raise NotImplementedError
 
@@ -53,7 +49,7 @@ class Refiner(keras.Model):
         seed: Optional[tf.Tensor] = None,
         at_once: int = 0,
     ) -> tf.Tensor:
-        """Draws one sample per noise vector.
+        """Draws one sample per noise vector: logits `[B, M, H, W, K]`.
 
         Args:
           log_probs: `[B, H, W, K]`, as given to `encode`.
@@ -61,9 +57,6 @@ class Refiner(keras.Model):
           at_once: in training, samples whose features are kept at the same time, a
             divisor of M: less memory, more work, the same result but for the masks of
             dropout; 0 for all.
-
-        Returns:
-          `[B, M, H, W, K]` logits.
         """
         raise NotImplementedError
 

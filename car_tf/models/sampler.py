@@ -55,10 +55,7 @@ class Sampler(tf.Module):
 
     @property
     def receptive_field(self) -> Optional[int]:
-        """Pixels away from which the input can change a sample's pixel.
-
-        None where a sample depends on the whole image.
-        """
+        """As of `Refiner`, of both networks together."""
         nets = self.refinement_net, self.calibration_net
         found = [net.receptive_field for net in nets]
         return None if None in found else sum(found)
@@ -66,15 +63,10 @@ class Sampler(tf.Module):
     def log_probs(
         self, image: tf.Tensor, blackbox: Optional[tf.Tensor] = None
     ) -> tf.Tensor:
-        """Computes log q(y | x) of F.
+        """Computes log q(y | x) of F, `[B, H, W, K]` float32 in nats.
 
-        Args:
-          image: `[B, H, W, C]` uint8.
-          blackbox: `[B, H, W]` integer class ids or `[B, H, W, Kb]` probabilities,
-            or None where F works from the image alone.
-
-        Returns:
-          `[B, H, W, K]` float32, nats.
+        Of images `[B, H, W, C]` uint8 and class ids `[B, H, W]` or probabilities `[B,
+        H, W, Kb]` of the black box, None where F works from the image alone.
         """
         if blackbox is not None:
             blackbox = layers.blackbox_to_probs(blackbox, self.num_blackbox_classes)
@@ -110,14 +102,9 @@ class Sampler(tf.Module):
     def draw(
         self, features: List[tf.Tensor], log_probs: tf.Tensor, noise: tf.Tensor
     ) -> tf.Tensor:
-        """Draws one sample per noise vector and nothing beside them.
+        """Draws one sample per noise vector `[B, M, Z]` and nothing beside them.
 
-        Args:
-          log_probs: `[B, H, W, K]` of `log_probs`.
-          noise: `[B, M, Z]`.
-
-        Returns:
-          `[B, M, H, W]` uint8, arg-maxed.
+        Returns `[B, M, H, W]` uint8, arg-maxed.
         """
         samples = tf.map_fn(
             lambda one: _maximum(self._logits(features, log_probs, one)),
@@ -130,14 +117,10 @@ class Sampler(tf.Module):
     def decode(
         self, features: List[tf.Tensor], log_probs: tf.Tensor, noise: tf.Tensor
     ) -> Dict[str, tf.Tensor]:
-        """Draws one sample per noise vector, with figures on their probabilities.
+        """Draws as `draw` does, with figures on the samples' probabilities.
 
-        Takes what `draw` takes.
-
-        Returns:
-          `samples` `[B, M, H, W]` uint8, arg-maxed; `sample_mean` `[B, H, W, K]`, the
-          mean of the samples' probabilities; `first_probs` `[B, H, W, K]`, one
-          sample's probabilities.
+        Returns `samples` `[B, M, H, W]` uint8, arg-maxed; `sample_mean` `[B, H, W, K]`,
+        the mean of the samples' probabilities, and `first_probs`, those of one sample.
         """
         num = tf.shape(noise)[1]
 
@@ -183,14 +166,8 @@ class Sampler(tf.Module):
     ) -> Dict[str, tf.Tensor]:
         """Draws samples; a row of `seed` and its image decide them, not the batch.
 
-        Args:
-          image: `[B, H, W, C]` uint8.
-          blackbox: as in `log_probs`.
-          seed: `[B, 2]` int32.
-          num_samples: M, scalar int32.
-
-        Returns:
-          What `decode` returns, and `probs` `[B, H, W, K]` of F.
+        Takes what `log_probs` takes, seeds `[B, 2]` int32 and the number M. Returns
+        what `decode` returns, and `probs` `[B, H, W, K]` of F.
         """
         log_probs = self.log_probs(image, blackbox)
         features = self.encode(image, log_probs)

@@ -82,10 +82,7 @@ class SegNet(keras.Model):
 
     @property
     def receptive_field(self) -> Optional[int]:
-        """Pixels away from which the input can change a pixel of the result.
-
-        None where that depends on the whole image.
-        """
+        """As of `BlackBoxCalibrator`."""
         if self.recalibration is not None:
             return None
         # Both ways through the levels, and from one end of a coarsest pixel to the other.
@@ -102,17 +99,7 @@ class SegNet(keras.Model):
         training: bool = False,
         seed: Optional[tf.Tensor] = None,
     ) -> tf.Tensor:
-        """Computes the logits of q(y | x).
-
-        Args:
-          image: `[B, H, W, C]` float32 in [-1, 1], any H and W.
-          blackbox_probs: None; SegNet stands alone.
-          training: whether batch statistics are used and updated.
-          seed: `[2]` int32 of the dropout masks; None for no dropout.
-
-        Returns:
-          `[B, H, W, K]` logits.
-        """
+        """Computes logits as `BlackBoxCalibrator`, of images of any size, alone."""
         if blackbox_probs is not None:
             raise ValueError("SegNet takes no black box, got its output")
         if training:  # Which ends before anything is recalibrated.

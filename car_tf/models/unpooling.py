@@ -12,13 +12,9 @@ from car_tf.models import keras_api
 
 
 def max_pool(features: tf.Tensor) -> Tuple[tf.Tensor, tf.Tensor]:
-    """Takes the maxima of 2x2 windows and says where they were.
+    """Takes the maxima of 2x2 windows of `[B, H, W, C]` and says where they were.
 
-    Args:
-      features: `[B, H, W, C]` float, H and W even.
-
-    Returns:
-      Maxima `[B, H / 2, W / 2, C]`, and their flat indices within `[H, W, C]`, int64.
+    Returns `[B, H / 2, W / 2, C]`, and flat indices within `[H, W, C]`, int64.
     """
     return tf.nn.max_pool_with_argmax(features, 2, 2, "SAME")
 

@@ -94,8 +94,7 @@ def write_examples(
 ) -> Tuple[Dict[str, pathlib.Path], str]:
     """Writes what `attach.draw_unseen` draws as PNG files, to predict.
 
-    Returns:
-      name -> file in `folder/images`, and the folder of the maps, empty for none.
+    Returns name -> file in `folder/images`, and the folder of the maps, empty for none.
     """
     split = attach.draw_unseen(config, num)
     drawn = {"images": split.images}

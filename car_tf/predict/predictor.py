@@ -67,11 +67,7 @@ class Predictor:
         num_samples: int,
         seed: Tuple[int, int],
     ) -> Tuple[np.ndarray, np.ndarray]:
-        """Draws samples for `[H, W, C]` uint8.
-
-        Returns:
-          `[M, H, W]` uint8 class ids, and the entropy of F, `[H, W]` in bits.
-        """
+        """Draws `[M, H, W]` uint8 samples for `[H, W, C]`; F's entropy in bits beside."""
         copy = self._free.get()
 
         def draw(seen: tiles.Slices) -> Dict[str, tf.Tensor]:

@@ -50,12 +50,9 @@ class Gathering(contextlib.ExitStack):
     def join(self, key: str, own: Dict[str, Any]) -> Optional[Dict[str, Any]]:
         """Returns the results of all workers by name, and None to all but the chief.
 
-        Args:
-          key: says what was computed; must be the same everywhere.
-          own: this worker's results, ready for JSON.
-
-        Raises:
-          RunError: a worker, or the chief, has stopped; names it. Or keys differ.
+        `key` says what was computed and must be the same everywhere; `own` are this
+        worker's results, ready for JSON. A RunError names a worker, or the chief, that
+        has stopped.
         """
         if not self.worker.is_chief:
             self._send(json.dumps({"key": key, "results": own}).encode() + b"\n")

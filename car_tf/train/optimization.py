@@ -126,10 +126,9 @@ def prepare(
 ) -> Tuple[tf.Tensor, tf.Tensor, Optional[tf.Tensor], tf.Tensor]:
     """Turns a batch of the pipeline into what networks and losses take.
 
-    Returns:
-      Image `[B, H, W, C]` in [-1, 1]; label `[B, H, W]` or `[B, N, H, W]` int32, 0
-      where ignored; black box probabilities `[B, H, W, Kb]` or None; valid mask of 0
-      and 1 in the shape of the label.
+    Returns images `[B, H, W, C]` in [-1, 1]; labels `[B, H, W]` or `[B, N, H, W]`
+    int32, 0 where ignored; black box probabilities `[B, H, W, Kb]` or None; and the
+    valid mask of 0 and 1 in the shape of the labels.
     """
     image = layers.image_to_float(batch["image"])
     valid = tf.not_equal(batch["label"], info.IGNORE_LABEL)

@@ -37,10 +37,8 @@ class BestWeights:
     def offer(self, step: int, value: Optional[float], **more: Any) -> None:
         """Keeps the network's present weights if no others have a lower score.
 
-        None, a score that is not defined, is worse than any; the file holds `more`.
-
-        Raises:
-          RunError: they cannot be written; those from before stay.
+        None, a score that is not defined, is worse than any; the file holds `more`. A
+        RunError where they cannot be written; those from before stay.
         """
         best = self._workdir.read_json(self._file)
         better = best is None or best[self._score] is None

@@ -126,12 +126,9 @@ class RefinementTrainer(keras.Model):
     ) -> Tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """Makes one update of G, of D on the same samples, or of both.
 
-        `data` is this replica's part of a batch of `pipeline.training_batches`.
-
-        Returns:
-          What D has judged, ignored pixels zeroed in all three: the image
-          `[B, H, W, C]`, R one-hot labels `[B, R, H, W, K]` and the samples
-          `[B, M, H, W, K]`.
+        Of this replica's part of a batch of `pipeline.training_batches`. Returns what D
+        has judged, ignored pixels zeroed in all three: images `[B, H, W, C]`, R one-hot
+        labels `[B, R, H, W, K]` and samples `[B, M, H, W, K]`.
         """
         image, label, blackbox, valid_mask = optimization.prepare(
             data, num_blackbox_classes=self.num_blackbox_classes

@@ -1,15 +1,8 @@
 """LIDC: CT crops with the masks of four raters, from the layouts that users have.
 
-Three layouts are read, told apart by what lies on disk:
-
-- HPU-Net's `lidc_crops`: `<split>/images/<patient>/<name>.png` with
-  `<split>/gt/<patient>/<name>_l{0..3}.png` (or 1 to 4), also as
-  `lidc_crops_<split>/<split>/...`. The splits are given.
-- `data_lidc.pickle`: a dict of {name: {"image", "masks", "series_uid"}}. It has no
-  splits; they are drawn by series from a seed.
-- PHiSeg's `data_lidc.hdf5`: groups `train`, `val`, `test` of `images` and `labels`.
-  The splits are given.
-
+Three layouts are read, told apart by what lies on disk: HPU-Net's `lidc_crops`
+(`folders`), PHiSeg's `data_lidc.hdf5` (`hdf5`), and `data_lidc.pickle` (`arrays`), a dict
+of {name: {"image", "masks", "series_uid"}}, whose splits are drawn by series from a seed.
 All four masks are always delivered, and images and masks are paired by name. The data
 are LIDC-IDRI's (Armato et al., doi 10.7937/K9/TCIA.2015.LO9QL9SX, CC BY 3.0).
 """

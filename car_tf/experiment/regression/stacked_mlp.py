@@ -56,9 +56,8 @@ class StackedMLP(keras.Model):
     def call(self, *parts: tf.Tensor) -> tf.Tensor:
         """Maps values to outputs, one by one.
 
-        Args:
-          *parts: `[R, B]` or, with M values for each of them, `[R, B, M]`; the last in
-            the shape of the outputs, which are float32.
+        Of `[R, B]` or, with M values for each of them, `[R, B, M]`; the last in the
+        shape of the outputs, which are float32.
         """
         shape = parts[-1].shape
         columns = [

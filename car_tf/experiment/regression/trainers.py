@@ -165,8 +165,7 @@ class RefinementTrainer(_StackedTrainer):
     def train_step(self, data: Sequence[tf.Tensor]) -> None:
         """Makes one update of G and one of D, on the same samples.
 
-        Args:
-          data: x and y, `[R, B]` each, and z, `[R, B, M]`.
+        Of x and y, `[R, B]` each, and z, `[R, B, M]`.
         """
         x, y, noise = data
         mean = self.calibration_net(x)
