@@ -54,7 +54,7 @@ def load(path: str, **options: Any) -> segmenter.Segmenter:
     file = pathlib.Path(path).expanduser()
     if file.name == _SAVED_MODEL_FILE:
         file = file.parent
-    if python_function.is_name(path) and not file.exists():
+    if python_function.NAME.fullmatch(path) and not file.exists():
         opener, content_hash = python_function, python_function.content_hash(path)
         file = path
     elif not file.exists():

@@ -12,12 +12,8 @@ import tensorflow as tf
 from car_tf.blackbox import base
 from car_tf.data import io
 
-_PATTERN = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
-
-
-def is_name(path: str) -> bool:
-    """Tells whether a text has the form `package.module:function`."""
-    return _PATTERN.fullmatch(path) is not None
+# What a function is called by: `package.module:function`.
+NAME = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
 
 def find(path: str) -> Callable[[np.ndarray], Any]:

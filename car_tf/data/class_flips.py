@@ -6,7 +6,7 @@ known exactly. NumPy only, so that scoring needs no TensorFlow.
 """
 
 import dataclasses
-from typing import Sequence, Tuple
+from typing import Sequence
 
 import numpy as np
 
@@ -37,14 +37,6 @@ CITYSCAPES_FLIPS = (
     ClassFlip(original=8, flipped=22, probability=5 / 17),  # vegetation
     ClassFlip(original=0, flipped=23, probability=4 / 17),  # road
 )
-
-
-def by_name(
-    class_names: Sequence[str], flips: Sequence[Tuple[str, str, float]]
-) -> Tuple[ClassFlip, ...]:
-    """Returns flips of class ids for flips of names: (class, twin, share of images)."""
-    ids = {name: index for index, name in enumerate(class_names)}
-    return tuple(ClassFlip(ids[name], ids[twin], share) for name, twin, share in flips)
 
 
 def tables(hits: np.ndarray, flips: Sequence[ClassFlip]) -> np.ndarray:

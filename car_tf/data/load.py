@@ -31,12 +31,6 @@ class Dataset:
     evaluation: str  # name of the split that results are reported on
     notes: List[str]  # what a user must be told, one sentence each
 
-    def split_to_report(self, name: str) -> str:
-        """Returns the split called `name` (a flag); by default that of the results."""
-        name = name or self.evaluation
-        _require_split(name, list(self.splits))
-        return name
-
     def describe(self, cache_dir: pathlib.Path) -> Dict[str, Any]:
         """Returns what the run directory records; a cache remembers fingerprints."""
         return {
@@ -104,13 +98,9 @@ def _needed(
     """Returns those of the splits `names` that are asked for; see `read_data`."""
     asked = [name or evaluation for name in only] or names
     for name in asked:
-        _require_split(name, names)
+        wanted = f"--split: wanted one of {', '.join(names)}"
+        fields.require(name in names, f"{wanted}, got {name}")
     return tuple(name for name in names if name in asked)
-
-
-def _require_split(name: str, names: Sequence[str]) -> None:
-    wanted = f"--split: wanted one of {', '.join(names)}"
-    fields.require(name in names, f"{wanted}, got {name}")
 
 
 def _cityscapes_on_disk(config: config_lib.Config, only: Sequence[str]) -> Dataset:

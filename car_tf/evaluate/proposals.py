@@ -39,7 +39,7 @@ def main() -> int:
     from car_tf.report import write
 
     dataset = saved_run.load_data(config, workdir, [FLAGS.split])
-    split = dataset.split_to_report(FLAGS.split)
+    split = FLAGS.split or dataset.evaluation
     summary = proposal_study.simulate(
         saved_run.load_sampler(config, dataset.info, workdir),
         sampling.some_of(dataset.splits[split], FLAGS.num_images),

@@ -152,19 +152,18 @@ class Description(_Part):
         """Whether masks hold colours; else ids or grey values."""
         return any(isinstance(v, tuple) for c in self.classes for v in c.values)
 
-    def class_flips(self) -> Tuple[class_flips.ClassFlip, ...]:
-        """Returns the flips by class id."""
-        names = [entry.name for entry in self.classes]
-        return class_flips.by_name(names, [tuple(dict(f).values()) for f in self.flips])
-
     def facts(self) -> info.DatasetInfo:
         """Returns what networks, metrics and figures need to know."""
         limits = self.images.range
+        ids = {entry.name: index for index, entry in enumerate(self.classes)}
         return info.DatasetInfo(
             title=self.title,
-            class_names=tuple(entry.name for entry in self.classes),
+            class_names=tuple(ids),
             class_colors=tuple(entry.color for entry in self.classes),
-            flips=self.class_flips(),
+            flips=tuple(
+                class_flips.ClassFlip(ids[flip.name], ids[flip.twin], flip.share)
+                for flip in self.flips
+            ),
             image_channels=3 if self.images.kind == "rgb" else 1,
             num_raters=len(self.raters),
             rater_names=tuple(rater.name for rater in self.raters),
