@@ -5,6 +5,11 @@ import json
 import numpy as np
 from PIL import Image
 
+from car_tf import config as config_lib
+from car_tf.blackbox import attach
+from car_tf.data import layouts
+from car_tf.data.folders import describe
+
 RATERS = ("anna", "ben", "cleo")
 SIZE = (40, 56)
 # Soil, leaf, vein, spot.
@@ -53,3 +58,33 @@ def change(root, **fields):
     """Changes fields of `dataset.json`."""
     path = root / "dataset.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **fields}))
+
+
+def drafted(root):
+    """Writes the draft; returns what it says and asks."""
+    _, draft = describe.write(root, force=True)
+    return draft
+
+
+def load(root, *overrides):
+    """Reads a folder as training does."""
+    config = config_lib.load("folders")
+    config = config_lib.load(
+        "folders",
+        [
+            *layouts.overrides(config, str(root), "folders"),
+            f"data.data_dir={root}",
+            f"data.cache_dir={root.parent / 'cache'}",
+            *overrides,
+        ],
+    )
+    return attach.load(config)
+
+
+def by_name(dataset):
+    """Returns name -> image and labels, of all splits."""
+    return {
+        name: (split.images[i], split.labels[i])
+        for split in dataset.splits.values()
+        for i, name in enumerate(split.names)
+    }

@@ -1,7 +1,6 @@
-"""Folders of images and raters: described, read, checked, or refused in a sentence."""
+"""Folders of images and raters: read as they lie, checked, or refused in a sentence."""
 
 import json
-import re
 
 import leaves
 import numpy as np
@@ -9,8 +8,6 @@ import pytest
 from PIL import Image
 
 from car_tf import config as config_lib
-from car_tf.blackbox import attach
-from car_tf.blackbox import check as check_blackbox
 from car_tf.data import check, findings, io, layouts
 from car_tf.data import load as data_load
 from car_tf.data.folders import check as folders_check
@@ -18,49 +15,13 @@ from car_tf.data.folders import describe, description, files
 from car_tf.evaluate import distances
 
 
-def drafted(root):
-    """Writes the draft; returns what it says and asks."""
-    _, draft = describe.write(root, force=True)
-    return draft
-
-
-def load(root, *overrides):
-    """Reads a folder as training does."""
-    config = config_lib.load("folders")
-    config = config_lib.load(
-        "folders",
-        [
-            *layouts.overrides(config, str(root), "folders"),
-            f"data.data_dir={root}",
-            f"data.cache_dir={root.parent / 'cache'}",
-            *overrides,
-        ],
-    )
-    return attach.load(config)
-
-
-@pytest.fixture
-def root(tmp_path):
-    folder = leaves.write(tmp_path / "leaves")
-    drafted(folder)
-    return folder
-
-
-def examples_by_name(dataset):
-    return {
-        name: (split.images[i], split.labels[i])
-        for split in dataset.splits.values()
-        for i, name in enumerate(split.names)
-    }
-
-
 def test_leaves_are_read_as_they_lie(root):
-    dataset = load(root)
+    dataset = leaves.load(root)
     assert dataset.info.rater_names == leaves.RATERS
     assert dataset.info.class_colors == leaves.PALETTE
     assert dataset.info.num_classes == 4 and not dataset.info.flips
     assert list(dataset.splits) == ["train", "selection", "test"]
-    found = examples_by_name(dataset)
+    found = leaves.by_name(dataset)
     assert len(found) == 9
     for index in range(9):
         picture, labels = leaves.draw(index)
@@ -116,13 +77,13 @@ def test_raters_by_suffix_in_one_folder(tmp_path):
         for ending, label in zip(("1stHO", "2ndHO"), labels):
             name = f"image0{index}L_{ending}.png"
             Image.fromarray(label > 0).save(_made(tmp_path / "masks" / name))
-    draft = drafted(tmp_path)
+    draft = leaves.drafted(tmp_path)
     assert [r["masks"] for r in draft.content["raters"]] == [
         "masks/{image}_1stHO",
         "masks/{image}_2ndHO",
     ]
     assert [c["values"] for c in draft.content["classes"]] == [[0], [255]]
-    split = load(tmp_path).splits["train"]
+    split = leaves.load(tmp_path).splits["train"]
     index = int(split.names[0][5:7])
     expected = (leaves.draw(index)[1][:2] > 0).astype(np.uint8)
     np.testing.assert_array_equal(split.labels[0], expected)
@@ -153,20 +114,20 @@ def test_splits_as_folders(tmp_path, image, mask):
         leaves.save(tmp_path / image.format(**name), picture)
         for rater, label in zip(leaves.RATERS, labels):
             leaves.save(tmp_path / mask.format(rater=rater, **name), label)
-    drafted(tmp_path)
-    dataset = load(tmp_path)
+    leaves.drafted(tmp_path)
+    dataset = leaves.load(tmp_path)
     sizes = [len(split) for split in dataset.splits.values()]
     if "{split}" in image:
         assert sizes == [2, 1, 1] and dataset.evaluation == "test"
     assert sum(sizes) == 4 and dataset.info.rater_names == leaves.RATERS
     np.testing.assert_array_equal(
-        examples_by_name(dataset)["leaf3"][1], leaves.draw(3)[1]
+        leaves.by_name(dataset)["leaf3"][1], leaves.draw(3)[1]
     )
 
 
 def test_lists_of_splits_are_not_passed_over(root):
     (root / "train.txt").write_text("leaf0")
-    assert "is train.txt a list of a split" in drafted(root).questions[0]
+    assert "is train.txt a list of a split" in leaves.drafted(root).questions[0]
 
 
 @pytest.mark.parametrize(
@@ -180,9 +141,9 @@ def test_a_column_of_splits_stays_one_with_an_odd_value(root, last, words):
     splits = ["train"] * 4 + ["val"] * 2 + ["test"] * 2 + [last]
     rows = [f"leaf{i},{split}" for i, split in enumerate(splits)]
     (root / "train.csv").write_text("\n".join(["image,part", *rows]))
-    assert drafted(root).content["groups"]["split"] == "part"
+    assert leaves.drafted(root).content["groups"]["split"] == "part"
     with pytest.raises(io.DataError, match=words):
-        load(root)
+        leaves.load(root)
 
 
 def test_a_table_may_not_contradict_folders_of_splits(tmp_path):
@@ -192,31 +153,31 @@ def test_a_table_may_not_contradict_folders_of_splits(tmp_path):
         leaves.save(tmp_path / split / "masks" / f"leaf{index}.png", labels[0])
     rows = ["image,split", "leaf0,train", "leaf1,train", "leaf2,test"]
     (tmp_path / "t.csv").write_text("\n".join(rows))
-    drafted(tmp_path)
+    leaves.drafted(tmp_path)
     with pytest.raises(
         io.DataError, match="leaf1.png: lies in val, but is of train in"
     ):
-        load(tmp_path)
+        leaves.load(tmp_path)
 
 
 def test_a_table_gives_groups_and_splits(root):
     rows = [f"/photos/leaf{i}.png;tree{i // 3}" for i in range(9)]
     (root / "trees.csv").write_text("\n".join(["file;tree", *rows[:8]]))
-    assert "trees.csv names 8 of 9 images in file" in drafted(root).questions[0]
+    assert "trees.csv names 8 of 9 images in file" in leaves.drafted(root).questions[0]
     (root / "trees.csv").write_text("\n".join(["file;tree", *rows]))
-    draft = drafted(root)
+    draft = leaves.drafted(root)
     assert draft.content["groups"]["group"] == "tree" and not draft.questions
-    for split in load(root).splits.values():
+    for split in leaves.load(root).splits.values():
         assert len(set(split.groups)) == 1 and len(split) == 3
     splits = ["train"] * 4 + ["val"] * 2 + ["test"] * 3
     rows = [f"{row};{split}" for row, split in zip(rows, splits)]
     (root / "trees.csv").write_text("\n".join(["file;tree;part", *rows]))
-    drafted(root)
+    leaves.drafted(root)
     with pytest.raises(io.DataError, match="tree1: 1 images in train, 2 images in val"):
-        load(root)
+        leaves.load(root)
     assert "leakage" in {p["kind"] for p in check.check(str(root))["problems"]}
     leaves.change(root, known_leakage=["tree1"])
-    assert [len(split) for split in load(root).splits.values()] == [4, 2, 3]
+    assert [len(split) for split in leaves.load(root).splits.values()] == [4, 2, 3]
     assert not findings.num_errors(check.check(str(root)))
 
 
@@ -250,7 +211,7 @@ def test_a_test_split_alone_is_checked_but_not_trained_on(root):
     report = check.check(str(root))
     assert not findings.num_errors(report) and list(report["splits"]) == ["test"]
     with pytest.raises(io.DataError, match="wanted images of train, found test alone"):
-        load(root)
+        leaves.load(root)
     config = config_lib.load("folders", [f"data.data_dir={root}"])
     config = config_lib.change(config, data={"cache_dir": str(root.parent / "cache")})
     assert [len(s) for s in data_load.read_data(config, ("",)).splits.values()] == [9]
@@ -261,8 +222,8 @@ def test_a_test_split_alone_is_checked_but_not_trained_on(root):
 
 def test_tiles_cover_an_image_and_hide_what_is_beyond(root):
     leaves.change(root, fit="tiles", size=[32, 32])
-    dataset = load(root)
-    found = examples_by_name(dataset)
+    dataset = leaves.load(root)
+    found = leaves.by_name(dataset)
     # 40 x 56 is cut in 2 x 2 tiles; leaf1 has 3 planes of which ben's is hidden.
     assert len(found) == 36 and dataset.info.resizes is False
     picture, labels = leaves.draw(2)
@@ -276,17 +237,17 @@ def test_tiles_cover_an_image_and_hide_what_is_beyond(root):
 
 def test_small_images_are_padded_and_large_ones_refused(root):
     leaves.change(root, fit="pad", size=[64, 64])
-    image, label = examples_by_name(load(root))["leaf0"]
+    image, label = leaves.by_name(leaves.load(root))["leaf0"]
     assert image.shape == (64, 64, 3) and (label[:, 40:] == 255).all()
     leaves.change(root, size=[32, 32])
     with pytest.raises(io.DataError, match="to be padded, got 40 x 56: enlarge size"):
-        load(root)
+        leaves.load(root)
 
 
 def test_crops_of_45_pixels_are_taken(tmp_path):
     root = leaves.write(tmp_path / "leaves", size=(45, 45))
-    drafted(root)
-    dataset = load(root)
+    leaves.drafted(root)
+    dataset = leaves.load(root)
     assert dataset.splits["train"].images.shape[1:] == (45, 45, 3)
 
 
@@ -297,214 +258,12 @@ def test_ten_raters(tmp_path):
         for rater in range(10):
             path = tmp_path / "masks" / f"r{rater + 1}" / f"{index}.png"
             leaves.save(path, labels[rater % 3])
-    raters = [rater["name"] for rater in drafted(tmp_path).content["raters"]]
+    raters = [rater["name"] for rater in leaves.drafted(tmp_path).content["raters"]]
     assert raters == [f"r{rater + 1}" for rater in range(10)]
-    assert load(tmp_path).splits["train"].labels.shape[1] == 10
+    assert leaves.load(tmp_path).splits["train"].labels.shape[1] == 10
 
 
-# What must be asked, or is refused
-
-
-@pytest.mark.parametrize(
-    "change, words",
-    [
-        (
-            lambda root: [
-                leaves.save(root / f"masks/r{i}/leaf0.png", leaves.draw(0)[1][0])
-                for i in range(13)
-            ],
-            "at most 12 raters, found 16 .*: move the others elsewhere",
-        ),
-        (
-            lambda root: leaves.save(root / "images/leaf0.jpg", leaves.draw(0)[0]),
-            "leaf0.png: goes by the same name as leaf0.jpg: leave one of the two",
-        ),
-        (
-            lambda root: leaves.save(
-                root / "masks/ben/leaf0.png", leaves.draw(0)[1][0] * np.uint16(999)
-            ),
-            "leaf0.png: wanted ids 0 to 255, got 0 to 2997: give each class one of",
-        ),
-    ],
-)
-def test_a_draft_is_refused_with_what_to_do(root, change, words):
-    change(root)
-    with pytest.raises(io.DataError, match=words):
-        drafted(root)
-
-
-def test_16_bits_need_a_range(root):
-    for path in (root / "images").iterdir():
-        grey = np.asarray(Image.open(path).convert("L")).astype(np.uint16) * 16
-        Image.fromarray(grey).save(path)
-    draft = drafted(root)
-    assert "images.range" in draft.questions[0]
-    with pytest.raises(io.DataError, match="1 open questions, the first: images.range"):
-        load(root)
-    leaves.change(root, questions=[])
-    with pytest.raises(io.DataError, match="images.range: wanted two numbers"):
-        load(root)
-    images = {"files": "images/{image}", "kind": "grey16", "range": [0, 4080]}
-    leaves.change(root, images=images)
-    dataset = load(root)
-    grey = np.asarray(Image.fromarray(leaves.draw(0)[0]).convert("L"))
-    np.testing.assert_array_equal(examples_by_name(dataset)["leaf0"][0][..., 0], grey)
-    assert dataset.info.image_range == (0, 4080) and dataset.info.image_channels == 1
-    # One of 8 bits among them, and a range of other images.
-    leaves.save(root / "images" / "leaf0.png", grey)
-    words = "leaf0.png: .* 0 to 4080 .*, got .* mode L: save it with the bits and on"
-    with pytest.raises(io.DataError, match=words):
-        load(root)
-    leaves.change(root, images={**images, "range": [0.0, 1.0]})
-    with pytest.raises(io.DataError, match="wanted grey values 0 to 1 .* got [1-9]"):
-        load(root, "data.on_error=stop")
-    assert "Some are of 8 bits: save all" in drafted(root).questions[0]
-
-
-def test_an_object_black_on_white_is_asked_for(tmp_path):
-    for index in range(4):
-        picture, labels = leaves.draw(index, (80, 96))
-        leaves.save(tmp_path / "images" / f"{index}.png", picture)
-        mask = np.where(labels[0] == 3, 0, 255).astype(np.uint8)
-        leaves.save(tmp_path / "masks" / "anna" / f"{index}.png", mask)
-    draft = drafted(tmp_path)
-    assert "black on white" in draft.questions[0]
-    assert description.ONE_RATER in draft.lines
-    classes = [
-        {"name": "background", "color": [0, 0, 0], "values": [255]},
-        {"name": "spot", "color": [255, 0, 0], "values": [0]},
-    ]
-    leaves.change(tmp_path, classes=classes, questions=[])
-    dataset = load(tmp_path)
-    expected = (leaves.draw(0, (80, 96))[1][0] == 3).astype(np.uint8)
-    np.testing.assert_array_equal(examples_by_name(dataset)["0"][1][0], expected)
-    assert any("one rater and no class flips" in note for note in dataset.notes)
-
-
-@pytest.mark.parametrize(
-    "values, others, palette, words",
-    [
-        ([0, 1, 2, 255], 1, None, "255 a class, or are those pixels to be left out"),
-        # As PASCAL VOC saves masks.
-        ([0, 5, 15, 255], 1, 64 * leaves.PALETTE, "255 a class, or are those pixels"),
-        ([0, 64, 128, 255], 1, None, "4 grey values .* is each a class"),
-        ([0, 0, 0, 0], 1, None, "masks hold 0 alone"),
-        ([0, 0, 0, 1], 255, None, "where 1 and 255 are the same, give one class both"),
-        ([0, 1, 1, 1], 2, None, "anna marks with .* ben's: where 1 and 2 are the same"),
-    ],
-)
-def test_what_values_stand_for_is_asked(tmp_path, values, others, palette, words):
-    picture, labels = leaves.draw(0)
-    mask = np.array(values, np.uint8)[labels[0]]
-    leaves.save(tmp_path / "images" / "a.png", picture)
-    leaves.save(tmp_path / "masks" / "anna" / "a.png", mask, palette)
-    leaves.save(tmp_path / "masks" / "ben" / "a.png", mask * np.uint8(others), palette)
-    (question,) = drafted(tmp_path).questions
-    assert re.search(words, question)
-
-
-def test_numbered_objects_are_asked_for(tmp_path):
-    for index in range(3):  # 10, 11 and 12 objects.
-        ids = np.arange(16 * 16, dtype=np.uint8).reshape(16, 16) % (11 + index)
-        leaves.save(tmp_path / "images" / f"{index}.png", ids)
-        leaves.save(tmp_path / "masks" / f"{index}.png", ids)
-    assert "do they number objects" in drafted(tmp_path).questions[0]
-
-
-def test_few_numbered_objects_are_asked_for(tmp_path):
-    for index in range(3):  # 4, 5 and 6 in each image, and none else.
-        ids = np.arange(16 * 16, dtype=np.uint8).reshape(16, 16) % (4 + index)
-        leaves.save(tmp_path / "images" / f"{index}.png", ids)
-        leaves.save(tmp_path / "masks" / f"{index}.png", ids)
-    assert "do they number objects" in drafted(tmp_path).questions[0]
-    leaves.save(tmp_path / "masks" / "0.png", ids // 2 * 2)  # Some lack a class.
-    assert not drafted(tmp_path).questions
-
-
-def test_channels_of_raters_are_asked_for(tmp_path):
-    picture, labels = leaves.draw(0)
-    leaves.save(tmp_path / "images" / "a.png", picture)
-    marked = np.moveaxis(labels > 0, 0, -1) * np.uint8(255)
-    leaves.save(tmp_path / "masks" / "a.png", np.ascontiguousarray(marked))
-    assert "each channel the mask of a rater" in drafted(tmp_path).questions[0]
-    # Classes in colours of their own, of which one is grey.
-    colors = np.array([[0, 0, 0], [255, 0, 0], [0, 255, 0], [9, 9, 9]], np.uint8)
-    leaves.save(tmp_path / "masks" / "a.png", colors[labels[0]])
-    assert not drafted(tmp_path).questions
-
-
-def test_classes_are_taken_from_more_masks_than_are_looked_at_as_images(tmp_path):
-    for index in range(130):
-        ids = np.full((16, 16), index, np.uint8)
-        ids[0, 0] = 0
-        leaves.save(tmp_path / "images" / f"{index}.png", ids)
-        leaves.save(tmp_path / "masks" / f"{index}.png", ids)
-    assert len(drafted(tmp_path).content["classes"]) == 130
-
-
-def test_palettes_in_another_order_are_told_by_colours(tmp_path):
-    root = leaves.write(tmp_path / "leaves")
-    path = root / "masks" / "anna" / "leaf4.png"
-    leaves.save(path, 3 - leaves.draw(4)[1][0], leaves.PALETTE[::-1])
-    classes = [entry["values"][0] for entry in drafted(root).content["classes"]]
-    ids = [classes.index(list(color)) for color in leaves.PALETTE]
-    labels = examples_by_name(load(root))["leaf4"][1]
-    np.testing.assert_array_equal(labels, np.array(ids)[leaves.draw(4)[1]])
-
-
-def test_images_of_one_name_in_several_folders_are_not_mixed(tmp_path):
-    for name in ("p1", "p2"):
-        leaves.write(tmp_path / name, num=2)
-    with pytest.raises(
-        io.DataError, match="one folder, found p1/images.* and p2/images"
-    ):
-        describe.describe(tmp_path)
-
-
-def test_files_of_no_image_are_named(tmp_path):
-    root = leaves.write(tmp_path / "leaves")
-    leaves.save(root / "masks" / "dora" / "seg_leaf0.png", leaves.draw(0)[1][0])
-    said = "\n".join(drafted(root).lines)
-    assert (
-        "not used: 1 files whose names begin with no image's, such as masks/dora"
-        in said
-    )
-
-
-def test_other_formats_are_to_be_converted(tmp_path):
-    picture, labels = leaves.draw(0)
-    leaves.save(tmp_path / "images" / "a.png", picture)
-    leaves.save(tmp_path / "masks" / "a_manual1.gif", labels[0])
-    with pytest.raises(io.DataError, match="masks .* found .gif: convert them to PNG"):
-        describe.describe(tmp_path)
-
-
-def test_the_most_frequent_colour_is_the_background(tmp_path):
-    picture, labels = leaves.draw(0)
-    leaves.save(tmp_path / "images" / "a.png", picture)
-    colors = np.array(leaves.PALETTE, np.uint8)[labels[0]]
-    leaves.save(tmp_path / "masks" / "a.png", colors)
-    classes = drafted(tmp_path).content["classes"]
-    assert classes[0]["name"] == "background"
-    assert classes[0]["values"] == [list(leaves.PALETTE[0])]
-
-
-def test_masks_of_another_size_are_resized_only_if_asked(root):
-    path = root / "masks" / "cleo" / "leaf3.png"
-    leaves.save(path, leaves.draw(3, (80, 112))[1][2], leaves.PALETTE)
-    draft = drafted(root)
-    assert "1 masks have another size" in draft.questions[0]
-    leaves.change(root, masks_of_other_size="refuse", questions=[])
-    with pytest.raises(
-        io.DataError, match="leaf3.png: wanted 40 x 56.*nearest"
-    ) as told:
-        load(root)
-    report = check.check(str(root))
-    (problem,) = report["problems"]
-    assert f"{problem['place']}: {problem['detail']}" == str(told.value)
-    assert len(load(root, "data.on_error=skip").splits["train"].skipped) == 1
-    leaves.change(root, masks_of_other_size="nearest")
-    assert len(examples_by_name(load(root))) == 9
+# What is refused
 
 
 def _same_again(root):
@@ -574,7 +333,7 @@ def _stray_value(root):
 def test_training_stops_with_the_words_of_the_check(root, damage, words):
     damage(root)
     with pytest.raises(io.DataError, match=words) as told:
-        load(root)
+        leaves.load(root)
     try:
         problems = check.check(str(root))["problems"]
     except io.DataError as error:
@@ -617,10 +376,10 @@ _CLASS = {"name": "a", "color": [0, 0, 0], "values": [0]}
 def test_a_wrong_description_is_refused_by_field(root, fields, words):
     leaves.change(root, **fields)
     with pytest.raises(io.DataError, match=words):
-        load(root)
+        leaves.load(root)
 
 
-# Flips, and a black box
+# Flips, and splits
 
 
 def test_flips_are_data(root):
@@ -632,7 +391,7 @@ def test_flips_are_data(root):
         classes=[*told["classes"], twin],
         flips=[{"name": "class_1", "twin": "leaf2", "share": 0.4}],
     )
-    dataset = load(root)
+    dataset = leaves.load(root)
     (flip,) = dataset.info.flips
     assert (flip.original, flip.flipped, flip.probability) == (1, 4, 0.4)
     assert dataset.info.num_classes == 5
@@ -647,132 +406,14 @@ def test_flips_are_data(root):
     )
 
 
-@pytest.mark.parametrize("fit", ["resize", "tiles"])
-def test_a_black_box_of_other_classes_is_mapped(root, fit, monkeypatch):
-    (root.parent / "box_of_leaves.py").write_text(
-        "import numpy as np\n"
-        "def segment(images):\n"
-        "    return np.full(images.shape[:3], 2, np.uint8)\n"
-    )
-    monkeypatch.syspath_prepend(root.parent)
-    leaves.change(root, fit=fit)
-    dataset = load(
-        root,
-        *("blackbox.kind=live", "blackbox.path=box_of_leaves:segment"),
-        *("blackbox.class_map=0,1,3", "calibration_net.kind=blackbox_calibrator"),
-    )
-    assert dataset.info.num_blackbox_classes == 4
-    assert set(np.unique(dataset.splits["train"].blackbox)) == {3}
-    # What a model's classes are is not guessed in silence.
-    (note,) = [note for note in dataset.notes if "of the labelled pixels" in note]
-    assert "predictions and labels hardly agree" in note
-
-
-@pytest.mark.parametrize("form", ["ids", "scores"])
-@pytest.mark.parametrize(
-    "fit, size, kind",
-    [("tiles", [24, 32], "rgb"), ("pad", [48, 56], "rgb"), ("resize", [20, 28], "16")],
-)
-def test_one_prediction_on_disk_serves_a_whole_image(root, fit, size, kind, form):
-    images = {"files": "images/{image}", "kind": "rgb", "range": None}
-    if kind == "16":
-        images.update(kind="grey16", range=[0, 255])
-    leaves.change(root, fit=fit, size=size, images=images)
-    for index in range(9):
-        path = root / "images" / f"leaf{index}.png"
-        if kind == "16":
-            Image.open(path).convert("L").save(path)
-        ids = leaves.draw(index)[1][0]
-        maps = root.parent / "maps" / f"leaf{index}"
-        if form == "ids":
-            leaves.save(maps.with_suffix(".png"), ids)
-        else:
-            maps.parent.mkdir(exist_ok=True)
-            np.save(maps.with_suffix(".npy"), np.eye(4, dtype=np.float32)[ids])
-    dataset = load(
-        root,
-        f"blackbox.path={root.parent / 'maps'}",
-        *("blackbox.kind=predictions", "calibration_net.kind=blackbox_calibrator"),
-    )
-    # Whether their classes are the data's is told from both.
-    (note,) = [note for note in dataset.notes if "of the labelled pixels" in note]
-    assert "hardly agree" not in note and float(note.split()[8][:-1]) > 60
-    num = 0
-    for split in dataset.splits.values():
-        found = split.blackbox
-        if form == "scores":
-            assert found.dtype == np.float16
-            assert dataset.info.blackbox_scores == "probabilities"
-            found = found.argmax(-1)
-        # Anna's masks are the predictions, cut, padded and resized alike.
-        known = split.labels[:, 0] != 255
-        alike = (found == split.labels[:, 0])[known]
-        # By nearest neighbour; scores are averaged over 2 x 2 pixels, a tie at edges.
-        assert alike.mean() > (
-            0.95 if (fit, form) == ("resize", "scores") else 1 - 1e-9
-        )
-        num += len(split)
-        # What is padded goes on as the edge does: soil, or the leaf.
-        assert set(np.unique(found)) <= {0, 1, 2, 3}
-    # Images of 40 x 56 give 2 x 2 tiles of 24 x 32.
-    assert num == (36 if fit == "tiles" else 9)
-
-
 def test_a_folder_of_train_alone_says_how_splits_are_drawn(tmp_path):
     leaves.write(tmp_path / "leaves" / "train")
-    drafted(tmp_path / "leaves")
+    leaves.drafted(tmp_path / "leaves")
     with pytest.raises(io.DataError, match="name for {split} in dataset.json to have"):
-        load(tmp_path / "leaves")
+        leaves.load(tmp_path / "leaves")
     path = tmp_path / "leaves" / "dataset.json"
     path.write_text(path.read_text().replace("{split}", "train"))
-    assert len(load(tmp_path / "leaves").splits["test"]) > 0
-
-
-def test_a_prediction_of_another_size_than_its_image_is_named(root):
-    leaves.change(root, fit="tiles", size=[24, 32])
-    for index in range(9):
-        leaves.save(root.parent / f"maps/leaf{index}.png", np.zeros([24, 32], np.uint8))
-    with pytest.raises(io.DataError, match="leaf.*wanted 40 x 56 pixels, got 24 x 32"):
-        load(
-            root,
-            f"blackbox.path={root.parent / 'maps'}",
-            *("blackbox.kind=predictions", "calibration_net.kind=blackbox_calibrator"),
-        )
-
-
-# The check of a black box
-
-
-def test_a_black_box_is_checked_on_any_folder(root, monkeypatch, capsys):
-    (root.parent / "box_by_red.py").write_text(
-        "import numpy as np\n"
-        "def segment(images):\n"
-        f"    far = np.abs(images[..., None, :].astype(int) - {leaves.PALETTE})\n"
-        "    return far.sum(-1).argmin(-1)\n"
-    )
-    monkeypatch.syspath_prepend(root.parent)
-    leaves.change(root, fit="tiles", size=[24, 32])
-    config = layouts.config_to_read(
-        str(root),
-        [f"data.cache_dir={root.parent / 'cache'}", "blackbox.path=box_by_red:segment"],
-    )
-    check_blackbox.check(config, sheet_file=str(root.parent / "sheet.png"))
-    out = capsys.readouterr().out
-    # Two images of nine are for tests, in four tiles each. Colours are ben's labels.
-    assert "8 images of test, compared at 24 x 32:" in out
-    assert "pixel accuracy by rater ben: 1.000" in out
-    assert "pixel accuracy by rater anna: 0." in out
-    assert "no sign of a misunderstanding" in out
-    assert (root.parent / "sheet.png").is_file()
-    kept = list((root.parent / "cache" / "blackbox").rglob("*.npz"))
-    load(
-        root,
-        "blackbox.path=box_by_red:segment",
-        *("blackbox.kind=live", "calibration_net.kind=blackbox_calibrator"),
-    )
-    # Training predicts its other images alone: 36 tiles in all.
-    found = {*kept, *(root.parent / "cache" / "blackbox").rglob("*.npz")}
-    assert len(found) - len(kept) == 28
+    assert len(leaves.load(tmp_path / "leaves").splits["test"]) > 0
 
 
 # What its labels are worth, by hand
@@ -790,10 +431,10 @@ def test_the_ged_of_an_image_that_two_of_three_labelled(tmp_path):
     third = np.full((16, 16), 2, np.uint8)
     leaves.save(tmp_path / "images" / "3.png", leaves.draw(3)[0][:16, :16])
     leaves.save(tmp_path / "masks" / "cleo" / "3.png", third)
-    drafted(tmp_path)
+    leaves.drafted(tmp_path)
     leaves.change(tmp_path, questions=[])  # Cleo has a class of her own.
-    dataset = load(tmp_path)
-    _, labels = examples_by_name(dataset)["0"]
+    dataset = leaves.load(tmp_path)
+    _, labels = leaves.by_name(dataset)["0"]
     nothing = np.zeros((1, 16, 16), np.uint8)
     found = distances.label_distances(nothing, labels, dataset.info).ged()
     # 1 - mean IoU over the classes of either map. The sample (all 0) and anna: class 0
