@@ -198,11 +198,13 @@ PATCH_LEVEL = 1 ==> PATCH_LEVEL = 2 :: test_heads_are_those_that_were_asked_for
 features + self.image_conv(image)[:, None] ==> features
     :: test_every_pixel_of_both_inputs_reaches_the_logit
 @ car_tf/models/calibration_net.py tests/models/test_networks.py
-table[original, twin] = probability ==> table[original, twin] = 0.5
-    :: test_true_distribution_by_hand
 tf.concat([tf.cast(blackbox_probs, image.dtype), image]
     ==> tf.concat([tf.cast(blackbox_probs, image.dtype), 0 * image]
     :: test_calibrator_sees_both_inputs
+@ car_tf/data/info.py tests/models/test_networks.py
+table[flip.original, flip.flipped] = flip.probability
+    ==> table[flip.original, flip.flipped] = 0.5
+    :: test_true_distribution_by_hand
 @ car_tf/models/layers.py tests/models/test_networks.py
 / 127.5 - 1.0 ==> / 255.0 :: test_grey_levels_become_minus_one_to_one
 stateless_fold_in(seed, self.salt) ==> stateless_fold_in(seed, 0)
@@ -227,8 +229,7 @@ settings.learning_rate, trainer.generator_variables
     :: test_a_field_reaches_what_it_is_for_and_nothing_else
 settings.discriminator_learning_rate, ==> settings.learning_rate,
     :: test_a_field_reaches_what_it_is_for_and_nothing_else
-settings.samples_at_once,\n        average_decay=settings.average_decay
-    ==> settings.samples_at_once,\n        average_decay=0.0
+"average_decay", "r1_every"} ==> "r1_every"}
     :: test_a_field_reaches_what_it_is_for_and_nothing_else
 settings.noise_sampling == "stratified" ==> False
     :: test_a_field_reaches_what_it_is_for_and_nothing_else
@@ -237,7 +238,8 @@ settings.sample_maps == "argmax" ==> False
 warmup_steps=settings.warmup_steps, ==>
     :: test_a_field_reaches_what_it_is_for_and_nothing_else
 limits=settings.balance, ==>  :: test_a_field_reaches_what_it_is_for_and_nothing_else
-r1_every=settings.r1_every, ==>  :: test_a_field_reaches_what_it_is_for_and_nothing_else
+"average_decay", "r1_every"} ==> "average_decay"}
+    :: test_a_field_reaches_what_it_is_for_and_nothing_else
 augment=settings.augment_discriminator, ==>
     :: test_a_field_reaches_what_it_is_for_and_nothing_else
 seed=config.train.seed * 10 + stage ==> seed=config.train.seed
@@ -246,13 +248,15 @@ seed=config.train.seed * 10 + stage ==> seed=config.train.seed
 num_updates=updates(settings.steps) ==> num_updates=settings.steps
     :: test_ds_learning_rate_ends_with_its_last_update
 @ car_tf/models/build.py tests/train/test_fields.py
-temperature=settings.temperature, ==>
+"logits", "temperature"} ==> "logits"}
     :: test_a_field_reaches_what_it_is_for_and_nothing_else
-dropout=settings.dropout,\n        logits=settings.logits ==> logits=settings.logits
+"dropout", "logits", "temperature"} ==> "logits", "temperature"}
     :: test_a_field_reaches_what_it_is_for_and_nothing_else
-patches=config.discriminator.patches, ==>
+**dict(config.discriminator)
+    ==> **config.discriminator.model_dump(exclude={"patches"})
     :: test_a_field_reaches_what_it_is_for_and_nothing_else
-presence=config.discriminator.presence, ==>
+**dict(config.discriminator)
+    ==> **config.discriminator.model_dump(exclude={"presence"})
     :: test_a_field_reaches_what_it_is_for_and_nothing_else
 skips=settings.decoder == "skips" ==> skips=False
     :: test_a_field_reaches_what_it_is_for_and_nothing_else
@@ -263,7 +267,7 @@ rng = np.random.default_rng([seed, epoch]) ==> rng = np.random.default_rng([seed
 key = tf.stack([tf.constant(seed, tf.int64), step])
     ==> key = tf.stack([tf.constant(seed, tf.int64), 0 * step])
     :: test_every_step_draws_anew
-place = step - first_step ==> place = step - first_step - 1
+read(step - first_step) ==> read(step - first_step - 1)
     :: test_starting_in_the_middle_goes_on_as_the_whole_stream
 (raters[place] + index) % tf.gather ==> (raters[place]) % tf.gather
     :: test_several_labels_of_an_image_are_of_different_annotators
@@ -341,6 +345,7 @@ correct[valid] / known[valid] ==> correct[valid] / len(labels)
     :: test_raters_of_three_classes_by_hand
 probs, labels, self.dataset_info, marked ==> probs, labels, self.dataset_info
     :: test_raters_of_three_classes_by_hand
+@ car_tf/data/info.py tests/evaluate/test_evaluation.py
 table[flip.original, flip.flipped] = flip.probability ==> pass
     :: test_a_flipped_name_is_right_as_often_as_it_flips
 @ car_tf/train/run.py tests/train/test_run.py
