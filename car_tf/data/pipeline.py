@@ -52,6 +52,8 @@ def training_batches(
     read = _reader(source, labels_per_image, first_step=first_step, **drawing)
     names = ("image",) if source.blackbox is None else ("image", "blackbox")
 
+    # As it is: AutoGraph would rewrite it for a second, and find nothing to change.
+    @tf.autograph.experimental.do_not_convert
     def batch_of(step: tf.Tensor) -> Dict[str, tf.Tensor]:
         key = tf.stack([tf.constant(seed, tf.int64), step])
         whole = read(step - first_step)

@@ -67,9 +67,10 @@ def cross_entropies(
     logits_of = tf.function(
         lambda image, blackbox: calibration_net(layers.image_to_float(image), blackbox),
         reduce_retracing=True,
+        autograph=False,
     )
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(reduce_retracing=True, autograph=False)
     def losses_of(logits, target, at):  # `[T]`, of `[H, W, K]` at temperatures `[T]`
         labelled = tf.maximum(tf.reduce_sum(target), 1.0)
         return tf.map_fn(

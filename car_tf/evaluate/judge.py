@@ -87,7 +87,7 @@ def _train(net, arrays, *, num_classes, rng, steps) -> None:
     optimizer.build(net.trainable_variables)
     averages = [tf.Variable(variable) for variable in net.trainable_variables]
 
-    @tf.function
+    @tf.function(autograph=False)
     def step(images: tf.Tensor, maps: tf.Tensor, index: tf.Tensor) -> None:
         with tf.GradientTape() as tape:
             logits = _logits(net, images, maps, num_classes)
@@ -128,7 +128,9 @@ def _logits(
 
 def _scores(net, images, labels, samples, num_classes) -> Tuple[np.ndarray, np.ndarray]:
     """Returns the judge's logits of labels `[J, A]` and of samples `[J, S]`."""
-    judge = tf.function(lambda *batch: _logits(net, *batch, num_classes))
+    judge = tf.function(
+        lambda *batch: _logits(net, *batch, num_classes), autograph=False
+    )
     scores = [
         judge(image[None], np.concatenate([label, sample])[None])[0].numpy()
         for image, label, sample in zip(images, labels, samples)

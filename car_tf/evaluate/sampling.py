@@ -138,7 +138,9 @@ def _compiled(model: sampler.Sampler) -> Callable:
                 return model.sample(*arguments)
             return model.strategy.run(model.sample, args=arguments)
 
-        model.compiled_sample = tf.function(on_replicas, reduce_retracing=True)
+        model.compiled_sample = tf.function(
+            on_replicas, reduce_retracing=True, autograph=False
+        )
     return model.compiled_sample
 
 

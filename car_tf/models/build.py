@@ -53,7 +53,7 @@ def build_calibration_net(
         net = calibration_nets.BlackBoxCalibrator(**shared)
     image, blackbox, _ = _dummy_inputs(config, dataset_info)
     # Traced, not run: that makes the variables, and run at once the unpooling warns.
-    tf.function(net).get_concrete_function(image, blackbox)
+    tf.function(net, autograph=False).get_concrete_function(image, blackbox)
     return net
 
 

@@ -12,6 +12,8 @@ from car_tf.models.keras_api import keras
 
 # Keeps the noise apart from all else that is drawn from the same seed and step.
 NOISE_SALT = 1_000_003
+# Nothing in a step needs AutoGraph, which would rewrite it for some seconds.
+as_it_is = tf.autograph.experimental.do_not_convert
 
 
 def learning_rate(

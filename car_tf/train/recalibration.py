@@ -44,7 +44,7 @@ def fit(
     optimizer = keras.optimizers.Adam(LEARNING_RATE)
     weights = [layer.kernel, layer.bias]
 
-    @tf.function
+    @tf.function(autograph=False)
     def update() -> tf.Tensor:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(weights)
@@ -67,7 +67,7 @@ def _tables(
 ) -> Tuple[np.ndarray, np.ndarray]:
     """Returns the level sets' areas, and mean distances from the raters, `[N, L]`."""
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(reduce_retracing=True, autograph=False)
     def tables(image, blackbox, labels) -> Tuple[tf.Tensor, tf.Tensor]:
         if blackbox is not None:
             blackbox = layers.blackbox_to_probs(blackbox, num_blackbox_classes)

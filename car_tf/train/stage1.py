@@ -51,6 +51,7 @@ class CalibrationTrainer(keras.Model):
         """What is to be used of F: its variables, or their averages, in F's order."""
         return self.averages or self.calibration_net.variables
 
+    @optimization.as_it_is
     def train_step(self, data: Dict[str, tf.Tensor]) -> Dict[str, tf.Tensor]:
         """Makes one update of F; returns running means since the start of the epoch."""
         image, label, blackbox, valid_mask = optimization.prepare(
@@ -90,7 +91,7 @@ class CalibrationTrainer(keras.Model):
         function = super().make_train_function(force)
         if self._jit_compile:
 
-            @tf.function(reduce_retracing=True)
+            @tf.function(reduce_retracing=True, autograph=False)
             def train_function(iterator) -> Dict[str, tf.Tensor]:
                 return optimization.finite_means(function(iterator))
 

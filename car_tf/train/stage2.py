@@ -338,11 +338,10 @@ class RefinementTrainer(keras.Model):
             self.train_step(batch, *updates)
 
         if self._jit_compile:
-            replica_step = tf.function(replica_step, jit_compile=True)
+            replica_step = tf.function(replica_step, jit_compile=True, autograph=False)
 
-        def one_step(iterator) -> None:
-            batch = next(iterator)
-
+        @optimization.as_it_is
+        def one_step(batch) -> None:
             def step(*updates: bool) -> Callable[[], bool]:
                 def run() -> bool:
                     strategy.run(replica_step, args=(batch, *updates))
@@ -362,7 +361,7 @@ class RefinementTrainer(keras.Model):
         @tf.function(reduce_retracing=True)
         def train_function(iterator) -> Dict[str, tf.Tensor]:
             for _ in tf.range(self._steps_per_execution):
-                one_step(iterator)
+                one_step(next(iterator))
             results = self.results()
             return optimization.finite_means(results) if self._jit_compile else results
 
