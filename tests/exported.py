@@ -48,7 +48,7 @@ def street_facts():
 def build_sampler(settings, dataset_info):
     """A sampler whose samples differ, as those of an untrained G would not."""
     keras.utils.set_random_seed(0)
-    with shallow.generators():
+    with shallow.generators(2):  # Features of two sizes.
         generator = build.build_refinement_net(settings, dataset_info)
     kernel = generator.logits_layer.kernel
     kernel.assign(tf.random.stateless_normal(kernel.shape, [1, 2]) * 3.0)

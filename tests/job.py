@@ -117,7 +117,10 @@ def fork(
 
 def _enter(words, module, cwd, env, outputs, num_levels, prepare):
     import shallow
+    import tensorflow as tf
 
+    # As tests/conftest.py does.
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
     for number, path in enumerate(outputs, 1):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND), number)
     os.environ.clear()
@@ -145,11 +148,25 @@ def interrupt(stage, step, number):
     fit.CheckpointCallback.on_train_batch_end = on_train_batch_end
 
 
-def leave_graphs_as_they_are():
-    """Optimising graphs takes longer than running them a few times."""
+def train_eagerly(put=setattr):
+    """Steps run as they are written: a few take less time than the graph of one.
+
+    `put` may be that of pytest's `monkeypatch`, here and below.
+    """
     import tensorflow as tf
 
-    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+    from car_tf.train import fit
+
+    whole = fit.fit
+
+    def eagerly(*arguments, **more):
+        tf.config.run_functions_eagerly(True)
+        try:
+            whole(*arguments, **more)
+        finally:
+            tf.config.run_functions_eagerly(False)
+
+    put(fit, "fit", eagerly)
 
 
 def leave_out_evaluation():
@@ -162,10 +179,7 @@ def leave_out_evaluation():
 
 
 def leave_out_export(put=setattr):
-    """The job exports nothing, and its report is empty.
-
-    `put` may be that of pytest's `monkeypatch`, here and below.
-    """
+    """The job exports nothing, and its report is empty."""
     from car_tf.train import run as train_run
 
     put(train_run.run_export, "export_run", lambda *unused, **unused_too: None)

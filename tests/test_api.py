@@ -19,7 +19,7 @@ from car_tf.models.keras_api import keras
 from car_tf.runtime import run_dir
 from car_tf.train import api
 
-pytestmark = pytest.mark.usefixtures("unoptimized_graphs", "shallow_generators")
+pytestmark = pytest.mark.usefixtures("shallow_generators")
 
 FIRST = (
     "import car_tf; car_tf.train, car_tf.evaluate, car_tf.score, car_tf.metrics",
@@ -28,7 +28,8 @@ FIRST = (
 )
 CALLS = """
 import os, sys
-import tensorflow  # Once for all.
+import tensorflow, tensorflow_probability  # Once for all.
+tensorflow_probability.distributions  # It loads itself when it is first used.
 
 for first in sys.argv[1:]:
     child = os.fork()
@@ -161,6 +162,7 @@ class Losses(keras.callbacks.Callback):
 def test_the_script_of_the_readme_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     job.leave_out_figures(monkeypatch.setattr)
+    job.train_eagerly(monkeypatch.setattr)
     Image.fromarray(np.zeros([40, 60, 3], np.uint8)).save("image.png")
     whole, seen, watch = api.train, [], Losses()
     small = {"stage1.steps": 2, "data.cache_dir": str(tmp_path / "cache")}
@@ -193,6 +195,7 @@ def test_the_script_of_the_readme_runs(tmp_path, monkeypatch):
 def test_the_tutorial_runs_from_top_to_bottom(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     job.leave_out_figures(monkeypatch.setattr)
+    job.train_eagerly(monkeypatch.setattr)
     monkeypatch.setenv("MPLBACKEND", "agg")
     whole, small = api.train, {
         **tiny(),

@@ -1,5 +1,7 @@
 """Both training stages at the smallest size, for the tests of them."""
 
+import contextlib
+
 import numpy as np
 import shallow
 import tensorflow as tf
@@ -178,6 +180,16 @@ def assert_equal(ones, others):
 
 def changed(before, after):
     return any(np.any(one != other) for one, other in zip(before, after))
+
+
+@contextlib.contextmanager
+def eagerly():
+    """Steps run as they are written: a few of them take less time than their graph."""
+    tf.config.run_functions_eagerly(True)
+    try:
+        yield
+    finally:
+        tf.config.run_functions_eagerly(False)
 
 
 def fit(trainer, num_steps, first_step=0):

@@ -76,6 +76,7 @@ def test_multiply_adds_by_hand():
     assert sampling.multiply_adds(net, (15, 17), 3)["ours"] == 2 * counts["ours"]
 
 
+@pytest.mark.usefixtures("shallow_generators")
 def test_both_ways_to_sample_draw_the_same():
     net, image, log_probs = sampling.build(
         num_classes=5, base_channels=4, size=(32, 48)
@@ -134,6 +135,7 @@ def test_growth_is_drawn():
 ROOFS = {"matrix_multiply": 1e9, "convolution": 1e9}
 
 
+@pytest.mark.usefixtures("shallow_generators")
 @pytest.mark.parametrize("row", [sampling.row, training.row_input, growth.row])
 def test_a_row_measures(row):
     for table in row(ROOFS, small=True):

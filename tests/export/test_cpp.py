@@ -36,16 +36,6 @@ def write_request(folder, **inputs):
         (folder / f"{name}.pb").write_bytes(proto.SerializeToString())
 
 
-def run(program, folder):
-    done = subprocess.run(
-        [str(program), str(exported.version()), str(folder)],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
-    )
-    assert done.returncode == 0, done.stderr
-
-
 def read_outputs(folder):
     assert not (folder / "error.txt").exists(), (folder / "error.txt").read_text()
     results = {}
@@ -56,7 +46,7 @@ def read_outputs(folder):
     return results
 
 
-def test_every_signature_gives_what_python_gives(program, tmp_path):
+def requests_of_all_signatures():
     inputs = exported.street_inputs(2, 37, 50)
     seen = {name: inputs[name] for name in ("image", "blackbox")}
     drawn = {name: inputs[name] for name in ("num_samples", "seed")}
@@ -67,25 +57,61 @@ def test_every_signature_gives_what_python_gives(program, tmp_path):
         ],
     }
     encoded = exported.call("encode", **seen)
-    requests = {
+    return {
         "sample": inputs,
         "calibrate": seen,
         "encode": seen,
         "decode": {**encoded, **drawn},
         "sample_bytes": {**sent, **drawn},
     }
-    for signature, request in requests.items():
-        write_request(tmp_path / f"1.{signature}", **request)
-    write_request(tmp_path / "1.serving_default", **seen)
-    # What has a default may be left out.
-    write_request(tmp_path / "2.sample", **seen)
-    write_request(tmp_path / "3.sample", **{**inputs, "image": inputs["image"][0]})
-    write_request(tmp_path / "4.sample", **{**inputs, "num_samples": np.int32(0)})
-    write_request(tmp_path / "5.sample", **inputs)
-    run(program, tmp_path)
 
+
+def warm_up_requests():
+    """Signature, wanted outputs and inputs of each; None without their messages."""
+    try:
+        from tensorflow_serving.apis import prediction_log_pb2
+    except ImportError:
+        return None
+    found = []
+    records = tf.data.TFRecordDataset(str(exported.version() / warmup.FILE))
+    for record in records.as_numpy_iterator():
+        log = prediction_log_pb2.PredictionLog.FromString(record)
+        request = log.predict_log.request
+        name, wanted = request.model_spec.signature_name, tuple(request.output_filter)
+        found.append((name, wanted, dict(request.inputs)))
+    return found
+
+
+@pytest.fixture(scope="module")
+def answered(program, tmp_path_factory):
+    """A folder of answered requests, those of all signatures and the warm-up's."""
+    folder = tmp_path_factory.mktemp("requests")
+    requests, warm_up = requests_of_all_signatures(), warm_up_requests()
     for signature, request in requests.items():
-        got = read_outputs(tmp_path / f"1.{signature}")
+        write_request(folder / f"1.{signature}", **request)
+    inputs, seen = requests["sample"], requests["calibrate"]
+    write_request(folder / "1.serving_default", **seen)
+    # What has a default may be left out.
+    write_request(folder / "2.sample", **seen)
+    write_request(folder / "3.sample", **{**inputs, "image": inputs["image"][0]})
+    write_request(folder / "4.sample", **{**inputs, "num_samples": np.int32(0)})
+    write_request(folder / "5.sample", **inputs)
+    for index, (signature, _, request) in enumerate(warm_up or []):
+        write_request(folder / f"warm{index}.{signature}", **request)
+    done = subprocess.run(
+        [str(program), str(exported.version()), str(folder)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
+    )
+    assert done.returncode == 0, done.stderr
+    return folder, requests, warm_up
+
+
+def test_every_signature_gives_what_python_gives(answered):
+    folder, requests, _ = answered
+    for signature, request in requests.items():
+        got = read_outputs(folder / f"1.{signature}")
         want = exported.call(signature, **request)
         assert set(got) == set(want)
         for name, value in want.items():
@@ -93,45 +119,29 @@ def test_every_signature_gives_what_python_gives(program, tmp_path):
                 np.testing.assert_allclose(got[name], value, atol=1e-5, rtol=1e-4)
             elif name != "entropy_bytes":  # whose last level may round differently
                 np.testing.assert_array_equal(got[name], value)
-    for folder in ("1.serving_default", "2.sample"):
-        samples = read_outputs(tmp_path / folder)["samples"]
+    for name in ("1.serving_default", "2.sample"):
+        samples = read_outputs(folder / name)["samples"]
         assert samples.shape == (2, exported.NUM_SAMPLES, 37, 50)
-    for folder, words in (
+    for name, words in (
         ("3.sample", "image: wanted [B, H, W, 3] with at least one pixel"),
         ("4.sample", "num_samples: wanted 1 to 256, got 0"),
     ):
-        text = (tmp_path / folder / "error.txt").read_text()
+        text = (folder / name / "error.txt").read_text()
         assert text.startswith("INVALID_ARGUMENT") and words in text
     # The session lives on after a refusal.
-    last = read_outputs(tmp_path / "5.sample")["samples"]
-    np.testing.assert_array_equal(last, read_outputs(tmp_path / "1.sample")["samples"])
+    last = read_outputs(folder / "5.sample")["samples"]
+    np.testing.assert_array_equal(last, read_outputs(folder / "1.sample")["samples"])
 
 
-def test_the_warm_up_requests_run(program, tmp_path):
-    apis = pytest.importorskip("tensorflow_serving.apis.prediction_log_pb2")
-    records = tf.data.TFRecordDataset(str(exported.version() / warmup.FILE))
-    seen = []
-    for index, record in enumerate(records.as_numpy_iterator()):
-        log = apis.PredictionLog.FromString(record)
-        request = log.predict_log.request
-        name = request.model_spec.signature_name
-        seen.append((name, tuple(request.output_filter)))
-        folder = tmp_path / f"{index}.{name}"
-        write_request(folder, **dict(request.inputs))
+def test_the_warm_up_requests_run(answered):
+    folder, _, warm_up = answered
+    if warm_up is None:
+        pytest.skip("the package with TensorFlow Serving's messages is missing")
     slim = ("samples", "entropy_bits")
-    names = [
-        "serving_default",
-        "sample",
-        "calibrate",
-        "encode",
-        "decode",
-        "sample_bytes",
-    ]
-    assert seen == [(name, ()) for name in names] + [
-        ("serving_default", slim),
-        ("sample", slim),
-    ]
-    run(program, tmp_path)
-    for index, (name, _) in enumerate(seen):
-        outputs = read_outputs(tmp_path / f"{index}.{name}")
+    names = ["serving_default", "sample", "calibrate", "encode", "decode"]
+    plain = [(name, ()) for name in [*names, "sample_bytes"]]
+    found = [(name, wanted) for name, wanted, _ in warm_up]
+    assert found == [*plain, ("serving_default", slim), ("sample", slim)]
+    for index, (name, _) in enumerate(found):
+        outputs = read_outputs(folder / f"warm{index}.{name}")
         assert all(len(value) == 1 for value in outputs.values()) and outputs

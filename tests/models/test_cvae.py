@@ -12,8 +12,6 @@ from car_tf.models import layers, posterior_net, refinement_net, sampler
 from car_tf.models.keras_api import keras
 from car_tf.train import build
 
-pytestmark = pytest.mark.usefixtures("unoptimized_graphs")
-
 K, Z = 2, 3
 SIDE = 16
 

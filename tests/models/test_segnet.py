@@ -1,18 +1,10 @@
 """Tests of car_tf.models.segnet and unpooling."""
 
-import dataclasses
-import subprocess
-import sys
-
 import numpy as np
 import pytest
-import shallow
 import tensorflow as tf
 
-from car_tf import config as config_lib
-from car_tf.data.lidc import read as lidc
-from car_tf.models import keras_api, refinement_net, sampler, segnet, unpooling
-from export import run
+from car_tf.models import keras_api, segnet, unpooling
 
 BOTH = pytest.mark.parametrize("skips", [False, True])
 
@@ -189,66 +181,8 @@ def test_a_black_box_is_refused():
         _net()(_image(), tf.zeros([1, 32, 32, 19]))
 
 
-LOADER = """
-import sys
-sys.modules["tensorflow_addons"] = None  # Its import fails from here on.
-import numpy as np, tensorflow as tf
-inputs = np.load(sys.argv[2])
-run = tf.saved_model.load(sys.argv[1]).signatures["sample"]
-drawn = run(
-    image=tf.constant(inputs["image"]),
-    num_samples=tf.constant(3),
-    seed=tf.constant(inputs["seed"]),
-)
-assert "car_tf" not in sys.modules
-np.savez(sys.argv[3], **{name: value.numpy() for name, value in drawn.items()})
-"""
-
-
-def test_an_export_loads_where_addons_cannot_be_imported(tmp_path):
-    with shallow.generators():
-        generator = refinement_net.RefinementNet(
-            num_classes=2, base_channels=2, noise_dim=3, logits="scratch"
-        )
-    model = sampler.Sampler(
-        calibration_net=_net(), refinement_net=generator, num_blackbox_classes=0
-    )
-    image = np.random.default_rng(0).integers(0, 256, (2, 40, 33, 1), dtype=np.uint8)
-    seed = np.array([[1, 2], [3, 4]], np.int32)
-    wanted = model.sample(tf.constant(image), None, tf.constant(seed), tf.constant(3))
-    dataset_info = dataclasses.replace(
-        lidc.dataset_info("test"), num_blackbox_classes=0
-    )
-    folder = run.export_run(
-        config_lib.Config(name="car"), model, dataset_info, tmp_path
-    )
-    np.savez(tmp_path / "in.npz", image=image, seed=seed)
-    subprocess.run(
-        [
-            sys.executable,
-            "-c",
-            LOADER,
-            folder,
-            tmp_path / "in.npz",
-            tmp_path / "out.npz",
-        ],
-        check=True,
-        cwd=tmp_path,
-    )
-    loaded = np.load(tmp_path / "out.npz")
-    np.testing.assert_allclose(loaded["probabilities"], wanted["probs"], atol=1e-6)
-    np.testing.assert_array_equal(loaded["samples"], wanted["samples"])
-    used = {node.op for node in _nodes(folder)}
-    assert not {op for op in used if op.startswith("Addons")}, used
-
-
-def _nodes(folder):
-    """All operations of a SavedModel, those in functions included."""
-    from tensorflow.core.protobuf import saved_model_pb2
-
-    model = saved_model_pb2.SavedModel()
-    model.ParseFromString((folder / "saved_model.pb").read_bytes())
-    graph = model.meta_graphs[0].graph_def
-    yield from graph.node
-    for function in graph.library.function:
-        yield from function.node_def
+def test_its_graph_needs_no_addons():
+    graph = tf.function(_net()).get_concrete_function(_image()).graph.as_graph_def()
+    nodes = [*graph.node, *(n for f in graph.library.function for n in f.node_def)]
+    used = {node.op for node in nodes}
+    assert "Conv2D" in used and not {op for op in used if op.startswith("Addons")}
