@@ -45,7 +45,7 @@ def check(
     size = " x ".join(map(str, config.data.size))
     print(f"{len(source)} images of {split}, compared at {size}:")
     counts = _compare(dataset.info, source, predictions)
-    hints = [*report.findings(counts, names), report.order_hint(counts)]
+    hints, order = report.findings(counts, names), report.order_hint(counts)
     if segmenter is not None and try_other_inputs and counts.any():
         chosen = examples.spread(len(source), _NUM_TRIED)
         asked, found = source.take(chosen), predictions[chosen]
@@ -53,8 +53,10 @@ def check(
         tried = report.try_other_inputs(segmenter, asked, found, folder)
         print(f"pixel accuracy on {len(chosen)} images, by how they are given:")
         print("\n".join(f"  {np.nanmean(tried[words]):.3f} {words}" for words in tried))
-        hints.append(report.input_hint(tried))
-    print("\n".join(hint for hint in hints if hint) or "no sign of a misunderstanding")
+        # Of images that are given wrongly, the order of classes cannot be told.
+        order = report.input_hint(tried) or order
+    hints += [order] if order else []
+    print("\n".join(hints) or "no sign of a misunderstanding")
     if sheet_file:
         rows = examples.spread(len(source), _NUM_ROWS)
         picture = report.sheet(

@@ -123,8 +123,13 @@ def sheet(
 
 
 def order_hint(counts: np.ndarray) -> str:
-    """Returns advice where the classes seem to have another order, else nothing."""
-    square = counts[:, :-1]
+    """Returns advice where the classes seem to have another order, else nothing.
+
+    One class that fills the predictions but not the labels shows no order.
+    """
+    square, most = counts[:, :-1], _MAX_SHARE * counts.sum()
+    if square.sum(0).max(initial=0) > most >= square.sum(1).max(initial=0):
+        return ""
     true, predicted = scipy.optimize.linear_sum_assignment(-square)
     best = square[true, predicted].sum() / max(counts.sum(), 1)
     if not best > accuracy(counts) + 0.1:

@@ -52,6 +52,11 @@ def test_another_order_of_the_classes_is_noticed():
     assert "0.990" in hint and hint.endswith("2,0,1)")
     right = np.array([[50, 0, 0, 0], [0, 30, 0, 0], [0, 10, 10, 0]])
     assert report.order_hint(right) == ""
+    # A class that fills all images tells of wrong images, not of another order; where
+    # it fills the labels as well, under another name, of one.
+    filled = np.array([[0, 50, 0], [0, 50, 0]])
+    assert report.order_hint(filled) == ""
+    assert "by these images: 255,0" in report.order_hint(filled * [[2], [0]])
 
 
 def test_what_speaks_against_an_understood_segmenter_is_said():
