@@ -189,6 +189,7 @@ def test_the_script_of_the_readme_runs(tmp_path, monkeypatch):
     assert len(watch.told) == 1 + 2
     text = (run.path / run_dir.TEXT_LOG).read_text(encoding="utf-8")
     assert "stage 2: ended by a callback after step 4" in text and "report:" in text
+    assert "note: stage 2 ends before G is trained: its first 350 steps" in text
 
 
 @pytest.mark.long

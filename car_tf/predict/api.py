@@ -187,7 +187,8 @@ class Sampler:
             values = f" with {maps.min():g} to {maps.max():g}" if maps.size else ""
             raise io.DataError(
                 f"blackbox: wanted {wanted}, of {sides} pixels, got {maps.dtype} "
-                f"{list(maps.shape)}{values}"
+                f"{list(maps.shape)}{values} (ids are of the run's classes in their "
+                "order, for Cityscapes the train ids)"
             )
         return maps
 
@@ -230,7 +231,11 @@ def _tempered(log_probs: tf.Tensor, temperature: float) -> tf.Tensor:
 
 def _read_ids(source: Union[str, os.PathLike, Image.Image]) -> np.ndarray:
     if not isinstance(source, Image.Image):
-        return io.read_ids(pathlib.Path(source).expanduser())
+        try:
+            return io.read_ids(pathlib.Path(source).expanduser())
+        except io.DataError as error:
+            wanted = "wanted the output of a segmenter for this image, not a segmenter"
+            raise io.DataError(f"blackbox: {wanted}: {error}") from None
     try:
         return np.asarray(pictures.to_ids(source))
     except pictures.PictureError as error:

@@ -90,6 +90,9 @@ def _begun(config, workdir, strategy, log) -> data_load.Dataset:
     if config.calibration_net.recalibrated and not recalibrates:
         words = "is for two classes that do not flip"
         log(f"note: F is used as trained: calibration_net.recalibrated {words}")
+    if 0 < config.stage2.steps <= config.stage2.warmup_steps:
+        words = f"its first {config.stage2.warmup_steps} steps train D alone"
+        log(f"note: stage 2 ends before G is trained: {words} (stage2.warmup_steps)")
     sizes = ", ".join(f"{name} {len(split)}" for name, split in dataset.splits.items())
     log(f"data: {dataset.info.title} ({sizes} images)")
     if config.train.init_from and not workdir.begun:

@@ -109,6 +109,7 @@ def test_other_images_are_refused(street, scene, image, words):
         (lambda ids: ids.astype(int) - 1, "with -1 to 17"),
         (lambda ids: ids.T, "of .* or 40 x 52 pixels, got uint8 .52, 40."),
         (lambda ids: np.eye(19)[ids], "wanted .h, w. ids .* got float64 .40, 52, 19."),
+        (lambda ids: __file__, "wanted the output .* not a segmenter: .*test_api.py"),
     ],
 )
 def test_maps_that_are_not_of_the_classes_are_refused(street, scene, change, words):
