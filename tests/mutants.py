@@ -162,7 +162,7 @@ maps *= _outside_hole ==> 0 * _outside_hole
     :: test_images_are_shifted_mirrored_and_have_a_hole
 maps[:, :, ::-1], maps) ==> maps[:, ::-1], maps)
     :: test_images_are_shifted_mirrored_and_have_a_hole
-tf.random.stateless_uniform([batch, 6], seed) ==> tf.random.uniform([batch, 6])
+tf.random.stateless_uniform([shape[0], 6], seed) ==> tf.random.uniform([shape[0], 6])
     :: test_a_seed_changes_everything_alike_and_another_differently
 @ car_tf/models/draw_refinement_net.py tests/models/test_draw_refinement_net.py
 both + shares[..., 1] ==> classes[other]

@@ -67,12 +67,11 @@ def score_file(path: str, protocol: str, **options: Any) -> Dict[str, Any]:
     Raises:
       ValueError: the file is not what the protocol wants; names it.
     """
-    import tqdm
-
-    from car_tf.data import npz
+    from car_tf.data import io, npz
 
     def progress(images: Iterable[int]) -> Iterable[int]:
-        return stack.enter_context(tqdm.tqdm(images, unit="image", desc=protocol))
+        bar = io.progress(images, protocol, "image", delay=0.0)
+        return stack.enter_context(bar)
 
     try:
         # The stack ends the bar's line before an error is printed.

@@ -18,22 +18,13 @@ def augment(maps: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     Takes `[B, H, W, C]`, or `[B, M, H, W, K]`, whose M are changed as their image is;
     returns the same shape, zeros where nothing is left.
     """
-    if maps.shape.rank == 5:
-        shape = tf.shape(maps)
-        merged = tf.reshape(
-            tf.transpose(maps, [0, 2, 3, 1, 4]),
-            [shape[0], maps.shape[2], maps.shape[3], -1],
-        )
-        merged = augment(merged, seed)
-        merged = tf.reshape(
-            merged, [shape[0], maps.shape[2], maps.shape[3], shape[1], maps.shape[4]]
-        )
-        return tf.ensure_shape(tf.transpose(merged, [0, 3, 1, 2, 4]), maps.shape)
-    batch, height, width = tf.shape(maps)[0], maps.shape[1], maps.shape[2]
-    draws = tf.random.stateless_uniform([batch, 6], seed)
+    shape, known, (height, width) = tf.shape(maps), maps.shape, maps.shape[-3:-1]
+    draws = tf.random.stateless_uniform([shape[0], 6], seed)
+    maps = tf.reshape(maps, [-1, *known[-3:]])
+    draws = tf.repeat(draws, tf.shape(maps)[0] // shape[0], axis=0)
     maps = tf.where(draws[:, :1, None, None] < 0.5, maps[:, :, ::-1], maps)
     maps *= _outside_hole(draws, height, width)[..., None]
-    return _shifted(maps, draws)
+    return tf.ensure_shape(tf.reshape(_shifted(maps, draws), shape), known)
 
 
 def _outside_hole(draws: tf.Tensor, height: int, width: int) -> tf.Tensor:
