@@ -406,8 +406,36 @@ def test_a_run_without_trained_networks_cannot_be_evaluated(loaded, tmp_path):
 # All configurations
 
 
+def batch_of(config, dataset, stage):
+    steps = dict(first_step=0, num_steps=1)
+    (batch,) = build.build_batches(config, dataset, stage=stage, **steps)
+    return batch
+
+
+@pytest.fixture(scope="module")
+def first_stages():
+    """Data and F of the configurations that share them, after a step of stage 1."""
+    found = {}
+
+    def of(config):
+        key = repr(
+            (config.data, config.blackbox, config.calibration_net, config.stage1)
+        )
+        if key not in found:
+            dataset, net = attach.load(config), None
+            if config.calibration_net.kind != "true_distribution":
+                first = build.build_calibration_trainer(config, dataset)
+                first.train_step(batch_of(config, dataset, 1))
+                assert int(first.step.numpy()) == 1
+                net = first.calibration_net
+            found[key] = dataset, net
+        return found[key]
+
+    return of
+
+
 @pytest.mark.parametrize("name", config_lib.available())
-def test_every_configuration_builds_and_makes_a_step(name):
+def test_every_configuration_builds_and_makes_a_step(name, first_stages):
     config = config_lib.load(name)
     if not isinstance(config, config_lib.Config):
         pytest.skip(f"{name} is another kind of job, with a test of its own")
@@ -415,24 +443,10 @@ def test_every_configuration_builds_and_makes_a_step(name):
     if config.data.dataset == "folders":
         pytest.skip("draws nothing: tests/test_own_data.py runs it")
     config = fields.override(config, [*job.TINY, *whole_images, "data.num_drawn=4,1,1"])
-    dataset = attach.load(config)
-    batches = [
-        list(
-            build.build_batches(config, dataset, stage=stage, first_step=0, num_steps=1)
-        )
-        for stage in (1, 2)
-    ]
-    calibration_net = None
-    if config.calibration_net.kind != "true_distribution":
-        first = build.build_calibration_trainer(config, dataset)
-        for batch in batches[0]:
-            first.train_step(batch)
-        assert int(first.step.numpy()) == 1
-        calibration_net = first.calibration_net
+    dataset, calibration_net = first_stages(config)
     second = build.build_refinement_trainer(config, dataset, calibration_net)
     before = [v.numpy() for v in second.refinement_net.trainable_variables]
-    for batch in batches[1]:
-        second.train_step(batch, True)
+    second.train_step(batch_of(config, dataset, 2), True)
     after = [v.numpy() for v in second.refinement_net.trainable_variables]
     assert any(np.any(a != b) for a, b in zip(after, before))
     for net in (second.refinement_net, second.discriminator):
