@@ -90,7 +90,7 @@ def score_multi_rater(
             "another value, too"
         )
     told = "" if num_classes else ", as the labels tell"
-    num_classes = num_classes or max(2, 1 + max(ids - {iou.HIDDEN}, default=0))
+    num_classes = num_classes or _num_classes(ids)
 
     def distances_of(image_samples, image_labels):
         if num_classes == 2 and _ids([image_samples]) == {0, iou.HIDDEN}:
@@ -109,6 +109,18 @@ def score_multi_rater(
     read_as = "masks of 0 and 255" if are_masks else "class ids, 255 is unknown"
     distance = describe_distance(num_classes, absent)
     return {**summary, "distance": {**distance, "labels": read_as}}
+
+
+def _num_classes(ids: Set[int]) -> int:
+    """Returns one more than the highest id, at least 2; few of so many are refused."""
+    classes = sorted(ids - {iou.HIDDEN})
+    num = max(2, 1 + max(classes, default=0))
+    if classes and 2 * len(classes) < num > 2:
+        raise ValueError(
+            f"labels hold {len(classes)} values up to {classes[-1]}: class ids, or masks "
+            "of another number than 1 or 255? Write class ids, and say num_classes"
+        )
+    return num
 
 
 def _ids(arrays: Iterable[np.ndarray]) -> Set[int]:

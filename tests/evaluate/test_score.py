@@ -107,6 +107,10 @@ def test_what_two_arrays_do_not_tell_is_refused():
         arrays.score(maps[:2], maps[:, :2], axes="auto")
     with pytest.raises(ValueError, match="255 alone, which hides pixels"):
         arrays.score(maps, maps + 255)
+    with pytest.raises(
+        ValueError, match="hold 2 values up to 128: class ids, or masks"
+    ):
+        arrays.score(maps, np.uint8(128) * (np.arange(8) > 3) + maps)
     # Maps whose classes flip, or of one rater.
     with pytest.raises(
         ValueError, match="labels of shape .3, 6, 8. may be .*say which"
