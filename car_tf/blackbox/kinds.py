@@ -71,6 +71,8 @@ def doubt(path: str, raw: Any, kind: str, *, is_first: bool) -> Optional[io.Data
     scores, found = np.asarray(raw, np.float32), ""
     if kind == base.LOGITS and not is_in_range(scores):
         found = _unlike_logits(scores, is_first)
+    elif kind == base.LOGITS and not is_first and not _unlike_sigmoids(scores):
+        found = "that look like sigmoids, as in no other image"
     elif kind == base.SIGMOID and is_first:
         found = _unlike_sigmoids(scores)
     if not found:
@@ -91,6 +93,13 @@ def _unlike_logits(scores: np.ndarray, is_first: bool) -> str:
     masked ones, which 2 p - 1 has as well, and masks are of whole numbers.
     """
     sums, top = scores.sum(-1), float(scores.max())
+    used = scores[np.ptp(scores, -1) > 0]
+    if used.size and kind_of(used) == base.PROBABILITIES:
+        return f"that are probabilities, but {scores.min():.3g} at some pixels: write 0"
+    if top <= 0:
+        for root in (2, 10):
+            if np.abs((float(root) ** scores).sum(-1) - 1).max() <= _SUM_TOLERANCE:
+                return f"that are logarithms of probabilities to the base of {root}"
     if scores.min() >= 0:
         low, high = sums.min(where=sums > 0, initial=sums.max()), sums.max()
         if high - low <= 2 * _SUM_TOLERANCE * high:
@@ -102,6 +111,9 @@ def _unlike_logits(scores: np.ndarray, is_first: bool) -> str:
     if not np.abs(scores).max() <= 1 + _RANGE_TOLERANCE:
         return ""
     halves = (scores + 1) / 2
+    if scores.shape[-1] == 2 and not scores[..., 0].any():  # One score, of class 1.
+        halves[..., 0] = 1 - halves[..., 1]
+        sums = np.zeros_like(sums)
     num_classes, is_sure = scores.shape[-1], np.median(halves.max(-1)) >= _SURE
     is_sum = np.abs(sums + num_classes - 2).max() <= 2 * _SUM_TOLERANCE
     if is_sum and (num_classes > 2 or (is_first and is_sure)):
@@ -117,7 +129,7 @@ def _unlike_sigmoids(scores: np.ndarray) -> str:
     if not some.size:
         return "that are all 0"
     sums, most = some.sum(-1), some.max(-1)
-    if most.min() >= 1 - _RANGE_TOLERANCE:
+    if most.min() >= 1 - 1e-6:
         return "of which the largest is 1 at each pixel"
     if some.max() == 1 and 0 < np.mean(some == 0) < _FEW:
         return "that are stretched from 0 to 1"

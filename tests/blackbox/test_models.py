@@ -321,6 +321,12 @@ LOGITS = (LOGITS + RNG.normal(0, 1, LOGITS.shape)).astype(np.float32)
         (np.float32([[[[255, 13, 0], [13, 128, 255]]]]), "whole numbers up to 255"),
         (np.log(0.01 + PROBS) * -1 + 0.01, "none is below 0, but some are above 1"),
         (2 * PROBS - 1, "sums are those of 2 p - 1"),
+        (
+            np.log10(0.01 + PROBS / 1.03),
+            "logarithms of probabilities to the base of 10",
+        ),
+        (np.concatenate([PROBS, 0 * PROBS - 1], 2), "probabilities, but -1 at some"),
+        (np.tanh(LOGITS[..., 1:] * [0, 1]), "sums are those of 2 p - 1"),
         (np.tanh(LOGITS), "look like 2 p - 1 of sigmoid scores"),
         # From 0 to 1, but no sigmoids: other scales, of a pixel or of the image.
         (1 - PROBS, "one is above 0.5 at 0% .* the sum 2 "),

@@ -223,13 +223,17 @@ def test_sigmoid_scores_on_disk_are_not_taken_for_logits(folder):
 
 def test_all_files_of_a_folder_hold_one_kind_of_scores(folder):
     scores = np.zeros((2, *SIZE, K), np.float32)
-    scores[0, ..., 3], scores[1, ..., 3] = 0.9, 9
+    scores[0, ..., 3], scores[1, ..., 3] = 0.4, 9
     scores[1] -= 1
     write(folder, scores)
     maps, _ = read(folder, output="auto")
-    # The first alone looks like sigmoid scores: e^0.9 of e^0.9 + 18.
-    wanted = np.exp(0.9) / (np.exp(0.9) + 18)
+    # From 0 to 1, but no sigmoids: e^0.4 of e^0.4 + 18.
+    wanted = np.exp(0.4) / (np.exp(0.4) + 18)
     np.testing.assert_allclose(maps[0, ..., 3], wanted, atol=1e-3)
+    scores[0, ..., 3] = 0.9
+    write(folder, scores)
+    with pytest.raises(io.DataError, match="000001.* like sigmoids, as in no other"):
+        read(folder, output="auto")
     scores[0] = 1 / K
     write(folder, scores)
     with pytest.raises(io.DataError, match="000001.*logits, as in other .* like prob"):
