@@ -2,7 +2,7 @@
 
 python -m car_tf.evaluate --workdir RUN [--split val] [--num_samples 16]
     [--noise_sampling stratified] [--absent count_as_one] [--realism_steps 1000]
-    [--samples PEER.npz] [--data_dir OTHER [--blackbox MODEL]]
+    [--samples PEER.npz] [--data_dir OTHER [--blackbox MODEL]] [--anew]
 
 What differs from the run's own evaluation goes into files of its own, such as
 `metrics_val_50.json` and `figures_val_50/`; the run's report, which is written anew
@@ -67,13 +67,19 @@ flags.DEFINE_string(
     "",
     "Where to draw: gpu:0,gpu:1, cpu, or 4xcpu; by default all GPUs, or the CPU.",
 )
+flags.DEFINE_bool(
+    "anew",
+    False,
+    "Whether to do a second time what was evaluated before with the same weights, data, "
+    "options, packages and code; judges of realism apart, see --realism_steps.",
+)
 
 
 def main() -> int:
     """Evaluates; returns the exit code."""
     logging.set_verbosity(logging.WARNING)
     names = ["split", "num_samples", "noise_sampling", "absent", "samples", "data_dir"]
-    names += ["blackbox", "realism_steps", "devices"]
+    names += ["blackbox", "realism_steps", "devices", "anew"]
     api.evaluate(FLAGS.workdir, **{name: FLAGS[name].value for name in names})
     return 0
 

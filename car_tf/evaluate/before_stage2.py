@@ -9,10 +9,7 @@ from car_tf import config as config_lib
 from car_tf.data import info
 from car_tf.models import build, sampler
 from car_tf.models.keras_api import keras
-from car_tf.runtime import checkpoints
-
-# In a run whose G began with the weights of another run.
-WEIGHTS = "checkpoints/initial-refinement_net"
+from car_tf.runtime import checkpoints, run_dir
 
 
 def initial_sampler(
@@ -29,9 +26,9 @@ def initial_sampler(
     keras.utils.set_random_seed(config.train.seed + 1)  # As `train_refinement` does.
     with (model.strategy or tf.distribute.get_strategy()).scope():
         refinement_net = build.build_refinement_net(config, dataset_info)
-    if workdir is not None and (workdir / f"{WEIGHTS}.index").is_file():
-        weights = tf.train.Checkpoint(net=refinement_net)
-        checkpoints.read_weights(weights, workdir / WEIGHTS)
+    path = workdir and workdir / run_dir.INITIAL_WEIGHTS
+    if path and path.with_name(f"{path.name}.index").is_file():
+        checkpoints.read_weights(tf.train.Checkpoint(net=refinement_net), path)
     return sampler.Sampler(
         calibration_net=model.calibration_net,
         refinement_net=refinement_net,

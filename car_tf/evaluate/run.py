@@ -4,12 +4,13 @@ import functools
 import hashlib
 import itertools
 import json
+import pathlib
 from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence
 
 from car_tf import config as config_lib
 from car_tf.data import io
 from car_tf.data import load as data_load
-from car_tf.evaluate import before_stage2, evaluation, fitted_cuts, measured_realism
+from car_tf.evaluate import before_stage2, evaluated, evaluation, fitted_cuts
 from car_tf.evaluate import realism, sampling
 from car_tf.metrics import baselines
 from car_tf.models import sampler
@@ -33,6 +34,7 @@ def evaluate_run(
     other_data: str = "",
     team: gathering.Gathering = gathering.Gathering(),
     judged: Optional[Dict[str, Any]] = None,
+    identity: str = "",
 ) -> Dict[str, Any]:
     """Evaluates a sampler on a split, writes metrics and figures, returns the metrics.
 
@@ -45,7 +47,8 @@ def evaluate_run(
       samples: files with other models' samples of the same images.
       other_data: what the data are called where they are not the run's.
       team: the workers that share the images; the chief alone writes.
-      judged: realism that need not be measured again, see `measured_realism.find`.
+      identity: of the evaluation, see `evaluated.key_of`.
+      judged: realism that need not be measured again, see `evaluated.find_realism`.
     """
     settings = config.evaluation
     split, absent = split or dataset.evaluation, absent or settings.absent
@@ -57,26 +60,24 @@ def evaluate_run(
     cuts = _cuts(config, dataset, model, workdir, split, absent)
     metrics, gallery = evaluation.evaluate(
         *(model, source, dataset.info),
-        before=before,
-        **dict(absent=absent, cuts=cuts, sample_files=samples),
-        progress=_progress,
-        team=team,
+        **dict(before=before, absent=absent, cuts=cuts, sample_files=samples),
+        **dict(progress=_progress, team=team, **drawing),
         key=_key(team, (model, before), source, [drawing, noise, absent, cuts]),
-        **drawing,
     )
     if not team.worker.is_chief:
         return {}
-    if judged is None and needs_training_images(config, split):
+    if judged is None and evaluated.needs_training_images(config, split):
         judged = _judged(config, dataset, (model, before), source, log)
-        judged["key"] = measured_realism.identify(config, workdir, split, noise)
+        judged["key"] = evaluated.realism_key(config, workdir, split, noise)
     about = {"split": split, "data": dataset.info.title, "notes": dataset.notes}
     metrics = {**about, "noise_sampling": noise, **metrics}
     metrics.update({"realism": judged} if judged else {})
     metrics["verdict"] = before_after.verdict(metrics)
     suffix = _suffix(settings, dataset, metrics, absent, other_data)
-    _write(metrics, gallery, model, source, dataset, workdir, suffix, drawing)
+    drawn = model, source, drawing, gallery
+    folder = _write(metrics, drawn, dataset, workdir, suffix, identity)
     told = [*evaluation.summary_lines(metrics, dataset.info), metrics["verdict"]]
-    for line in [*told, f"figures: {workdir.path / f'figures{suffix}'}"]:
+    for line in [*told, f"figures: {folder}"]:
         log(line)
     return metrics
 
@@ -132,8 +133,9 @@ def _suffix(settings, dataset, metrics, absent, other_data) -> str:
     return "".join(f"_{part}" for part in [other_data, *drawn, *changed] if part)
 
 
-def _write(metrics, gallery, model, source, dataset, workdir, suffix, drawing) -> None:
-    """Completes the metrics and writes them, and then the figures."""
+def _write(metrics, drawn_of, dataset, workdir, suffix, identity) -> pathlib.Path:
+    """Completes the metrics and writes them, then figures; returns their folder."""
+    model, source, drawing, gallery = drawn_of
     geds = metrics["ged_per_image"]
     cases = evaluation.extremes(geds)
     metrics["best"] = workdir.read_json(run_dir.BEST_FILE)
@@ -166,8 +168,8 @@ def _write(metrics, gallery, model, source, dataset, workdir, suffix, drawing) -
         figures.save_all(
             itertools.chain(figures_of, [("before_after", paired)]), folder
         )
-
-
-def needs_training_images(config: config_lib.Config, split: str) -> bool:
-    """Whether judges of realism are trained, to be asked on images they do not know."""
-    return bool(config.evaluation.realism_steps) and split != "train"
+    if identity:  # Last: then all files are there.
+        there = sorted(path.name for path in folder.glob("*.png"))
+        metrics["evaluated"] = {"key": identity, "figures": there}
+        workdir.write_json(f"metrics{suffix}.json", metrics)
+    return folder

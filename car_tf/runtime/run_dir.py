@@ -20,6 +20,8 @@ from car_tf.runtime import environment
 BEST_FILE = "best.json"
 BEST_CALIBRATION_FILE = "checkpoints/stage1/best.json"
 LOG_FILE = "log.jsonl"
+# Of G, in a run that began with the weights of another run.
+INITIAL_WEIGHTS = "checkpoints/initial-refinement_net"
 # What the screen was told.
 TEXT_LOG = "log.txt"
 # Stage -> step at which a callback ended it; what a run writes at its end.

@@ -12,7 +12,7 @@ from car_tf.blackbox import attach
 from car_tf.config import quiet
 from car_tf.data import cache
 from car_tf.data import load as data_load
-from car_tf.evaluate import before_stage2, saved_run
+from car_tf.evaluate import before_stage2, evaluated, saved_run
 from car_tf.evaluate import run as evaluate_run
 from car_tf.models import build as networks
 from car_tf.models.keras_api import keras
@@ -60,7 +60,10 @@ def run(
         # In float32, as whatever evaluates or serves the run later.
         strategy = None if devices.has_workers(strategy) else strategy
         model = saved_run.load_sampler(config, dataset.info, workdir, strategy)
-    metrics = evaluate_run.evaluate_run(config, dataset, model, workdir, log)
+    identity = evaluated.key_of(config, workdir, dataset)
+    metrics = evaluate_run.evaluate_run(
+        config, dataset, model, workdir, log, identity=identity
+    )
     finals = {name: metrics.get(name) for name in ("ged", "hm_iou", "ece")}
     finals = {name: value for name, value in finals.items() if value is not None}
     finals.update(before_stage2.scalars(metrics))

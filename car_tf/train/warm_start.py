@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from car_tf import config as config_lib
 from car_tf.data import info
-from car_tf.evaluate import before_stage2, saved_run
+from car_tf.evaluate import saved_run
 from car_tf.models import build
 from car_tf.models.keras_api import keras
 from car_tf.runtime import checkpoints, run_dir
@@ -98,6 +98,6 @@ def start(
     record = workdir.read_json(RECORD_FILE) or {"run": config.train.init_from}
     workdir.write_json(RECORD_FILE, {**record, name: weights[name].name})
     if name == "refinement_net":
-        path = workdir.path / before_stage2.WEIGHTS
+        path = workdir.path / run_dir.INITIAL_WEIGHTS
         with checkpoints.writing(path):
             tf.train.Checkpoint(net=net).write(str(path))

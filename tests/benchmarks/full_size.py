@@ -171,7 +171,7 @@ def evaluate(folder: str, small: bool) -> Dict[str, Any]:
     def work() -> Dict[str, float]:
         import car_tf
 
-        car_tf.evaluate(f"{folder}/run", log=_silent)
+        car_tf.evaluate(f"{folder}/run", anew=True, log=_silent)
         return {}
 
     return _measured(work)

@@ -13,7 +13,7 @@ from car_tf import config as config_lib
 from car_tf.blackbox import attach
 from car_tf.config import fields
 from car_tf.data import load as data_load
-from car_tf.evaluate import before_stage2, evaluation, realism, sampling, saved_run
+from car_tf.evaluate import api, before_stage2, evaluation, realism, sampling, saved_run
 from car_tf.runtime import run_dir
 from car_tf.train import run as train_run
 from car_tf.train import tensorboard
@@ -105,6 +105,13 @@ def test_a_run_says_that_its_idle_stage_2_changed_nothing(run):
         assert scores["num_samples"] == 3 and 0 <= scores["ged"] < 2
     assert 0 <= metrics["g_mean"]["ece"] <= 1
     assert metrics["g_mean"]["entropy"] == metrics["entropy_bits"]["sample_mean"]
+
+
+def test_what_a_job_has_evaluated_is_not_evaluated_again(run):
+    said = []
+    metrics = api.evaluate(run[0], log=said.append)
+    assert said[0].startswith("evaluated before, with the same weights, data and code")
+    assert metrics == json.loads((run[0] / "metrics.json").read_text())
 
 
 def test_another_g_is_not_taken_for_the_one_before(run, samplers):
