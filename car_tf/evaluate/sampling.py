@@ -61,11 +61,10 @@ def sample(
             AXES,
         )
         for offset, row in enumerate(rows):
-            # Copied: whoever keeps an image is not to keep its batch.
-            yield SampledImage(
-                int(row),
-                **{name: value[offset].copy() for name, value in sampled.items()},
-            )
+            one = {name: value[offset] for name, value in sampled.items()}
+            if len(rows) > 1:  # Whoever keeps an image is not to keep its batch.
+                one = {name: value.copy() for name, value in one.items()}
+            yield SampledImage(int(row), **one)
 
 
 def batches(
@@ -124,7 +123,7 @@ def _distribute(model: sampler.Sampler, parts: Sequence[np.ndarray]):
 def _collect(model: sampler.Sampler, value) -> np.ndarray:
     """Joins what the replicas have computed."""
     if model.strategy is None:
-        return value.numpy()
+        return np.asarray(value)  # TensorFlow's own memory.
     parts = model.strategy.experimental_local_results(value)
     return np.concatenate([part.numpy() for part in parts])
 

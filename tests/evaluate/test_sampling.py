@@ -26,6 +26,16 @@ def test_seeds_belong_to_images_and_not_to_batches(monkeypatch):
         assert drawn[0].probs.shape == (8, 24, stripes.K)
 
 
+def test_an_image_keeps_no_batch_and_one_drawn_alone_no_copy():
+    source, model = stripes.examples_of(3), stripes.KnownSampler()
+    for indices, is_copied in (([0, 2], True), ([1], False)):
+        for drawn in sampling.sample(
+            model, source, num_samples=2, seed=7, indices=indices
+        ):
+            maps = drawn.samples, drawn.probs, drawn.sample_mean, drawn.first_probs
+            assert {value.base is None for value in maps} == {is_copied}
+
+
 @pytest.mark.parametrize(
     "num, indices",
     [(0, [0, 1, 2, 3, 4]), (9, [0, 1, 2, 3, 4]), (2, [0, 2]), (3, [0, 1, 3]), (1, [0])],
