@@ -24,6 +24,7 @@ from car_tf.train import build, fit
 from car_tf.train import run as train_run
 from export import description
 from export import run as export_run
+from export import savedmodel
 
 # Of G; tests/test_own_data.py runs a job with all of them, in a process of its own.
 NUM_LEVELS = 1
@@ -340,6 +341,7 @@ def test_a_finished_run_is_exported_again_without_its_data(
     recorded = read_json(run.path / "data.json")
     assert info.from_record(recorded["facts"]) == dataset.info
     monkeypatch.setattr(attach, "load", None)
+    monkeypatch.setattr(savedmodel, "write", lambda *unused: None)
     again = export_run.export_workdir(config, run, output=str(tmp_path))
     assert again == tmp_path / "cityscapes_sampler" / "1"
     # Facts, weights, results and code in one number.
@@ -388,6 +390,7 @@ def test_stratified_samples_are_evaluated_and_exported_under_their_name(
     assert set(result["ged_unbiased_per_image"]) == {None}
     assert all(s["ged_unbiased"] is None for s in result["by_num_samples"].values())
     assert read_json(run.path / "metrics.json") == before
+    monkeypatch.setattr(savedmodel, "write", lambda *unused: None)
     # The results on the card are those of independent samples, which it does not draw.
     own = run.path / "export" / "cityscapes_sampler" / "1"
     other = export_run.export_workdir(stratified, run, output=str(tmp_path))
