@@ -2,6 +2,7 @@
 
 import contextlib
 import glob
+import hashlib
 import pathlib
 import re
 from typing import Any, Dict, List, Optional, Sequence
@@ -173,6 +174,11 @@ class Folder:
         except OSError as error:
             raise inputs.PageError(f"{mask}: not saved ({error.strerror}).") from error
         return mask
+
+    def version(self, rater: str, stem: str) -> str:
+        """Returns what tells a mask that was saved from others; empty for none."""
+        path = self._mask(rater, stem)
+        return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
 
     def load(self, rater: str, stem: str) -> Optional[np.ndarray]:
         """Returns the classes `[H, W]` of a mask that was saved; None for none."""

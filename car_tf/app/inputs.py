@@ -30,6 +30,14 @@ ImageFile = Callable[[], Tuple[str, bytes]]
 class PageError(ValueError):
     """What cannot be done; the message is shown to people."""
 
+    status = 400  # of the answer
+
+
+class Forgotten(PageError):
+    """An image is not remembered any more; the page opens it again."""
+
+    status = 410
+
 
 @dataclasses.dataclass(frozen=True)
 class Upload:

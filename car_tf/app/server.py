@@ -109,8 +109,8 @@ def build(
         return response
 
     @app.exception_handler(PageError)
-    async def explain(unused: fastapi.Request, error: Exception) -> Any:
-        return responses.JSONResponse({"error": str(error)}, 400)
+    async def explain(unused: fastapi.Request, error: PageError) -> Any:
+        return responses.JSONResponse({"error": str(error)}, error.status)
 
     @app.exception_handler(requests.ClientDisconnect)
     async def forget(unused: fastapi.Request, unused_error: Exception) -> Any:
@@ -328,20 +328,27 @@ def _add_folder(app, session, folder) -> None:
         return session.open(inputs.Upload(path.name, path, index=index, window=window))
 
     @app.post("/images/{key}/save")
-    def save(key: str, rater: str = "", body: bytes = _BODY) -> Any:
+    def save(key: str, rater: str = "", base: str = "", body: bytes = _BODY) -> Any:
+        # In the place of version `base` alone: another one was not seen on the page.
         picture = session.picture(key)
         ids = io.resize_nearest(session.labelled(key, body), picture.own_size)
         opened = picture.opened
-        return {"file": str(folder.save(rater, opened.stem, ids, opened.file))}
+        version = folder.version(rater, opened.stem)
+        if version not in ("", base):
+            words = f"{rater} has saved another mask of {opened.name} already."
+            return responses.JSONResponse({"error": words, "version": version}, 409)
+        file = folder.save(rater, opened.stem, ids, opened.file)
+        return {"file": str(file), "version": folder.version(rater, opened.stem)}
 
     @app.get("/images/{key}/saved")
     def saved(key: str, rater: str) -> Any:
         picture = session.picture(key)
+        headers = {"Saved-Version": folder.version(rater, picture.opened.stem)}
         ids = folder.load(rater, picture.opened.stem)
         if ids is None or ids.shape != picture.own_size:
             return fastapi.Response(status_code=204)
         content = io.resize_nearest(ids, picture.map_size).tobytes()
-        return fastapi.Response(content, media_type=_BINARY)
+        return fastapi.Response(content, media_type=_BINARY, headers=headers)
 
 
 def _plain(name: str) -> str:

@@ -196,7 +196,8 @@ class Session:
         """Returns an image by its key."""
         found = self._pictures.get(key)
         if found is None:
-            raise PageError("This image is not remembered any more: drop it again.")
+            words = "This image is not remembered any more: open it again."
+            raise inputs.Forgotten(words)
         return found
 
     def describe(self, key: str) -> Dict[str, Any]:

@@ -51,8 +51,8 @@ def post(client, path, content=b""):
     return client.post(path, content=content, headers=kind)
 
 
-def error_of(answer):
-    assert answer.status_code == 400
+def error_of(answer, status=400):
+    assert answer.status_code == status
     return answer.json()["error"]
 
 
@@ -201,7 +201,7 @@ def test_what_cannot_be_done_is_said_in_a_sentence(client, monkeypatch):
     assert "lower to a higher" in error_of(client.get(path))
     path = f"/images/{key}/files/mix.exe"
     assert "no such format" in error_of(post(client, path))
-    assert "drop it again" in error_of(client.get("/images/absent/image.jpg"))
+    assert "open it again" in error_of(client.get("/images/absent/image.jpg"), 410)
     assert "no such example" in error_of(client.get("/examples/0.jpg"))
 
 
@@ -222,7 +222,7 @@ def test_a_telephone_s_picture_is_turned(client):
 
 def test_the_oldest_images_are_forgotten(client):
     keys = [post(client, "/images", png()).json()["key"] for _ in range(9)]
-    assert client.get(f"/images/{keys[0]}/image.jpg").status_code == 400
+    assert client.get(f"/images/{keys[0]}/image.jpg").status_code == 410
     assert client.get(f"/images/{keys[1]}/image.jpg").status_code == 200
 
 

@@ -406,6 +406,110 @@ def test_a_folder_is_labelled_and_saved(open_page, tmp_path):
         wait_for_words(page, "#status", "All are saved.")
 
 
+def test_each_rater_s_mask_is_shown_and_kept(open_page, tmp_path):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/a.png").write_bytes(png(SIZE, SIZE))
+    (tmp_path / "out/masks/ann").mkdir(parents=True)
+    file = tmp_path / "out/masks/ann/a.png"
+    Image.fromarray(app_double.BOTH).save(file)
+    with serving([str(tmp_path / "in")], str(tmp_path / "out")) as address:
+        page = open_page(address=address)
+        page.wait_for_selector(".group")
+
+        def name(rater):
+            page.fill("#rater", rater)
+            page.press("#rater", "Enter")
+
+        # Typed after the image was opened, a name brings what was saved under it.
+        name("ann")
+        wait_for_words(page, "#status", "This is what ann saved")
+        np.testing.assert_array_equal(shown_ids(page), app_double.BOTH)
+        # Another one begins with the proposal: ann's mask is not saved as ben's, even
+        # if the button is pressed before it has gone.
+        page.evaluate("""() => {
+              document.getElementById('rater').value = 'ben';
+              document.getElementById('rater').onchange();
+              document.getElementById('save').click();
+            }""")
+        wait_for_words(page, "#status", "Opened again for ben.")
+        wait_for_exactly(page, "#chosen", "proposal 1")
+        page.wait_for_function(
+            "import('/page/labels.js').then(one => one.labels.ids.includes(1))"
+        )
+        np.testing.assert_array_equal(shown_ids(page), app_double.LEFT)
+        assert [path.name for path in (tmp_path / "out/masks").iterdir()] == ["ann"]
+        # Who has begun is asked, and may go on with what is on the page ...
+        use(page, "relabel")
+        page.mouse.click(*point(page, 0.9, 0.5))
+        wait_for_words(page, "#chosen", "1 correction")
+        asked = []
+        answers = [False, False, True, True]
+
+        def answer(dialog):
+            asked.append(dialog.message)
+            (dialog.accept if answers[len(asked) - 1] else dialog.dismiss)()
+
+        page.on("dialog", answer)
+        mine = shown_ids(page)
+        with page.expect_event("dialog"):
+            name("ann")
+        np.testing.assert_array_equal(shown_ids(page), mine)
+        # ... and a mask that the page does not show is not replaced unasked.
+        page.click("#save")
+        wait_for_words(page, "#error", "ann has saved another mask of a.png already.")
+        np.testing.assert_array_equal(Image.open(file), app_double.BOTH)
+        page.click("#save")
+        wait_for_words(page, "#status", "All are saved.")
+        np.testing.assert_array_equal(Image.open(file), mine)
+        assert "Leave them for what ann saved?" in asked[0] and len(asked) == 3
+        assert "Replace it?" in asked[1] and "Replace it?" in asked[2]
+
+
+def test_an_image_that_the_server_forgot_is_opened_again(
+    open_page, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(app_session, "MAX_PICTURES", 1)
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/a.png").write_bytes(png(SIZE, SIZE))
+    with serving([str(tmp_path / "in")], str(tmp_path / "out")) as address:
+        page = open_page(address=address)
+        page.fill("#rater", "ann")
+        # One of the queue and one that was dropped, saved and downloaded.
+        for name in ("a.png", "b.png"):
+            if name == "b.png":
+                drop(page, png(SIZE, SIZE), name=name)
+            wait_for_words(page, "#name", name)
+            wait_for_exactly(page, "#chosen", "proposal 1")
+            use(page, "relabel")
+            page.mouse.click(*point(page, 0.9, 0.5))
+            wait_for_words(page, "#chosen", "1 correction")
+            mine = shown_ids(page)
+            forget(page)
+            with page.expect_download() as download:
+                page.get_by_text("PNG, label ids").click()
+            np.testing.assert_array_equal(Image.open(download.value.path()), mine)
+            forget(page)
+            page.click("#save")
+            wait_for_words(page, "#status", "All are saved.")
+            wait_for_words(page, "#chosen", "1 correction")
+            got = Image.open(tmp_path / f"out/masks/ann/{name}")
+            np.testing.assert_array_equal(got, mine)
+        # What cannot be opened again stays on the page.
+        page.select_option("#queue-list", label="✓ a.png")
+        wait_for_words(page, "#status", "what ann saved")
+        forget(page)
+        (tmp_path / "in/a.png").write_bytes(png(SIZE, SIZE + 1))
+        page.click("#save:not([disabled])")
+        wait_for_words(page, "#error", "What you changed is kept on the page.")
+        assert page.is_visible("#work") and page.is_enabled("#save")
+
+
+def forget(page):
+    """Lets the server, which remembers one image, forget that of the page."""
+    headers = {"Content-Type": "application/octet-stream"}
+    page.request.post(f"{page.url}images", data=png(), headers=headers)
+
+
 def test_all_classes_are_painted(open_page):
     # The first class, too, which is what a map begins with.
     painted = open_page().evaluate("""import('/page/labels.js').then(labels => {

@@ -58,7 +58,8 @@ def test_a_queue_is_worked_through_and_can_be_trained_on(images, tmp_path):
     ids = np.zeros([40, 50], np.uint8)
     ids[3, 4], ids[5, 6] = 1, 255
     path = f"/images/{found['key']}/save?rater=anna"
-    file = post(client, path, ids.tobytes()).json()["file"]
+    told = post(client, path, ids.tobytes()).json()
+    file = told["file"]
     assert file == str(output / "masks/anna/d.png")
     np.testing.assert_array_equal(data_io.read_ids(output / "masks/anna/d.png"), ids)
     # The image as it is, so that both can be trained on.
@@ -69,6 +70,7 @@ def test_a_queue_is_worked_through_and_can_be_trained_on(images, tmp_path):
     assert not any(one["saved"] for one in client.get("/queue?rater=bo").json())
     # The rater goes on from there; another one does not.
     assert client.get(saved).content == ids.tobytes()
+    assert client.get(saved).headers["Saved-Version"] == told["version"] != ""
     assert client.get(saved.replace("anna", "bo")).status_code == 204
     post(client, path.replace("anna", "bo"), ids.tobytes())
     told = description.read(output)
@@ -76,6 +78,21 @@ def test_a_queue_is_worked_through_and_can_be_trained_on(images, tmp_path):
     counts = check.read_one(example, told).rater_counts[:, [0, 1, 255]]
     assert problems == [] and counts.tolist() == [[1998, 1, 1]] * 2
     assert [rater.name for rater in told.raters] == ["anna", "bo"]
+
+
+def test_a_mask_that_the_page_did_not_show_is_not_replaced(images, tmp_path):
+    client = serve(images, tmp_path / "out")
+    path = f"/images/{post(client, '/queue/a').json()['key']}/save?rater=anna"
+    first = post(client, path, bytes(2000)).json()["version"]
+    answer = post(client, path, bytes([1] * 2000))
+    assert answer.status_code == 409 and answer.json() == {
+        "error": "anna has saved another mask of a.png already.",
+        "version": first,
+    }
+    assert not data_io.read_ids(tmp_path / "out/masks/anna/a.png").any()
+    answer = post(client, f"{path}&base={first}", bytes([1] * 2000))
+    assert answer.status_code == 200 and answer.json()["version"] != first
+    assert data_io.read_ids(tmp_path / "out/masks/anna/a.png").all()
 
 
 @pytest.mark.parametrize("rater", ["", "..", "a/b", ".a", "a" * 65])

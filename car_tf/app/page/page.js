@@ -13,22 +13,37 @@ const VOID = {id: 255, name: 'not labelled', label_id: 255, shown_color: [128, 1
 const LEAST_SHARE = 0.01;
 let model = null;
 let isSaved = true;
+// Whose saved mask the page went on from, and which version of it.
+let begun = {rater: '', version: ''};
+let viewNow = {};
+let visit = 0;
 // The window through which a scan is seen.
 let scanWindow = null;
 let turn = Promise.resolve();
 
 // What changes the map waits until what was asked for before is done.
-const inTurn = work => { turn = turn.then(work); };
+const inTurn = work => { turn = turn.then(work).catch(reportError); };
 const address = path => `/images/${state.found.key}/${path}`;
+const raterNow = () => $('rater').value.trim();
+
+// Returns what tells later whether the image was left meanwhile.
+function staying() {
+  const now = visit;
+  return () => visit === now;
+}
 
 function closed() {
+  visit++;
   state.found = null;
   isSaved = true;
   $('work').hidden = $('save').disabled = true;
 }
 
 function opened(content, view) {
+  closed();
   found.begin(content);
+  begun = {rater: '', version: ''};
+  viewNow = view;
   const [height, width] = content.map_size;
   document.documentElement.style.setProperty('--aspect', width / height);
   document.body.classList.add('open');
@@ -37,35 +52,104 @@ function opened(content, view) {
   labels.begin(width, height);
   $('drawing').setAttribute('viewBox', `0 0 ${width} ${height}`);
   showScan(view);
-  showImage();
-  $('entropy').src = address('entropy.png');
+  showPictures();
   $('work').hidden = $('save').disabled = false;
   tools.begin();
   listClasses();
   found.showAll();
   show();
-  const {key} = content;
+  const isHere = staying();
   inTurn(async () => {
-    const ids = await server.bytes(`/images/${key}/proposals/${state.chosen.base}`);
-    if (!ids || !state.found || state.found.key !== key) return;
+    if (!isHere()) return;
+    const ids = await server.bytes(address(`proposals/${state.chosen.base}`));
+    if (!isHere()) return;
+    if (!ids) {
+      closed();
+      return;
+    }
     labels.putMap(ids);
     labels.restart();
     show();
-    await takeSaved(key);
+    await takeSaved(isHere);
   });
 }
 
+// Returns what the rater saved of this image, and its version; null for nothing.
+async function savedBy(rater) {
+  if (!model.output || !rater) return null;
+  const answer = await server.send(address(`saved?${new URLSearchParams({rater})}`));
+  if (!answer || answer.status === 204) return null;
+  const ids = new Uint8Array(await answer.arrayBuffer());
+  return {ids, version: answer.headers.get('Saved-Version')};
+}
+
 // Goes on from what the rater saved before.
-async function takeSaved(key) {
-  const rater = $('rater').value.trim();
-  if (!model.output || !rater) return;
-  const ids = await server.bytes(`/images/${key}/saved?${new URLSearchParams({rater})}`);
-  if (!ids || !state.found || state.found.key !== key) return;
-  labels.putMap(ids);
+async function takeSaved(isHere) {
+  const rater = raterNow();
+  const saved = await savedBy(rater);
+  if (!isHere()) return;
+  begun = {rater, version: saved?.version || ''};
+  if (!saved) return;
+  labels.putMap(saved.ids);
   if (!labels.isOpen()) return;
   step({...state.chosen, byHand: 1});
   isSaved = true;
   server.say(`This is what ${rater} saved before; undo leads back to the proposal.`);
+}
+
+// Another rater begins with the proposal, or with what he or she saved.
+async function changeRater() {
+  localStorage.setItem('rater', raterNow());
+  await queue.refresh();
+  const rater = raterNow();
+  if (!state.found || !model.output || rater === begun.rater) return;
+  const isHere = staying();
+  server.say('');
+  const saved = await savedBy(rater);
+  if (!isHere()) return;
+  const other = saved ? `what ${rater} saved` : 'the proposal';
+  const words = `Changes on this page are not saved. Leave them for ${other}?`;
+  const isSame = !saved && !begun.version;
+  if (isSame || !(isSaved || confirm(words))) begun = {rater, version: ''};
+  else {
+    opened(state.found, viewNow);
+    server.say(`Opened again for ${rater || 'nobody'}.`);
+  }
+}
+
+// Opens the image again that the server has forgotten; what was corrected stays.
+async function openAgain(key) {
+  if (state.found?.key !== key) return null;
+  const isHere = staying();
+  const {scan} = state.found;
+  const view = scan ? {index: scan.index, low: scan.window[0], high: scan.window[1]} : {};
+  const content = await queue.reread(view);
+  const answer = content && await server.send('/model');
+  if (!answer || !isHere()) return null;
+  const told = one => JSON.stringify([one.name, one.own_size, one.map_size]);
+  const {classes} = await answer.json();
+  if (told(content) !== told(state.found) ||
+      JSON.stringify(classes) !== JSON.stringify(model.classes)) {
+    server.fail('The server has another image of this name, or other classes, than when ' +
+      'this page was loaded. What you changed is kept on the page.');
+    return null;
+  }
+  found.further(content);
+  found.showAll();
+  show();
+  showPictures();
+  server.say('The server had forgotten this image: it is open again, as you changed it.');
+  return content.key;
+}
+
+// Of all who ask for a forgotten image, the first opens it again.
+const reopened = new Map();
+
+function reopen(key) {
+  if (!reopened.has(key)) {
+    reopened.set(key, openAgain(key).finally(() => reopened.delete(key)));
+  }
+  return reopened.get(key);
 }
 
 // Choosing, correcting, and the history
@@ -168,6 +252,11 @@ function slideWindow() {
   showImage();
 }
 
+function showPictures() {
+  showImage();
+  $('entropy').src = address('entropy.png');
+}
+
 function showImage() {
   const query = scanWindow ? `?${new URLSearchParams(scanWindow)}` : '';
   $('image').src = address(`image.jpg${query}`);
@@ -177,18 +266,32 @@ function showImage() {
 
 async function saveNext() {
   if (!model.output) return;
-  const rater = $('rater').value.trim();
+  const rater = raterNow();
   if (!rater) {
     server.fail('Write your name first: masks are saved under it.');
     $('rater').focus();
     return;
   }
   const ids = labels.labels.ids.slice();
-  const query = new URLSearchParams({rater});
-  const answer = await server.post(address(`save?${query}`), ids);
+  const {chosen} = state;
+  const isHere = staying();
+  const send = base =>
+    server.post(address(`save?${new URLSearchParams({rater, base})}`), ids);
+  let answer = await send(begun.rater === rater ? begun.version : '');
+  if (answer?.status === 409) {
+    const {error, version} = await answer.json();
+    const isMeant = isHere() && confirm(`${error} It is not what this page began with. ` +
+      'Replace it?');
+    answer = isMeant ? await send(version) : server.fail(`${error} It was kept.`);
+  }
   if (!answer) return;
-  const {file} = await answer.json();
-  isSaved = true;
+  const {file, version} = await answer.json();
+  if (!isHere()) {
+    queue.refresh();
+    return;
+  }
+  begun = {rater, version};
+  if (state.chosen === chosen) isSaved = true;
   queue.markSaved();
   const next = queue.nextUnsaved();
   server.say(`Saved as ${file}. ${next < 0 ? queue.summary() : ''}`);
@@ -205,7 +308,7 @@ async function download(kind) {
   const url = URL.createObjectURL(await answer.blob());
   element('a', {href: url, download: named[1]}).click();
   setTimeout(() => URL.revokeObjectURL(url), 60_000);
-  isSaved = true;
+  isSaved = isSaved || !model.output;
 }
 
 // What is clicked, pressed and slid
@@ -274,11 +377,11 @@ function listen() {
   $('level').oninput = $('width').oninput = slideWindow;
   $('window-redraw').onclick = () =>
     queue.again({index: state.found.scan.index, ...scanWindow});
-  $('save').onclick = saveNext;
-  $('rater').onchange = () => {
-    localStorage.setItem('rater', $('rater').value.trim());
-    queue.refresh();
+  $('save').onclick = () => {
+    const isHere = staying();  // What is saved is what was seen.
+    inTurn(() => isHere() && saveNext());
   };
+  $('rater').onchange = () => inTurn(changeRater);
   document.addEventListener('keydown', key);
   addEventListener('beforeunload', event => {
     if (!isSaved) event.preventDefault();
@@ -302,6 +405,7 @@ async function begin() {
     button.onclick = () => download(kind);
     return button;
   }));
+  server.listen(reopen);
   listen();
   slide();
   server.watch();

@@ -73,6 +73,8 @@ export async function open(at, view = {}) {
   }
 }
 
+// Asks for the open image once more; returns what the server found.
+export const reread = view => itemNow().open(view);
 export const again = view => open(queue.at, view);
 export const step = by => open(queue.at + by);
 

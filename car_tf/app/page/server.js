@@ -6,6 +6,10 @@ const GONE = 'The server does not answer. Is its command still running? What you
   'is kept on this page: start the command again, or wait for the connection.';
 const PING_EVERY = 5000;
 const BINARY = {'Content-Type': 'application/octet-stream'};
+// Opens an image again whose key the server has forgotten; returns its new key, or null.
+let reopen = async () => null;
+
+export const listen = given => { reopen = given; };
 
 export function fail(words) {
   $('status').textContent = '';
@@ -22,12 +26,18 @@ function lost(isLost) {
   $('lost').textContent = isLost ? GONE : '';
 }
 
-// Returns the answer; null, with the reason on the page, where there is none.
+// Returns the answer, which may be a question (409); null, with the reason on the page,
+// where there is none.
 export async function send(path, options = {}) {
   try {
     const answer = await fetch(path, options);
     lost(false);
-    if (answer.ok) return answer;
+    if (answer.ok || answer.status === 409) return answer;
+    if (answer.status === 410 && !options.isSecond) {
+      const [, key, rest] = /^\/images\/(\w+)(\/.*)$/.exec(path);
+      const now = await reopen(key);
+      return now && send(`/images/${now}${rest}`, {...options, isSecond: true});
+    }
     const content = await answer.json().catch(() => ({}));
     fail(content.error || 'The server failed; its window says why.');
   } catch (error) {
