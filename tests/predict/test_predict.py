@@ -168,7 +168,8 @@ def test_maps_are_read_as_the_training_read_them(predictor, folders, monkeypatch
     assert info.from_record(dataclasses.asdict(facts)).blackbox_scores == "logits"
     monkeypatch.setattr(predictor, "labels", labels)
     images = {"small": find(folders)["small"]}
-    scores = np.full((24, 32, exported.NUM_BLACKBOX), 0.9, np.float32)
+    scores = np.full((24, 32, exported.NUM_BLACKBOX), 0.05, np.float32)
+    scores[..., 3] = 0.95
     np.save(folders / "maps" / "small.npy", scores)
     (folders / "maps" / "small.png").unlink()
     of = predict_black_boxes.BlackBoxes
