@@ -44,7 +44,12 @@ flags.DEFINE_multi_string(
 flags.DEFINE_string(
     "output", "", "Folder that gets images/ and masks/<rater>/, to be trained on."
 )
-flags.DEFINE_string("rater", "", "Your name, as the page begins with it.")
+flags.DEFINE_string(
+    "rater",
+    "",
+    "Your name, as the page begins with it, which is that of a folder: letters, digits, "
+    "dot, dash and underscore, at most 64.",
+)
 flags.DEFINE_list(
     "window",
     [],
@@ -107,6 +112,8 @@ def _build() -> Any:
         draw_examples=lambda: inputs.draw_examples(config) if config else [],
         log=lambda words: print(words, flush=True),
     )
+    if session.reader.needs_map:
+        print("this run works on a black box; photographs need --blackbox MODEL")
     folder = app_folder.Folder(FLAGS.images, FLAGS.output, session.labels, FLAGS.rater)
     threading.Thread(target=session.warm_up, daemon=True).start()
     return app_server.build(session, FLAGS.host, folder)

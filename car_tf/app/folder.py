@@ -18,6 +18,10 @@ from export.clients import common
 
 IMAGES, MASKS = "images", "masks"
 _RATER = re.compile(r"\w[\w.-]{0,63}")
+_RATER_WORDS = (
+    "The rater's name is that of a folder: letters, digits, dot, dash and underscore, at "
+    "most 64."
+)
 
 
 class Folder:
@@ -35,7 +39,8 @@ class Folder:
         `dataset.json` names, or else `label_formats.mask_ids`.
 
     Raises:
-      DataError: no image, two of one stem, or a `dataset.json` of other classes.
+      DataError: no image, two of one stem, a `dataset.json` of other classes, or a
+        rater's name that is none of a folder.
     """
 
     def __init__(
@@ -45,6 +50,8 @@ class Folder:
         labels: Dict[str, Any],
         rater: str = "",
     ):
+        if rater and not _RATER.fullmatch(rater):
+            raise io.DataError(f"--rater {rater}: {_RATER_WORDS}")
         self.output = pathlib.Path(output).expanduser() if output else None
         self.rater = rater
         self._labels = labels
@@ -148,10 +155,7 @@ class Folder:
                 "There is no folder to save to: start with --output."
             )
         if not _RATER.fullmatch(rater):
-            raise inputs.PageError(
-                "The rater's name is that of a folder: letters, digits, dot, dash and "
-                "underscore, at most 64."
-            )
+            raise inputs.PageError(_RATER_WORDS)
         return self.output / MASKS / rater / f"{stem}.png"
 
     def save(

@@ -186,7 +186,7 @@ class Reader:
             if not upload.map_content:
                 raise PageError(
                     "This model works on top of a segmenter: give the map of classes "
-                    f"that it draws for {upload.name}, too."
+                    f"that it draws for {upload.name}, too, or start with --blackbox."
                 )
             map_path = _map_path(folder, upload)
             if map_path.suffix not in common.MAP_ENDINGS:

@@ -281,7 +281,7 @@ def test_a_map_comes_with_the_image(street_predictor):
     words = error_of(post(client, "/images?name=a.png", image))
     assert words == (
         "This model works on top of a segmenter: give the map of classes that it draws "
-        "for a.png, too."
+        "for a.png, too, or start with --blackbox."
     )
     ids = exported.labels(1, 70, 90)[0] % 19
     stream = io.BytesIO()
@@ -456,6 +456,7 @@ def test_the_command_serves_the_page():
     )
     try:
         lines = iter(process.stdout.readline, "")
+        assert any("photographs need --blackbox MODEL" in line for line in lines)
         line = next(line for line in lines if line.startswith("open http"))
         address = line.split()[1]
         assert address.startswith("http://127.0.0.1:")

@@ -309,8 +309,16 @@ def test_a_queue_of_five(open_page, tmp_path):
     drop(page, *shades)
     wait_for_words(page, "#queue-words", "1 of 5")
     page.wait_for_selector(".group")
+    # "Not labelled" is not painted with on the next one unless it is chosen again, and
+    # the next one is seen from its top.
+    page.locator("label:has(input[name=class][value='255'])").click()
+    scroll = "document.querySelector('.left').scrollTop"
+    page.set_viewport_size({"width": 1280, "height": 760})
+    assert page.evaluate(f"{scroll} = 90") == 90 == page.evaluate(scroll)
     page.click("#next")
     wait_for_words(page, "#name", "1-a.png")
+    assert page.is_checked("input[name=class][value='1']")
+    assert page.evaluate(scroll) == 0
     # Of the one before nothing is left, whatever comes of this one.
     page.keyboard.press("n")
     wait_for_words(page, "#error", "2-a.png: not a readable image")

@@ -105,7 +105,11 @@ def test_a_rater_s_name_is_that_of_a_folder(images, tmp_path, rater):
         content=bytes(2000),
         headers={"Content-Type": "application/octet-stream"},
     )
-    assert "is that of a folder" in answer.json()["error"]
+    words = answer.json()["error"]
+    assert "is that of a folder" in words
+    if rater:  # At the start, too.
+        with pytest.raises(data_io.DataError, match=f"--rater {rater}: {words}"):
+            folder.Folder([], "", LABELS, rater)
     assert not (tmp_path / "out").exists()
 
 

@@ -4,10 +4,12 @@ import {$, choice, element, plural, swatch} from './dom.js';
 import * as found from './found.js';
 import * as labels from './labels.js';
 import * as queue from './queue.js';
+import * as scan from './scan.js';
 import * as server from './server.js';
 import * as tools from './tools.js';
 
 const {state} = found;
+const {address} = scan;
 const VOID = {id: 255, name: 'not labelled', label_id: 255, shown_color: [128, 128, 128]};
 // Of the area, below which a class is listed with the others.
 const LEAST_SHARE = 0.01;
@@ -17,13 +19,10 @@ let isSaved = true;
 let begun = {rater: '', version: ''};
 let viewNow = {};
 let visit = 0;
-// The window through which a scan is seen.
-let scanWindow = null;
 let turn = Promise.resolve();
 
 // What changes the map waits until what was asked for before is done.
 const inTurn = work => { turn = turn.then(work).catch(reportError); };
-const address = path => `/images/${state.found.key}/${path}`;
 const raterNow = () => $('rater').value.trim();
 
 // Returns what tells later whether the image was left meanwhile.
@@ -51,10 +50,12 @@ function opened(content, view) {
   $('name').textContent = content.name;
   labels.begin(width, height);
   $('drawing').setAttribute('viewBox', `0 0 ${width} ${height}`);
-  showScan(view);
-  showPictures();
+  scan.begin(view);
+  scan.showPictures();
   $('work').hidden = $('save').disabled = false;
+  document.querySelector('.left').scrollTop = 0;
   tools.begin();
+  if (tools.chosenClass() === VOID.id) chooseFirst();
   listClasses();
   found.showAll();
   show();
@@ -121,8 +122,9 @@ async function changeRater() {
 async function openAgain(key) {
   if (state.found?.key !== key) return null;
   const isHere = staying();
-  const {scan} = state.found;
-  const view = scan ? {index: scan.index, low: scan.window[0], high: scan.window[1]} : {};
+  const slice = state.found.scan;
+  const [low, high] = slice?.window || [];
+  const view = slice ? {index: slice.index, low, high} : {};
   const content = await queue.reread(view);
   const answer = content && await server.send('/model');
   if (!answer || !isHere()) return null;
@@ -137,7 +139,7 @@ async function openAgain(key) {
   found.further(content);
   found.showAll();
   show();
-  showPictures();
+  scan.showPictures();
   server.say('The server had forgotten this image: it is open again, as you changed it.');
   return content.key;
 }
@@ -202,6 +204,8 @@ function show() {
   found.show();
 }
 
+const chooseFirst = () => tools.chooseClass(Math.min(1, model.classes.length - 1));
+
 function listClasses(extra = null) {
   const areas = new Map(state.found.classes.map(row => [row.name, row.max_area]));
   const all = [...model.classes, VOID];
@@ -217,49 +221,6 @@ function listClasses(extra = null) {
   $('other-class').hidden = !others.length;
   $('other-class').replaceChildren(element('option', {value: ''}, 'another class …'),
     ...others.map(one => element('option', {value: one.id}, words(one))));
-}
-
-// Scans: slices, and the window
-
-function showScan(view) {
-  const {scan} = state.found;
-  $('scan').hidden = !scan;
-  scanWindow = null;
-  if (!scan) return;
-  $('slice-part').hidden = scan.count < 2;
-  $('slice').max = scan.count - 1;
-  $('slice').value = scan.index;
-  $('slice-words').textContent = `Slice ${scan.index + 1} of ${scan.count}`;
-  const [low, high] = scan.window;
-  const [least, most] = [Math.min(scan.range[0], low), Math.max(scan.range[1], high)];
-  const fine = (most - least) / 1000 || 1;
-  for (const id of ['level', 'width']) $(id).step = 'any';
-  Object.assign($('level'), {min: least, max: most, value: (low + high) / 2});
-  Object.assign($('width'), {min: fine, max: 2 * (most - least) || 1, value: high - low});
-  const own = 'low' in view ? { low: view.low, high: view.high } : {};
-  $('slice').onchange = () => queue.again({index: $('slice').value, ...own});
-  $('window-words').textContent =
-    `The model saw ${number(low)} as black and ${number(high)} as white.`;
-  $('window-redraw').disabled = true;
-}
-
-const number = value => Number(value.toPrecision(5)).toString();
-
-function slideWindow() {
-  const [level, width] = [Number($('level').value), Number($('width').value)];
-  scanWindow = {low: level - width / 2, high: level + width / 2};
-  $('window-redraw').disabled = false;
-  showImage();
-}
-
-function showPictures() {
-  showImage();
-  $('entropy').src = address('entropy.png');
-}
-
-function showImage() {
-  const query = scanWindow ? `?${new URLSearchParams(scanWindow)}` : '';
-  $('image').src = address(`image.jpg${query}`);
 }
 
 // Saving
@@ -348,6 +309,7 @@ function key(event) {
 function listen() {
   found.listen({choose, pick});
   queue.listen();
+  scan.listen();
   tools.listen({
     done: () => step({...state.chosen, byHand: state.chosen.byHand + 1}),
     pick: where => {
@@ -374,9 +336,6 @@ function listen() {
     show();
   };
   $('labels-slider').oninput = $('entropy-slider').oninput = slide;
-  $('level').oninput = $('width').oninput = slideWindow;
-  $('window-redraw').onclick = () =>
-    queue.again({index: state.found.scan.index, ...scanWindow});
   $('save').onclick = () => {
     const isHere = staying();  // What is saved is what was seen.
     inTurn(() => isHere() && saveNext());
@@ -396,7 +355,7 @@ async function begin() {
   if (!answer) return;
   model = await answer.json();
   labels.setColors(model.classes);
-  tools.chooseClass(Math.min(1, model.classes.length - 1));
+  chooseFirst();
   $('rater').value = model.rater || localStorage.getItem('rater') || '';
   $('save-part').hidden = !model.output;
   $('save').title = `Ctrl S: in ${model.output}, images/ and masks/your name/`;

@@ -69,7 +69,7 @@ export async function open(at, view = {}) {
   show();
   if (content) handlers.opened(content, view);
   else if ($('error').textContent && !$('next').disabled) {
-    fail(`${$('error').textContent}. Go on with the next one: N.`);
+    fail(`${$('error').textContent.replace(/\.$/, '')}. Go on with the next one: N.`);
   }
 }
 
