@@ -91,7 +91,7 @@ function touch(where) {
     finish();
   } else if (tool.name === 'brush') {
     last = null;
-    brushTo(where);
+    brushTo({x: where.x + 0.5, y: where.y + 0.5});  // By keyboard: the pixel's middle.
     last = null;
     finish();
   } else handlers.pick(where);
