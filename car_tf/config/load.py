@@ -92,7 +92,9 @@ def _of_run(path: pathlib.Path) -> Any:
 
 def _of_python(path: pathlib.Path) -> Any:
     """Returns what `get_config()` of a Python file returns."""
-    spec = importlib.util.spec_from_file_location(f"_config_{path.stem}", path)
+    # Python 3.9 takes the path as it is for the name of the code's file.
+    absolute = path.absolute()
+    spec = importlib.util.spec_from_file_location(f"_config_{path.stem}", absolute)
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
@@ -110,7 +112,7 @@ def _of_python(path: pathlib.Path) -> Any:
         words = f"{path} is not valid Python: {error}"
     except Exception as error:  # whatever a user's file raises
         frames = traceback.extract_tb(error.__traceback__)
-        lines = [f.lineno for f in frames if f.filename == str(path.absolute())]
+        lines = [f.lineno for f in frames if f.filename == str(absolute)]
         where = f"{path}, line {lines[-1]}" if lines else str(path)
         kind = "" if isinstance(error, fields.ConfigError) else type(error).__name__
         words = f"{where}: {kind}{': ' if kind else ''}{error}"

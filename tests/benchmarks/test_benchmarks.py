@@ -12,6 +12,7 @@ import pytest
 import tensorflow as tf
 
 from car_tf.blackbox import attach
+from car_tf.models.keras_api import keras
 from tests.benchmarks import (
     full_size,
     growth,
@@ -103,7 +104,7 @@ def test_ds_naive_update_is_ours():
     samples = tf.constant(rng.random((2, 3, 32, 32, 24)), tf.float32)
     after = []
     for naive in (False, True):
-        tf.keras.utils.set_random_seed(1)
+        keras.utils.set_random_seed(1)
         trainer = training.build.build_refinement_trainer(
             config, training.random_dataset(config)
         )
