@@ -2,7 +2,6 @@
 
 import contextlib
 import glob
-import hashlib
 import pathlib
 import re
 from typing import Any, Dict, List, Optional, Sequence
@@ -182,7 +181,7 @@ class Folder:
     def version(self, rater: str, stem: str) -> str:
         """Returns what tells a mask that was saved from others; empty for none."""
         path = self._mask(rater, stem)
-        return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+        return io.file_hash(path) if path.is_file() else ""
 
     def load(self, rater: str, stem: str) -> Optional[np.ndarray]:
         """Returns the classes `[H, W]` of a mask that was saved; None for none."""

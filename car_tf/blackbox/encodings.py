@@ -1,5 +1,6 @@
 """What ids of classes in maps mean, told from the maps, or refused."""
 
+import functools
 import pathlib
 from typing import Callable, Dict, Optional, Sequence, Tuple
 
@@ -101,11 +102,20 @@ class Common:
         self.encoding, self.table = encoding, tables[encoding]
         self._tables, self._is_said = tables, is_said
         self._colors: Dict[int, Tuple[Tuple[int, ...], pathlib.Path]] = {}
-        void = info.IGNORE_LABEL
-        self._has_void = any({1, void} <= set(np.unique(m)) for m in sample.values())
-        self._usual = {path: _shares(ids, self.table) for path, ids in sample.items()}
+        self._sample = sample
         for path, ids in sample.items():
             self._check_palette(path, ids)
+
+    # Asked for by `check` alone, which maps that are in the cache do not go through.
+
+    @functools.cached_property
+    def _has_void(self) -> bool:
+        void = info.IGNORE_LABEL
+        return any((m == 1).any() and (m == void).any() for m in self._sample.values())
+
+    @functools.cached_property
+    def _usual(self) -> Dict[pathlib.Path, np.ndarray]:
+        return {path: _shares(ids, self.table) for path, ids in self._sample.items()}
 
     def check(
         self, path: pathlib.Path, ids: np.ndarray, label: Optional[np.ndarray]

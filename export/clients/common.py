@@ -120,7 +120,7 @@ def read_image(path: pathlib.Path, channels: int) -> np.ndarray:
         if pictures.orientation(opened) > 1:
             raise ClientError(f"{path}: wanted upright images, got EXIF orientation")
     pixels = np.asarray(data_io.read_png(path, mode="RGB"))
-    if (pixels != pixels[..., :1]).any() and channels == 1:
+    if channels == 1 and (pixels != pixels[..., :1]).any():
         raise ClientError(f"{path}: wanted grey images, got colours")
     return pixels[..., :channels]
 
