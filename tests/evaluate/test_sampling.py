@@ -34,6 +34,9 @@ def test_an_image_keeps_no_batch_and_one_drawn_alone_no_copy():
         ):
             maps = drawn.samples, drawn.probs, drawn.sample_mean, drawn.first_probs
             assert {value.base is None for value in maps} == {is_copied}
+            # What is not copied of the batch is not copied of TensorFlow's memory.
+            batches = [value.base for value in maps if value.base is not None]
+            assert not any(value.flags.owndata for value in batches)
 
 
 @pytest.mark.parametrize(
