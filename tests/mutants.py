@@ -164,6 +164,10 @@ maps[:, :, ::-1], maps) ==> maps[:, ::-1], maps)
     :: test_images_are_shifted_mirrored_and_have_a_hole
 tf.random.stateless_uniform([shape[0], 6], seed) ==> tf.random.uniform([shape[0], 6])
     :: test_a_seed_changes_everything_alike_and_another_differently
+@ car_tf/models/draw_refinement_net.py tests/models/test_sampler.py
+return maps + self.convolution_op(features, self.kernel)
+    ==> return super().call(features) + (maps - self.bias)
+    :: test_no_sum_is_part_of_a_convolution_s_kernel
 @ car_tf/models/draw_refinement_net.py tests/models/test_draw_refinement_net.py
 both + shares[..., 1] ==> classes[other]
     :: test_of_a_class_and_its_twin_the_draw_alone_decides

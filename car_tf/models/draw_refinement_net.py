@@ -15,7 +15,7 @@ computed once per image.
 
 from __future__ import annotations
 
-from typing import List, Optional, Sequence, Tuple
+from typing import List, Optional, Sequence, Tuple, Type
 
 import tensorflow as tf
 import tensorflow_probability as tfp
@@ -29,6 +29,21 @@ WIDTHS = (1, 2, 4, 6, 8)  # Channels of the levels, in units of the first.
 STRIDE = 2 ** (len(WIDTHS) - 1)
 # Below this a class of F is as good as impossible; its gradient stays finite.
 LEAST_LOG_PROB = -12.0
+
+
+class _Onto(keras.layers.Conv2D):
+    """A convolution that is added to maps.
+
+    The bias is added to the maps first. Else TensorFlow makes one kernel of convolution,
+    bias and sum, in which threads that run it at the same time, such as two samples of a
+    loop or two requests to a server, take each other's maps or crash (oneDNN, up to
+    TensorFlow 2.21).
+    """
+
+    def call(self, features: tf.Tensor, maps: tf.Tensor) -> tf.Tensor:
+        """Maps `[N, H, W, C]` and `[N, H, W, filters]` to `[N, H, W, filters]`."""
+        maps = tf.nn.bias_add(maps, self.bias)
+        return maps + self.convolution_op(features, self.kernel)
 
 
 class _Down(keras.layers.Layer):
@@ -51,17 +66,17 @@ class _Up(keras.layers.Layer):
     def __init__(self, channels: int, *, last: bool, **kwargs):
         super().__init__(**kwargs)
         self.up = _convolution(channels, name="up")
-        self.skip = _convolution(channels, kernel_size=1, name="skip")
+        self.skip = _convolution(channels, _Onto, kernel_size=1, name="skip")
         self.inject = noise_lib.NoiseInjection(channels, name="noise")
-        self.mix = None if last else _convolution(channels, gain=0.2, name="mix")
+        self.mix = None if last else _convolution(channels, _Onto, gain=0.2, name="mix")
 
     def call(self, features: tf.Tensor, skip: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
         """Maps `[N, H, W, C]`, `[N, 2H, 2W, S]` and z `[N, Z]` to `[N, 2H, 2W, c]`."""
-        merged = layers.upsample_nearest(self.up(features)) + self.skip(skip)
+        merged = self.skip(skip, layers.upsample_nearest(self.up(features)))
         factor, residual = self.inject(noise[:, None])
         merged = layers.pixel_norm(merged) * factor[:, 0] + residual[:, 0]
         merged = _leaky(merged)
-        return merged if self.mix is None else merged + self.mix(merged)
+        return merged if self.mix is None else self.mix(merged, merged)
 
 
 class DrawRefinementNet(refiner.Refiner):
@@ -241,6 +256,7 @@ def _leaky(features: tf.Tensor) -> tf.Tensor:
 
 def _convolution(
     channels: int,
+    layer: Type[keras.layers.Conv2D] = keras.layers.Conv2D,
     *,
     kernel_size: int = 3,
     strides: int = 1,
@@ -248,7 +264,7 @@ def _convolution(
     use_bias: bool = True,
     name: str,
 ) -> keras.layers.Conv2D:
-    return keras.layers.Conv2D(
+    return layer(
         channels,
         kernel_size,
         strides=strides,

@@ -5,10 +5,13 @@
 Exports untrained networks of a configuration, which take as long as trained ones, loads
 the SavedModel, and times requests of one image and 16 samples: in turns, so that whatever
 else the machine does meets all alike. Prints a table, and JSON as its last line.
+`--requests 2000` also asks `sample` so often from six threads at the same time, and counts
+the answers that are not those of one request after the other.
 """
 
 from __future__ import annotations
 
+import concurrent.futures
 import json
 import pathlib
 import tempfile
@@ -27,9 +30,11 @@ FLAGS = flags.FLAGS
 flags.DEFINE_string("config", "cityscapes_paper", "Name or path of a configuration.")
 flags.DEFINE_multi_string("set", [], "Override `section.field=value`; repeatable.")
 flags.DEFINE_integer("rounds", 9, "Calls of each kind.", lower_bound=1)
+flags.DEFINE_integer("requests", 0, "Requests of six threads.", lower_bound=0)
 
 NUM_SAMPLES = 16
 SEED = ((1, 2),)
+NUM_THREADS = 6
 
 
 def ratio(seconds: Dict[str, List], name: str, other: str) -> float:
@@ -152,7 +157,30 @@ def first_requests(folder: pathlib.Path, inputs: Dict, rounds: int) -> Dict[str,
     return ratios
 
 
-def measure(config: config_lib.Config, rounds: int) -> Dict[str, Any]:
+def wrong_answers(folder: pathlib.Path, inputs: Dict, num_requests: int) -> int:
+    """Asks from several threads; returns how many answers are others than in turn."""
+    import tensorflow as tf
+
+    sample = tf.saved_model.load(str(folder)).signatures["sample"]
+    seen = {name: tf.constant(value) for name, value in inputs.items()}
+
+    def answer(index: int) -> np.ndarray:
+        seed, num = tf.constant([[1, index]]), tf.constant(4)
+        return sample(**seen, num_samples=num, seed=seed)["samples"].numpy()
+
+    alone = [answer(index) for index in range(3 * NUM_THREADS)]
+
+    def is_wrong(index: int) -> bool:
+        index %= len(alone)
+        return not np.array_equal(answer(index), alone[index])
+
+    with concurrent.futures.ThreadPoolExecutor(NUM_THREADS) as pool:
+        return sum(pool.map(is_wrong, range(num_requests)))
+
+
+def measure(
+    config: config_lib.Config, rounds: int, num_requests: int = 0
+) -> Dict[str, Any]:
     """Exports and measures; see the module's docstring."""
     from export import program, run
 
@@ -163,7 +191,7 @@ def measure(config: config_lib.Config, rounds: int) -> Dict[str, Any]:
         folder = run.export_run(
             config, model, dataset_info, pathlib.Path(output), num_samples=NUM_SAMPLES
         )
-        return {
+        results = {
             "config": config.name,
             "size": list(config.data.size),
             "num_samples": NUM_SAMPLES,
@@ -171,6 +199,10 @@ def measure(config: config_lib.Config, rounds: int) -> Dict[str, Any]:
             **steady_costs(model, settings, folder, inputs, rounds),
             "first / steady": first_requests(folder, inputs, rounds),
         }
+        if num_requests:
+            results["requests"] = num_requests
+            results["wrong"] = wrong_answers(folder, inputs, num_requests)
+        return results
 
 
 def table(results: Dict[str, Any]) -> List[str]:
@@ -186,6 +218,9 @@ def table(results: Dict[str, Any]) -> List[str]:
         rows.append((name, f"{results[name]:.3f}"))
     for name, value in results["first / steady"].items():
         rows.append((f"first / steady: {name}", f"{value:.2f}"))
+    if "wrong" in results:
+        name = f"wrong of {results['requests']} requests of {NUM_THREADS} threads"
+        rows.append((name, str(results["wrong"])))
     return lines + [f"  {name:<55}{value:>9}" for name, value in rows]
 
 
@@ -195,7 +230,7 @@ def main() -> int:
     if not isinstance(config, config_lib.Config):
         raise config_lib.ConfigError(f"--config: {FLAGS.config} is never exported")
     logging.set_verbosity(logging.ERROR)  # TensorFlow warns of its own functions.
-    results = measure(config, FLAGS.rounds)
+    results = measure(config, FLAGS.rounds, FLAGS.requests)
     print("\n".join(table(results)))
     print(json.dumps(results))
     return 0

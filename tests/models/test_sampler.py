@@ -1,11 +1,17 @@
 """From uint8 images to samples: seeds, batches, and the figures beside the samples."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import scipy.stats
+import shallow
 import tensorflow as tf
+from tensorflow.python.eager import context
 
-from car_tf.models import calibration_net, refinement_net, sampler
+from car_tf import config as config_lib
+from car_tf.data import cityscapes
+from car_tf.models import build, calibration_net, refinement_net, sampler
 
 K, KB, Z, H, W = 5, 3, 4, 20, 24
 
@@ -155,3 +161,48 @@ def test_entropy_in_bits_by_hand():
     probs = tf.constant([[0.5, 0.5, 0.0], [1.0, 0.0, 0.0], [0.25, 0.25, 0.5]])
     # 1 bit; 0, with 0 ln 0 = 0; 2 * 0.25 * 2 + 0.5 * 1 = 1.5
     np.testing.assert_allclose(sampler.entropy_bits(probs), [1, 0, 1.5], atol=1e-6)
+
+
+@pytest.fixture
+def optimized():
+    """Graphs are optimised as users' are."""
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": False})
+    yield
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+
+
+def fused_kernels(function, *arguments):
+    """Returns what TensorFlow puts into single kernels when it runs a function."""
+    context.enable_run_metadata()
+    function(*arguments)
+    graphs = context.export_run_metadata().function_graphs
+    context.disable_run_metadata()
+    nodes = [node for graph in graphs for node in graph.post_optimization_graph.node]
+    return [kinds for node in nodes if (kinds := node.attr["fused_ops"].list.s)]
+
+
+@pytest.mark.parametrize("name", ["cityscapes", "cityscapes_sampler", "lidc"])
+def test_no_sum_is_part_of_a_convolution_s_kernel(name, optimized):
+    """Samples or requests that run it at the same time would share maps: see `_Onto`."""
+    config = config_lib.change(
+        config_lib.load(name),
+        calibration_net={"channels": 4},
+        refinement_net={"base_channels": 4},
+    )
+    facts, blackbox = cityscapes.dataset_info("street scenes"), [2, H, W]
+    if config.calibration_net.kind == "segnet":
+        facts, blackbox = dataclasses.replace(facts, num_blackbox_classes=0), None
+    with shallow.generators(2):
+        nets = [
+            build.build_calibration_net(config, facts),
+            build.build_refinement_net(config, facts),
+        ]
+    found = fused_kernels(
+        tf.function(build.build_sampler(*nets, facts).sample, autograph=False),
+        tf.zeros([2, H, W, 3], tf.uint8),
+        blackbox and tf.zeros(blackbox, tf.uint8),
+        tf.constant(SEEDS[:2]),
+        tf.constant(2),
+    )
+    assert any(b"BiasAdd" in kinds for kinds in found)
+    assert not any(b"Add" in kinds for kinds in found)
