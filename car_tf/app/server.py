@@ -5,6 +5,7 @@ import ipaddress
 import pathlib
 import re
 import string
+import threading
 import urllib.parse
 from typing import Any, Callable, Dict, Optional
 
@@ -312,6 +313,8 @@ def _saved(session, picture, ids, kind, label_ids) -> Any:
 
 
 def _add_folder(app, session, folder) -> None:
+    saving = threading.Lock()
+
     @app.get("/queue")
     def listing(rater: str = "") -> Any:
         return folder.listing(rater)
@@ -333,12 +336,13 @@ def _add_folder(app, session, folder) -> None:
         picture = session.picture(key)
         ids = io.resize_nearest(session.labelled(key, body), picture.own_size)
         opened = picture.opened
-        version = folder.version(rater, opened.stem)
-        if version not in ("", base):
-            words = f"{rater} has saved another mask of {opened.name} already."
-            return responses.JSONResponse({"error": words, "version": version}, 409)
-        file = folder.save(rater, opened.stem, ids, opened.file)
-        return {"file": str(file), "version": folder.version(rater, opened.stem)}
+        with saving:
+            version = folder.version(rater, opened.stem)
+            if version not in ("", base):
+                words = f"{rater} has saved another mask of {opened.name} already."
+                return responses.JSONResponse({"error": words, "version": version}, 409)
+            file = folder.save(rater, opened.stem, ids, opened.file)
+            return {"file": str(file), "version": folder.version(rater, opened.stem)}
 
     @app.get("/images/{key}/saved")
     def saved(key: str, rater: str) -> Any:

@@ -1,7 +1,9 @@
 """A queue of images on the page's machine, and the folder that masks are saved to."""
 
+import concurrent.futures
 import io
 import json
+import time
 
 import app_double
 import numpy as np
@@ -93,6 +95,21 @@ def test_a_mask_that_the_page_did_not_show_is_not_replaced(images, tmp_path):
     answer = post(client, f"{path}&base={first}", bytes([1] * 2000))
     assert answer.status_code == 200 and answer.json()["version"] != first
     assert data_io.read_ids(tmp_path / "out/masks/anna/a.png").all()
+
+
+def test_of_two_masks_that_are_saved_at_once_one_is_kept(images, tmp_path, monkeypatch):
+    client, save = serve(images, tmp_path / "out"), folder.Folder.save
+    path = f"/images/{post(client, '/queue/a').json()['key']}/save?rater=anna"
+
+    def slowly(*arguments):
+        time.sleep(0.3)
+        return save(*arguments)
+
+    monkeypatch.setattr(folder.Folder, "save", slowly)
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        masks = bytes(2000), bytes([1] * 2000)
+        answers = list(pool.map(lambda ids: post(client, path, ids), masks))
+    assert sorted(answer.status_code for answer in answers) == [200, 409]
 
 
 @pytest.mark.parametrize("rater", ["", "..", "a/b", ".a", "a" * 65])
