@@ -197,8 +197,6 @@ return -tf.math.log(-_log ==> return tf.math.log(-_log
 @ car_tf/models/discriminator.py tests/models/test_discriminator.py
 tf.reduce_sum(label_maps, axis ==> tf.reduce_mean(label_maps, axis
     :: test_the_presence_head_sees_areas_and_nothing_else
-label_maps * likelihood[:, None] ==> label_maps + likelihood[:, None]
-    :: test_the_likelihood_of_a_pixel_is_all_that_is_seen_of_f
 PATCH_LEVEL = 1 ==> PATCH_LEVEL = 2 :: test_heads_are_those_that_were_asked_for
 @ car_tf/models/discriminator.py tests/models/test_networks.py
 features + self.image_conv(image)[:, None] ==> features

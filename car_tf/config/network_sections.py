@@ -74,5 +74,3 @@ class Discriminator(fields.Section, key="discriminator"):
     """Whether another head judges patches."""
     presence: bool = False
     """Whether another head judges how much there is of each class."""
-    likelihood: bool = False
-    """Whether D also sees how likely F takes each pixel of a map."""

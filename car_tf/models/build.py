@@ -107,7 +107,7 @@ def build_discriminator(
         input_size=config.data.crop_size, **dict(config.discriminator)
     )
     image, _, log_probs = _dummy_inputs(config, dataset_info)
-    net(net.condition(image, log_probs), log_probs[:, None])
+    net(image, log_probs[:, None])
     return net
 
 

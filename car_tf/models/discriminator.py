@@ -9,8 +9,6 @@ from car_tf.models.keras_api import keras
 
 SMALLEST_MAP = 4
 PRESENCE_UNITS = 64
-# A class that F takes for less likely is as good as impossible.
-LEAST_LOG_PROB = -6.0
 PATCH_LEVEL = 1  # Of the convolutions after the first: an eighth of the size.
 
 
@@ -29,18 +27,14 @@ class Discriminator(keras.Model):
         base_channels: int = 64,
         patches: bool = False,
         presence: bool = False,
-        likelihood: bool = False,
         name: str = "discriminator",
     ):
         """Creates the network for maps of a (height, width) in pixels.
 
         See the fields of `config.Discriminator`. What `presence` judges are classes
-        that occur together, which convolutions do not see in small areas. By the
-        `likelihood` of a map under F, D need not first learn from the image alone where
-        a class is out of place.
+        that occur together, which convolutions do not see in small areas.
         """
         super().__init__(name=name)
-        self.likelihood = likelihood
         shared = dict(kernel_size=4, strides=2, padding="same")
         self.image_conv = keras.layers.Conv2D(base_channels, name="image", **shared)
         self.label_conv = keras.layers.Conv2D(
@@ -67,16 +61,6 @@ class Discriminator(keras.Model):
                 keras.layers.Dense(1, name="presence_logit"),
             ]
 
-    def condition(self, image: tf.Tensor, log_probs: tf.Tensor) -> tf.Tensor:
-        """Joins what D sees beside a map, `[B, H, W, C]`, or with `likelihood` C + K.
-
-        Of images `[B, H, W, C]` and log q(y | x) of F, `[B, H, W, K]`, both float32.
-        """
-        if not self.likelihood:
-            return image
-        scaled = tf.maximum(log_probs, LEAST_LOG_PROB) / -LEAST_LOG_PROB
-        return tf.concat([image, scaled], axis=-1)
-
     def call(self, image: tf.Tensor, label_maps: tf.Tensor) -> tf.Tensor:
         """Computes one logit per pair, `[B, M]`; arguments as of `heads`."""
         return self.heads(image, label_maps)[0]
@@ -84,19 +68,12 @@ class Discriminator(keras.Model):
     def heads(self, image: tf.Tensor, label_maps: tf.Tensor) -> List[tf.Tensor]:
         """Judges pairs as wholes and, where it was made so, in patches and by areas.
 
-        Maps images `[B, H, W, C]` float32 in [-1, 1], or what `condition` makes of them,
-        and one-hot labels or probabilities `[B, M, H, W, K]` to logits, positive where D
-        takes a pair for real: `[B, M]`, `[B, M, P]` of its patches, and `[B, M]` of the
-        classes' areas.
+        Maps images `[B, H, W, C]` float32 in [-1, 1] and one-hot labels or
+        probabilities `[B, M, H, W, K]` to logits, positive where D takes a pair for
+        real: `[B, M]`, `[B, M, P]` of its patches, and `[B, M]` of the classes' areas.
         """
         batch, num = tf.shape(label_maps)[0], tf.shape(label_maps)[1]
-        seen = label_maps
-        if self.likelihood:
-            num_classes = label_maps.shape[-1]
-            image, likelihood = image[..., :-num_classes], image[..., -num_classes:]
-            each = tf.reduce_sum(label_maps * likelihood[:, None], -1, keepdims=True)
-            seen = tf.concat([label_maps, each], axis=-1)
-        features = self.label_conv(layers.merge_samples(seen))
+        features = self.label_conv(layers.merge_samples(label_maps))
         features = layers.split_samples(features, batch, num)
         features = features + self.image_conv(image)[:, None]
         features = self.activation(layers.merge_samples(features))

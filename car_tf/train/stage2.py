@@ -127,8 +127,8 @@ class RefinementTrainer(keras.Model):
         """Makes one update of G, of D on the same samples, or of both.
 
         Of this replica's part of a batch of `pipeline.training_batches`. Returns what D
-        has judged, ignored pixels zeroed in all three: `Discriminator.condition` of the
-        images, R one-hot labels `[B, R, H, W, K]` and samples `[B, M, H, W, K]`.
+        has judged, ignored pixels zeroed in all three: images `[B, H, W, C]`, R one-hot
+        labels `[B, R, H, W, K]` and samples `[B, M, H, W, K]`.
         """
         image, label, blackbox, valid_mask = optimization.prepare(
             data, num_blackbox_classes=self.num_blackbox_classes
@@ -139,20 +139,17 @@ class RefinementTrainer(keras.Model):
             valid_mask = valid_mask[:, 0]
         logits = tf.cast(self.calibration_net(image, blackbox), tf.float32)
         log_probs = tf.stop_gradient(tf.nn.log_softmax(logits))
-        conditions = self.discriminator.condition(image, log_probs)
-        conditions *= valid_mask[..., None]
+        masked_image = image * valid_mask[..., None]
         real = tf.one_hot(label, self.num_classes) * valid_mask[:, None, ..., None]
         if update_generator:
-            drawn = self._update_generator(
-                image, log_probs, conditions, real, valid_mask
-            )
+            drawn = self._update_generator(image, log_probs, real, valid_mask)
         else:
             noise = self._noise(image)
             logits = self.refinement_net(image, log_probs, noise)
             drawn = self._maps(logits) * valid_mask[:, None, ..., None]
         if update_discriminator:
-            self.discriminator_step(conditions, real, drawn)
-        return conditions, real, drawn
+            self.discriminator_step(masked_image, real, drawn)
+        return masked_image, real, drawn
 
     def _noise(self, image: tf.Tensor) -> tf.Tensor:
         return optimization.batch_noise(
@@ -172,9 +169,7 @@ class RefinementTrainer(keras.Model):
         hard = tf.one_hot(tf.argmax(logits, axis=-1), self.num_classes)
         return probs + tf.stop_gradient(hard - probs)
 
-    def _update_generator(
-        self, image, log_probs, conditions, real, valid_mask
-    ) -> tf.Tensor:
+    def _update_generator(self, image, log_probs, real, valid_mask) -> tf.Tensor:
         """Updates G; returns its masked samples `[B, M, H, W, K]`, from before."""
         noise = self._noise(image)
         seed = optimization.step_seed(self.seed, self.step)
@@ -209,7 +204,7 @@ class RefinementTrainer(keras.Model):
             loss = tf.nn.compute_average_loss(each)
             loss = optimization.scaled(self.generator_optimizer, loss)
         drawn = tf.stop_gradient(samples)
-        adversarial, to_samples = self._judge(conditions, drawn)
+        adversarial, to_samples = self._judge(image * valid_mask[..., None], drawn)
         gradients = tape.gradient(
             [loss, samples], variables, output_gradients=[tf.ones([]), to_samples]
         )

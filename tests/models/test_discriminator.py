@@ -15,8 +15,7 @@ def normal(shape, seed=0):
 
 def build(**heads):
     net = discriminator.Discriminator(input_size=SIZE, base_channels=2, **heads)
-    maps = tf.zeros([1, 1, *SIZE, K])
-    net(net.condition(tf.zeros([1, *SIZE, C]), maps[0]), maps)
+    net(tf.zeros([1, *SIZE, C]), tf.zeros([1, 1, *SIZE, K]))
     for index, variable in enumerate(net.variables):
         variable.assign(0.3 * normal(variable.shape, 10 + index))
     return net
@@ -64,19 +63,3 @@ def test_the_presence_head_sees_areas_and_nothing_else():
     few = tf.tensor_scatter_nd_update(none, [[0, 0, 5, 6]], [[0.0, 0, 1, 0]])
     difference = np.abs(net.heads(image, few)[1] - net.heads(image, none)[1])
     assert difference[0, 0] > 1e-2 and difference.sum() == difference[0, 0]
-
-
-def test_the_likelihood_of_a_pixel_is_all_that_is_seen_of_f():
-    net, (image, maps) = build(likelihood=True), inputs()
-    log_probs = 4.0 * tf.nn.log_softmax(normal([B, *SIZE, K], 2))
-    base = net(net.condition(image, log_probs), maps[:, :1])
-    here = tf.cast(maps[:, 0], bool)
-    others = net.condition(image, tf.where(here, log_probs, log_probs - 1))
-    np.testing.assert_array_equal(net(others, maps[:, :1]), base)
-    less = net.condition(image, tf.where(here, log_probs - 1, log_probs))
-    assert np.all(np.abs(net(less, maps[:, :1]) - base) > 1e-4)
-    # Zero where F is sure, and the same for all that is as good as impossible.
-    seen = net.condition(image, log_probs)[..., C:]
-    np.testing.assert_allclose(seen, np.maximum(log_probs, -6) / 6, rtol=1e-6)
-    plain = build()
-    assert plain.condition(image, log_probs) is image

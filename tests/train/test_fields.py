@@ -59,8 +59,6 @@ class Made:
     def __call__(self, *inputs):
         return inputs[0]
 
-    condition = __call__
-
     def compile(self, **arguments):
         for name, value in list(arguments.items()):
             if name.endswith("optimizer"):
@@ -147,7 +145,6 @@ CASES = [
     ("discriminator.base_channels", "9", {"D.base_channels": 9}, ()),
     ("discriminator.patches", "true", {"D.patches": True}, ()),
     ("discriminator.presence", "true", {"D.presence": True}, ()),
-    ("discriminator.likelihood", "true", {"D.likelihood": True}, ()),
     ("stage1.steps", "77", {f"{F_ADAM}.num_updates": 77}, ()),
     (
         *("stage1.batch_size", "8"),

@@ -91,18 +91,6 @@ def test_d_teaches_g_which_classes_never_occur():
     assert mean_of(trainer, "real_accuracy") > 0.6
 
 
-def test_d_sees_how_likely_f_takes_the_pixels_of_a_map():
-    judge = discriminator.Discriminator(
-        input_size=(SIDE, SIDE), base_channels=2, likelihood=True
-    )
-    judge(image_zeros(3 + K), image_zeros(K, 1))
-    trainer, batch = draw_trainer(judge), one_batch()
-    image, log_f = seen_by_f(trainer, batch)
-    valid = tf.cast(batch["label"] != 255, tf.float32)[..., None]
-    want = tf.concat([image, tf.maximum(log_f, -6) / 6], -1) * valid
-    np.testing.assert_allclose(trainer.train_step(batch, True)[0], want, atol=1e-6)
-
-
 def draw_trainer(judge=None, **changes):
     net = draw_refinement_net.DrawRefinementNet(
         num_classes=K, base_channels=2, noise_dim=Z
