@@ -42,7 +42,7 @@ def measure(
         stride = math.ceil(math.sqrt(split.images[0, ..., 0].size / MAX_PIXELS))
         # Of each image at once: whole splits at their full size take gigabytes.
         images = np.stack([image[::stride, ::stride] for image in split.images])
-        maps = _maps(model, before, split, dataset_info, num_maps, seed, stride)
+        maps = maps_of(model, before, split, dataset_info, num_maps, seed, stride)
         parts.append((images, maps))
     results = {}
     for name in parts[0][1]:
@@ -59,10 +59,10 @@ def measure(
     return {**results.pop(OWN), **results}
 
 
-def _maps(
-    model, before, source, dataset_info, num_maps, seed, stride
+def maps_of(
+    model, before, source, dataset_info, num_maps, seed, stride=1
 ) -> Dict[str, Tuple[np.ndarray, np.ndarray]]:
-    """Returns name -> labels `[I, A, h, w]` and samples `[I, S, h, w]`.
+    """Returns what judges are shown: name -> labels `[I, A, h, w]`, samples `[I, S, h, w]`.
 
     Every `stride`-th pixel in both directions is kept.
     """
