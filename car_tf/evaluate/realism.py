@@ -1,7 +1,7 @@
 """Realism of G's samples, and of what it is compared with, by one judge each."""
 
 import math
-from typing import Any, Callable, Dict, Optional, Tuple
+from typing import Any, Callable, Dict, List, Optional, Tuple
 
 import numpy as np
 
@@ -36,19 +36,9 @@ def measure(
     left out for a single rater), `f_pixels`, `f_argmax` and, with the sampler from
     before stage 2, `before_stage2`.
     """
-    parts = []
-    for split, num_maps in ((train, NUM_TRAIN_MAPS), (test, NUM_TEST_MAPS)):
-        split = sampling.some_of(split, MAX_IMAGES)
-        stride = math.ceil(math.sqrt(split.images[0, ..., 0].size / MAX_PIXELS))
-        # Of each image at once: whole splits at their full size take gigabytes.
-        images = np.stack([image[::stride, ::stride] for image in split.images])
-        maps = maps_of(model, before, split, dataset_info, num_maps, seed, stride)
-        parts.append((images, maps))
     results = {}
-    for name in parts[0][1]:
-        arrays = []
-        for images, maps in parts:
-            arrays += [images, *maps[name]]
+    splits = train, test
+    for name, arrays in shown(model, before, splits, dataset_info, seed).items():
         results[name] = judge.realism(
             *arrays, num_classes=dataset_info.num_classes, seed=seed, steps=steps
         )
@@ -59,10 +49,34 @@ def measure(
     return {**results.pop(OWN), **results}
 
 
-def maps_of(
-    model, before, source, dataset_info, num_maps, seed, stride=1
+def shown(
+    model: sampler.Sampler,
+    before: Optional[sampler.Sampler],
+    splits: Tuple[examples.Examples, examples.Examples],
+    dataset_info: info.DatasetInfo,
+    seed: int,
+) -> Dict[str, List[np.ndarray]]:
+    """Returns by name what a judge is trained on and asked about, as it takes them.
+
+    Of training and held-out images each: images `[I, h, w, C]`, labels `[I, A, h, w]`
+    and samples `[I, S, h, w]`; names are those of `measure`, and `OWN`.
+    """
+    found: Dict[str, List[np.ndarray]] = {}
+    for split, num_maps in zip(splits, (NUM_TRAIN_MAPS, NUM_TEST_MAPS)):
+        split = sampling.some_of(split, MAX_IMAGES)
+        stride = math.ceil(math.sqrt(split.images[0, ..., 0].size / MAX_PIXELS))
+        # Of each image at once: whole splits at their full size take gigabytes.
+        images = np.stack([image[::stride, ::stride] for image in split.images])
+        maps = _maps(model, before, split, dataset_info, num_maps, seed, stride)
+        for name, arrays in maps.items():
+            found.setdefault(name, []).extend([images, *arrays])
+    return found
+
+
+def _maps(
+    model, before, source, dataset_info, num_maps, seed, stride
 ) -> Dict[str, Tuple[np.ndarray, np.ndarray]]:
-    """Returns what judges are shown: name -> labels `[I, A, h, w]`, samples `[I, S, h, w]`.
+    """Returns name -> labels `[I, A, h, w]` and samples `[I, S, h, w]`.
 
     Every `stride`-th pixel in both directions is kept.
     """

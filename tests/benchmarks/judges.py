@@ -25,26 +25,20 @@ SEED = 1
 
 def main() -> int:
     """Asks the judges; returns the exit code."""
-    from car_tf.evaluate import before_stage2, judge, realism, saved_run, sampling
+    from car_tf.evaluate import before_stage2, judge, realism, saved_run
 
     config = run_dir.saved_config(FLAGS.workdir)
     workdir = run_dir.RunDir(FLAGS.workdir, config, writes=False)
     data = saved_run.load_data(config, workdir, ["train", ""])
     model = saved_run.load_sampler(config, data.info, workdir)
     before = before_stage2.initial_sampler(config, data.info, model, workdir.path)
-    judged = before if FLAGS.before else model
-    shown = []
-    for name, num_maps in (
-        ("train", realism.NUM_TRAIN_MAPS),
-        (data.evaluation, realism.NUM_TEST_MAPS),
-    ):
-        split = sampling.some_of(data.splits[name], realism.MAX_IMAGES)
-        maps = realism.maps_of(judged, None, split, data.info, num_maps, SEED)
-        shown += [np.array(split.images), *maps[realism.OWN]]
+    splits = data.splits["train"], data.splits[data.evaluation]
+    shown = realism.shown(model, before, splits, data.info, SEED)
+    arrays = shown["before_stage2" if FLAGS.before else realism.OWN]
     found = []
     for index in range(FLAGS.judges):
         judging = dict(seed=SEED + index, steps=FLAGS.steps)
-        told = judge.realism(*shown, num_classes=data.info.num_classes, **judging)
+        told = judge.realism(*arrays, num_classes=data.info.num_classes, **judging)
         found.append(told["auc"])
         print(f"judge {index + 1}: AUC {told['auc']:.3f}", flush=True)
     print(f"mean AUC {np.mean(found):.3f}")

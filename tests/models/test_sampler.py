@@ -166,9 +166,10 @@ def test_entropy_in_bits_by_hand():
 @pytest.fixture
 def optimized():
     """Graphs are optimised as users' are."""
+    usual = tf.config.optimizer.get_experimental_options()
     tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": False})
     yield
-    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+    tf.config.optimizer.set_experimental_options(usual)
 
 
 def fused_kernels(function, *arguments):
